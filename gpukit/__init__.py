@@ -1,0 +1,90 @@
+"""Convolutional networks with kernels you can open.
+
+Importing gpukit compiles nothing, touches no GPU and loads little more than NumPy; every room is
+opened when it is first entered.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from gpukit import (
+        callbacks,
+        constraints,
+        data,
+        initializers,
+        layers,
+        losses,
+        metrics,
+        models,
+        ops,
+        optimizers,
+        regularizers,
+        schedules,
+        testing,
+    )
+    from gpukit.autograd import Parameter, Tensor, no_grad
+    from gpukit.device import Device, device_of, get_device, to_host
+    from gpukit.errors import GpukitError
+    from gpukit.settings import strict, training
+
+_NAMES = {
+    "Device": "gpukit.device",
+    "GpukitError": "gpukit.errors",
+    "Parameter": "gpukit.autograd",
+    "Tensor": "gpukit.autograd",
+    "device_of": "gpukit.device",
+    "get_device": "gpukit.device",
+    "no_grad": "gpukit.autograd",
+    "strict": "gpukit.settings",
+    "to_host": "gpukit.device",
+    "training": "gpukit.settings",
+}
+
+__all__ = [
+    "Device",
+    "GpukitError",
+    "Parameter",
+    "Tensor",
+    "__version__",
+    "callbacks",
+    "constraints",
+    "data",
+    "device_of",
+    "get_device",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "no_grad",
+    "ops",
+    "optimizers",
+    "regularizers",
+    "schedules",
+    "strict",
+    "testing",
+    "to_host",
+    "training",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        # Tensor's operators come from gpukit.ops, so a Tensor is never handed out without them.
+        if name in ("Tensor", "Parameter"):
+            importlib.import_module("gpukit.ops")
+        value = getattr(importlib.import_module(_NAMES[name]), name)
+        globals()[name] = value
+        return value
+    if name in __all__:
+        return importlib.import_module(f"gpukit.{name}")
+    raise AttributeError(f"module 'gpukit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

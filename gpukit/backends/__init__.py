@@ -1,0 +1,1 @@
+"""Primitives and their implementations, one folder a backend."""

@@ -1,0 +1,191 @@
+"""One name, many implementations, chosen by where the arrays live.
+
+A primitive is a NumPy function: that function is its definition, its oracle and its last fallback.
+Backends register implementations with the same signature:
+
+    @primitive
+    def relu(x): ...
+
+    @relu.on("cpu", name="numba")
+    def _(x): ...
+
+A call takes the implementation asked for with `algo=`, else the first registered one that supports
+the arguments, else the definition itself, which runs on the arrays of any device.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gpukit.device import CPU, Device, DeviceArray, device_of
+from gpukit.errors import SettingError
+
+REFERENCE = "reference"
+
+registry: dict[str, Primitive] = {}
+
+# Package that registers the implementations of a kind of device, imported at its first call.
+_packages = {"cpu": "gpukit.backends.cpu"}
+_loaded: set[str] = set()
+
+
+class Implementation:
+    """One way to compute a primitive: `function`, its `name`, and what it `supports`."""
+
+    __slots__ = ("function", "kind", "name", "supports")
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        kind: str,
+        name: str,
+        supports: Callable[..., bool] | None = None,
+    ) -> None:
+        self.function = function
+        self.kind = kind
+        self.name = name
+        self.supports = supports
+
+    def takes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether these arguments are within the declared limits."""
+        return self.supports is None or bool(self.supports(*args, **kwargs))
+
+    def __repr__(self) -> str:
+        return f"Implementation({self.kind}:{self.name})"
+
+
+class Primitive:
+    """A named operation on arrays, callable like its definition, plus `algo=` to choose a way."""
+
+    def __init__(self, reference: Callable[..., Any]) -> None:
+        self.name = reference.__name__
+        self.__name__ = self.name
+        self.__doc__ = reference.__doc__
+        self.__module__ = reference.__module__
+        self.reference = reference
+        self.signature = inspect.signature(reference)
+        self.__signature__ = self.signature
+        self._reference = Implementation(reference, "any", REFERENCE)
+        self._by_kind: dict[str, dict[str, Implementation]] = {}
+
+    def __repr__(self) -> str:
+        return f"<primitive {self.name}>"
+
+    def on(
+        self, kind: str, *, name: str, supports: Callable[..., bool] | None = None
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Register an implementation for devices of `kind`; the first registered is the default.
+
+        `supports` is called with the same arguments and says whether they are within the limits.
+        The parameters must be those of the definition, by name, order and kind.
+        """
+
+        def register(function: Callable[..., Any]) -> Callable[..., Any]:
+            if _parameters(function) != _parameters(self.reference):
+                raise TypeError(
+                    f"{kind}:{name} of {self.name} has parameters {inspect.signature(function)}, "
+                    f"the definition {self.signature}"
+                )
+            ways = self._by_kind.setdefault(kind, {})
+            if name in ways or name == REFERENCE:
+                raise TypeError(f"{self.name} already has an implementation {kind}:{name}")
+            ways[name] = Implementation(function, kind, name, supports)
+            return function
+
+        return register
+
+    def implementations(self, kind: str) -> dict[str, Implementation]:
+        """Every way to compute this on `kind`, best first, the definition last."""
+        load_backend(kind)
+        return {**self._by_kind.get(kind, {}), REFERENCE: self._reference}
+
+    def choose(
+        self, device: Device, algo: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Implementation:
+        """The implementation that a call with these arguments takes on `device`."""
+        if device.kind not in _loaded:
+            load_backend(device.kind)
+        ways = self._by_kind.get(device.kind)
+        if algo is not None:
+            if algo == REFERENCE:
+                return self._reference
+            chosen = ways.get(algo) if ways else None
+            if chosen is None:
+                names = ", ".join([*(ways or ()), REFERENCE])
+                raise SettingError(
+                    f"{self.name} has no algo {algo!r} on {device.kind}; use {names}"
+                )
+            if chosen.takes(args, kwargs):
+                return chosen
+        if ways:
+            for way in ways.values():
+                if way.supports is None or way.supports(*args, **kwargs):
+                    return way
+        return self._reference
+
+    def __call__(self, *args: Any, algo: str | None = None, **kwargs: Any) -> Any:
+        device = _device_of_arguments(args)
+        if device.is_twin:
+            args = tuple(_data(a) for a in args)
+        way = self.choose(device, algo, args, kwargs)
+        result = way.function(*args, **kwargs)
+        return _tag(result, device) if device.is_twin else result
+
+
+def primitive(function: Callable[..., Any]) -> Primitive:
+    """Define a primitive by its NumPy function and enter it into the registry."""
+    if function.__name__ in registry:
+        raise TypeError(f"two primitives are called {function.__name__}")
+    made = registry[function.__name__] = Primitive(function)
+    return made
+
+
+def load_backend(kind: str) -> None:
+    """Import the package that registers the implementations of `kind`, once."""
+    if kind not in _loaded:
+        if kind in _packages:
+            importlib.import_module(_packages[kind])
+        _loaded.add(kind)
+
+
+def _parameters(function: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
+    return [(p.name, p.kind, p.default) for p in inspect.signature(function).parameters.values()]
+
+
+def _device_of_arguments(args: tuple[Any, ...]) -> Device:
+    # The common case, all NumPy, costs one type comparison an argument.
+    for a in args:
+        if type(a) is not np.ndarray and a is not None and not isinstance(a, (int, float)):
+            break
+    else:
+        return CPU
+    arrays: list[Any] = []
+    for a in args:
+        if isinstance(a, (list, tuple)):
+            arrays.extend(a)
+        elif a is not None and not isinstance(a, (int, float)):
+            arrays.append(a)
+    return device_of(*arrays)
+
+
+def _data(value: Any) -> Any:
+    if isinstance(value, DeviceArray):
+        return value.data
+    if isinstance(value, (list, tuple)):
+        return type(value)(_data(v) for v in value)
+    return value
+
+
+def _tag(value: Any, device: Device) -> Any:
+    if isinstance(value, np.ndarray):
+        return DeviceArray(value, device)
+    if isinstance(value, np.generic):
+        return DeviceArray(np.asarray(value), device)
+    if isinstance(value, tuple):
+        return tuple(_tag(v, device) for v in value)
+    return value

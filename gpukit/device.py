@@ -1,0 +1,293 @@
+"""Devices and where arrays live: cpu, its logical twins cpu:1 …, and cuda:0 ….
+
+An array belongs to exactly one device. NumPy arrays are on `cpu` (that is `cpu:0`), CuPy arrays on
+their card, and a `DeviceArray` on the twin that it names. Twins let code for two devices run, and
+be wrong in the same visible ways, on a machine that has only one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from gpukit.errors import DeviceError
+
+TWINS = 16  # cpu:0 … cpu:15
+
+INSTALL_CUDA = (
+    "install an NVIDIA driver and `pip install 'gpukit[cuda13]'` (or cuda12 for older drivers)"
+)
+
+
+class Device:
+    """A place for arrays; get one by name with `get_device`.
+
+    `kind` is "cpu" or "cuda", `index` counts from 0, `name` is what users write. All memory of the
+    framework is taken through `empty` and `zeros`, so that a device can account for it.
+    """
+
+    __slots__ = ("index", "kind", "name")
+
+    def __init__(self, kind: str, index: int) -> None:
+        self.kind = kind
+        self.index = index
+        self.name = "cpu" if (kind, index) == ("cpu", 0) else f"{kind}:{index}"
+
+    def __repr__(self) -> str:
+        return f"Device({self.name!r})"
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_twin(self) -> bool:
+        """Whether arrays here are DeviceArrays over host memory."""
+        return self.kind == "cpu" and self.index > 0
+
+    def wrap(self, host: np.ndarray) -> Any:
+        """`host` as an array of this CPU device, without a copy."""
+        return DeviceArray(host, self) if self.is_twin else host
+
+    def empty(self, shape: Sequence[int], dtype: Any = np.float32) -> Any:
+        """An uninitialised array here."""
+        if self.kind == "cuda":
+            with self._cupy().cuda.Device(self.index):
+                return self._cupy().empty(tuple(shape), dtype)
+        return self.wrap(np.empty(tuple(shape), dtype))
+
+    def zeros(self, shape: Sequence[int], dtype: Any = np.float32) -> Any:
+        """An array of zeros here."""
+        if self.kind == "cuda":
+            with self._cupy().cuda.Device(self.index):
+                return self._cupy().zeros(tuple(shape), dtype)
+        return self.wrap(np.zeros(tuple(shape), dtype))
+
+    def asarray(self, array: Any) -> Any:
+        """`array`, from any device, here; no copy where it already is."""
+        if isinstance(array, ARRAY_TYPES) or hasattr(array, "__cuda_array_interface__"):
+            if device_of(array) is self:
+                return array
+            array = to_host(array)
+        if self.kind == "cuda":
+            with self._cupy().cuda.Device(self.index):
+                return self._cupy().asarray(array)
+        host = np.asarray(array)
+        return DeviceArray(host.copy(), self) if self.is_twin else host
+
+    def synchronize(self) -> None:
+        """Wait until all work given to this device is done."""
+        if self.kind == "cuda":
+            self._cupy().cuda.Device(self.index).synchronize()
+
+    @staticmethod
+    def _cupy() -> Any:
+        import cupy
+
+        return cupy
+
+
+class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
+    """A NumPy array that says on which CPU twin it lives and refuses company from elsewhere.
+
+    NumPy functions and operators work on it and give DeviceArrays back. It is not a subclass of
+    ndarray, because concatenate, where, pad and others would drop the tag of a subclass and mix
+    devices silently.
+    """
+
+    __slots__ = ("data", "device")
+
+    def __init__(self, data: np.ndarray, device: Device) -> None:
+        self.data = data
+        self.device = device
+
+    shape = property(lambda self: self.data.shape)
+    dtype = property(lambda self: self.data.dtype)
+    ndim = property(lambda self: self.data.ndim)
+    size = property(lambda self: self.data.size)
+    nbytes = property(lambda self: self.data.nbytes)
+    strides = property(lambda self: self.data.strides)
+    flags = property(lambda self: self.data.flags)
+    T = property(lambda self: self.device.wrap(self.data.T))
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if "out" in kwargs:
+            kwargs["out"] = tuple(self._unwrap(o) for o in kwargs["out"])
+        result = getattr(ufunc, method)(
+            *(self._unwrap(i) for i in inputs),
+            **{k: v if k == "out" else self._unwrap(v) for k, v in kwargs.items()},
+        )
+        return self._wrap(result)
+
+    def __array_function__(
+        self, function: Callable[..., Any], types: Any, args: Any, kwargs: Any
+    ) -> Any:
+        return self._wrap(function(*self._unwrap(tuple(args)), **self._unwrap(dict(kwargs))))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        raise DeviceError(
+            f"an array on {self.device} was used as a NumPy array; copy it to the host with "
+            "gpukit.to_host(array) first"
+        )
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._wrap(self.data[self._unwrap(key)])
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.data[self._unwrap(key)] = self._unwrap(value)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __repr__(self) -> str:
+        return f"DeviceArray({self.data!r}, device={self.device.name!r})"
+
+    def __float__(self) -> float:
+        return float(self.data)
+
+    def __int__(self) -> int:
+        return int(self.data)
+
+    def __bool__(self) -> bool:
+        return bool(self.data)
+
+    def __getattr__(self, name: str) -> Any:
+        # Methods of ndarray (sum, reshape, astype, copy …) act on the data and are tagged again.
+        if name.startswith("__"):
+            raise AttributeError(name)
+        attribute = getattr(self.data, name)
+        if not callable(attribute):
+            return attribute
+        return lambda *args, **kwargs: self._wrap(
+            attribute(*self._unwrap(args), **self._unwrap(kwargs))
+        )
+
+    def _unwrap(self, value: Any) -> Any:
+        if isinstance(value, DeviceArray):
+            if value.device is not self.device:
+                raise _mixed(self.device, value.device)
+            return value.data
+        if isinstance(value, np.ndarray) and value.ndim > 0:
+            raise _mixed(self.device, CPU)
+        if isinstance(value, (tuple, list)):
+            return type(value)(self._unwrap(v) for v in value)
+        if isinstance(value, dict):
+            return {k: self._unwrap(v) for k, v in value.items()}
+        return value
+
+    def _wrap(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return DeviceArray(value, self.device)
+        if isinstance(value, (tuple, list)):
+            return type(value)(self._wrap(v) for v in value)
+        if isinstance(value, np.generic):
+            return DeviceArray(np.asarray(value), self.device)
+        return value
+
+
+ARRAY_TYPES = (np.ndarray, DeviceArray)
+CPU = Device("cpu", 0)
+_devices: dict[tuple[str, int], Device] = {("cpu", 0): CPU}
+
+
+def get_device(spec: str | Device | None = None) -> Device:
+    """The device called `spec` ("cpu", "cpu:1", "cuda", "cuda:0"); None gives the default one."""
+    if spec is None:
+        return default_device()
+    if isinstance(spec, Device):
+        return spec
+    kind, _, number = str(spec).partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()) or spec.endswith(":"):
+        raise DeviceError(
+            f"unknown device {spec!r}: use cpu, cpu:1 (a logical twin), cuda or cuda:0"
+        )
+    index = int(number or 0)
+    if kind == "cpu" and index >= TWINS:
+        raise DeviceError(f"device {spec!r}: there are {TWINS} CPU twins, cpu:0 to cpu:{TWINS - 1}")
+    if kind == "cuda":
+        count = cuda_count()
+        if count == 0:
+            raise DeviceError(f"device {spec!r}: {cuda_problem()}; {INSTALL_CUDA}")
+        if index >= count:
+            raise DeviceError(
+                f"device {spec!r}: this machine has {count}, cuda:0 to cuda:{count - 1}"
+            )
+    return _devices.setdefault((kind, index), Device(kind, index))
+
+
+def default_device() -> Device:
+    """GPUKIT_DEVICE, else the first card, else the CPU."""
+    chosen = os.environ.get("GPUKIT_DEVICE")
+    if chosen:
+        return get_device(chosen)
+    return get_device("cuda:0") if cuda_count() else CPU
+
+
+def device_of(*arrays: Any) -> Device:
+    """The one device on which all `arrays` live; two different ones are an error."""
+    found: Device | None = None
+    for array in arrays:
+        here = _device_of_one(array)
+        if found is None:
+            found = here
+        elif here is not found:
+            raise _mixed(found, here)
+    return found or CPU
+
+
+def to_host(array: Any) -> np.ndarray:
+    """`array` as a NumPy array: itself on cpu, the data of a twin, a copy from a card."""
+    if isinstance(array, np.ndarray):
+        return array
+    if isinstance(array, DeviceArray):
+        return array.data
+    if hasattr(array, "__cuda_array_interface__"):
+        return array.get()
+    return np.asarray(array)
+
+
+def _device_of_one(array: Any) -> Device:
+    if isinstance(array, (np.ndarray, np.generic)):
+        return CPU
+    if isinstance(array, DeviceArray):
+        return array.device
+    if hasattr(array, "__cuda_array_interface__"):
+        index = int(array.device.id)
+        return _devices.setdefault(("cuda", index), Device("cuda", index))
+    raise DeviceError(
+        f"{type(array).__name__} is not an array of any device; pass NumPy or CuPy arrays"
+    )
+
+
+def _mixed(a: Device, b: Device) -> DeviceError:
+    return DeviceError(
+        f"arrays on {a} and {b} in one call; move one with gpukit.ops.to_device(array, {a.name!r})"
+    )
+
+
+@lru_cache(maxsize=1)
+def _probe_cuda() -> tuple[int, str]:
+    # Looking for a card is the one moment at which CuPy is imported unasked.
+    try:
+        import cupy
+    except ImportError:
+        return 0, "CuPy is not installed"
+    try:
+        if cupy.cuda.is_available():
+            return int(cupy.cuda.runtime.getDeviceCount()), ""
+        return 0, "CuPy found no NVIDIA GPU or driver"
+    except Exception as error:
+        return 0, f"the CUDA driver does not answer ({error})"
+
+
+def cuda_count() -> int:
+    """Number of CUDA cards that CuPy can use on this machine."""
+    return _probe_cuda()[0]
+
+
+def cuda_problem() -> str:
+    """Why there is no CUDA card, in words; empty where there is one."""
+    return _probe_cuda()[1]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gpukit.autograd import Parameter, Tensor, no_grad
     from gpukit.device import Device, device_of, get_device, to_host
     from gpukit.errors import GpukitError
-    from gpukit.settings import strict, training
+    from gpukit.settings import strict
 
 _NAMES = {
     "Device": "gpukit.device",
@@ -42,7 +42,6 @@ _NAMES = {
     "no_grad": "gpukit.autograd",
     "strict": "gpukit.settings",
     "to_host": "gpukit.device",
-    "training": "gpukit.settings",
 }
 
 __all__ = [
@@ -69,7 +68,6 @@ __all__ = [
     "strict",
     "testing",
     "to_host",
-    "training",
 ]
 
 

@@ -35,7 +35,7 @@ def is_training() -> bool:
 
 
 @contextmanager
-def training(on: bool = True) -> Iterator[None]:
+def training_mode(on: bool = True) -> Iterator[None]:
     """Within the block, layers called without an explicit `training` argument train."""
     token = _training.set(on)
     try:

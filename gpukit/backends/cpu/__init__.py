@@ -1,0 +1,1 @@
+"""Fast CPU implementations of the primitives, a file a family."""

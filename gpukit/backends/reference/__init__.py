@@ -1,7 +1,7 @@
 """Every primitive of gpukit, defined in plain NumPy: definition, oracle and last fallback.
 
-The functions use NumPy *functions* on their arguments and create arrays like them, so that the same code
-runs on CuPy arrays and on DeviceArrays. One file a family.
+The functions use NumPy *functions* on their arguments and create arrays like them, so that the
+same code runs on CuPy arrays and on DeviceArrays. One file a family.
 """
 
 from gpukit.backends.reference.activation import (

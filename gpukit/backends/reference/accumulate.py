@@ -1,10 +1,10 @@
-"""How the references add up: every long sum goes through here, so that its accuracy is said once.
+"""How the references add up: every long sum goes through here, its accuracy is said once.
 
-`np.sum` is pairwise only along a contiguous last axis; over a strided leading axis (a bias gradient,
-batch statistics) it adds row after row, and float32 loses a digit for each factor of ten in length.
-The references therefore accumulate float32 and half types in float64 and round once at the end: more
-accurate than pairwise or blocked float32, which is what faster implementations are held to.
-float64 adds in NumPy's own order.
+`np.sum` is pairwise only along a contiguous last axis; over a strided leading axis (a bias
+gradient, batch statistics) it adds row after row, and float32 loses a digit for each factor of ten
+in length. The references therefore accumulate float32 and half types in float64 and round once at
+the end: more accurate than pairwise or blocked float32, which is what faster implementations are
+held to. float64 adds in NumPy's own order.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def long_sum(x: Array, axis: int | tuple[int, ...] | None, keepdims: bool = Fals
 
 
 def long_mean(x: Array, axis: int | tuple[int, ...] | None, keepdims: bool = False) -> Array:
-    """Mean over `axis`, in the dtype of `x`; the mean of nothing is 0 (an empty batch is no error)."""
+    """Mean over `axis`, in the dtype of `x`; the mean of nothing is 0: a batch may be empty."""
     axes = axes_of(x, axis)
     count = max(math.prod(x.shape[a] for a in axes), 1)
     kept = np.sum(x, axis=axes, keepdims=True, dtype=_accumulator(x.dtype)) / count

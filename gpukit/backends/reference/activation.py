@@ -1,7 +1,7 @@
 """Activation functions, any shape, with their gradients.
 
-A gradient takes gy (the gradient by the output) and whichever of x or y gives it more cheaply. All keep
-the dtype. None overflows: exp only ever sees arguments that are not positive.
+A gradient takes gy (the gradient by the output) and whichever of x or y gives it more cheaply.
+All keep the dtype. None overflows: exp only ever sees arguments that are not positive.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import numpy as np
 
 from gpukit.backends.primitive import primitive
 from gpukit.backends.reference.accumulate import Array, long_sum
+from gpukit.errors import SettingError
 
 
 def logistic(x: Array) -> Array:
@@ -32,11 +33,16 @@ def normalised_exp(x: Array) -> Array:
 
 def activate(x: Array, activation: str | None) -> Array:
     """The activation that conv2d and dense apply in passing: None, "relu", "sigmoid" or "tanh"."""
-    if activation is None:
-        return x
-    if activation == "relu":
-        return np.maximum(x, 0)
-    return {"sigmoid": logistic, "tanh": np.tanh}[activation](x)
+    match activation:
+        case None:
+            return x
+        case "relu":
+            return np.maximum(x, 0)
+        case "sigmoid":
+            return logistic(x)
+        case "tanh":
+            return np.tanh(x)
+    raise SettingError(f"no fused activation {activation!r}; use relu, sigmoid, tanh or None")
 
 
 @primitive

@@ -1,7 +1,7 @@
 """Arithmetic element by element, with NumPy's broadcasting.
 
-The second operand of a binary function may be an array of the same dtype or a Python or NumPy scalar;
-scalars take the array's dtype (float32·np.sqrt(2) stays float32). Results keep the dtype.
+One operand of a binary function may be a Python or NumPy scalar instead of an array of the same
+dtype; scalars take the array's dtype (float32·np.sqrt(2) stays float32). Results keep the dtype.
 """
 
 from __future__ import annotations

@@ -54,6 +54,6 @@ def squared_error(y: Array, t: Array) -> Array:
 
 @primitive
 def squared_error_grad(gloss: Array, y: Array, t: Array) -> Array:
-    """Gradient by y (by t it is the negative): gloss·2·(y - t)/M, M values an example -> shape of y."""
+    """Gradient by y: gloss·2·(y - t)/M, M values an example -> shape of y; by t its negative."""
     per_example = np.reshape(gloss, (-1,) + (1,) * (y.ndim - 1))
     return per_example * (2 / max(math.prod(y.shape[1:]), 1)) * (y - t)

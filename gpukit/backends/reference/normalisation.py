@@ -16,8 +16,9 @@ def batch_norm(
 ) -> tuple[Array, Array, Array]:
     """y = gamma·(x - mean)/√(variance + epsilon) + beta, statistics over all axes but the last.
 
-    x (…,C), gamma and beta (C,) -> y (…,C), mean (C,), variance (C,): biased, two passes, accumulated
-    in float64. An empty batch has mean and variance 0. Ioffe and Szegedy, 2015, algorithm 1.
+    x (…,C), gamma and beta (C,) -> y (…,C), mean (C,), variance (C,): biased, two passes,
+    accumulated in float64. An empty batch has mean and variance 0.
+    Ioffe and Szegedy, 2015, algorithm 1.
     """
     axes = tuple(range(x.ndim - 1))
     mean = long_mean(x, axes)
@@ -43,10 +44,10 @@ def _normalise(
 def batch_norm_grad(
     gy: Array, x: Array, gamma: Array, mean: Array, variance: Array, *, epsilon: float
 ) -> tuple[Array, Array, Array]:
-    """Gradients of batch_norm, statistics included: gy, x (…,C), the others (C,) -> gx, ggamma, gbeta.
+    """Gradients of batch_norm, the statistics' dependence on x included -> gx, ggamma, gbeta.
 
-    With z = (x - mean)/√(variance + epsilon) over M values a channel:
-        gbeta = Σ gy    ggamma = Σ gy·z    gx = gamma/√(variance + epsilon)·(gy - gbeta/M - z·ggamma/M)
+    gy, x (…,C), the others (C,). With σ = √(variance + epsilon), z = (x - mean)/σ, M values a channel:
+        gbeta = Σ gy    ggamma = Σ gy·z    gx = gamma/σ·(gy - gbeta/M - z·ggamma/M)
     """
     axes = tuple(range(x.ndim - 1))
     count = max(math.prod(x.shape[:-1]), 1)

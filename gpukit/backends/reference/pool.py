@@ -1,7 +1,8 @@
 """Max, average and global average pooling over windows, with gradients.
 
 Padding never takes part: it cannot be the maximum and is not counted in an average.
-Letters as in conv.py: images (N,H,W,C), output (N,P,Q,C), window R×S, padding ((top,bottom),(left,right)).
+Letters as in conv.py: images (N,H,W,C), output (N,P,Q,C), window R×S, padding ((top, bottom),
+(left, right)).
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ def index_dtype(window: Pair) -> type[np.unsignedinteger]:
 def max_pool2d(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> tuple[Array, Array]:
     """The largest cell of each window, and which one it was.
 
-    x (N,H,W,C) -> y (N,P,Q,C) of x's dtype, index (N,P,Q,C): the row-major number r·S + s of the cell,
-    uint8 up to 256 cells, else uint16 or uint32. Ties: the first in row-major order. NaN wins, the first
-    NaN among several. Every window must hold at least one pixel (geometry.py refuses other paddings).
+    x (N,H,W,C) -> y (N,P,Q,C) of x's dtype, index (N,P,Q,C): the row-major number r·S + s of the
+    cell, uint8 up to 256 cells, else uint16 or uint32. Ties: the first in row-major order. NaN wins,
+    the first NaN among several. Every window must hold a pixel (geometry.py refuses other paddings).
     """
     p, q = output_shape(x.shape[1:3], window, stride, padding)
     shape = (x.shape[0], p, q, x.shape[3])

@@ -1,7 +1,7 @@
-"""Counter-based random numbers: the same bits on every backend, in any order, on any thread count.
+"""Counter-based random numbers: the same bits on every backend, in any order, any thread count.
 
-Philox4x32-10 of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011). Element i of an
-array takes word i mod 4 of the block whose counter is (i div 4, layer, step) under the key `seed`.
+Philox4x32-10 of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011). Element i
+of an array takes word i mod 4 of the block with counter (i div 4, layer, step) under the key `seed`.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def _words(like: Array, shape: tuple[int, ...], seed: int, layer: int, step: int
 def philox(like: Array, *, shape: tuple[int, ...], seed: int, layer: int, step: int) -> Array:
     """uint32 random words of `shape`, on the device of `like` (whose values do not matter).
 
-    Key (seed mod 2³², seed div 2³²); counter (block mod 2³², block div 2³², layer, step); element i of
-    the row-major order is word i mod 4 of block i div 4. seed below 2⁶⁴, layer and step below 2³².
+    Key (seed mod 2³², seed div 2³²); counter (block mod 2³², block div 2³², layer, step); element i
+    in row-major order is word i mod 4 of block i div 4. seed below 2⁶⁴, layer and step below 2³².
     """
     return _words(like, shape, seed, layer, step).astype(np.uint32)
 
@@ -56,8 +56,8 @@ def philox(like: Array, *, shape: tuple[int, ...], seed: int, layer: int, step: 
 def dropout(x: Array, *, rate: float, seed: int, layer: int, step: int, scale: float) -> Array:
     """x·scale where the element's Philox word is at least round(rate·2³²), else 0; any shape.
 
-    scale is 1/(1 - rate) for inverted dropout, 1 for the classic form. The gradient is dropout of gy
-    with the same arguments. Srivastava et al., 2014.
+    scale is 1/(1 - rate) for inverted dropout, 1 for the classic form. The gradient is dropout of
+    gy with the same arguments. Srivastava et al., 2014.
     """
     kept = _words(x, x.shape, seed, layer, step) >= round(float(rate) * 2**32)
     return np.where(kept, x * float(scale), np.zeros_like(x))

@@ -2,8 +2,8 @@
 
     padded row of cell r of window p:   p·stride + r·dilation        (columns likewise)
 
-So cell (r, s) of *all* P×Q windows is one strided slice of the padded image: `taps` yields these slices
-in row-major order. A slice never holds one element twice, so gradients can be added into it.
+So cell (r, s) of *all* P×Q windows is one strided slice of the padded image: `taps` yields these
+slices in row-major order. A slice never holds one element twice, so gradients can be added into it.
 """
 
 from __future__ import annotations

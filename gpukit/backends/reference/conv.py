@@ -2,8 +2,8 @@
 
 Dumoulin and Visin, "A guide to convolution arithmetic for deep learning" (2016); Goodfellow et
 al., "Deep Learning", chapter 9. Letters: N batch, H W image, C input channels, K output channels,
-R S kernel, P Q output, G groups. All three passes walk the R·S cells of the kernel; each cell is one
-GEMM a group:
+R S kernel, P Q output, G groups. All three passes walk the R·S cells of the kernel, one GEMM a cell
+and group:
 
     forward           y      +=  x[cell] @ w[r, s]
     input gradient    gx[cell] += gy @ w[r, s]ᵀ

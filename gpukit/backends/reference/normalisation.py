@@ -46,7 +46,7 @@ def batch_norm_grad(
 ) -> tuple[Array, Array, Array]:
     """Gradients of batch_norm, the statistics' dependence on x included -> gx, ggamma, gbeta.
 
-    gy, x (…,C), the others (C,). With σ = √(variance + epsilon), z = (x - mean)/σ, M values a channel:
+    gy, x (…,C), the others (C,). With σ = √(variance + epsilon), z = (x - mean)/σ, M = N·H·W:
         gbeta = Σ gy    ggamma = Σ gy·z    gx = gamma/σ·(gy - gbeta/M - z·ggamma/M)
     """
     axes = tuple(range(x.ndim - 1))

@@ -35,8 +35,8 @@ def max_pool2d(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> tup
     """The largest cell of each window, and which one it was.
 
     x (N,H,W,C) -> y (N,P,Q,C) of x's dtype, index (N,P,Q,C): the row-major number r·S + s of the
-    cell, uint8 up to 256 cells, else uint16 or uint32. Ties: the first in row-major order. NaN wins,
-    the first NaN among several. Every window must hold a pixel (geometry.py refuses other paddings).
+    cell, uint8 up to 256 cells, else uint16 or uint32. Ties: the first in row-major order. NaN
+    wins, the first of several. Every window must hold a pixel (geometry.py refuses other paddings).
     """
     p, q = output_shape(x.shape[1:3], window, stride, padding)
     shape = (x.shape[0], p, q, x.shape[3])

@@ -1,7 +1,7 @@
 """Counter-based random numbers: the same bits on every backend, in any order, any thread count.
 
 Philox4x32-10 of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011). Element i
-of an array takes word i mod 4 of the block with counter (i div 4, layer, step) under the key `seed`.
+of an array is word i mod 4 of the block with counter (i div 4, layer, step) under the key `seed`.
 """
 
 from __future__ import annotations

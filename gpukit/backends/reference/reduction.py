@@ -1,6 +1,6 @@
 """Sums, means and maxima over axes. Sums accumulate as accumulate.py says.
 
-`axis` is an int, a tuple of ints or None (all axes). The result is an array, if need be of shape ().
+`axis` is an int, a tuple of ints or None (all axes). The result is an array, perhaps of shape ().
 """
 
 from __future__ import annotations

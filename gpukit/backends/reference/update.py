@@ -1,7 +1,7 @@
 """Optimiser steps over a flat buffer, in place.
 
-Every array is 1-D, contiguous and of one float dtype: w the parameters, g their gradient, the others
-the optimiser's state, zero at the start. weight_decay adds weight_decay·w to the gradient.
+Every array is 1-D, contiguous and of one float dtype: w the parameters, g their gradient, the
+others the optimiser's state, zero at the start. weight_decay adds weight_decay·w to the gradient.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def span(f: int, d: int = 1) -> int:
 
 
 def conv_output_size(n: int, f: int, s: int, padding: Pair, d: int = 1) -> int:
-    """floor((n + pads - span) / s) + 1, the places for a window, of pooling too; 0 if it is too large."""
+    """floor((n + pads - span) / s) + 1: the places for a window (any); 0 where it is too large."""
     return max((n + sum(padding) - span(f, d)) // s + 1, 0)
 
 
@@ -55,7 +55,7 @@ def same_padding(n: int, f: int, s: int, d: int = 1) -> Pair:
 
 
 def fits(n: int, f: int, s: int, padding: Pair, d: int = 1) -> bool:
-    """Whether the windows tile the padded input exactly: (n + pads - span) / s is whole, not negative."""
+    """Whether the windows tile the padded input exactly: (n + pads - span) / s whole, from 0."""
     rest = n + sum(padding) - span(f, d)
     return rest >= 0 and rest % s == 0
 

@@ -208,6 +208,10 @@ class Tensor:
         self._array[...] = array.astype(self.dtype, copy=False)
         self.version += 1
 
+    def flat_view(self) -> Any:
+        """The memory of this leaf as a writable 1-D array, for optimisers."""
+        return self._array.reshape(-1)
+
     def zero_grad(self) -> None:
         """Forget the gradient."""
         self._grad = None

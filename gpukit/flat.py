@@ -1,0 +1,78 @@
+"""One flat buffer for all parameters of a model on a device, and one for their gradients.
+
+An optimiser's step is then one pass over two arrays, whatever the number of layers, and a save or
+an exchange between machines is one contiguous copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gpukit.autograd import Parameter, Tensor
+from gpukit.device import Device
+
+
+class FlatBuffer:
+    """Trainable parameters of one device and dtype, as views of `weights` and `grads`.
+
+    `weights` and `grads` are 1-D arrays; `slices[i]` is where `parameters[i]` lives in them.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        parameters: Sequence[Tensor],
+        slices: Sequence[slice],
+        weights: Any,
+        grads: Any,
+    ) -> None:
+        self.name = name
+        self.parameters = list(parameters)
+        self.slices = list(slices)
+        self.weights = weights
+        self.grads = grads
+
+    @classmethod
+    def of(cls, name: str, parameters: Sequence[Parameter], device: Device) -> FlatBuffer:
+        """Move `parameters`, which share a dtype and live on `device`, into one new buffer."""
+        slices, end = [], 0
+        for parameter in parameters:
+            slices.append(slice(end, end + parameter.size))
+            end += parameter.size
+        weights = device.zeros((end,), parameters[0].dtype)
+        grads = device.zeros((end,), parameters[0].dtype)
+        for parameter, place in zip(parameters, slices):
+            shape = parameter.shape
+            parameter.bind(weights[place].reshape(shape), grads[place].reshape(shape))
+        return cls(name, parameters, slices, weights, grads)
+
+    @classmethod
+    def single(cls, name: str, tensor: Tensor) -> FlatBuffer:
+        """A buffer that is the memory of one leaf tensor, for loops without a model."""
+        weights = tensor.flat_view()
+        grads = None if tensor.grad is None else tensor.grad.array.reshape(-1)
+        return cls(name, [tensor], [slice(0, tensor.size)], weights, grads)
+
+    def gather_grads(self) -> None:
+        """Zero the gradients of parameters that the last backward pass did not reach."""
+        for parameter, place in zip(self.parameters, self.slices):
+            if parameter.grad is None:
+                self.grads[place] = 0
+
+    def changed(self) -> None:
+        """Tell every parameter that its values were written."""
+        for parameter in self.parameters:
+            parameter.version += 1
+
+
+def flat_buffers(parameters: Sequence[Parameter]) -> list[FlatBuffer]:
+    """Bring all trainable `parameters` into one buffer for each device and dtype."""
+    groups: dict[tuple[Device, str], list[Parameter]] = {}
+    for parameter in parameters:
+        if parameter.trainable:
+            groups.setdefault((parameter.device, parameter.dtype.name), []).append(parameter)
+    return [
+        FlatBuffer.of(f"{device.name}/{dtype}", members, device)
+        for (device, dtype), members in groups.items()
+    ]

@@ -1,0 +1,105 @@
+"""Two-dimensional convolution (cross-correlation, as in every CNN framework)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gpukit.autograd import differentiable
+from gpukit.backends import geometry
+from gpukit.backends import reference as p
+from gpukit.device import Device, device_of
+from gpukit.errors import SettingError, ShapeError
+from gpukit.ops.epilogue import Epilogue, check_epilogue
+from gpukit.ops.windows import cached_window
+
+Algo = str | Mapping[str, str] | None
+
+_PASSES = {
+    "forward": p.conv2d,
+    "input_grad": p.conv2d_input_grad,
+    "weight_grad": p.conv2d_weight_grad,
+}
+
+
+@differentiable
+def conv2d(
+    x: Any,
+    w: Any,
+    b: Any = None,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    activation: str | None = None,
+    algo: Algo = None,
+) -> Any:
+    """φ(x ⋆ w + b): x (N, H, W, C), w (R, S, C/groups, K), b (K,) → (N, H', W', K).
+
+    `stride` and `dilation` are an integer or a pair; `padding` is an integer, "same", "valid" or
+    ((top, bottom), (left, right)). H' = ⌊(H + top + bottom − dilation·(R − 1) − 1)/stride⌋ + 1.
+    `activation` is None, "relu", "sigmoid" or "tanh". `algo` names an implementation for all three
+    passes, or gives a name for each of "forward", "input_grad" and "weight_grad"; a gradient that
+    has no implementation of forward's name takes its default. Raises ShapeError, SettingError.
+    """
+    _check(x, w, b)
+    window = cached_window(
+        tuple(x.shape[1:3]), tuple(w.shape[:2]), stride=stride, padding=padding, dilation=dilation
+    )
+    groups = geometry.check_groups(x.shape[3], w.shape[3], groups)
+    if w.shape[2] * groups != x.shape[3]:
+        raise ShapeError(
+            f"conv2d: w {tuple(w.shape)} with groups={groups} takes {w.shape[2] * groups} input "
+            f"channels, x {tuple(x.shape)} has {x.shape[3]}; w is (R, S, C/groups, K)"
+        )
+    check_epilogue("conv2d", activation)
+    ways = _ways(algo, device_of(x))
+    settings = {
+        "stride": window.stride,
+        "padding": window.padding,
+        "dilation": window.dilation,
+        "groups": groups,
+    }
+    y = p.conv2d(x, w, b, **settings, activation=activation, algo=ways.get("forward"))
+    before = Epilogue(y, activation)
+    x_shape, w_shape = tuple(x.shape), tuple(w.shape)
+
+    def input_gradient(gy: Any) -> Any:
+        way = ways.get("input_grad")
+        return p.conv2d_input_grad(before(gy), w, input_shape=x_shape, **settings, algo=way)
+
+    def weight_gradient(gy: Any) -> Any:
+        way = ways.get("weight_grad")
+        return p.conv2d_weight_grad(x, before(gy), kernel_shape=w_shape, **settings, algo=way)
+
+    return y, (input_gradient, weight_gradient, lambda gy: p.bias_grad(before(gy)))
+
+
+def _check(x: Any, w: Any, b: Any) -> None:
+    if x.ndim != 4:
+        raise ShapeError(f"conv2d: x {tuple(x.shape)} must be (N, H, W, C)")
+    if w.ndim != 4 or 0 in w.shape:
+        raise ShapeError(f"conv2d: w {tuple(w.shape)} must be (R, S, C/groups, K), none of them 0")
+    if b is not None and tuple(b.shape) != (w.shape[3],):
+        raise ShapeError(f"conv2d: b {tuple(b.shape)} must be ({w.shape[3]},), one for each filter")
+
+
+def _ways(algo: Algo, device: Device) -> Mapping[str, str]:
+    """The name of the implementation for each pass that has one chosen."""
+    if algo is None:
+        return {}
+    if isinstance(algo, str):
+        return {
+            name: algo
+            for name, primitive in _PASSES.items()
+            if name == "forward" or algo in primitive.implementations(device.kind)
+        }
+    for name, way in algo.items():
+        if name not in _PASSES:
+            raise SettingError(f"conv2d: algo names the pass {name!r}; use {', '.join(_PASSES)}")
+        if way is not None and way not in (known := _PASSES[name].implementations(device.kind)):
+            raise SettingError(
+                f"conv2d: no {name} algo {way!r} on {device.kind}; use {', '.join(known)}"
+            )
+    return algo

@@ -1,0 +1,50 @@
+"""Fully connected layers and matrix products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpukit.autograd import differentiable
+from gpukit.backends import reference as p
+from gpukit.errors import ShapeError
+from gpukit.ops.epilogue import Epilogue, check_epilogue
+
+
+@differentiable
+def dense(
+    x: Any, w: Any, b: Any = None, *, activation: str | None = None, algo: str | None = None
+) -> Any:
+    """φ(x @ w + b): x (N, in), w (in, out), b (out,) → (N, out).
+
+    `activation` is None, "relu", "sigmoid" or "tanh". Raises ShapeError.
+    """
+    if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[0]:
+        raise ShapeError(
+            f"dense: x {tuple(x.shape)} and w {tuple(w.shape)} do not go together; "
+            "x is (N, in), w is (in, out)"
+        )
+    if b is not None and tuple(b.shape) != (w.shape[1],):
+        raise ShapeError(
+            f"dense: b {tuple(b.shape)} must be ({w.shape[1]},) for w {tuple(w.shape)}"
+        )
+    check_epilogue("dense", activation)
+    y = p.dense(x, w, b, activation=activation, algo=algo)
+    before = Epilogue(y, activation)
+    return y, (
+        lambda gy: p.dense_input_grad(before(gy), w, algo=algo),
+        lambda gy: p.dense_weight_grad(x, before(gy), algo=algo),
+        lambda gy: p.bias_grad(before(gy)),
+    )
+
+
+@differentiable
+def matmul(a: Any, b: Any) -> Any:
+    """a @ b for matrices a (M, K), b (K, N) → (M, N)."""
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
+        raise ShapeError(
+            f"matmul: {tuple(a.shape)} @ {tuple(b.shape)} does not go together; use (M, K) @ (K, N)"
+        )
+    return p.matmul(a, b), (
+        lambda gy: p.matmul(gy, p.transpose(b, axes=(1, 0))),
+        lambda gy: p.matmul(p.transpose(a, axes=(1, 0)), gy),
+    )

@@ -1,0 +1,59 @@
+"""Losses by sample; their mean over the batch is what training minimises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpukit.autograd import differentiable
+from gpukit.backends import reference as p
+from gpukit.errors import DataError, ShapeError
+
+
+@differentiable(integers=("targets",))
+def softmax_cross_entropy(logits: Any, targets: Any) -> Any:
+    """−Σ t ln softmax(logits) for each sample: logits (N, K) → (N,).
+
+    `targets` are class numbers (N,), integers from 0 to K − 1, or probabilities (N, K) of the
+    logits' dtype. Raises ShapeError, and DataError for a class number out of range.
+    """
+    shape = tuple(logits.shape)
+    wanted = shape[:1] if targets.dtype.kind in "iu" else shape
+    if logits.ndim != 2 or tuple(targets.shape) != wanted:
+        raise ShapeError(
+            f"softmax_cross_entropy: targets {tuple(targets.shape)} of {targets.dtype} do not fit "
+            f"logits {shape}; pass class numbers (N,) as integers or probabilities (N, K)"
+        )
+    if targets.dtype.kind in "iu":
+        check_labels(targets, shape[1])
+    loss, probabilities = p.softmax_cross_entropy(logits, targets)
+    return loss, (
+        lambda gy: p.softmax_cross_entropy_grad(gy, probabilities, targets),
+        None,
+    )
+
+
+def check_labels(labels: Any, classes: int) -> None:
+    """Raise DataError where a class number is not in 0 … classes − 1."""
+    # One pass: negative numbers become huge as unsigned ones.
+    if labels.size and int(labels.view(f"u{labels.dtype.itemsize}").max()) >= classes:
+        low, high = int(np.min(labels)), int(np.max(labels))
+        wrong = low if low < 0 else high
+        raise DataError(
+            f"label {wrong} is out of range: {classes} classes are numbered 0 to {classes - 1}"
+        )
+
+
+@differentiable
+def squared_error(y: Any, t: Any) -> Any:
+    """Mean of (y − t)² over all axes but the first: (N, …) → (N,)."""
+    if tuple(y.shape) != tuple(t.shape):
+        raise ShapeError(
+            f"squared_error: {tuple(y.shape)} and {tuple(t.shape)} differ; give both one shape"
+        )
+
+    def gradient(gy: Any) -> Any:
+        return p.squared_error_grad(gy, y, t)
+
+    return p.squared_error(y, t), (gradient, lambda gy: p.negative(gradient(gy)))

@@ -1,0 +1,82 @@
+"""Batch normalisation and local response normalisation, over the last axis (channels)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpukit.autograd import differentiable
+from gpukit.backends import reference as p
+from gpukit.errors import SettingError, ShapeError
+
+
+@differentiable
+def batch_norm(x: Any, gamma: Any, beta: Any, *, epsilon: float = 1e-3) -> Any:
+    """γ (x − mean) / √(variance + ε) + β with the statistics of the batch.
+
+    x (N, …, C), gamma and beta (C,). Returns (y, mean, variance): the biased statistics over all
+    axes but the last, which have no gradient. Ioffe and Szegedy, 2015.
+    """
+    _check(x, gamma, beta)
+    y, mean, variance = p.batch_norm(x, gamma, beta, epsilon=epsilon)
+
+    def gradients(gy: Any) -> Any:
+        return p.batch_norm_grad(gy, x, gamma, mean, variance, epsilon=epsilon)
+
+    return y, gradients, (mean, variance)
+
+
+@differentiable
+def batch_norm_inference(
+    x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, *, epsilon: float = 1e-3
+) -> Any:
+    """γ (x − mean) / √(variance + ε) + β with fixed statistics (C,)."""
+    _check(x, gamma, beta, mean, variance)
+    y = p.batch_norm_inference(x, gamma, beta, mean, variance, epsilon=epsilon)
+
+    def slope() -> Any:
+        return p.power(p.add(variance, epsilon), -0.5)
+
+    def gamma_gradient(gy: Any) -> Any:
+        return p.bias_grad(p.multiply(gy, p.multiply(p.subtract(x, mean), slope())))
+
+    return y, (
+        lambda gy: p.multiply(gy, p.multiply(gamma, slope())),
+        gamma_gradient,
+        p.bias_grad,
+        None,
+        None,
+    )
+
+
+@differentiable
+def lrn(
+    x: Any,
+    *,
+    size: int = 5,
+    alpha: float = 1e-4,
+    beta: float = 0.75,
+    k: float = 1.0,
+    groups: int = 1,
+) -> Any:
+    """x / (k + (α/size) Σ x²)^β over `size` neighbouring channels inside each of `groups`.
+
+    x (N, H, W, C). The formula of Krizhevsky et al., 2012 has no division by size: their α = 1e-4
+    is 5e-4 here.
+    """
+    channels = x.shape[-1]
+    if size < 1 or groups < 1 or channels % groups:
+        raise SettingError(
+            f"lrn: size={size}, groups={groups} with {channels} channels; size must be 1 or more "
+            "and groups divide the channels"
+        )
+    settings = {"size": size, "alpha": alpha, "beta": beta, "k": k, "groups": groups}
+    return p.lrn(x, **settings), (lambda gy: p.lrn_grad(gy, x, **settings),)
+
+
+def _check(x: Any, *vectors: Any) -> None:
+    for vector in vectors:
+        if tuple(vector.shape) != (x.shape[-1],):
+            raise ShapeError(
+                f"batch_norm: a parameter of shape {tuple(vector.shape)} does not fit x "
+                f"{tuple(x.shape)}; use ({x.shape[-1]},)"
+            )

@@ -1,0 +1,52 @@
+"""Pooling over windows of an image, each channel by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpukit.autograd import differentiable
+from gpukit.backends import reference as p
+from gpukit.errors import ShapeError
+from gpukit.ops.windows import cached_pool_window
+
+
+@differentiable
+def max_pool2d(x: Any, *, window: Any = 2, stride: Any = None, padding: Any = 0) -> Any:
+    """The largest value of each window: x (N, H, W, C) → (N, H', W', C).
+
+    `window` and `stride` (default: the window) are an integer or a pair; padding never wins. At a
+    tie the first cell in row-major order gets the gradient. Raises ShapeError and SettingError.
+    """
+    settings = _settings("max_pool2d", x, window, stride, padding)
+    x_shape = tuple(x.shape)
+    y, index = p.max_pool2d(x, **settings)
+    return y, (lambda gy: p.max_pool2d_grad(gy, index, input_shape=x_shape, **settings),)
+
+
+@differentiable
+def avg_pool2d(x: Any, *, window: Any = 2, stride: Any = None, padding: Any = 0) -> Any:
+    """The mean of each window, padding not counted: x (N, H, W, C) → (N, H', W', C)."""
+    settings = _settings("avg_pool2d", x, window, stride, padding)
+    x_shape = tuple(x.shape)
+    return p.avg_pool2d(x, **settings), (
+        lambda gy: p.avg_pool2d_grad(gy, input_shape=x_shape, **settings),
+    )
+
+
+@differentiable
+def global_avg_pool2d(x: Any) -> Any:
+    """The mean over height and width: x (N, H, W, C) → (N, C)."""
+    _check("global_avg_pool2d", x)
+    x_shape = tuple(x.shape)
+    return p.global_avg_pool2d(x), (lambda gy: p.global_avg_pool2d_grad(gy, input_shape=x_shape),)
+
+
+def _check(name: str, x: Any) -> None:
+    if x.ndim != 4:
+        raise ShapeError(f"{name}: x {tuple(x.shape)} must be (N, H, W, C)")
+
+
+def _settings(name: str, x: Any, window: Any, stride: Any, padding: Any) -> dict[str, Any]:
+    _check(name, x)
+    made = cached_pool_window(tuple(x.shape[1:3]), window, stride=stride, padding=padding)
+    return {"window": made.size, "stride": made.stride, "padding": made.padding}

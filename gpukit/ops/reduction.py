@@ -1,0 +1,62 @@
+"""Sums, means and extremes over axes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from gpukit.autograd import differentiable
+from gpukit.backends import reference as p
+from gpukit.errors import ShapeError
+
+Axis = int | tuple[int, ...] | None
+
+
+def _axes(name: str, axis: Axis, ndim: int) -> tuple[int, ...]:
+    chosen = tuple(range(ndim)) if axis is None else (axis,) if isinstance(axis, int) else axis
+    if any(not -ndim <= a < ndim for a in chosen):
+        raise ShapeError(f"{name}: axis {axis} does not exist in an array of {ndim} axes")
+    return tuple(sorted({a % ndim for a in chosen}))
+
+
+def _spread(grad: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> Any:
+    """A gradient over the kept axes, repeated over the reduced ones."""
+    kept = tuple(1 if i in axes else n for i, n in enumerate(shape))
+    return p.broadcast_to(p.reshape(grad, shape=kept), shape=shape)
+
+
+@differentiable
+def sum(x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Sum over `axis` (all axes by default)."""
+    axes, shape = _axes("sum", axis, x.ndim), tuple(x.shape)
+    return p.reduce_sum(x, axis=axes, keepdims=keepdims), (lambda gy: _spread(gy, shape, axes),)
+
+
+@differentiable
+def mean(x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Mean over `axis` (all axes by default)."""
+    axes, shape = _axes("mean", axis, x.ndim), tuple(x.shape)
+    count = math.prod(shape[a] for a in axes)
+    return p.reduce_mean(x, axis=axes, keepdims=keepdims), (
+        lambda gy: _spread(p.multiply(gy, 1.0 / count), shape, axes),
+    )
+
+
+@differentiable
+def max(x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Largest value over `axis` (all axes by default); ties share the gradient."""
+    axes, shape = _axes("max", axis, x.ndim), tuple(x.shape)
+    y = p.reduce_max(x, axis=axes, keepdims=keepdims)
+
+    def gradient(gy: Any) -> Any:
+        # 1 where x is the maximum (x − y is 0 there and negative elsewhere), shared by ties.
+        won = p.add(p.sign(p.subtract(x, _spread(y, shape, axes))), 1.0)
+        ties = p.reduce_sum(won, axis=axes, keepdims=True)
+        return p.divide(p.multiply(_spread(gy, shape, axes), won), ties)
+
+    return y, (gradient,)
+
+
+def argmax(x: Any, *, axis: int = -1) -> Any:
+    """Position of the first largest value along `axis`: int64, no gradient, an array."""
+    return p.argmax(getattr(x, "array", x), axis=axis)

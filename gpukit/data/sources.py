@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+# (file, bytes done, bytes in all or None where the server does not say)
+Progress = Callable[[str, int, int | None], None]
 
 IDX_NAMES = (
     "train-images-idx3-ubyte",
@@ -53,11 +57,6 @@ class RemoteFile:
     checksum: str
     largest: int
     unpacked: int | None = None
-
-    @property
-    def also(self) -> str:
-        """The name under which an unpacked copy does as well."""
-        return self.name.removesuffix(".gz") if self.unpacked is not None else self.name
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,143 @@
+"""Fetches the public data sets into the data folder: resumed, checked, then renamed into place."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gpukit import settings
+from gpukit.data.load import EMBEDDED, missing_files
+from gpukit.data.sources import EMBEDDED_NAME, SOURCES, Progress, RemoteFile, Source
+from gpukit.errors import DataError, SettingError
+
+_CHUNK = 1 << 18
+
+
+def fetch(
+    name: str,
+    folder: str | Path | None = None,
+    progress: Progress | None = None,
+    *,
+    mirror: str | None = None,
+) -> Path:
+    """Bring the files of a public data set into a folder, and return the folder.
+
+    `name` is "mnist", "fashion-mnist" or "cifar10"; `folder` is by default
+    `settings.data_dir()`/NAME. Files that are there, plain or gzip, are used as they are (`load`
+    checks them as it reads). `progress(file, done, total)` is called with bytes; total is None
+    where the server does not say it. `mirror` (or GPUKIT_DATA_MIRROR) is an address that is
+    asked instead of the official ones, for MIRROR/NAME/FILE.
+
+    A download goes to FILE.part, and takes its own name only when its checksum is right; a broken
+    one is resumed, also by a later call. Several processes may fetch at once: one does, the others
+    wait for it. Raises `DataError`, which names the address, the folder and the files to put there
+    by hand, and `SettingError` for a mirror that is not an http(s) or file address.
+    """
+    if name == EMBEDDED_NAME:
+        return EMBEDDED
+    if name not in SOURCES:
+        raise DataError(f"unknown data set {name!r}: fetch one of {', '.join(SOURCES)}")
+    source = SOURCES[name]
+    addresses = _addresses(source, mirror or os.environ.get("GPUKIT_DATA_MIRROR"))
+    target = settings.data_dir() / name if folder is None else Path(folder).expanduser()
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with _only_one(target / ".lock"):
+            absent = set(missing_files(name, target))
+            for file in source.files:
+                if file.name in absent:
+                    _fetch_file(file, target, addresses, progress)
+    except DataError as error:
+        files = ", ".join(missing_files(name, target))
+        raise DataError(f"{name}: {error}; try again, or put {files} into {target}") from error
+    except OSError as error:
+        raise DataError(
+            f"{target}: cannot be written ({error.strerror or error}); "
+            "make room there, or set GPUKIT_DATA to another folder"
+        ) from error
+    return target
+
+
+def _addresses(source: Source, mirror: str | None) -> tuple[str, ...]:
+    if not mirror:
+        return source.addresses
+    if not mirror.startswith(("http://", "https://", "file://")):
+        raise SettingError(f"mirror {mirror!r}: use an http://, https:// or file:// address")
+    return (f"{mirror.rstrip('/')}/{source.name}/",)
+
+
+def _fetch_file(
+    file: RemoteFile, target: Path, addresses: tuple[str, ...], progress: Progress | None
+) -> None:
+    """Try the addresses in turn; what one has brought, the next one resumes."""
+    # Imported here, because loading the network's modules would slow `import gpukit`.
+    from gpukit.data.download import NotDelivered, download
+
+    part = target / f"{file.name}.part"
+    failures = []
+    if not _is_right(part, file):
+        for address in addresses:
+            url = f"{address}{file.name}"
+            try:
+                resumed = download(url, part, file.largest, progress, label=file.name)
+                if resumed and not _is_right(part, file):
+                    # The older piece may have been of another file: once more, from the start.
+                    part.unlink()
+                    download(url, part, file.largest, progress, label=file.name)
+            except NotDelivered as error:
+                failures.append(str(error))
+                continue
+            if _is_right(part, file):
+                break
+            part.unlink()
+            failures.append(f"what {url} sends has not the right {file.algorithm} checksum")
+        else:
+            raise DataError("; ".join(failures))
+    part.replace(target / file.name)
+
+
+def _is_right(path: Path, file: RemoteFile) -> bool:
+    """Whether the checksum is the file's; reads no further than its contents can go."""
+    digest = hashlib.new(file.algorithm, usedforsecurity=False)
+    length = 0
+    if not path.exists():
+        return False
+    try:
+        with gzip.open(path) if file.unpacked is not None else path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+                length += len(chunk)
+                if file.unpacked is not None and length > file.unpacked:
+                    return False
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        return False
+    return digest.hexdigest() == file.checksum
+
+
+@contextlib.contextmanager
+def _only_one(lock: Path) -> Iterator[None]:
+    """Within the block, this process alone holds `lock`; others wait. The empty file stays."""
+    with lock.open("ab") as file:
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            import msvcrt
+
+            locking: Any = msvcrt
+            while True:
+                try:
+                    locking.locking(file.fileno(), locking.LK_LOCK, 1)
+                    break
+                except OSError:  # given up after ten seconds
+                    continue
+        else:
+            # Some network file systems have no locks; the rename at the end is still whole.
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield

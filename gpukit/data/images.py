@@ -1,0 +1,207 @@
+"""Reads a picture from a file and makes it like those of the set that a network was trained on."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpukit.errors import DataError, SettingError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_PIXELS = 100_000_000  # more than cameras make; beyond, a file is taken for a bomb
+
+# Grey levels by which a border may vary and still be a background.
+_PLAIN = 25
+# Grey levels between background and object below which there is nothing to see.
+_FAINT = 16
+
+
+def read_picture(
+    path: str | Path, size: tuple[int, int] = (28, 28), channels: int = 1
+) -> tuple[NDArray[np.uint8], list[str]]:
+    """Read a picture for a network whose images are `size` = (H, W) with 1 or 3 channels.
+
+    Returns uint8 (H, W, channels), and in words each thing that was done to the picture. It is
+    turned upright as EXIF says; what is transparent becomes white; it is scaled, its shape kept,
+    into the size, and centred on its background.
+
+    Grey pictures are made light on dark as MNIST's and Fashion-MNIST's are: where the border is
+    lighter than the centre they are inverted, and where the border is plain its level becomes
+    black and the lightest level white, and empty margins are cut off. A picture that is light on
+    black and has the size already comes back unchanged, with no notes.
+
+    Raises `DataError` with the file's name for what is no picture, damaged, or beyond
+    `MAX_PIXELS`.
+    """
+    if channels not in (1, 3) or min(size) < 1:
+        raise SettingError(f"pictures have 1 or 3 channels and a size, not {channels} and {size}")
+    notes: list[str] = []
+    picture = _on_white(_opened(Path(path), notes), notes)
+    pixels = _in_channels(picture, channels, notes)
+    if channels == 1:
+        pixels = _light_on_dark(pixels, size, notes)
+    return _fitted(pixels, size, notes), notes
+
+
+def _opened(path: Path, notes: list[str]) -> Image:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns above a size of its own; ours is checked below.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                width, height = picture.size
+                if width * height > MAX_PIXELS:
+                    raise DataError(
+                        f"{path}: {width}×{height} pixels are more than {MAX_PIXELS}; "
+                        "make the picture smaller"
+                    )
+                if getattr(picture, "n_frames", 1) > 1:
+                    notes.append("took the first of several frames")
+                picture.load()
+                return _upright(picture, notes)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such file") from error
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path}: is not a picture that can be read (JPEG, PNG, …)") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path}: has too many pixels; make the picture smaller") from error
+    except DataError:
+        raise
+    # Pillow's decoders raise nearly anything on damaged files.
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise DataError(
+            f"{path}: cannot be read as a picture ({reason.splitlines()[0]}); use a whole file"
+        ) from error
+
+
+def _upright(picture: Image, notes: list[str]) -> Image:
+    from PIL import ImageOps
+
+    orientation = picture.getexif().get(0x0112, 1)
+    if orientation not in range(2, 9):
+        return picture
+    notes.append("turned upright as its EXIF orientation says")
+    return ImageOps.exif_transpose(picture)
+
+
+def _on_white(picture: Image, notes: list[str]) -> Image:
+    from PIL import Image
+
+    if not (picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info):
+        return picture
+    coloured = picture.convert("RGBA")
+    lowest, _ = coloured.getchannel("A").getextrema()
+    if lowest == 255:
+        return coloured.convert("RGB")
+    notes.append("laid on white where it is transparent")
+    return Image.alpha_composite(Image.new("RGBA", coloured.size, "white"), coloured).convert("RGB")
+
+
+def _in_channels(picture: Image, channels: int, notes: list[str]) -> NDArray[np.uint8]:
+    """uint8 (H, W, channels)."""
+    if picture.mode[0] in "IF":  # 16 or 32 bits a pixel: Pillow would clip them to 8
+        levels = np.asarray(picture, dtype=np.float64)
+        low, high = float(np.nanmin(levels)), float(np.nanmax(levels))
+        notes.append(f"brought its levels {low:g} to {high:g} to 0 to 255")
+        scaled = np.nan_to_num((levels - low) * (255 / max(high - low, 1e-9)))
+        grey = np.rint(scaled).astype(np.uint8)[..., np.newaxis]
+        return np.repeat(grey, channels, axis=2)
+    if channels == 3:
+        if picture.mode in ("L", "1"):
+            notes.append("made three equal channels of grey")
+        return np.asarray(picture.convert("RGB"))
+    colours = np.asarray(picture.convert("RGB"))
+    if picture.mode not in ("L", "1") and (colours != colours[..., :1]).any():
+        notes.append("converted to grey")
+    return np.asarray(picture.convert("L"))[..., np.newaxis]
+
+
+def _light_on_dark(
+    pixels: NDArray[np.uint8], size: tuple[int, int], notes: list[str]
+) -> NDArray[np.uint8]:
+    """Invert a light background, make a plain one black, and cut off empty margins."""
+    border, centre = _border(pixels), _centre(pixels)
+    # The median, because an object that touches the border does not make it the background.
+    if np.median(border) > centre.mean():
+        pixels = 255 - pixels
+        border = 255 - border
+        notes.append("inverted, because its background is light and the training images' is dark")
+    background, lightest = float(np.median(border)), float(pixels.max())
+    plain = border.std() < _PLAIN and lightest - background >= _FAINT
+    if plain and background > 8:
+        stretched = (pixels.astype(np.float32) - background) * (255 / (lightest - background))
+        pixels = np.rint(np.clip(stretched, 0, 255)).astype(np.uint8)
+        notes.append(f"darkened its background to black (level {background:.0f} of 255 to 0)")
+    if plain and pixels.shape[:2] != size:
+        pixels = _without_margins(pixels, notes)
+    return pixels
+
+
+def _without_margins(pixels: NDArray[np.uint8], notes: list[str]) -> NDArray[np.uint8]:
+    """Cut to the rows and columns that hold something, and a fourteenth of their extent around
+    (2 pixels of 28), where that takes away a tenth or more of the longer side."""
+    height, width = pixels.shape[:2]
+    # A quarter of full white: noise of a photographed background stays below.
+    rows = np.flatnonzero((pixels > 64).any(axis=(1, 2)))
+    columns = np.flatnonzero((pixels > 64).any(axis=(0, 2)))
+    if not rows.size:
+        return pixels
+    margin = round(max(np.ptp(rows), np.ptp(columns)) / 14) + 1
+    top, bottom = max(rows[0] - margin, 0), min(rows[-1] + 1 + margin, height)
+    left, right = max(columns[0] - margin, 0), min(columns[-1] + 1 + margin, width)
+    if max(bottom - top, right - left) > 0.9 * max(height, width):
+        return pixels
+    notes.append(f"cut its empty margins ({width}×{height} to {right - left}×{bottom - top})")
+    return pixels[top:bottom, left:right]
+
+
+def _fitted(
+    pixels: NDArray[np.uint8], size: tuple[int, int], notes: list[str]
+) -> NDArray[np.uint8]:
+    """Scale into `size`, shape kept, and pad with the background."""
+    from PIL import Image
+
+    height, width, channels = pixels.shape
+    if (height, width) == size:
+        return np.array(pixels)
+    scale = min(size[0] / height, size[1] / width)
+    inner = (
+        min(max(round(height * scale), 1), size[0]),
+        min(max(round(width * scale), 1), size[1]),
+    )
+    picture = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+    if inner != (height, width):
+        notes.append(f"resized from {width}×{height} to {inner[1]}×{inner[0]}")
+        picture = picture.resize((inner[1], inner[0]), Image.Resampling.BILINEAR)
+    result = np.empty((*size, channels), np.uint8)
+    result[:] = np.median(_border(pixels), axis=0)
+    top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+    result[top : top + inner[0], left : left + inner[1]] = np.asarray(picture).reshape(
+        *inner, channels
+    )
+    if inner != size:
+        notes.append(f"padded with its background to {size[1]}×{size[0]}")
+    return result
+
+
+def _border(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The pixels (n, C) of the outermost rows and columns, a twenty-fifth of the sides wide."""
+    height, width, channels = pixels.shape
+    rows, columns = max(height // 25, 1), max(width // 25, 1)
+    parts = (pixels[:rows], pixels[-rows:], pixels[:, :columns], pixels[:, -columns:])
+    return np.concatenate([part.reshape(-1, channels) for part in parts])
+
+
+def _centre(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The middle half of rows and columns (all of a picture too small to have one)."""
+    height, width = pixels.shape[:2]
+    return pixels[height // 4 : height - height // 4, width // 4 : width - width // 4]

@@ -1,0 +1,105 @@
+"""Turns uint8 images into the numbers that a network is fed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpukit.errors import DTypeError, SettingError, ShapeError
+
+
+@dataclass(frozen=True)
+class Normalise:
+    """float32 y = (x·scale - mean) / std of uint8 images x; mean and std are one a channel.
+
+    The default maps 0 … 255 to 0 … 1. It is worked out as one multiplication and one addition in
+    float32, so the last bit can differ from the formula's.
+    """
+
+    scale: float = 1 / 255
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if values is not None:
+                values = tuple(float(value) for value in values)
+                object.__setattr__(self, name, values)
+                if not np.isfinite(values).all() or (name == "std" and min(values) <= 0):
+                    raise SettingError(f"Normalise: {name}={values}: finite, std above 0")
+        if not (np.isfinite(self.scale) and self.scale > 0):
+            raise SettingError(f"Normalise: scale={self.scale}: a finite number above 0")
+        if (self.mean is None) != (self.std is None) or len(self.mean or ()) != len(self.std or ()):
+            raise SettingError("Normalise: give mean and std together, one of each a channel")
+
+    @classmethod
+    def from_images(cls, images: NDArray[np.uint8]) -> Normalise:
+        """Mean 0 and standard deviation 1 of each channel over `images`, uint8 (N, H, W, C).
+
+        Exact sums, by counting the 256 values. A channel that never varies is only shifted.
+        """
+        _check(images)
+        if images.size == 0:
+            raise ShapeError(f"Normalise: images {images.shape}: at least one is needed")
+        scale = cls.scale
+        values = np.arange(256) * scale
+        means, deviations = [], []
+        for channel in range(images.shape[-1]):
+            counts = np.zeros(256, np.int64)
+            # In blocks, since counting widens each pixel to 8 bytes.
+            for start in range(0, len(images), 4096):
+                block = images[start : start + 4096, ..., channel]
+                counts += np.bincount(block.reshape(-1), minlength=256)
+            mean = float(counts @ values / counts.sum())
+            variance = float(counts @ (values - mean) ** 2 / counts.sum())
+            means.append(mean)
+            deviations.append(variance**0.5 or 1.0)
+        return cls(scale, tuple(means), tuple(deviations))
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """float32 of the shape of `images`, uint8 (..., C); `DTypeError` for other elements."""
+        _check(images)
+        if self.mean is None or self.std is None:
+            return np.multiply(images, np.float32(self.scale), dtype=np.float32)
+        channels = images.shape[-1]
+        if len(self.mean) not in (1, channels):
+            raise ShapeError(f"Normalise: mean of {len(self.mean)} channels, images {images.shape}")
+        std = np.array(self.std)
+        factor, shift = self.scale / std, -np.array(self.mean) / std
+        if factor.size > 1 and images.ndim > 1:
+            # (..., W, C) · (W, C): rows of W·C are long inner loops, where C alone is 3.
+            factor = np.tile(factor, (images.shape[-2], 1))
+            shift = np.tile(shift, (images.shape[-2], 1))
+            rows = images.reshape(*images.shape[:-2], factor.size)
+        else:
+            rows = images
+        y = np.multiply(rows, factor.reshape(-1).astype(np.float32), dtype=np.float32)
+        y += shift.reshape(-1).astype(np.float32)
+        return y.reshape(images.shape)
+
+    def config(self) -> dict[str, Any]:
+        """The settings, in types that JSON has; `from_config` takes them back exactly."""
+        return {
+            "scale": self.scale,
+            "mean": None if self.mean is None else list(self.mean),
+            "std": None if self.std is None else list(self.std),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Normalise:
+        """The inverse of `config`."""
+        mean, std = config.get("mean"), config.get("std")
+        return cls(
+            config.get("scale", cls.scale),
+            None if mean is None else tuple(mean),
+            None if std is None else tuple(std),
+        )
+
+
+def _check(images: NDArray[Any]) -> None:
+    if images.dtype != np.uint8:
+        raise DTypeError(f"Normalise: images are {images.dtype}; uint8 from 0 to 255 is needed")

@@ -1,0 +1,108 @@
+"""Fixtures for every room: above all `backend`, which runs one test on each implementation.
+
+A test says which primitives it is about and takes the fixture:
+
+    @pytest.mark.primitives("conv2d")
+    def test_conv2d(backend):
+        y = backend(p.conv2d, x, w, stride=(1, 1), …)     # NumPy arrays in, NumPy arrays out
+
+It then runs for the reference, for every CPU implementation registered for one of these primitives,
+on the twin cpu:1 and, where there is a card, on cuda:0 (else visibly skipped).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpukit.backends.primitive import REFERENCE, Primitive, registry
+from gpukit.device import cuda_count, cuda_problem, device_of, get_device, to_host
+
+# Tests share oracles (naive.py); the checkout itself stays off the path, so that the installed
+# package is what is tested.
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "primitives(*names): what a test of `backend` is about")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "backend" not in metafunc.fixturenames:
+        return
+    import gpukit.backends.reference  # noqa: F401
+
+    names = metafunc.definition.get_closest_marker("primitives").args
+    ways = {way for name in names for way in registry[name].implementations("cpu")}
+    chosen = [Backend("cpu", REFERENCE), *(Backend("cpu", w) for w in sorted(ways - {REFERENCE}))]
+    no_card = pytest.mark.skipif(cuda_count() == 0, reason=f"no CUDA card: {cuda_problem()}")
+    metafunc.parametrize(
+        "backend",
+        [
+            *(pytest.param(b, id=f"cpu-{b.algo}") for b in chosen),
+            pytest.param(Backend("cpu:1"), id="twin"),
+            pytest.param(Backend("cuda:0"), id="cuda", marks=[no_card, pytest.mark.gpu]),
+        ],
+    )
+
+
+class Backend:
+    """Calls primitives with NumPy arrays on one device by one implementation.
+
+    Checks on the way that results live on that device, and that no argument was written to.
+    """
+
+    def __init__(self, device: str, algo: str | None = None) -> None:
+        self.device = device
+        self.algo = algo
+
+    def __repr__(self) -> str:
+        return f"{self.device}{f' {self.algo}' if self.algo else ''}"
+
+    @property
+    def exact_on_integers(self) -> bool:
+        """Whether sums of small whole numbers come out exact: not by Fourier transform."""
+        return self.algo != "fft"
+
+    def __call__(self, primitive: Primitive, *args: Any, **settings: Any) -> Any:
+        here = [self._put(a) for a in args]
+        results = primitive(*here, algo=self._algo(primitive), **settings)
+        for before, after in zip(args, here):
+            for a, b in zip(_arrays(before), _arrays(after), strict=True):
+                np.testing.assert_array_equal(a, to_host(b), f"{primitive.name} wrote to its input")
+        return self._get(results)
+
+    def update(self, primitive: Primitive, *args: Any, **settings: Any) -> tuple[Any, ...]:
+        """Run a primitive that works in place; what its arguments are afterwards."""
+        here = [None if a is None else self._put(a.copy()) for a in args]
+        assert primitive(*here, algo=self._algo(primitive), **settings) is None
+        return tuple(None if a is None else to_host(a) for a in here)
+
+    def _algo(self, primitive: Primitive) -> str | None:
+        kind = get_device(self.device).kind
+        return self.algo if self.algo in primitive.implementations(kind) else None
+
+    def _put(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return get_device(self.device).asarray(value)
+        if isinstance(value, (tuple, list)):
+            return type(value)(self._put(v) for v in value)
+        return value
+
+    def _get(self, value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(self._get(v) for v in value)
+        assert device_of(value) is get_device(self.device)
+        host = to_host(value)
+        assert isinstance(host, np.ndarray), "a scalar where an array of shape () belongs"
+        return host
+
+
+def _arrays(value: Any) -> list[Any]:
+    if isinstance(value, (tuple, list)):
+        return [a for v in value for a in _arrays(v)]
+    return [value] if hasattr(value, "shape") else []

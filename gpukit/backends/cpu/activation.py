@@ -1,0 +1,98 @@
+"""Activations: over whole arrays in cache-sized pieces, and fused into convolution and dense."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from gpukit.backends import reference as p
+from gpukit.backends.cpu.common import Array, flat, is_float
+from gpukit.backends.cpu.jit import jit
+from gpukit.backends.cpu.threads import cuts, parallel_for
+
+_TASK_SIZE = 100_000
+_MOST_TASKS = 32
+# Rows shorter than a few vectors are handled several at a time.
+_PATTERN = 128
+
+
+def bias_pattern(b: Array | None, dtype: np.dtype[Any]) -> Array:
+    """Bias for `finish`: (K,) repeated to a length that vector loops like, empty for None."""
+    if b is None:
+        return np.empty(0, dtype)
+    values = flat(b)
+    return values if b.size >= _PATTERN // 2 or b.size == 0 else np.tile(values, _PATTERN // b.size)
+
+
+@jit
+def finish(y, rows, columns, stride, bias, activation):  # type: ignore[no-untyped-def]
+    """y = activation(y + bias) in place, for `rows` rows of `columns` values `stride` apart.
+
+    `bias` comes from `bias_pattern`; if it is empty nothing is added. Activation: 0 none, 1 relu,
+    2 sigmoid, 3 tanh.
+    """
+    if stride == columns:
+        length, runs = rows * columns, 1
+    else:
+        length, runs = columns, rows
+    for run in range(runs):
+        start = run * stride
+        end = start + length
+        period = len(bias)
+        if period > 0:
+            for base in range(start, end, period):
+                if activation == 1:
+                    for i in range(min(period, end - base)):
+                        v = y[base + i] + bias[i]
+                        y[base + i] = 0 if v < 0 else v
+                else:
+                    for i in range(min(period, end - base)):
+                        y[base + i] += bias[i]
+        elif activation == 1:
+            for i in range(start, end):
+                v = y[i]
+                y[i] = 0 if v < 0 else v
+        if activation == 2:
+            for i in range(start, end):
+                v = y[i]
+                small = math.exp(-abs(v))
+                y[i] = (small if v < 0 else 1) / (1 + small)
+        elif activation == 3:
+            for i in range(start, end):
+                y[i] = math.tanh(y[i])
+
+
+@jit
+def _relu(x, y, first, last):  # type: ignore[no-untyped-def]
+    for i in range(first, last):
+        v = x[i]
+        y[i] = 0 if v < 0 else v
+
+
+@jit
+def _relu_grad(gy, y, gx, first, last):  # type: ignore[no-untyped-def]
+    for i in range(first, last):
+        gx[i] = gy[i] if y[i] > 0 else 0
+
+
+def pieces_of(size: int, task_size: int = _TASK_SIZE) -> list[tuple[int, int]]:
+    """Ranges of elements, one a task; a single one for what is not worth two threads."""
+    return cuts(size, min(max(size // task_size, 1), _MOST_TASKS))
+
+
+@p.relu.on("cpu", name="numba", supports=is_float)
+def _(x: Array) -> Array:
+    y = np.empty(x.shape, x.dtype)
+    source, target, pieces = flat(x), y.reshape(-1), pieces_of(x.size)
+    parallel_for(len(pieces), lambda i: _relu(source, target, *pieces[i]))
+    return y
+
+
+@p.relu_grad.on("cpu", name="numba", supports=lambda gy, y: is_float(gy) and gy.dtype == y.dtype)
+def _(gy: Array, y: Array) -> Array:
+    gx = np.empty(gy.shape, gy.dtype)
+    gradient, output, target, pieces = flat(gy), flat(y), gx.reshape(-1), pieces_of(gy.size)
+    parallel_for(len(pieces), lambda i: _relu_grad(gradient, output, target, *pieces[i]))
+    return gx

@@ -1,0 +1,163 @@
+"""Pooling: compiled loops over output lines (one row of one image's windows), channels innermost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpukit.backends import reference as p
+from gpukit.backends.cpu.common import Array, Padding, Pair, flat, is_float
+from gpukit.backends.cpu.jit import jit
+from gpukit.backends.cpu.threads import cuts, parallel_for
+
+_TASK_SIZE = 100_000
+_MOST_TASKS = 32
+
+
+@jit
+def _max_forward(x, y, index, plan, first_line, last_line):  # type: ignore[no-untyped-def]
+    """Lines first_line … last_line of y and index; a window's cells are compared in their order.
+
+    `not v <= best` is true for a NaN too, `best == best` keeps the first NaN.
+    """
+    height, width, channels, p_count, q_count = plan[1], plan[2], plan[3], plan[4], plan[5]
+    rows, columns, step_h, step_w, top, left = (
+        plan[6], plan[7], plan[8], plan[9], plan[10], plan[11],
+    )  # fmt: skip
+    for line in range(first_line, last_line):
+        image, p = divmod(line, p_count)
+        out = line * q_count * channels
+        h = p * step_h - top
+        if rows == 2 and columns == 2 and h >= 0 and h + 2 <= height and left == 0:
+            whole = min(q_count, (width - 2) // step_w + 1)
+        else:
+            whole = 0
+        above = (image * height + h) * width * channels
+        below = above + width * channels
+        for q in range(whole):
+            a = above + q * step_w * channels
+            b = below + q * step_w * channels
+            for c in range(channels):
+                best, cell = x[a + c], 0
+                v = x[a + channels + c]
+                if (not v <= best) and best == best:
+                    best, cell = v, 1
+                v = x[b + c]
+                if (not v <= best) and best == best:
+                    best, cell = v, 2
+                v = x[b + channels + c]
+                if (not v <= best) and best == best:
+                    best, cell = v, 3
+                y[out + c] = best
+                index[out + c] = cell
+            out += channels
+        for q in range(whole, q_count):
+            w = q * step_w - left
+            fresh = True
+            for r in range(max(-h, 0), min(rows, height - h)):
+                for s in range(max(-w, 0), min(columns, width - w)):
+                    pixel = ((image * height + h + r) * width + w + s) * channels
+                    cell = r * columns + s
+                    if fresh:
+                        for c in range(channels):
+                            y[out + c] = x[pixel + c]
+                            index[out + c] = cell
+                        fresh = False
+                    else:
+                        for c in range(channels):
+                            v, best = x[pixel + c], y[out + c]
+                            better = (not v <= best) and best == best
+                            y[out + c] = v if better else best
+                            index[out + c] = cell if better else index[out + c]
+            if fresh:
+                for c in range(channels):
+                    y[out + c] = 0
+                    index[out + c] = 0
+            out += channels
+
+
+@jit
+def _max_backward(gy, index, gx, plan, first_image, last_image):  # type: ignore[no-untyped-def]
+    """gx of whole images: every window gives its gy to the cell that won."""
+    height, width, channels, p_count, q_count = plan[1], plan[2], plan[3], plan[4], plan[5]
+    rows, columns, step_h, step_w, top, left = (
+        plan[6], plan[7], plan[8], plan[9], plan[10], plan[11],
+    )  # fmt: skip
+    image_size = height * width * channels
+    # Windows that tile the image write every pixel once: no zeros first, no adding.
+    tiles = (
+        rows == step_h and columns == step_w and top == 0 and left == 0
+        and p_count * rows == height and q_count * columns == width
+    )  # fmt: skip
+    if not tiles:
+        gx[first_image * image_size : last_image * image_size] = 0
+    for image in range(first_image, last_image):
+        for p in range(p_count):
+            h = p * step_h - top
+            for q in range(q_count):
+                w = q * step_w - left
+                out = ((image * p_count + p) * q_count + q) * channels
+                for r in range(max(-h, 0), min(rows, height - h)):
+                    for s in range(max(-w, 0), min(columns, width - w)):
+                        pixel = ((image * height + h + r) * width + w + s) * channels
+                        cell = r * columns + s
+                        if tiles:
+                            for c in range(channels):
+                                gx[pixel + c] = gy[out + c] if index[out + c] == cell else 0
+                        else:
+                            for c in range(channels):
+                                if index[out + c] == cell:
+                                    gx[pixel + c] += gy[out + c]
+
+
+def _plan(
+    input_shape: tuple[int, ...], output: Pair, window: Pair, stride: Pair, padding: Padding
+) -> Array:
+    numbers = [*input_shape, *output, *window, *stride, padding[0][0], padding[1][0]]
+    return np.array(numbers, dtype=np.int64)
+
+
+def _output(shape: tuple[int, ...], window: Pair, stride: Pair, padding: Padding) -> Pair:
+    rows = (shape[1] + sum(padding[0]) - window[0]) // stride[0] + 1
+    return rows, (shape[2] + sum(padding[1]) - window[1]) // stride[1] + 1
+
+
+def _tasks(units: int, size: int) -> list[Pair]:
+    return cuts(units, min(units, max(size // _TASK_SIZE, 1), _MOST_TASKS))
+
+
+def _supports(x: Array, *_: Any, window: Pair, **__: Any) -> bool:
+    return is_float(x) and window[0] * window[1] <= 256
+
+
+@p.max_pool2d.on("cpu", name="numba", supports=_supports)
+def _(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> tuple[Array, Array]:
+    output = _output(x.shape, window, stride, padding)
+    shape = (x.shape[0], *output, x.shape[3])
+    y, index = np.empty(shape, x.dtype), np.empty(shape, np.uint8)
+    if y.size:
+        plan = _plan(x.shape, output, window, stride, padding)
+        source, best, which = flat(x), y.reshape(-1), index.reshape(-1)
+        tasks = _tasks(shape[0] * shape[1], x.size)
+        parallel_for(len(tasks), lambda i: _max_forward(source, best, which, plan, *tasks[i]))
+    return y, index
+
+
+@p.max_pool2d_grad.on("cpu", name="numba", supports=_supports)
+def _(
+    gy: Array,
+    index: Array,
+    *,
+    input_shape: tuple[int, ...],
+    window: Pair,
+    stride: Pair,
+    padding: Padding,
+) -> Array:
+    gx = np.empty(input_shape, gy.dtype)
+    if gx.size:
+        plan = _plan(input_shape, (gy.shape[1], gy.shape[2]), window, stride, padding)
+        gradient, which, target = flat(gy), flat(index), gx.reshape(-1)
+        tasks = _tasks(input_shape[0], gx.size)
+        parallel_for(len(tasks), lambda i: _max_backward(gradient, which, target, plan, *tasks[i]))
+    return gx

@@ -1,0 +1,129 @@
+"""The one pool of threads for CPU work.
+
+The tasks of a job are numbered; every thread takes the next number until none is left, the caller
+included. So a job never waits for a thread that is slow to wake: if the caller was faster, the
+work is done. Which thread ran a task must never show in the result: whoever splits work into tasks
+does so by the shape alone, and a task writes only to its own part.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from gpukit import settings
+
+Task = Callable[[int], object]
+
+
+class _Job:
+    """One parallel loop; `itertools.count` hands out numbers atomically, without a lock."""
+
+    __slots__ = ("done", "error", "finished", "function", "tasks", "upcoming")
+
+    def __init__(self, tasks: int, function: Task) -> None:
+        self.tasks = tasks
+        self.function = function
+        self.upcoming = itertools.count()
+        self.finished = itertools.count(1)
+        self.error: BaseException | None = None
+        self.done = threading.Lock()
+        self.done.acquire()
+
+    def work(self) -> None:
+        """Run tasks until none is left; after an error the remaining ones are only counted."""
+        tasks, function, upcoming, finished = (
+            self.tasks,
+            self.function,
+            self.upcoming,
+            self.finished,
+        )
+        while True:
+            task = next(upcoming)
+            if task >= tasks:
+                return
+            if self.error is None:
+                try:
+                    function(task)
+                except BaseException as error:
+                    self.error = error
+            if next(finished) == tasks:
+                self.done.release()
+
+
+class ThreadPool:
+    """`threads - 1` sleeping workers; the thread that calls `run` is the missing one."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._jobs: SimpleQueue[_Job] = SimpleQueue()
+        for number in range(1, threads):
+            threading.Thread(target=self._serve, name=f"gpukit-cpu-{number}", daemon=True).start()
+
+    def _serve(self) -> None:
+        get = self._jobs.get
+        while True:
+            job = get()
+            job.work()
+            del job  # a sleeping worker must not keep the last job's arrays alive
+
+    def run(self, tasks: int, function: Task) -> None:
+        """Call `function(i)` for every i below `tasks`; return when all calls have returned."""
+        helpers = min(self.threads, tasks) - 1
+        if helpers < 1:
+            for task in range(tasks):
+                function(task)
+            return
+        job = _Job(tasks, function)
+        for _ in range(helpers):
+            self._jobs.put(job)
+        job.work()
+        job.done.acquire()
+        if job.error is not None:
+            raise job.error
+
+
+_pool: ThreadPool | None = None
+_making = threading.Lock()
+
+
+def pool() -> ThreadPool:
+    """The process's pool, made at the first call with `settings.threads()` threads."""
+    global _pool
+    if _pool is None:
+        with _making:
+            if _pool is None:
+                _pool = ThreadPool(settings.threads())
+    return _pool
+
+
+def parallel_for(tasks: int, function: Task) -> None:
+    """Call `function(i)` for i in range(tasks), on all threads; a single task runs right here.
+
+    An exception of a task is raised here, once the tasks already begun have ended. Dispatch costs
+    about 10 µs (measured on 2 Zen 5 cores), so a task should be worth 50 µs or more.
+    """
+    if tasks == 1:
+        function(0)
+    else:
+        (_pool or pool()).run(tasks, function)
+
+
+def cuts(units: int, count: int) -> list[tuple[int, int]]:
+    """`units` in `count` consecutive ranges (first, last) whose lengths differ by at most one."""
+    edges = [units * i // count for i in range(count + 1)] if count else []
+    return list(zip(edges, edges[1:]))
+
+
+def _forget() -> None:
+    # Threads do not survive a fork: the child makes a pool of its own at its first job.
+    global _pool, _making
+    _pool = None
+    _making = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

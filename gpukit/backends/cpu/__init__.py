@@ -1,7 +1,7 @@
 """Fast CPU implementations of the primitives, a file a family.
 
-GEMMs are OpenBLAS's (blas.py), loops are compiled by Numba (jit.py), both run without the GIL on one
-pool of threads (threads.py).
+GEMMs are OpenBLAS's (blas.py), loops are compiled by Numba (jit.py), both run without the GIL on
+one pool of threads (threads.py).
 """
 
 from gpukit.backends.cpu import (  # noqa: F401

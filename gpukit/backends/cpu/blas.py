@@ -37,7 +37,8 @@ _loading = threading.Lock()
 def suitable_core_type() -> str | None:
     """OpenBLAS core type to ask for, or None where OpenBLAS's own choice is right.
 
-    OpenBLAS recognises Intel's and ARM's CPUs; of AMD's it knows no AVX-512 kernels, but Intel's run.
+    OpenBLAS recognises Intel's and ARM's CPUs; it has no AVX-512 kernels for AMD's, but Intel's
+    run there.
     """
     features = llvm.get_host_cpu_features()
     if llvm.get_host_cpu_name().startswith("znver") and all(features.get(f) for f in _SKYLAKEX):
@@ -128,8 +129,7 @@ _sgemm = _external("sgemm", types.float32)
 _dgemm = _external("dgemm", types.float64)
 
 
-@intrinsic
-def address(typing_context, array):  # type: ignore[no-untyped-def]
+def _address(typing_context, array):  # type: ignore[no-untyped-def]
     """Address of an array's first element, for `gemm`."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -137,6 +137,9 @@ def address(typing_context, array):  # type: ignore[no-untyped-def]
         return builder.ptrtoint(data, context.get_value_type(types.uintp))
 
     return types.uintp(array), generate
+
+
+address: Any = intrinsic(_address)
 
 
 def gemm(
@@ -165,12 +168,10 @@ def gemm(
 def _gemm(transpose_a, transpose_b, m, n, k, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-untyped-def]
     if not (a.dtype == b.dtype == c.dtype):
         return None
-    if c.dtype == types.float32:
-        call, real = _sgemm, types.float32
-    elif c.dtype == types.float64:
-        call, real = _dgemm, types.float64
-    else:
+    known = {types.float32: _sgemm, types.float64: _dgemm}
+    if c.dtype not in known:
         return None
+    call, real = known[c.dtype], c.dtype
     i = types.intc
 
     def compute(transpose_a, transpose_b, m, n, k, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-untyped-def]

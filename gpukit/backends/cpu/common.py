@@ -1,4 +1,4 @@
-"""What every family of CPU implementations needs: accepted dtypes, plain buffers, scratch memory."""
+"""What every family of CPU implementations needs: dtypes, plain buffers, scratch memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ACTIVATIONS: dict[str | None, int] = {None: 0, "relu": 1, "sigmoid": 2, "tanh": 
 def is_float(x: Any) -> bool:
     """Whether compiled code takes this array: native float32 or float64."""
     dtype = x.dtype
-    return bool(dtype == FLOAT32 or dtype == FLOAT64)
+    return bool(dtype in (FLOAT32, FLOAT64))
 
 
 class _Alias:
@@ -40,7 +40,7 @@ class _Alias:
 
 
 def plain(x: Array) -> Array:
-    """`x` as compiled code wants it: C order, aligned, not marked read-only; a copy only if need be.
+    """`x` in C order, aligned, not marked read-only: what compiled code takes; copied if need be.
 
     Numba compiles once more for read-only arguments, and arrays of the tape are read-only. So those
     are passed as an alias of the same memory, which inputs' readers must not (and do not) write to.

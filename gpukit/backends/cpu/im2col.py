@@ -9,8 +9,8 @@ kernel, so that
 In NHWC the S·C values of one kernel row are one contiguous run of the input, which is what makes
 the copy cheap. A panel of about half of L2 is copied and multiplied before it leaves the cache.
 
-`plan` (int64 array, see `Plan` in conv.py) carries the shape: N H W C K R S P Q, stride, top and left
-padding, dilation, groups, lines a panel, kernel rows a panel.
+`plan` (int64 array, see `Plan` in conv.py) carries the shape: N H W C K R S P Q, stride, top and
+left padding, dilation, groups, lines a panel, kernel rows a panel, whether x itself is the panel.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ def input_grad(gy, w, gx, panel, plan, first_image, last_image):  # type: ignore
 
 @jit
 def weight_grad(x, gy, gw, panel, plan, first_line, last_line, first_row, last_row):  # type: ignore[no-untyped-def]
-    """Share of some output lines in rows first_row … last_row of the kernel's gradient gw (R,S·C/G,K).
+    """Some output lines' share of rows first_row … last_row of the gradient gw (R,S·C/G,K).
 
     gw[r·S·C/G, K/G] (+)= panel[pixels, r·S·C/G]ᵀ @ gy[pixels, K/G]
     """

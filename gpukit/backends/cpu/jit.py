@@ -8,7 +8,6 @@ call for the element type at hand, float32 in most programs.
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
@@ -31,11 +30,10 @@ _REORDERED = {"contract", "reassoc"}
 def _offer_wide_division() -> None:
     """Give LLVM the 128-bit divisions of the C compiler's run-time library.
 
-    For some loop counts LLVM calls them; an unresolved symbol crashes the process at the first call.
+    For some loop counts LLVM calls them, and a symbol that it does not find crashes the process.
     """
-    name = ctypes.util.find_library("gcc_s")
     try:
-        library = ctypes.CDLL(name) if name else None
+        library = ctypes.CDLL("libgcc_s.so.1")
     except OSError:
         return
     for symbol in ("__udivti3", "__umodti3", "__divti3", "__modti3"):

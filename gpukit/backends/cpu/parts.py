@@ -33,26 +33,21 @@ def add_parts(parts: Array, total: Array) -> None:
 def _column_sums(x, sums, first_row, last_row):  # type: ignore[no-untyped-def]
     """sums[K] (float64) = Σ over rows of x (rows, K), `repeat` rows side by side for short rows."""
     columns = len(sums)
-    # An if, because Numba 0.68 turns max() here into code that crashes.
-    repeat = 128 // columns
-    if repeat < 1:
-        repeat = 1
+    repeat = max(128 // columns, 1)
+    blocks = (last_row - first_row) // repeat
     wide = np.zeros(columns * repeat)
-    row = first_row
-    while row + repeat <= last_row:
-        start = row * columns
+    for block in range(blocks):
+        start = (first_row + block * repeat) * columns
         for i in range(columns * repeat):
             wide[i] += x[start + i]
-        row += repeat
     for i in range(columns):
         sums[i] = 0
     for j in range(repeat):
         for i in range(columns):
             sums[i] += wide[j * columns + i]
-    while row < last_row:
+    for row in range(first_row + blocks * repeat, last_row):
         for i in range(columns):
             sums[i] += x[row * columns + i]
-        row += 1
 
 
 def column_sums(x: Array) -> Array:

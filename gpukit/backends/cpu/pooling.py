@@ -1,4 +1,4 @@
-"""Pooling: compiled loops over output lines (one row of one image's windows), channels innermost."""
+"""Pooling: compiled loops over output lines (a row of windows), channels innermost."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends import reference as p
+from gpukit.backends import reference
 from gpukit.backends.cpu.common import Array, Padding, Pair, flat, is_float
 from gpukit.backends.cpu.jit import jit
 from gpukit.backends.cpu.threads import cuts, parallel_for
@@ -131,7 +131,7 @@ def _supports(x: Array, *_: Any, window: Pair, **__: Any) -> bool:
     return is_float(x) and window[0] * window[1] <= 256
 
 
-@p.max_pool2d.on("cpu", name="numba", supports=_supports)
+@reference.max_pool2d.on("cpu", name="numba", supports=_supports)
 def _(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> tuple[Array, Array]:
     output = _output(x.shape, window, stride, padding)
     shape = (x.shape[0], *output, x.shape[3])
@@ -144,7 +144,7 @@ def _(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> tuple[Array,
     return y, index
 
 
-@p.max_pool2d_grad.on("cpu", name="numba", supports=_supports)
+@reference.max_pool2d_grad.on("cpu", name="numba", supports=_supports)
 def _(
     gy: Array,
     index: Array,

@@ -115,7 +115,7 @@ def parallel_for(tasks: int, function: Task) -> None:
 def cuts(units: int, count: int) -> list[tuple[int, int]]:
     """`units` in `count` consecutive ranges (first, last) whose lengths differ by at most one."""
     edges = [units * i // count for i in range(count + 1)] if count else []
-    return list(zip(edges, edges[1:]))
+    return list(itertools.pairwise(edges))
 
 
 def _forget() -> None:

@@ -110,6 +110,8 @@ def _members(archive: Path, file: BinaryIO) -> Iterator[tuple[str, BinaryIO, int
                 content = tar.extractfile(member)
                 assert content is not None  # regular files have one
                 yield name, cast(BinaryIO, content), member.size
+    while unpacked.read(1 << 16):  # to the end, where gzip's checksum is
+        pass
 
 
 def _check_size(path: Path, size: int) -> None:

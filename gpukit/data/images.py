@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 100_000_000  # more than cameras make; beyond, a file is taken for a bomb
 
+_ORIENTATION = 0x0112  # the tag in EXIF; 2 to 8 are turned or mirrored
 # Grey levels by which a border may vary and still be a background.
 _PLAIN = 25
 # Grey levels between background and object below which there is nothing to see.
@@ -23,7 +24,7 @@ _FAINT = 16
 
 
 def read_picture(
-    path: str | Path, size: tuple[int, int] = (28, 28), channels: int = 1
+    path: str | Path, size: tuple[int, int] = (28, 28), channels: int = 1, *, margin: int = 2
 ) -> tuple[NDArray[np.uint8], list[str]]:
     """Read a picture for a network whose images are `size` = (H, W) with 1 or 3 channels.
 
@@ -33,19 +34,23 @@ def read_picture(
 
     Grey pictures are made light on dark as MNIST's and Fashion-MNIST's are: where the border is
     lighter than the centre they are inverted, and where the border is plain its level becomes
-    black and the lightest level white, and empty margins are cut off. A picture that is light on
-    black and has the size already comes back unchanged, with no notes.
+    black and the lightest level white, and what is empty around the object is cut down to `margin`
+    pixels of `size` (Fashion-MNIST's objects leave 0 to 2, MNIST's digits 4). A picture that is
+    light on black and has the size already comes back unchanged, with no notes.
 
     Raises `DataError` with the file's name for what is no picture, damaged, or beyond
     `MAX_PIXELS`.
     """
-    if channels not in (1, 3) or min(size) < 1:
-        raise SettingError(f"pictures have 1 or 3 channels and a size, not {channels} and {size}")
+    if channels not in (1, 3) or min(size) < 1 or margin < 0:
+        raise SettingError(
+            f"pictures: {channels} channels, size {size}, margin {margin}: "
+            "use 1 or 3 channels, a size of 1 or more, a margin of 0 or more"
+        )
     notes: list[str] = []
     picture = _on_white(_opened(Path(path), notes), notes)
     pixels = _in_channels(picture, channels, notes)
     if channels == 1:
-        pixels = _light_on_dark(pixels, size, notes)
+        pixels = _light_on_dark(pixels, size, margin, notes)
     return _fitted(pixels, size, notes), notes
 
 
@@ -54,8 +59,8 @@ def _opened(path: Path, notes: list[str]) -> Image:
 
     try:
         with warnings.catch_warnings():
-            # Pillow warns above a size of its own; ours is checked below.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Pillow warns of odd tags, and above a size of its own; ours is checked below.
+            warnings.simplefilter("ignore")
             with Image.open(path) as picture:
                 width, height = picture.size
                 if width * height > MAX_PIXELS:
@@ -65,7 +70,6 @@ def _opened(path: Path, notes: list[str]) -> Image:
                     )
                 if getattr(picture, "n_frames", 1) > 1:
                     notes.append("took the first of several frames")
-                picture.load()
                 return _upright(picture, notes)
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file") from error
@@ -84,12 +88,15 @@ def _opened(path: Path, notes: list[str]) -> Image:
 
 
 def _upright(picture: Image, notes: list[str]) -> Image:
+    """The pixels of `picture`, decoded, and turned as its EXIF orientation says."""
     from PIL import ImageOps
 
-    orientation = picture.getexif().get(0x0112, 1)
-    if orientation not in range(2, 9):
-        return picture
-    notes.append("turned upright as its EXIF orientation says")
+    # Looked at twice: Pillow turns a TIFF as it decodes, and finds a PNG's EXIF behind its pixels.
+    before = picture.getexif().get(_ORIENTATION, 1)
+    picture.load()
+    after = picture.getexif().get(_ORIENTATION, 1)
+    if before in range(2, 9) or after in range(2, 9):
+        notes.append("turned upright as its EXIF orientation says")
     return ImageOps.exif_transpose(picture)
 
 
@@ -126,7 +133,7 @@ def _in_channels(picture: Image, channels: int, notes: list[str]) -> NDArray[np.
 
 
 def _light_on_dark(
-    pixels: NDArray[np.uint8], size: tuple[int, int], notes: list[str]
+    pixels: NDArray[np.uint8], size: tuple[int, int], margin: int, notes: list[str]
 ) -> NDArray[np.uint8]:
     """Invert a light background, make a plain one black, and cut off empty margins."""
     border, centre = _border(pixels), _centre(pixels)
@@ -142,22 +149,24 @@ def _light_on_dark(
         pixels = np.rint(np.clip(stretched, 0, 255)).astype(np.uint8)
         notes.append(f"darkened its background to black (level {background:.0f} of 255 to 0)")
     if plain and pixels.shape[:2] != size:
-        pixels = _without_margins(pixels, notes)
+        pixels = _without_margins(pixels, margin / max(max(size) - 2 * margin, 1), notes)
     return pixels
 
 
-def _without_margins(pixels: NDArray[np.uint8], notes: list[str]) -> NDArray[np.uint8]:
-    """Cut to the rows and columns that hold something, and a fourteenth of their extent around
-    (2 pixels of 28), where that takes away a tenth or more of the longer side."""
+def _without_margins(
+    pixels: NDArray[np.uint8], margin: float, notes: list[str]
+) -> NDArray[np.uint8]:
+    """Cut to the rows and columns that hold something, and `margin` of their extent around, where
+    that takes away a tenth or more of the longer side."""
     height, width = pixels.shape[:2]
     # A quarter of full white: noise of a photographed background stays below.
     rows = np.flatnonzero((pixels > 64).any(axis=(1, 2)))
     columns = np.flatnonzero((pixels > 64).any(axis=(0, 2)))
     if not rows.size:
         return pixels
-    margin = round(max(np.ptp(rows), np.ptp(columns)) / 14) + 1
-    top, bottom = max(rows[0] - margin, 0), min(rows[-1] + 1 + margin, height)
-    left, right = max(columns[0] - margin, 0), min(columns[-1] + 1 + margin, width)
+    around = round(max(np.ptp(rows) + 1, np.ptp(columns) + 1) * margin)
+    top, bottom = max(rows[0] - around, 0), min(rows[-1] + 1 + around, height)
+    left, right = max(columns[0] - around, 0), min(columns[-1] + 1 + around, width)
     if max(bottom - top, right - left) > 0.9 * max(height, width):
         return pixels
     notes.append(f"cut its empty margins ({width}×{height} to {right - left}×{bottom - top})")

@@ -57,18 +57,23 @@ def chosen(labels: NDArray[np.generic]) -> NDArray[np.intp]:
     return order[kept[order]]
 
 
+def pack(array: NDArray[np.uint8]) -> bytes:
+    """`array` as an IDX file in xz."""
+    stream = io.BytesIO()
+    write_idx(stream, array)
+    return lzma.compress(
+        stream.getvalue(), lzma.FORMAT_XZ, check=lzma.CHECK_CRC32, filters=_XZ_FILTERS
+    )
+
+
 def make(source: Path, target: Path = EMBEDDED) -> None:
     """Write the four files and the notice into `target`."""
     arrays = {name: read_idx(source / f"{name}.gz").astype(np.uint8) for name in IDX_NAMES}
     indices = chosen(arrays["train-labels-idx1-ubyte"])
     target.mkdir(parents=True, exist_ok=True)
     for name, array in arrays.items():
-        stream = io.BytesIO()
-        write_idx(stream, array[indices] if name.startswith("train") else array)
-        packed = lzma.compress(
-            stream.getvalue(), lzma.FORMAT_XZ, check=lzma.CHECK_CRC32, filters=_XZ_FILTERS
-        )
-        (target / f"{name}.xz").write_bytes(packed)
+        kept = array[indices] if name.startswith("train") else array
+        (target / f"{name}.xz").write_bytes(pack(kept))
     notice = source / "LICENSE.txt"
     if notice.exists():
         shutil.copyfile(notice, target / "LICENSE.txt")

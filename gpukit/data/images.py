@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 100_000_000  # more than cameras make; beyond, a file is taken for a bomb
 
+# What Pillow decodes by itself: for EPS it would run Ghostscript on the file.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 _ORIENTATION = 0x0112  # the tag in EXIF; 2 to 8 are turned or mirrored
 # Grey levels by which a border may vary and still be a background.
 _PLAIN = 25
@@ -61,20 +63,22 @@ def _opened(path: Path, notes: list[str]) -> Image:
         with warnings.catch_warnings():
             # Pillow warns of odd tags, and above a size of its own; ours is checked below.
             warnings.simplefilter("ignore")
-            with Image.open(path) as picture:
+            with Image.open(path, formats=_FORMATS) as picture:
                 width, height = picture.size
                 if width * height > MAX_PIXELS:
                     raise DataError(
                         f"{path}: {width}×{height} pixels are more than {MAX_PIXELS}; "
                         "make the picture smaller"
                     )
-                if getattr(picture, "n_frames", 1) > 1:
+                if getattr(picture, "is_animated", False):
                     notes.append("took the first of several frames")
                 return _upright(picture, notes)
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file") from error
     except UnidentifiedImageError as error:
-        raise DataError(f"{path}: is not a picture that can be read (JPEG, PNG, …)") from error
+        raise DataError(
+            f"{path}: is not a picture of a known kind ({', '.join(_FORMATS)})"
+        ) from error
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: has too many pixels; make the picture smaller") from error
     except DataError:

@@ -149,7 +149,11 @@ def test_damaged_files(tmp_path: Path, kind: str) -> None:
 
 
 def test_what_is_no_picture(tmp_path: Path) -> None:
-    for name, content in (("text.jpg", b"hello"), ("empty.png", b"")):
+    for name, content in (
+        ("text.jpg", b"hello"),
+        ("empty.png", b""),
+        ("program.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
+    ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DataError, match=f"{name}: is not a picture"):
             read_picture(tmp_path / name)

@@ -1,0 +1,50 @@
+"""What a loaded data set holds: in figures, and as one picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpukit.data.dataset import Dataset
+from gpukit.data.normalise import Normalise
+from gpukit.errors import SettingError
+
+
+def describe(data: Dataset) -> dict[str, Any]:
+    """Counts, sizes, and per-channel mean and standard deviation (0 to 1), in JSON's types."""
+    normalise = Normalise.from_images(data.train_images)
+    counts = [
+        np.bincount(labels, minlength=data.classes)
+        for labels in (data.train_labels, data.test_labels)
+    ]
+    return {
+        "name": data.name,
+        "train": len(data.train_images),
+        "test": len(data.test_images),
+        "image_shape": list(data.image_shape),
+        "classes": [
+            {"name": name, "train": int(train), "test": int(test)}
+            for name, train, test in zip(data.class_names, *counts, strict=True)
+        ],
+        "mean": normalise.config()["mean"],
+        "std": normalise.config()["std"],
+    }
+
+
+def contact_sheet(data: Dataset, columns: int = 12) -> NDArray[np.uint8]:
+    """The first `columns` train images of each class, a row a class: uint8 (rows·H, columns·W, C).
+
+    Places that no image fills are black.
+    """
+    if columns < 1:
+        raise SettingError(f"columns={columns}: use 1 or more")
+    height, width, channels = data.image_shape
+    sheet = np.zeros((data.classes, columns, height, width, channels), np.uint8)
+    for label in range(data.classes):
+        found = np.flatnonzero(data.train_labels == label)[:columns]
+        sheet[label, : len(found)] = data.train_images[found]
+    # (rows, columns, H, W, C) -> (rows, H, columns, W, C) -> (rows·H, columns·W, C)
+    rows = sheet.transpose(0, 2, 1, 3, 4)
+    return rows.reshape(data.classes * height, columns * width, channels)

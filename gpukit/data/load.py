@@ -66,7 +66,8 @@ def _load_folder(name: str | None, folder: Path, limit: int | None) -> Dataset:
     if cifar is not None:
         return _load_cifar(title, cifar, limit)
     if not any(_find_idx(folder, file) for file in IDX_NAMES):
-        empty = "is empty" if not any(folder.iterdir()) else "holds no images that gpukit knows"
+        visible = any(not path.name.startswith(".") for path in folder.iterdir())
+        empty = "holds no images that gpukit knows" if visible else "is empty"
         raise DataError(
             f"{folder}: {empty}; put IDX files ({IDX_NAMES[0]}[.gz] …) or "
             "CIFAR-10's data_batch_1.bin … there, or run `gpukit data fetch NAME`"

@@ -289,6 +289,15 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         fetch("mnist", tmp_path / "file" / "folder")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk(server: Server, data_folder: Path) -> None:
+    folder = put_others(data_folder / "mnist")
+    (folder / f"{FILE}.part").symlink_to("/dev/full")
+    with pytest.raises(DataError, match="No space left"):
+        fetch("mnist")
+    assert not (folder / FILE).exists() and len(server.asked) == 1
+
+
 FETCH = """
 import sys
 from gpukit.data import fetch

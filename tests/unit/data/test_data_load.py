@@ -103,6 +103,7 @@ def test_corrupt_and_truncated_files(tmp_path: Path, idx_set) -> None:
 
 
 def test_what_is_not_a_set(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_bytes(b"")
     with pytest.raises(DataError, match="is empty"):
         load(tmp_path)
     (tmp_path / "notes.txt").write_text("x")

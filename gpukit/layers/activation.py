@@ -1,0 +1,139 @@
+"""Activations: element by element, and softmax over the last axis."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gpukit import ops
+from gpukit.config import number, show
+from gpukit.errors import SettingError
+from gpukit.layers.base import Layer, register
+
+# Slopes as Keras has them: 0.2 for the name, 0.3 for the layer.
+ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "elu": ops.elu,
+    "exponential": ops.exp,
+    "leaky_relu": functools.partial(ops.leaky_relu, slope=0.2),
+    "log_softmax": ops.log_softmax,
+    "relu": ops.relu,
+    "sigmoid": ops.sigmoid,
+    "softmax": ops.softmax,
+    "softplus": ops.softplus,
+    "tanh": ops.tanh,
+}
+
+
+def activation_name(spec: Any) -> Any:
+    """The name of an activation given by name or as one of gpukit.ops; other functions as they are.
+
+    None and "linear" are None. Raises SettingError.
+    """
+    if spec is None or spec == "linear":
+        return None
+    if isinstance(spec, str):
+        if spec.lower() not in ACTIVATIONS:
+            raise SettingError(
+                f"unknown activation {spec!r}; use one of {', '.join(['linear', *ACTIVATIONS])}"
+            )
+        return spec.lower()
+    for name, function in ACTIVATIONS.items():
+        if spec is function:
+            return name
+    if not callable(spec):
+        raise SettingError(f"activation={show(spec)}: use a name or a function of a Tensor")
+    return spec
+
+
+def get_activation(spec: Any) -> Callable[[Any], Any] | None:
+    """The function for what `activation_name` gave."""
+    return ACTIVATIONS[spec] if isinstance(spec, str) else spec
+
+
+@register
+class Activation(Layer):
+    """An activation by name, or any function of a Tensor: shape unchanged."""
+
+    def __init__(
+        self,
+        activation: Any,
+        name: str | None = None,
+        input_shape: Sequence[int | None] | None = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, input_shape=input_shape, dtype=dtype)
+        with self.naming_errors():
+            self.activation = activation_name(activation)
+        self._function = get_activation(self.activation)
+
+    @property
+    def final_activation(self) -> str | None:
+        return self.activation if isinstance(self.activation, str) else None
+
+    def call_logits(self, inputs: Any, training: bool) -> Any:
+        return inputs
+
+    def call(self, inputs: Any, training: bool) -> Any:
+        return inputs if self._function is None else self._function(inputs)
+
+
+@register
+class ReLU(Layer):
+    """max(x, 0)."""
+
+    def call(self, inputs: Any, training: bool) -> Any:
+        return ops.relu(inputs)
+
+
+@register
+class LeakyReLU(Layer):
+    """x where positive, negative_slope·x elsewhere."""
+
+    def __init__(
+        self,
+        negative_slope: float = 0.3,
+        name: str | None = None,
+        input_shape: Sequence[int | None] | None = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, input_shape=input_shape, dtype=dtype)
+        with self.naming_errors():
+            self.negative_slope = number("negative_slope", negative_slope, low=0)
+
+    def call(self, inputs: Any, training: bool) -> Any:
+        return ops.leaky_relu(inputs, slope=self.negative_slope)
+
+
+@register
+class ELU(Layer):
+    """x where positive, alpha·(exp(x) - 1) elsewhere. Clevert et al., 2015."""
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        name: str | None = None,
+        input_shape: Sequence[int | None] | None = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, input_shape=input_shape, dtype=dtype)
+        with self.naming_errors():
+            self.alpha = number("alpha", alpha, low=0)
+
+    def call(self, inputs: Any, training: bool) -> Any:
+        return ops.elu(inputs, alpha=self.alpha)
+
+
+@register
+class Softmax(Layer):
+    """exp(x) / Σ exp(x) over the last axis."""
+
+    @property
+    def final_activation(self) -> str | None:
+        return "softmax"
+
+    def call_logits(self, inputs: Any, training: bool) -> Any:
+        return inputs
+
+    def call(self, inputs: Any, training: bool) -> Any:
+        return ops.softmax(inputs)

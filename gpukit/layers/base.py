@@ -1,0 +1,362 @@
+"""What every layer is: a name, parameters, and a function from inputs to outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import numpy as np
+
+from gpukit import constraints, initializers, regularizers
+from gpukit.autograd import Parameter, Tensor
+from gpukit.config import Configurable, Family, snake_case, whole
+from gpukit.device import Device, device_of, get_device
+from gpukit.errors import DTypeError, GpukitError, SettingError, ShapeError
+from gpukit.layers.symbolic import Shape, Symbolic, show_shape
+from gpukit.settings import is_training
+
+_FLOATS = ("float32", "float64", "float16")
+
+
+class Context:
+    """What keys the random numbers of layers: a seed and the number of training steps done."""
+
+    __slots__ = ("seed", "step")
+
+    def __init__(self, seed: int, step: int = 0) -> None:
+        self.seed = seed
+        self.step = step
+
+
+class Layer(Configurable):
+    """Base of all layers.
+
+    A subclass checks shapes in `output_shape`, makes parameters in `create_parameters` and
+    computes in `call`. Called with arrays or Tensors a layer builds itself for the first input's
+    channels, dtype and device; called with a `Symbolic` it takes its place in a functional model.
+    """
+
+    rank: int | None = None  # axes of the input, batch included; None takes any
+    axes = ""  # what these axes are, for messages
+
+    def __init__(
+        self,
+        name: str | None = None,
+        input_shape: Sequence[int | None] | None = None,
+        dtype: Any = None,
+    ) -> None:
+        self.auto_named = name is None
+        self.name = snake_case(type(self).__name__) if name is None else name
+        self.stream = 0
+        self.context: Context | None = None
+        self.built = False
+        self.device: Device | None = None
+        self.parameter_dtype: np.dtype[Any] = np.dtype(np.float32)
+        self._parameters: dict[str, Parameter] = {}
+        self._regularizers: dict[str, regularizers.Regularizer] = {}
+        self._constraints: dict[str, constraints.Constraint] = {}
+        self._rng: np.random.Generator | None = None
+        self._own_context: Context | None = None
+        self._activity_losses: list[Tensor] = []
+        self.activity_regularizer: regularizers.Regularizer | None = None
+        with self.naming_errors():
+            if not isinstance(self.name, str) or not self.name:
+                raise SettingError(f"name={name!r}: use a text")
+            self.input_shape = None if input_shape is None else _input_shape(input_shape)
+            self.dtype = None if dtype is None else _float_name(dtype)
+
+    # Settings and errors
+
+    @property
+    def label(self) -> str:
+        """What messages call this layer: Conv2D 'conv2'."""
+        return f"{type(self).__name__} {self.name!r}"
+
+    def rename(self, name: str) -> None:
+        """Take another name; parameters follow."""
+        self.name = name
+        for short, parameter in self._parameters.items():
+            parameter.name = f"{name}/{short}"
+
+    @contextmanager
+    def naming_errors(self) -> Iterator[None]:
+        """Within the block, errors that a user can cause begin with this layer's name."""
+        try:
+            yield
+        except GpukitError as error:
+            self.name_error(error)
+
+    def name_error(self, error: GpukitError) -> NoReturn:
+        """Raise `error` again with this layer named, unless an inner layer is named already."""
+        if not getattr(error, "names_layer", False):
+            error.args = (f"{self.label}: {error}",)
+            error.names_layer = True  # type: ignore[attr-defined]
+        raise error
+
+    # Shapes
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        """Shape of the output for one of the input, both with the batch first (None: any).
+
+        Layers that take several inputs get a list of shapes. Raises ShapeError.
+        """
+        with self.naming_errors():
+            if isinstance(input_shape, list):
+                return self.output_shape_of_many([tuple(s) for s in input_shape])
+            self.check_rank(tuple(input_shape))
+            return self.output_shape(tuple(input_shape))
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """`compute_output_shape` for one input of the right rank; unchanged unless overridden."""
+        return input_shape
+
+    def output_shape_of_many(self, input_shapes: list[Shape]) -> Shape:
+        """`compute_output_shape` for a layer that joins several inputs."""
+        raise ShapeError(f"takes one input, got {len(input_shapes)}; join them with Concatenate")
+
+    def check_rank(self, shape: Shape) -> None:
+        """Refuse an input with the wrong number of axes."""
+        if self.rank is not None and len(shape) != self.rank:
+            raise ShapeError(f"needs {self.axes}, got {show_shape(shape)}; {_way_out(shape)}")
+
+    # Parameters
+
+    def build(
+        self,
+        input_shape: Any,
+        device: Device | str | None = None,
+        dtype: Any = None,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        """Make the parameters for inputs of `input_shape` (batch first), once.
+
+        `rng` draws the first values; without one they differ from run to run.
+        """
+        if self.built:
+            return
+        output_shape = self.compute_output_shape(input_shape)
+        with self.naming_errors():
+            self.device = get_device(device)
+            self.parameter_dtype = np.dtype(self.dtype or _float_name(dtype or np.float32))
+            self._rng = np.random.default_rng() if rng is None else rng
+            self.create_parameters(input_shape)
+        self._rng = None
+        self.built = True
+        self.built_shapes = (input_shape, output_shape)
+
+    def create_parameters(self, input_shape: Any) -> None:
+        """Call `add_parameter` for each parameter; nothing unless overridden."""
+
+    def add_parameter(
+        self,
+        short_name: str,
+        shape: Sequence[int],
+        initializer: initializers.Initializer,
+        regularizer: regularizers.Regularizer | None = None,
+        constraint: constraints.Constraint | None = None,
+        trainable: bool = True,
+        groups: int = 1,
+    ) -> Parameter:
+        """A new parameter called "layer/short_name" on the layer's device."""
+        assert self.device is not None and self._rng is not None, "called outside build"
+        values = initializer(shape, self.parameter_dtype, self._rng, groups)
+        parameter = Parameter(self.device.asarray(values), f"{self.name}/{short_name}", trainable)
+        self._parameters[short_name] = parameter
+        if regularizer is not None:
+            self._regularizers[short_name] = regularizer
+        if constraint is not None:
+            self._constraints[short_name] = constraint
+        return parameter
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        """All parameters, those that training does not change (moving averages) included."""
+        return list(self._parameters.values())
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Copies of all parameters on the host, in the order of `parameters`."""
+        return [np.array(p.numpy()) for p in self.parameters]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Overwrite all parameters; shapes and order as `get_weights` gives them."""
+        with self.naming_errors():
+            if len(weights) != len(self._parameters):
+                raise ShapeError(
+                    f"has {len(self._parameters)} parameters "
+                    f"({', '.join(self._parameters) or 'none'}), got {len(weights)} arrays"
+                )
+            arrays = [w if isinstance(w, Tensor) else np.asarray(w) for w in weights]
+            for parameter, array in zip(self.parameters, arrays):
+                if tuple(array.shape) != parameter.shape:
+                    raise ShapeError(
+                        f"{parameter.name} has shape {parameter.shape}, got {tuple(array.shape)}"
+                    )
+            for parameter, array in zip(self.parameters, arrays):
+                parameter.assign(array)
+
+    def count_params(self) -> int:
+        """Number of weights, moving averages included."""
+        with self.naming_errors():
+            if not self.built:
+                raise SettingError("has no parameters before it is built; give it an input first")
+            return sum(p.size for p in self.parameters)
+
+    def apply_constraints(self) -> None:
+        """Put constrained parameters back into their sets, after a step of the optimiser."""
+        for short, constraint in self._constraints.items():
+            parameter = self._parameters[short]
+            parameter.assign(constraint(parameter.array))
+
+    # Penalties
+
+    def regularization(self) -> Tensor | None:
+        """Sum of the kernel's and bias's penalties and of the activity's since `reset_losses`."""
+        terms = [penalty(self._parameters[k]) for k, penalty in self._regularizers.items()]
+        total: Tensor | None = None
+        for term in terms + self._activity_losses:
+            total = term if total is None else total + term
+        return total
+
+    def reset_losses(self) -> None:
+        """Forget activity penalties; a model does so at the start of each forward pass."""
+        self._activity_losses.clear()
+
+    def _penalise_activity(self, outputs: Any) -> None:
+        assert self.activity_regularizer is not None
+        if self.context is None:
+            self.reset_losses()
+        y = outputs if isinstance(outputs, Tensor) else Tensor.wrap(outputs)
+        self._activity_losses.append(self.activity_regularizer(y) * (1.0 / max(y.shape[0], 1)))
+
+    # Calls
+
+    @property
+    def final_activation(self) -> str | None:
+        """Name of the activation that `logits` leaves out; None where there is nothing to gain."""
+        return None
+
+    def logits(self, inputs: Any, training: bool | None = None) -> Any:
+        """The outputs before `final_activation`, for losses that compute it fused."""
+        return self._run(self.call_logits, inputs, training)
+
+    def call_logits(self, inputs: Any, training: bool) -> Any:
+        """`call` without `final_activation`."""
+        raise NotImplementedError
+
+    def call(self, inputs: Any, training: bool) -> Any:
+        """The outputs for inputs of the right rank."""
+        raise NotImplementedError
+
+    def __call__(self, inputs: Any, training: bool | None = None) -> Any:
+        """Outputs for an array, a Tensor or a Symbolic (a list of them for layers that join).
+
+        Arrays in → array out, Tensors or trainable parameters in → Tensor out. `training` is what
+        `gpukit.settings.training_mode` says unless given.
+        """
+        first = inputs[0] if isinstance(inputs, (list, tuple)) and inputs else inputs
+        if isinstance(first, Symbolic):
+            return self._symbolic(inputs)
+        return self._run(self.call, inputs, training)
+
+    def _run(self, function: Any, inputs: Any, training: bool | None) -> Any:
+        try:
+            if not self.built:
+                self._build_for(inputs)
+            elif self.rank is not None:
+                self.check_rank(_shape(inputs))
+            outputs = function(inputs, is_training() if training is None else bool(training))
+            if self.activity_regularizer is not None:
+                self._penalise_activity(outputs)
+        except GpukitError as error:
+            self.name_error(error)
+        return outputs
+
+    def _build_for(self, inputs: Any) -> None:
+        many = isinstance(inputs, (list, tuple))
+        arrays = [getattr(x, "array", x) for x in (inputs if many else [inputs])]
+        shapes: list[Shape] = [(None, *_shape(a)[1:]) for a in arrays]
+        if not arrays:
+            raise ShapeError("got an empty list of inputs")
+        dtype = self.dtype or (arrays[0].dtype if arrays[0].dtype.kind == "f" else np.float32)
+        self.build(shapes if many else shapes[0], device_of(*arrays), dtype)
+
+    def _symbolic(self, inputs: Any) -> Symbolic:
+        if isinstance(inputs, Symbolic):
+            return Symbolic(self.compute_output_shape(inputs.shape), self, (inputs,))
+        with self.naming_errors():
+            for x in inputs:
+                if not isinstance(x, Symbolic):
+                    raise DTypeError(
+                        f"got {type(x).__name__} beside symbolic inputs; make it an Input"
+                    )
+        shape = self.compute_output_shape([x.shape for x in inputs])
+        return Symbolic(shape, self, tuple(inputs))
+
+    def random_key(self) -> dict[str, int]:
+        """(seed, layer, step) of the next random numbers, as the random operations take them.
+
+        Inside a model they are the model's; a layer by itself counts its own training calls.
+        """
+        if self.context is not None:
+            return {"seed": self.context.seed, "layer": self.stream, "step": self.context.step}
+        if self._own_context is None:
+            self._own_context = Context(int(np.random.default_rng().integers(2**63)))
+        own = self._own_context
+        own.step += 1
+        return {"seed": own.seed, "layer": self.stream, "step": own.step - 1}
+
+
+_family = Family[Layer]("layer", Layer)
+
+
+def register(cls: type[Layer]) -> type[Layer]:
+    """Let `from_config` make this class by its name; a decorator for layers of your own."""
+    _family.add(cls)
+    return cls
+
+
+def from_config(config: Mapping[str, Any]) -> Layer:
+    """The layer that `get_config` described; CheckpointError for an unknown class."""
+    return _family.from_config(config)
+
+
+def _shape(array: Any) -> tuple[int, ...]:
+    shape = getattr(array, "shape", None)
+    if shape is None:
+        raise DTypeError(
+            f"got a {type(array).__name__} as input; pass a NumPy array, a Tensor or an Input"
+        )
+    return tuple(shape)
+
+
+def _float_name(dtype: Any) -> str:
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = ""
+    if name not in _FLOATS:
+        raise DTypeError(f"dtype={dtype!r}: use {', '.join(_FLOATS)}")
+    return name
+
+
+def _input_shape(shape: Any) -> tuple[int | None, ...]:
+    if isinstance(shape, (int, np.integer)):
+        shape = (shape,)
+    if not isinstance(shape, (tuple, list)):
+        raise SettingError(f"input_shape={shape!r}: use a tuple without the batch, (28, 28, 1)")
+    return tuple(None if n is None else whole("input_shape", n) for n in shape)
+
+
+def _way_out(shape: Shape) -> str:
+    """How to bring an input of another rank to images (N, H, W, C)."""
+    known = shape[1:]
+    if len(shape) == 3:
+        return f"add a Reshape({(*known, 1)}) layer, or a batch axis to a single image with x[None]"
+    if len(shape) == 2 and known[0] is not None:
+        for channels in (1, 3):
+            side = round((known[0] / channels) ** 0.5)
+            if side * side * channels == known[0]:
+                return f"add a Reshape({(side, side, channels)}) layer"
+        return f"add a Reshape layer that makes (H, W, C) of the {known[0]} values"
+    return "reshape the input to a batch of images"

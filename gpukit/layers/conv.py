@@ -1,0 +1,204 @@
+"""Convolution layers over images (N, H, W, C)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+from gpukit import ops
+from gpukit.backends import geometry
+from gpukit.config import whole
+from gpukit.errors import ShapeError
+from gpukit.layers.base import register
+from gpukit.layers.symbolic import Shape, show_shape
+from gpukit.layers.weighted import Algo, WeightedLayer
+from gpukit.layers.windowed import checked_padding, window_outputs
+from gpukit.settings import strict as strict_mode
+
+
+class _Convolution(WeightedLayer):
+    """Cross-correlation with learned filters; the subclass says how many there are."""
+
+    rank = 4
+    axes = "(N, H, W, C)"
+
+    def __init__(
+        self,
+        *,
+        kernel_size: Any,
+        strides: Any,
+        padding: Any,
+        dilation_rate: Any,
+        strict: bool | None,
+        **weights: Any,
+    ) -> None:
+        super().__init__(**weights)
+        self._groups = 1
+        with self.naming_errors():
+            self.kernel_size = geometry.as_pair(kernel_size, "kernel_size")
+            self.strides = geometry.as_pair(strides, "strides")
+            self.dilation_rate = geometry.as_pair(dilation_rate, "dilation_rate")
+            self.padding = checked_padding(padding)
+        self.strict = strict
+
+    def channels(self, input_shape: Shape) -> tuple[int, int, int]:
+        """(input channels, filters, groups) for an input, checked."""
+        raise NotImplementedError
+
+    def known_channels(self, input_shape: Shape) -> int:
+        """The input's channels, which a kernel cannot leave open."""
+        if input_shape[3] is None:
+            raise ShapeError(f"the channels of {show_shape(input_shape)} must be known")
+        return input_shape[3]
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        _, filters, _ = self.channels(input_shape)
+        rows, columns = window_outputs(
+            input_shape,
+            self.kernel_size,
+            stride=self.strides,
+            padding=self.padding,
+            dilation=self.dilation_rate,
+            strict=self.strict,
+        )
+        return input_shape[0], rows, columns, filters
+
+    def create_parameters(self, input_shape: Shape) -> None:
+        channels, filters, groups = self.channels(input_shape)
+        self._groups = groups
+        self.add_weights(channels, (*self.kernel_size, channels // groups, filters), groups)
+
+    def weigh(self, inputs: Any, activation: str | None) -> Any:
+        with nullcontext() if self.strict is None else strict_mode(self.strict):
+            return ops.conv2d(
+                inputs,
+                self.kernel,
+                self.bias,
+                stride=self.strides,
+                padding=self.padding,
+                dilation=self.dilation_rate,
+                groups=self._groups,
+                activation=activation,
+                algo=self.algo,
+            )
+
+
+@register
+class Conv2D(_Convolution):
+    """`filters` filters over images: (N, H, W, C) → (N, H', W', filters).
+
+    Weights (rows, columns, C/groups, filters) and a bias for each filter. `padding` is "valid",
+    "same", a whole number, (rows, columns) or ((top, bottom), (left, right)); `groups` cuts the
+    channels into towers that do not see each other. `strict` refuses windows that do not tile the
+    input exactly (None: as `gpukit.strict` says). Raises SettingError, ShapeError.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Any,
+        strides: Any = (1, 1),
+        padding: Any = "valid",
+        dilation_rate: Any = (1, 1),
+        groups: int = 1,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        algo: Algo = None,
+        strict: bool | None = None,
+        name: str | None = None,
+        input_shape: Sequence[int | None] | None = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            kernel_size=kernel_size,
+            strides=strides,
+            padding=padding,
+            dilation_rate=dilation_rate,
+            strict=strict,
+            activation=activation,
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint,
+            algo=algo,
+            name=name,
+            input_shape=input_shape,
+            dtype=dtype,
+        )
+        with self.naming_errors():
+            self.filters = whole("filters", filters)
+            self.groups = whole("groups", groups)
+
+    def channels(self, input_shape: Shape) -> tuple[int, int, int]:
+        channels = self.known_channels(input_shape)
+        return channels, self.filters, geometry.check_groups(channels, self.filters, self.groups)
+
+
+@register
+class DepthwiseConv2D(_Convolution):
+    """Filters that each see one channel: (N, H, W, C) → (N, H', W', C·depth_multiplier).
+
+    Output channel c·depth_multiplier + j comes from input channel c. Weights are a grouped
+    convolution's, (rows, columns, 1, C·depth_multiplier).
+    """
+
+    def __init__(
+        self,
+        kernel_size: Any,
+        strides: Any = (1, 1),
+        padding: Any = "valid",
+        depth_multiplier: int = 1,
+        dilation_rate: Any = (1, 1),
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        algo: Algo = None,
+        strict: bool | None = None,
+        name: str | None = None,
+        input_shape: Sequence[int | None] | None = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            kernel_size=kernel_size,
+            strides=strides,
+            padding=padding,
+            dilation_rate=dilation_rate,
+            strict=strict,
+            activation=activation,
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint,
+            algo=algo,
+            name=name,
+            input_shape=input_shape,
+            dtype=dtype,
+        )
+        with self.naming_errors():
+            self.depth_multiplier = whole("depth_multiplier", depth_multiplier)
+
+    def channels(self, input_shape: Shape) -> tuple[int, int, int]:
+        channels = self.known_channels(input_shape)
+        return channels, channels * self.depth_multiplier, channels

@@ -1,0 +1,45 @@
+"""Dropout: a different thinned network at every training step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gpukit import ops
+from gpukit.config import number, whole
+from gpukit.layers.base import Layer, register
+
+
+@register
+class Dropout(Layer):
+    """Sets each value to 0 with probability `rate` in training; passes all at test time.
+
+    Inverted: what is kept is divided by 1 - rate in training. `classic` multiplies by 1 - rate at
+    test time instead. The mask depends on (seed, layer, step, element) only; `seed` (default: the
+    model's) is for this layer. Srivastava et al., 2014.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        seed: int | None = None,
+        classic: bool = False,
+        name: str | None = None,
+        input_shape: Sequence[int | None] | None = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, input_shape=input_shape, dtype=dtype)
+        with self.naming_errors():
+            self.rate = number("rate", rate, low=0, below=1)
+            self.seed = None if seed is None else whole("seed", seed, low=0)
+        self.classic = bool(classic)
+
+    def call(self, inputs: Any, training: bool) -> Any:
+        if self.rate == 0:
+            return inputs
+        if training:
+            key = self.random_key()
+            if self.seed is not None:
+                key["seed"] = self.seed
+            return ops.dropout(inputs, rate=self.rate, classic=self.classic, **key)
+        return ops.multiply(inputs, 1 - self.rate) if self.classic else inputs

@@ -1,0 +1,94 @@
+"""Pooling layers: each channel of an image (N, H, W, C) by itself, no parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+from gpukit import ops
+from gpukit.backends import geometry
+from gpukit.layers.base import Layer, register
+from gpukit.layers.symbolic import Shape
+from gpukit.layers.windowed import checked_padding, window_outputs
+from gpukit.settings import strict as strict_mode
+
+
+class _Pooling(Layer):
+    """A window of `pool_size` that moves by `strides` (default: its own size).
+
+    `padding` as for Conv2D, smaller than the window; `strict` refuses windows that do not tile the
+    input exactly (None: as `gpukit.strict` says).
+    """
+
+    rank = 4
+    axes = "(N, H, W, C)"
+
+    def __init__(
+        self,
+        pool_size: Any = (2, 2),
+        strides: Any = None,
+        padding: Any = "valid",
+        strict: bool | None = None,
+        name: str | None = None,
+        input_shape: Sequence[int | None] | None = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, input_shape=input_shape, dtype=dtype)
+        with self.naming_errors():
+            self.pool_size = geometry.as_pair(pool_size, "pool_size")
+            self.strides = (
+                self.pool_size if strides is None else geometry.as_pair(strides, "strides")
+            )
+            self.padding = checked_padding(padding)
+        self.strict = strict
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        rows, columns = window_outputs(
+            input_shape,
+            self.pool_size,
+            stride=self.strides,
+            padding=self.padding,
+            strict=self.strict,
+            pool=True,
+        )
+        return input_shape[0], rows, columns, input_shape[3]
+
+    def pool(self, inputs: Any, **settings: Any) -> Any:
+        raise NotImplementedError
+
+    def call(self, inputs: Any, training: bool) -> Any:
+        with nullcontext() if self.strict is None else strict_mode(self.strict):
+            return self.pool(
+                inputs, window=self.pool_size, stride=self.strides, padding=self.padding
+            )
+
+
+@register
+class MaxPooling2D(_Pooling):
+    """The largest value of each window; at ties the first cell gets the gradient."""
+
+    def pool(self, inputs: Any, **settings: Any) -> Any:
+        return ops.max_pool2d(inputs, **settings)
+
+
+@register
+class AveragePooling2D(_Pooling):
+    """The mean of each window; padding is not counted."""
+
+    def pool(self, inputs: Any, **settings: Any) -> Any:
+        return ops.avg_pool2d(inputs, **settings)
+
+
+@register
+class GlobalAveragePooling2D(Layer):
+    """The mean over height and width: (N, H, W, C) → (N, C)."""
+
+    rank = 4
+    axes = "(N, H, W, C)"
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape[0], input_shape[3]
+
+    def call(self, inputs: Any, training: bool) -> Any:
+        return ops.global_avg_pool2d(inputs)

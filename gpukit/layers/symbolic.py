@@ -1,0 +1,45 @@
+"""Placeholders that record how layers are connected, for functional models."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gpukit.layers.base import Layer
+
+Shape = tuple[int | None, ...]
+"""Lengths of the axes, batch first; None where any length may come."""
+
+
+class Symbolic:
+    """The output of `layer` applied to `inputs`, without values: a node of a model's graph."""
+
+    __slots__ = ("inputs", "layer", "shape")
+
+    def __init__(self, shape: Shape, layer: Layer, inputs: tuple[Symbolic, ...] = ()) -> None:
+        self.shape = shape
+        self.layer = layer
+        self.inputs = inputs
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __repr__(self) -> str:
+        return f"<Symbolic {show_shape(self.shape)} from {self.layer.label}>"
+
+
+def show_shape(shape: Shape) -> str:
+    """(None, 28, 28, 1) as (N, 28, 28, 1)."""
+    if not shape:
+        return "()"
+    rest = ["?" if n is None else str(n) for n in shape[1:]]
+    first = "N" if shape[0] is None else str(shape[0])
+    return f"({', '.join([first, *rest])}{',' if len(shape) == 1 else ''})"
+
+
+def product(lengths: Shape) -> int | None:
+    """Product of the lengths; None where one is open."""
+    known = [n for n in lengths if n is not None]
+    return math.prod(known) if len(known) == len(lengths) else None

@@ -1,0 +1,109 @@
+"""What layers with a kernel share: bias, activation, first values, penalties and constraints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gpukit import constraints, initializers, regularizers
+from gpukit.autograd import Parameter
+from gpukit.errors import SettingError, ShapeError
+from gpukit.layers.activation import activation_name, get_activation
+from gpukit.layers.base import Layer
+
+_FUSED = ("relu", "sigmoid", "tanh")  # computed inside the operation
+
+Algo = str | Mapping[str, str] | None
+
+
+class WeightedLayer(Layer):
+    """A layer that multiplies by a kernel, adds a bias and applies an activation.
+
+    `kernel_regularizer`, `bias_regularizer` and `activity_regularizer` are penalties that join the
+    loss (the activity's as the mean over the batch); constraints act after each step. `algo`
+    chooses an implementation by name, or one for each of "forward", "input_grad", "weight_grad".
+    """
+
+    def __init__(
+        self,
+        *,
+        activation: Any,
+        use_bias: bool,
+        kernel_initializer: Any,
+        bias_initializer: Any,
+        kernel_regularizer: Any,
+        bias_regularizer: Any,
+        activity_regularizer: Any,
+        kernel_constraint: Any,
+        bias_constraint: Any,
+        algo: Algo,
+        name: str | None,
+        input_shape: Sequence[int | None] | None,
+        dtype: Any,
+    ) -> None:
+        super().__init__(name=name, input_shape=input_shape, dtype=dtype)
+        self.kernel: Parameter | None = None
+        self.bias: Parameter | None = None
+        with self.naming_errors():
+            self.activation = activation_name(activation)
+            self.use_bias = bool(use_bias)
+            self.kernel_initializer = initializers.get(kernel_initializer)
+            self.bias_initializer = initializers.get(bias_initializer)
+            self.kernel_regularizer = regularizers.get(kernel_regularizer)
+            self.bias_regularizer = regularizers.get(bias_regularizer)
+            self.activity_regularizer = regularizers.get(activity_regularizer)
+            self.kernel_constraint = constraints.get(kernel_constraint)
+            self.bias_constraint = constraints.get(bias_constraint)
+            if not (algo is None or isinstance(algo, (str, Mapping))):
+                raise SettingError(f"algo={algo!r}: use a name or a dict of names by pass")
+            self.algo = algo
+        fused = isinstance(self.activation, str) and self.activation in _FUSED
+        self._fused = self.activation if fused else None
+        self._channels = 0
+        self._separate = None if fused else get_activation(self.activation)
+
+    def add_weights(self, channels: int, kernel_shape: Sequence[int], groups: int = 1) -> None:
+        """Make the kernel for inputs of `channels`, and the bias where there is one."""
+        self._channels = channels
+        self.kernel = self.add_parameter(
+            "kernel",
+            kernel_shape,
+            self.kernel_initializer,
+            self.kernel_regularizer,
+            self.kernel_constraint,
+            groups=groups,
+        )
+        if self.use_bias:
+            self.bias = self.add_parameter(
+                "bias",
+                (kernel_shape[-1],),
+                self.bias_initializer,
+                self.bias_regularizer,
+                self.bias_constraint,
+            )
+
+    def weigh(self, inputs: Any, activation: str | None) -> Any:
+        """The operation with kernel and bias, followed by one of the fused activations."""
+        raise NotImplementedError
+
+    @property
+    def final_activation(self) -> str | None:
+        # A penalty on the activity needs the activated outputs.
+        named = isinstance(self.activation, str) and self.activity_regularizer is None
+        return self.activation if named else None
+
+    def _check_channels(self, shape: tuple[int, ...]) -> None:
+        if not shape or shape[-1] != self._channels:
+            raise ShapeError(
+                f"was built for inputs (N, …, {self._channels}), got {shape}; give it inputs of "
+                f"{self._channels} channels or build another layer"
+            )
+
+    def call_logits(self, inputs: Any, training: bool) -> Any:
+        self._check_channels(inputs.shape)
+        return self.weigh(inputs, None)
+
+    def call(self, inputs: Any, training: bool) -> Any:
+        self._check_channels(inputs.shape)
+        outputs = self.weigh(inputs, self._fused)
+        return outputs if self._separate is None else self._separate(outputs)

@@ -1,0 +1,28 @@
+"""Output sizes of layers with windows, for images whose height or width may be open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpukit.backends import geometry
+from gpukit.layers.symbolic import Shape
+
+_ANY = 1 << 20  # stands for an open length, so that settings are checked all the same
+
+
+def checked_padding(padding: Any) -> Any:
+    """Padding in lower case or as ((top, bottom), (left, right)); SettingError otherwise."""
+    pads = geometry.as_padding(padding, (1, 1), (1, 1), (1, 1))
+    return padding.lower() if isinstance(padding, str) else pads
+
+
+def window_outputs(
+    shape: Shape, size: geometry.Pair, *, strict: bool | None, pool: bool = False, **settings: Any
+) -> tuple[int | None, int | None]:
+    """(H', W') for an input (N, H, W, C); None along an axis that is open. Raises ShapeError."""
+    rows, columns = shape[1:3]
+    image = (_ANY if rows is None else rows, _ANY if columns is None else columns)
+    tiled = strict if None not in (rows, columns) else False
+    make = geometry.pool_window if pool else geometry.window
+    out = make(image, size, strict=tiled, **settings).output
+    return None if rows is None else out[0], None if columns is None else out[1]

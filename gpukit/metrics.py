@@ -1,0 +1,174 @@
+"""Metrics: what training reports beside the loss, as sums over batches.
+
+A metric gives (sum, count) for a batch, so that means over batches of unequal size come out right.
+Nothing is recorded on the tape. Predictions stay on their device; only the sum is fetched.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from gpukit import losses
+from gpukit.autograd import Tensor, no_grad
+from gpukit.config import Configurable, Family, number, whole
+from gpukit.device import device_of, to_host
+from gpukit.errors import DataError, SettingError, ShapeError
+from gpukit.utils import whole_labels
+
+
+class Metric(Configurable):
+    """Base of all metrics; `name` is the key in the logs."""
+
+    name = ""
+
+    def update(self, y_true: Any, y_pred: Any) -> tuple[float, int]:
+        """(sum over the batch, number of samples) for labels and predictions (N, …)."""
+        raise NotImplementedError
+
+    def __call__(self, y_true: Any, y_pred: Any) -> float:
+        """The mean over one batch; 0 for an empty one."""
+        total, count = self.update(y_true, y_pred)
+        return total / max(count, 1)
+
+
+class Accuracy(Metric):
+    """Share of samples classified rightly.
+
+    Predictions (N, K): the largest is the class, labels are class numbers (N,) or one-hot (N, K).
+    Predictions (N, 1) or (N,): above `threshold` is class 1, labels are 0 or 1.
+    """
+
+    name = "accuracy"
+
+    def __init__(self, threshold: float = 0.5) -> None:
+        self.threshold = number("threshold", threshold)
+
+    def update(self, y_true: Any, y_pred: Any) -> tuple[float, int]:
+        labels, scores = _raw(y_true), _raw(y_pred)
+        if scores.ndim == 1 or (scores.ndim == 2 and scores.shape[1] == 1):
+            if labels.size != scores.size:
+                raise _mismatch(self.name, labels, scores)
+            right = _place(labels, scores).reshape(-1) == 1
+            return _count((scores.reshape(-1) > self.threshold) == right), int(scores.shape[0])
+        numbers = _class_numbers(self.name, labels, scores)
+        return _count(np.argmax(scores, axis=-1) == numbers), int(scores.shape[0])
+
+
+class TopKAccuracy(Metric):
+    """Share of samples whose class is among the `k` largest predictions (N, K).
+
+    Ties with the k-th count as among them. Labels are class numbers (N,) or one-hot (N, K).
+    """
+
+    def __init__(self, k: int = 5) -> None:
+        self.k = whole("k", k)
+        self.name = f"top_{self.k}_accuracy"
+
+    def update(self, y_true: Any, y_pred: Any) -> tuple[float, int]:
+        labels, scores = _raw(y_true), _raw(y_pred)
+        if scores.ndim != 2:
+            raise ShapeError(f"{self.name}: predictions {tuple(scores.shape)} must be (N, classes)")
+        numbers = _class_numbers(self.name, labels, scores)
+        own = np.take_along_axis(scores, numbers.reshape(-1, 1), axis=-1)
+        better = np.sum(scores > own, axis=-1)
+        return _count((better < self.k) & np.isfinite(own[:, 0])), int(scores.shape[0])
+
+
+class LossMetric(Metric):
+    """The mean of a loss, reported beside the one that is minimised."""
+
+    def __init__(self, loss: Any) -> None:
+        self.loss = losses.get(loss)
+        function = getattr(self.loss, "function", None)
+        self.name = getattr(function, "__name__", "") or _snake_names.get(type(self.loss), "loss")
+
+    def update(self, y_true: Any, y_pred: Any) -> tuple[float, int]:
+        with no_grad():
+            values = _raw(self.loss.per_sample(y_true, y_pred))
+        return float(to_host(np.sum(values, dtype=np.float64))), int(values.shape[0])
+
+
+_snake_names = {
+    losses.CategoricalCrossentropy: "categorical_crossentropy",
+    losses.SparseCategoricalCrossentropy: "sparse_categorical_crossentropy",
+    losses.BinaryCrossentropy: "binary_crossentropy",
+    losses.MeanSquaredError: "mean_squared_error",
+    losses.Hinge: "hinge",
+}
+
+
+def _raw(values: Any) -> Any:
+    if isinstance(values, Tensor):
+        return values.array
+    return values if hasattr(values, "dtype") else np.asarray(values)
+
+
+def _place(labels: Any, scores: Any) -> Any:
+    """Labels on the device of the predictions."""
+    return device_of(scores).asarray(labels)
+
+
+def _class_numbers(name: str, labels: Any, scores: Any) -> Any:
+    """Class numbers (N,) on the device of the predictions (N, K)."""
+    if tuple(labels.shape) == tuple(scores.shape):
+        return _place(np.argmax(labels, axis=-1), scores)
+    if tuple(labels.shape) not in (tuple(scores.shape[:-1]), (*scores.shape[:-1], 1)):
+        raise _mismatch(name, labels, scores)
+    numbers = labels.reshape(scores.shape[:-1])
+    if numbers.dtype.kind not in "iu":
+        numbers = whole_labels(to_host(numbers))
+    classes = scores.shape[-1]
+    if numbers.size and (int(numbers.min()) < 0 or int(numbers.max()) >= classes):
+        wrong = int(numbers.min()) if int(numbers.min()) < 0 else int(numbers.max())
+        raise DataError(
+            f"{name}: label {wrong} is out of range: {classes} classes are numbered 0 to "
+            f"{classes - 1}"
+        )
+    # Unsigned 64-bit numbers cannot index everywhere.
+    return _place(numbers.astype(np.int64, copy=False), scores)
+
+
+def _count(right: Any) -> float:
+    return float(to_host(np.sum(right)))
+
+
+def _mismatch(name: str, labels: Any, scores: Any) -> ShapeError:
+    return ShapeError(
+        f"{name}: labels {tuple(labels.shape)} do not fit predictions {tuple(scores.shape)}; pass "
+        "class numbers (N,) or one-hot labels (N, K)"
+    )
+
+
+_family = Family[Metric]("metric", Metric)
+_family.add(
+    Accuracy,
+    TopKAccuracy,
+    LossMetric,
+    acc=Accuracy,
+    categorical_accuracy=Accuracy,
+    sparse_categorical_accuracy=Accuracy,
+    binary_accuracy=Accuracy,
+    top_k_categorical_accuracy=TopKAccuracy,
+    sparse_top_k_categorical_accuracy=TopKAccuracy,
+)
+_LOSSES = {"mse", *_snake_names.values()}
+
+
+def get(spec: Any) -> Metric:
+    """The metric meant by an object, a name ("accuracy", "top_5_accuracy", "mse") or a loss."""
+    if isinstance(spec, str):
+        if top := re.fullmatch(r"top_(\d+)(_accuracy)?", spec.lower()):
+            return TopKAccuracy(int(top[1]))
+        if spec.lower() in _LOSSES:
+            return LossMetric(spec.lower())
+        if spec.lower() not in _family.aliases and spec not in _family.classes:
+            raise SettingError(
+                f"unknown metric {spec!r}; use accuracy, top_5_accuracy (any number) or a loss: "
+                f"{', '.join(sorted(_LOSSES))}"
+            )
+    elif isinstance(spec, losses.Loss) or spec in losses.FUNCTIONS:
+        return LossMetric(spec)
+    return _family.get(spec)

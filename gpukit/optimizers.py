@@ -1,0 +1,399 @@
+"""Optimisers: one fused pass over each flat buffer of parameters.
+
+`weight_decay` adds weight_decay·w to the gradient (so it is an L2 penalty of weight_decay/2·Σw²
+that the reported loss does not show), for every optimiser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from gpukit import schedules
+from gpukit.autograd import Parameter, Tensor
+from gpukit.backends import reference as p
+from gpukit.config import Configurable, Family, number
+from gpukit.device import device_of, to_host
+from gpukit.errors import CheckpointError, SettingError
+from gpukit.flat import FlatBuffer
+
+PREFIX = "optimizer"
+
+
+@dataclass
+class _Slots:
+    """What an optimiser remembers of one flat buffer: arrays as long as its weights."""
+
+    parameters: list[Tensor]
+    names: list[str]
+    slices: list[slice]
+    arrays: dict[str, Any]
+
+
+class Optimizer(Configurable):
+    """Base of all optimisers.
+
+    `learning_rate` is a number or a `gpukit.schedules` schedule of the steps done. At most one of
+    the clippings: `clipnorm` bounds the norm of each parameter's gradient, `global_clipnorm` that
+    of all of them together, `clipvalue` each value. `iterations` counts the steps.
+    """
+
+    slot_names: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        learning_rate: Any,
+        weight_decay: float,
+        clipnorm: float | None,
+        clipvalue: float | None,
+        global_clipnorm: float | None,
+        aliases: Mapping[str, Any],
+    ) -> None:
+        name = type(self).__name__
+        for alias in aliases:
+            if alias != "lr":
+                raise TypeError(f"{name} got an unexpected keyword argument {alias!r}")
+        if isinstance(rate := aliases.get("lr", learning_rate), (schedules.Schedule, Mapping)):
+            self._schedule: schedules.Schedule | None = schedules.get(rate)
+            self._rate = 0.0
+        else:
+            self._schedule = None
+            self._rate = number(f"{name}'s learning_rate", rate, above=0)
+        self.weight_decay = number(f"{name}'s weight_decay", weight_decay, low=0)
+        self.clipnorm = _limit(f"{name}'s clipnorm", clipnorm)
+        self.clipvalue = _limit(f"{name}'s clipvalue", clipvalue)
+        self.global_clipnorm = _limit(f"{name}'s global_clipnorm", global_clipnorm)
+        if sum(c is not None for c in (clipnorm, clipvalue, global_clipnorm)) > 1:
+            raise SettingError(f"{name}: use one of clipnorm, clipvalue and global_clipnorm")
+        self.iterations = 0
+        self._slots: WeakKeyDictionary[Tensor, _Slots] = WeakKeyDictionary()
+        self._loaded: dict[str, Any] = {}
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next step; may be set unless a schedule gives it."""
+        return self._rate if self._schedule is None else float(self._schedule(self.iterations))
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        if self._schedule is not None:
+            raise SettingError(
+                f"the learning rate of this {type(self).__name__} follows a "
+                f"{type(self._schedule).__name__}; give it a number to change it from outside"
+            )
+        self._rate = number(f"{type(self).__name__}'s learning_rate", rate, low=0)
+
+    lr = learning_rate
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        if self._schedule is not None:
+            config["learning_rate"] = self._schedule.get_config()
+        return config
+
+    def step(self, target: Any) -> None:
+        """Update a model, or leaf Tensors, from their gradients. Tensors without one stay."""
+        flats = _flats(target)
+        grads = self._clipped(flats)
+        rate = self.learning_rate
+        for flat, grad in zip(flats, grads):
+            self.update(flat.weights, grad, self._slots_of(flat).arrays, rate)
+            flat.changed()
+        self.iterations += 1
+
+    def update(self, w: Any, g: Any, slots: dict[str, Any], rate: float) -> None:
+        """Change the flat weights w and the slots in place; g must stay as it is."""
+        raise NotImplementedError
+
+    def initial(self, slot: str) -> float:
+        """What a slot holds before the first step."""
+        return 0.0
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything a checkpoint needs to go on exactly: host copies, by name.
+
+        "optimizer/iterations", "optimizer/learning_rate" and, for each parameter and slot,
+        "optimizer/<layer>/<parameter>/<slot>" in the shape of the parameter.
+        """
+        state = dict(self._loaded)
+        for slots in self._slots.values():
+            for slot, array in slots.arrays.items():
+                for name, place, parameter in zip(slots.names, slots.slices, slots.parameters):
+                    host = np.array(to_host(array[place]))
+                    state[f"{PREFIX}/{name}/{slot}"] = host.reshape(parameter.shape)
+        state[f"{PREFIX}/iterations"] = np.asarray(self.iterations, np.int64)
+        state[f"{PREFIX}/learning_rate"] = np.asarray(self.learning_rate, np.float64)
+        return state
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave; other names than "optimizer/…" are passed over.
+
+        Slots are filled at the next step, when the parameters are known; CheckpointError comes
+        then if they do not fit.
+        """
+        loaded = {k: np.asarray(v) for k, v in state.items() if k.startswith(f"{PREFIX}/")}
+        try:
+            self.iterations = int(loaded.pop(f"{PREFIX}/iterations"))
+            rate = float(loaded.pop(f"{PREFIX}/learning_rate"))
+        except KeyError as error:
+            raise CheckpointError(f"the optimiser's state lacks {error.args[0]!r}") from None
+        if self._schedule is None:
+            self.learning_rate = rate
+        self._slots.clear()
+        self._loaded = loaded
+
+    def _slots_of(self, flat: FlatBuffer) -> _Slots:
+        # By the first parameter: a model may make its FlatBuffer objects anew, not its parameters.
+        slots = self._slots.get(flat.parameters[0])
+        if slots is None:
+            slots = self._slots[flat.parameters[0]] = self._make_slots(flat)
+        elif len(slots.parameters) != len(flat.parameters):
+            raise SettingError(
+                f"the model has {len(flat.parameters)} parameters, this {type(self).__name__} "
+                f"began with {len(slots.parameters)}; compile the changed model with a new one"
+            )
+        return slots
+
+    def _make_slots(self, flat: FlatBuffer) -> _Slots:
+        names = [
+            parameter.name if isinstance(parameter, Parameter) else flat.name
+            for parameter in flat.parameters
+        ]
+        arrays = {slot: np.zeros_like(flat.weights) for slot in self.slots_in_use()}
+        for slot, array in arrays.items():
+            if first := self.initial(slot):
+                array[...] = first
+        expected = bool(self._loaded)
+        for slot, array in arrays.items():
+            for name, place, parameter in zip(names, flat.slices, flat.parameters):
+                key = f"{PREFIX}/{name}/{slot}"
+                value = self._loaded.pop(key, None)
+                if value is None and expected:
+                    raise CheckpointError(f"the optimiser's state lacks {key!r}")
+                if value is not None:
+                    if tuple(value.shape) != parameter.shape:
+                        raise CheckpointError(
+                            f"{key} has shape {tuple(value.shape)}, the model {parameter.shape}"
+                        )
+                    flat_value = np.ascontiguousarray(value, flat.weights.dtype).reshape(-1)
+                    array[place] = device_of(flat.weights).asarray(flat_value)
+        return _Slots(list(flat.parameters), names, list(flat.slices), arrays)
+
+    def slots_in_use(self) -> tuple[str, ...]:
+        """The slots that these settings need."""
+        return self.slot_names
+
+    def _clipped(self, flats: list[FlatBuffer]) -> list[Any]:
+        grads = [flat.grads for flat in flats]
+        if self.clipvalue is not None:
+            return [np.clip(g, -self.clipvalue, self.clipvalue) for g in grads]
+        if self.global_clipnorm is not None:
+            norm = sum(_square_sum(g) for g in grads) ** 0.5
+            if norm > self.global_clipnorm:
+                return [g * (self.global_clipnorm / norm) for g in grads]
+        if self.clipnorm is not None:
+            grads = [g.copy() for g in grads]
+            for flat, g in zip(flats, grads):
+                for place in flat.slices:
+                    norm = _square_sum(g[place]) ** 0.5
+                    if norm > self.clipnorm:
+                        g[place] = g[place] * (self.clipnorm / norm)
+        return grads
+
+
+class SGD(Optimizer):
+    """Gradient descent: v ← momentum·v - lr·g; w ← w + v.
+
+    With `nesterov` w ← w + momentum·v - lr·g, v the new one. Polyak, 1964; Sutskever et al., 2013.
+    """
+
+    slot_names = ("velocity",)
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        **aliases: Any,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, aliases)
+        self.momentum = number("SGD's momentum", momentum, low=0, high=1)
+        self.nesterov = bool(nesterov)
+
+    def slots_in_use(self) -> tuple[str, ...]:
+        return self.slot_names if self.momentum else ()
+
+    def update(self, w: Any, g: Any, slots: dict[str, Any], rate: float) -> None:
+        p.sgd_update(
+            w,
+            slots.get("velocity"),
+            g,
+            lr=rate,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            nesterov=self.nesterov,
+        )
+
+
+class Adam(Optimizer):
+    """w ← w - lr·m̂/(√v̂ + epsilon), m̂ and v̂ bias-corrected means of g and g².
+
+    Kingma and Ba, 2014.
+    """
+
+    slot_names = ("m", "v")
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        weight_decay: float = 0.0,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        **aliases: Any,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, aliases)
+        self.beta_1 = number("Adam's beta_1", beta_1, low=0, below=1)
+        self.beta_2 = number("Adam's beta_2", beta_2, low=0, below=1)
+        self.epsilon = number("Adam's epsilon", epsilon, above=0)
+
+    def update(self, w: Any, g: Any, slots: dict[str, Any], rate: float) -> None:
+        p.adam_update(
+            w,
+            slots["m"],
+            slots["v"],
+            g,
+            lr=rate,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            step=self.iterations + 1,
+            weight_decay=self.weight_decay,
+        )
+
+
+class RMSprop(Optimizer):
+    """a ← rho·a + (1 - rho)·g²; w ← w - lr·g/(√a + epsilon). Tieleman and Hinton, 2012.
+
+    With momentum the step goes through a velocity: v ← momentum·v - step; w ← w + v.
+    """
+
+    slot_names = ("accumulator", "velocity")
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        rho: float = 0.9,
+        momentum: float = 0.0,
+        epsilon: float = 1e-7,
+        weight_decay: float = 0.0,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        **aliases: Any,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, aliases)
+        self.rho = number("RMSprop's rho", rho, low=0, below=1)
+        self.momentum = number("RMSprop's momentum", momentum, low=0, high=1)
+        self.epsilon = number("RMSprop's epsilon", epsilon, above=0)
+
+    def slots_in_use(self) -> tuple[str, ...]:
+        return self.slot_names if self.momentum else self.slot_names[:1]
+
+    def update(self, w: Any, g: Any, slots: dict[str, Any], rate: float) -> None:
+        p.rmsprop_update(
+            w,
+            slots["accumulator"],
+            slots.get("velocity"),
+            g,
+            lr=rate,
+            rho=self.rho,
+            epsilon=self.epsilon,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+        )
+
+
+class Adagrad(Optimizer):
+    """a ← a + g²; w ← w - lr·g/(√a + epsilon). Duchi et al., 2011."""
+
+    slot_names = ("accumulator",)
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        initial_accumulator_value: float = 0.1,
+        epsilon: float = 1e-7,
+        weight_decay: float = 0.0,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        **aliases: Any,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, aliases)
+        self.initial_accumulator_value = number(
+            "Adagrad's initial_accumulator_value", initial_accumulator_value, low=0
+        )
+        self.epsilon = number("Adagrad's epsilon", epsilon, above=0)
+
+    def initial(self, slot: str) -> float:
+        return self.initial_accumulator_value
+
+    def update(self, w: Any, g: Any, slots: dict[str, Any], rate: float) -> None:
+        p.adagrad_update(
+            w,
+            slots["accumulator"],
+            g,
+            lr=rate,
+            epsilon=self.epsilon,
+            weight_decay=self.weight_decay,
+        )
+
+
+def _flats(target: Any) -> list[FlatBuffer]:
+    """The flat buffers of a model, their gradients complete; one for each tensor of a list."""
+    if hasattr(target, "flats"):
+        flats = target.flats()
+        for flat in flats:
+            flat.gather_grads()
+        return flats
+    tensors: Iterable[Any] = [target] if isinstance(target, Tensor) else target
+    flats = []
+    for i, tensor in enumerate(tensors):
+        if not isinstance(tensor, Tensor):
+            raise SettingError(
+                f"step was given a {type(tensor).__name__}; pass a model or a list of Tensors made "
+                "with requires_grad=True"
+            )
+        if tensor.grad is not None:
+            flats.append(FlatBuffer.single(f"tensor_{i}", tensor))
+    return flats
+
+
+def _limit(name: str, value: float | None) -> float | None:
+    return None if value is None else number(name, value, above=0)
+
+
+def _square_sum(g: Any) -> float:
+    """Σg², added in float64."""
+    return float(to_host(np.sum(np.square(g), dtype=np.float64)))
+
+
+_family = Family[Optimizer]("optimizer", Optimizer)
+_family.add(SGD, Adam, RMSprop, Adagrad)
+
+
+def get(spec: Any) -> Optimizer:
+    """The optimiser meant by an object, a name ("sgd"), a class or a configuration."""
+    return _family.get(spec)

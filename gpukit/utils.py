@@ -1,0 +1,44 @@
+"""Small helpers that Keras programs expect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpukit.errors import DataError
+
+
+def to_categorical(labels: Any, num_classes: int | None = None, dtype: Any = "float32") -> Any:
+    """Class numbers of any shape as one-hot vectors: (…) → (…, num_classes).
+
+    A last axis of length 1 is dropped, as in Keras. `num_classes` is the largest label + 1 unless
+    given. Raises DataError for a label out of range or not whole.
+    """
+    numbers = whole_labels(np.asarray(labels))
+    shape = numbers.shape[:-1] if numbers.ndim > 1 and numbers.shape[-1] == 1 else numbers.shape
+    flat = numbers.reshape(-1)
+    classes = int(flat.max(initial=-1)) + 1 if num_classes is None else int(num_classes)
+    if flat.size and (flat.min() < 0 or flat.max() >= classes):
+        wrong = flat.min() if flat.min() < 0 else flat.max()
+        raise DataError(
+            f"label {wrong} is out of range: {classes} classes are numbered 0 to {classes - 1}"
+        )
+    vectors = np.zeros((flat.size, classes), dtype)
+    vectors[np.arange(flat.size), flat] = 1
+    return vectors.reshape(*shape, classes)
+
+
+def whole_labels(labels: np.ndarray) -> np.ndarray:
+    """Labels as integers; DataError where a floating one is not whole."""
+    if labels.dtype.kind in "iu":
+        return labels
+    if labels.dtype.kind == "b":
+        return labels.astype(np.int64)
+    if labels.dtype.kind == "f":
+        whole = np.isfinite(labels) & (np.floor(labels) == labels)
+        if bool(whole.all()):
+            return labels.astype(np.int64)
+        wrong = labels[~whole].reshape(-1)[0]
+        raise DataError(f"label {wrong} is no class number; labels are whole numbers from 0")
+    raise DataError(f"labels of type {labels.dtype} are no class numbers; use integers")

@@ -134,7 +134,10 @@ class Primitive:
             args = tuple(_data(a) for a in args)
         way = self.choose(device, algo, args, kwargs)
         result = way.function(*args, **kwargs)
-        return _tag(result, device) if device.is_twin else result
+        if device.is_twin:
+            return _tag(result, device)
+        # NumPy's functions make scalars of results of shape (); arrays in means arrays out.
+        return np.asarray(result) if isinstance(result, np.generic) else result
 
 
 def primitive(function: Callable[..., Any]) -> Primitive:

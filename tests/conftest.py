@@ -96,10 +96,9 @@ class Backend:
     def _get(self, value: Any) -> Any:
         if isinstance(value, tuple):
             return tuple(self._get(v) for v in value)
+        assert not isinstance(value, np.generic), "a scalar where an array of shape () belongs"
         assert device_of(value) is get_device(self.device)
-        host = to_host(value)
-        assert isinstance(host, np.ndarray), "a scalar where an array of shape () belongs"
-        return host
+        return to_host(value)
 
 
 def _arrays(value: Any) -> list[Any]:

@@ -1,0 +1,85 @@
+"""The commands gathered, and what becomes of errors.
+
+Exit codes: 0 done; 1 a fault of gpukit's, which asks for a report; 2 the user's, one line with the
+way out; 130 and 143 for SIGINT and SIGTERM. Progress goes to stderr, results to stdout.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from gpukit import __version__
+from gpukit.cli.data import data
+from gpukit.cli.look import info, summary
+from gpukit.cli.train import train
+from gpukit.cli.use import evaluate, predict
+from gpukit.errors import GpukitError
+
+ISSUES = "https://github.com/gpukit/gpukit/issues"
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Any command takes --verbose, which shows the traceback of a fault.",
+)
+@click.version_option(__version__, message="gpukit %(version)s")
+def app() -> None:
+    """Train convolutional networks with kernels you can open.
+
+    `gpukit train lenet5` trains on images that come with the package.
+    """
+
+
+for command in (train, evaluate, predict, summary, info, data):
+    app.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit."""
+    from gpukit.runs import Interrupted
+
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    verbose = "--verbose" in given
+    given = [argument for argument in given if argument != "--verbose"]
+    try:
+        code = app.main(given, prog_name="gpukit", standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(0)
+    except click.ClickException as error:
+        _fail(f"{error.format_message()} (gpukit --help)", 2)
+    except GpukitError as error:
+        if verbose:
+            traceback.print_exc()
+        _fail(str(error), 2)
+    except Interrupted as stop:
+        click.echo(f"stopped and saved; go on with: gpukit train --resume {stop.folder}", err=True)
+        sys.exit(128 + stop.signum)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output has gone; nothing is left to say, not even at shutdown.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if verbose:
+            traceback.print_exc()
+        _fail(
+            f"gpukit failed with {type(error).__name__}: {error}. This is a fault of gpukit: "
+            f"please report it at {ISSUES}, with what --verbose adds to this",
+            1,
+        )
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"gpukit: {' '.join(message.split())}", err=True)
+    sys.exit(code)

@@ -1,0 +1,128 @@
+"""`gpukit data`: which sets of images there are, fetched and looked at."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from types import TracebackType
+
+import click
+
+from gpukit import data as data_room
+from gpukit.training.checkpoint import write_atomically
+
+
+@click.group()
+def data() -> None:
+    """List, fetch and look at data sets."""
+
+
+@data.command(name="list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+def list_sets(as_json: bool) -> None:
+    """List the named data sets and where they are."""
+    entries = data_room.catalogue()
+    if as_json:
+        sets = [{"name": e.name, "here": e.here, "folder": str(e.folder)} for e in entries]
+        click.echo(json.dumps({"sets": sets}))
+        return
+    width = max(len(entry.name) for entry in entries)
+    for entry in entries:
+        state = str(entry.folder) if entry.here else f"not here; gpukit data fetch {entry.name}"
+        click.echo(f"{entry.name:<{width}}  {entry.description}\n{'':<{width}}  {state}")
+
+
+@data.command()
+@click.argument("name")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
+def fetch(name: str, quiet: bool, as_json: bool) -> None:
+    """Download NAME (mnist, fashion-mnist or cifar10) into the data folder.
+
+    Files that are there are used as they are; a broken download is taken up again.
+    """
+    with _Bars(quiet) as bars:
+        folder = data_room.fetch(name, progress=bars.show)
+    click.echo(f"{name} is in {folder}; train on it: gpukit train lenet5 --data {name}")
+    if as_json:
+        click.echo(json.dumps({"name": name, "folder": str(folder)}))
+
+
+@data.command()
+@click.argument("name", default="fashion-mnist-small")
+@click.option("--limit", type=int, metavar="N", help="Use at most N images of each part.")
+@click.option("--picture", type=click.Path(path_type=Path), help="Write a sheet of examples (PNG).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+def show(name: str, limit: int | None, picture: Path | None, as_json: bool) -> None:
+    """Describe the data set NAME (or a folder): counts, sizes, classes."""
+    dataset = data_room.load(name, limit=limit)
+    facts = data_room.describe(dataset)
+    if picture is not None:
+        _write_sheet(dataset, picture)
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    height, width, channels = dataset.image_shape
+    click.echo(
+        f"{dataset.name}: {facts['train']:,} images to train, {facts['test']:,} to test, "
+        f"{height}×{width}×{channels}, {dataset.classes} classes"
+    )
+    longest = max(len(entry["name"]) for entry in facts["classes"])
+    for entry in facts["classes"]:
+        click.echo(f"  {entry['name']:<{longest}}  {entry['train']:>7,} {entry['test']:>7,}")
+    if picture is not None:
+        click.echo(f"examples: {picture}")
+
+
+def _write_sheet(dataset: data_room.Dataset, path: Path) -> None:
+    from PIL import Image
+
+    sheet = data_room.contact_sheet(dataset)
+    content = io.BytesIO()
+    Image.fromarray(sheet[..., 0] if sheet.shape[2] == 1 else sheet).save(content, format="PNG")
+    write_atomically(path, content.getvalue())
+
+
+class _Bars:
+    """A progress bar for each file that is downloaded; without a terminal, a line."""
+
+    def __init__(self, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=quiet,
+        )
+        self._tasks: dict[str, int] = {}
+
+    def __enter__(self) -> _Bars:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def show(self, file: str, done: int, total: int | None) -> None:
+        """`done` bytes of `total` (None: not told) of `file` are here."""
+        if file not in self._tasks:
+            self._tasks[file] = self._bar.add_task(file, total=total)
+        self._bar.update(self._tasks[file], completed=done, total=total)  # type: ignore[arg-type]

@@ -1,0 +1,97 @@
+"""`gpukit summary` and `gpukit info`: the sizes of a model, and of what it runs on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gpukit import __version__
+
+
+@click.command()
+@click.argument("model")
+@click.option("--input", "input_shape", metavar="H,W,C", help="Size of the images.")
+@click.option("--classes", type=click.IntRange(2), help="Number of classes.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def summary(model: str, input_shape: str | None, classes: int | None, as_json: bool) -> None:
+    """Tabulate every layer of MODEL, by name (lenet5) or as a run folder or checkpoint.
+
+    For one image: output shape, units, connections, weights, multiply-adds, activation memory and
+    receptive field.
+    """
+    from dataclasses import asdict
+
+    from gpukit import models
+    from gpukit.errors import SettingError
+    from gpukit.inspect.sizes import sizes
+    from gpukit.runs import load_best
+
+    if Path(model).exists() and model not in models.ZOO:
+        made = load_best(Path(model), "cpu")
+    else:
+        settings: dict[str, Any] = {"device": "cpu"}
+        if input_shape is not None:
+            try:
+                settings["input_shape"] = tuple(int(n) for n in input_shape.split(","))
+            except ValueError:
+                settings["input_shape"] = ()
+            if len(settings["input_shape"]) != 3 or min(settings["input_shape"]) < 1:
+                raise SettingError(f"--input {input_shape}: use three sizes, as 28,28,1")
+        if classes is not None:
+            settings["classes"] = classes
+        made = models.get(model)(**settings)
+    if as_json:
+        click.echo(json.dumps({"model": made.name, "layers": [asdict(f) for f in sizes(made)]}))
+    else:
+        made.summary()
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def info(as_json: bool) -> None:
+    """Tell what gpukit found here: versions, devices, BLAS, threads, caches."""
+    facts = _facts()
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    width = max(len(name) for name in facts)
+    for name, value in facts.items():
+        shown = ", ".join(value) if isinstance(value, list) else value
+        click.echo(f"{name:<{width}}  {shown}")
+
+
+def _facts() -> dict[str, Any]:
+    from gpukit import device, settings
+    from gpukit.backends.cpu import blas
+
+    cards = device.cuda_count()
+    facts: dict[str, Any] = {
+        "gpukit": __version__,
+        "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        "libraries": [
+            f"{name} {_version(name)}"
+            for name in ("numpy", "numba", "scipy-openblas32", "safetensors", "pillow")
+        ],
+        "devices": ["cpu", *(f"cuda:{i}" for i in range(cards))],
+        "default device": device.default_device().name,
+        "GPU": "ready" if cards else f"none: {device.cuda_problem()}; {device.INSTALL_CUDA}",
+        "BLAS": blas.description(),
+        "BLAS core type": blas.core_type(),
+        "threads": settings.threads(),
+        "cache": str(settings.cache_dir()),
+        "data": str(settings.data_dir()),
+    }
+    return facts
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"

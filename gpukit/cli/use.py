@@ -1,0 +1,87 @@
+"""`gpukit evaluate` and `gpukit predict`: what a trained network is worth, and what it says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+
+from gpukit import data as data_room
+from gpukit.errors import CheckpointError
+from gpukit.models.base import Base
+from gpukit.runs import SETTINGS, RunSettings, load_best
+from gpukit.training import loop
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--data", metavar="NAME|DIR", help="Data set. [default: the one of the run]")
+@click.option("--device", help="Where to compute. [default: a GPU where there is one]")
+@click.option("--limit", type=int, metavar="N", help="Use at most N images.")
+@click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
+def evaluate(
+    run: Path, data: str | None, device: str | None, limit: int | None, as_json: bool
+) -> None:
+    """Test the best epoch of RUN (a run folder or a checkpoint) on a test set."""
+    model = load_best(run, device)
+    if data is None:
+        if not (run / SETTINGS).exists():
+            raise CheckpointError(f"{run} does not say on what it was trained; name it with --data")
+        data = RunSettings.read(run).data
+    dataset = data_room.load(data, limit=limit)
+    figures = loop.evaluate(model, dataset.test_images, dataset.test_labels)
+    click.echo(
+        f"{model.name} on {dataset.name}: test accuracy {figures['accuracy']:.4f}, "
+        f"loss {figures['loss']:.4f}, {len(dataset.test_images):,} images"
+    )
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "test_accuracy": figures["accuracy"],
+                    "test_loss": figures["loss"],
+                    "images": len(dataset.test_images),
+                    "data": dataset.name,
+                    "device": str(model.device),
+                }
+            )
+        )
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--top", type=click.IntRange(1), default=3, show_default=True, help="Classes to show."
+)
+@click.option("--device", help="Where to compute. [default: a GPU where there is one]")
+@click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
+def predict(
+    run: Path, pictures: tuple[Path, ...], top: int, device: str | None, as_json: bool
+) -> None:
+    """Say what the network of RUN sees in PICTURES, and what was done to each to fit it."""
+    model = load_best(run, device)
+    shape = model.input_shape
+    if shape is None or len(shape) != 4:
+        raise CheckpointError(f"{run} is a model of {shape} inputs, not of pictures")
+    height, width, channels = (n or 0 for n in shape[1:])
+    results = []
+    for path in pictures:
+        image, notes = data_room.read_picture(path, (height, width), channels)
+        probabilities = loop.predict(model, image[None])[0]
+        best = _ranked(model, probabilities)[:top]
+        results.append({"picture": str(path), "done": notes, "classes": best})
+        click.echo(f"{path}: " + "; ".join(notes or ["used as it is"]))
+        for entry in best:
+            bar = "█" * round(30 * entry["probability"])
+            click.echo(f"  {entry['probability']:7.2%}  {entry['class']:<14} {bar}")
+    if as_json:
+        click.echo(json.dumps({"predictions": results}))
+
+
+def _ranked(model: Base, probabilities: np.ndarray) -> list[dict]:
+    names = model.class_names or tuple(str(i) for i in range(len(probabilities)))
+    order = np.argsort(-probabilities, kind="stable")
+    return [{"class": names[i], "probability": float(probabilities[i])} for i in order]

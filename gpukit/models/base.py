@@ -1,0 +1,376 @@
+"""What every model has: layers, parameters in flat buffers, training, saving."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from gpukit import losses, metrics, optimizers
+from gpukit.autograd import Parameter, Tensor
+from gpukit.callbacks import Callback, History
+from gpukit.data.normalise import Normalise
+from gpukit.device import Device, get_device, to_host
+from gpukit.errors import CheckpointError, DTypeError, SettingError, ShapeError
+from gpukit.flat import FlatBuffer, flat_buffers
+from gpukit.layers.base import Context, Layer
+from gpukit.training import loop
+from gpukit.training.state import TrainingState
+from gpukit.utils import default_seed
+
+Shape = tuple[int | None, ...]
+
+
+class Base(ABC):
+    """A network of layers that can be trained.
+
+    `device` and `dtype` ("float32" or "float64") are where and in what its parameters live; `seed`
+    fixes their first values, the order of images in `fit` and the masks of dropout.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        device: str | Device | None = None,
+        dtype: Any = "float32",
+        seed: int | None = None,
+    ) -> None:
+        self.name = name or type(self).__name__.lower()
+        self.device = get_device(device)
+        self.dtype = np.dtype(dtype)
+        if self.dtype not in (np.float32, np.float64):
+            raise SettingError(f"dtype {self.dtype}: models use float32 or float64")
+        self.context = Context(seed=default_seed() if seed is None else seed)
+        self.layers: list[Layer] = []
+        self.normalise: Normalise | None = None
+        self.class_names: tuple[str, ...] = ()
+        self.stop_training = False
+        self.training_state = TrainingState()
+        self._flats: list[FlatBuffer] | None = None
+        self._optimizer: optimizers.Optimizer | None = None
+        self._loss: losses.Loss | None = None
+        self._metrics: list[metrics.Metric] = []
+
+    # Structure
+
+    @property
+    @abstractmethod
+    def input_shape(self) -> Shape | None:
+        """Shape of the input, its batch axis None; None where it is not known yet."""
+
+    @property
+    @abstractmethod
+    def output_shape(self) -> Shape | None:
+        """Shape of the output, its batch axis None; None where it is not known yet."""
+
+    @abstractmethod
+    def forward(self, x: Any, training: bool | None, logits: bool) -> Any:
+        """The output for x; where `logits` is asked for, without the softmax at its end."""
+
+    @property
+    @abstractmethod
+    def last_layer(self) -> Layer:
+        """The layer that makes the output."""
+
+    @abstractmethod
+    def graph(self) -> list[tuple[Layer, list[int]]]:
+        """Every use of a layer in order, with the places of its inputs; −1 is the model's input."""
+
+    @abstractmethod
+    def structure(self) -> dict[str, Any]:
+        """What `from_structure` of the same class makes the same model of, in JSON's types."""
+
+    def __call__(self, x: Any, training: bool | None = None) -> Any:
+        """The model's output: an array for an array, a Tensor for a Tensor.
+
+        uint8 images are converted by `normalise`, by default from 0 … 255 to 0 … 1.
+        """
+        return self.forward(self._as_input(x), training, logits=False)
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        """All parameters, also those that are not trained, layer by layer."""
+        return [parameter for layer in self.layers for parameter in layer.parameters]
+
+    def get_layer(self, name: str) -> Layer:
+        """The layer called `name`."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        known = ", ".join(layer.name for layer in self.layers)
+        raise SettingError(f"{self.name} has no layer {name!r}; it has {known}")
+
+    def count_params(self) -> int:
+        """Number of values in all parameters."""
+        return sum(parameter.size for parameter in self.parameters)
+
+    def flats(self) -> list[FlatBuffer]:
+        """The buffers that hold the trainable parameters and their gradients."""
+        if self._flats is None:
+            self._flats = flat_buffers(self.parameters)
+        return self._flats
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for parameter in self.parameters:
+            parameter.zero_grad()
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Copies of all parameters on the host, in the order of `parameters`."""
+        return [parameter.numpy().copy() for parameter in self.parameters]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Overwrite all parameters; shapes must agree with `get_weights`."""
+        parameters = self.parameters
+        if len(weights) != len(parameters):
+            raise ShapeError(
+                f"{self.name} has {len(parameters)} parameter arrays, {len(weights)} were given"
+            )
+        arrays = [np.asarray(w) if isinstance(w, (list, tuple)) else w for w in weights]
+        for parameter, array in zip(parameters, arrays):
+            if tuple(array.shape) != parameter.shape:
+                raise ShapeError(
+                    f"{parameter.label} has shape {parameter.shape}, {tuple(array.shape)} was given"
+                )
+        for parameter, array in zip(parameters, arrays):
+            parameter.assign(array)
+
+    # Training
+
+    def compile(
+        self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Sequence[Any] = ()
+    ) -> None:
+        """Choose the optimiser, the loss and the metrics, each an object or a name."""
+        self._optimizer = optimizers.get(optimizer)
+        self._loss = None if loss is None else losses.get(loss)
+        self._metrics = [_metric(spec) for spec in metrics]
+
+    @property
+    def optimizer(self) -> optimizers.Optimizer:
+        """The optimiser given to `compile`."""
+        if self._optimizer is None:
+            raise SettingError(f"{self.name} has no optimizer; call compile(optimizer, loss) first")
+        return self._optimizer
+
+    @property
+    def loss(self) -> losses.Loss:
+        """The loss given to `compile`."""
+        if self._loss is None:
+            raise SettingError(f"{self.name} has no loss; call compile(optimizer, loss) first")
+        return self._loss
+
+    @property
+    def training_loss(self) -> losses.Loss:
+        """The loss of what `for_loss` gives: from logits where the last activation was left out."""
+        return self._fused_loss() or self.loss
+
+    def for_loss(self, x: Any) -> Tensor:
+        """The output that the loss takes: logits where the last activation is fused into it."""
+        for layer in self.layers:
+            layer.reset_losses()
+        tensor = Tensor.wrap(self._as_input(x))
+        return self.forward(tensor, None, logits=self._fused_loss() is not None)
+
+    def _fused_loss(self) -> losses.Loss | None:
+        activation = self.last_layer.final_activation
+        if activation is None or activation != self.loss.fused_activation:
+            return None
+        return self.loss.from_logits_variant()
+
+    def penalty(self) -> Tensor | None:
+        """Sum of what regularisers add to the loss; None where there are none."""
+        total = None
+        for layer in self.layers:
+            part = layer.regularization()
+            if part is not None:
+                total = part if total is None else total + part
+        return total
+
+    def constrain(self) -> None:
+        """Apply the constraints of all layers to their parameters."""
+        for layer in self.layers:
+            layer.apply_constraints()
+
+    def measure(self, y: Any, outputs: Tensor) -> dict[str, tuple[float, float]]:
+        """(sum, weight) of each metric over a batch."""
+        predictions = to_host(outputs.array) if self._metrics else None
+        return {metric.name: metric.measure(y, predictions) for metric in self._metrics}
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        batch_size: int = 32,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Sequence[Callback] | None = None,
+        validation_split: float = 0.0,
+        validation_data: tuple[Any, Any] | None = None,
+        shuffle: bool = True,
+        initial_epoch: int = 0,
+    ) -> History:
+        """Train on samples x (N, …) and targets y (N, …).
+
+        `validation_split` takes that fraction from the end of the data, before any shuffling.
+        `verbose` is "auto" or 1 (a progress bar on stderr), 2 (a line an epoch) or 0. Returns the
+        history: `.history["loss"]` and so on, one figure an epoch.
+        """
+        return loop.fit(
+            self,
+            x,
+            y,
+            batch_size=batch_size,
+            epochs=epochs,
+            verbose=verbose,
+            callbacks=callbacks or (),
+            validation_split=validation_split,
+            validation_data=validation_data,
+            shuffle=shuffle,
+            initial_epoch=initial_epoch,
+        )
+
+    def evaluate(
+        self, x: Any, y: Any, batch_size: int = 256, return_dict: bool = False, verbose: Any = 0
+    ) -> Any:
+        """Loss and metrics over samples x and targets y.
+
+        The loss alone as a float, or [loss, metric, …]; with `return_dict`, by name.
+        """
+        figures = loop.evaluate(self, x, y, batch_size=batch_size)
+        if return_dict:
+            return figures
+        values = list(figures.values())
+        return values[0] if len(values) == 1 else values
+
+    def predict(self, x: Any, batch_size: int = 256, verbose: Any = 0) -> np.ndarray:
+        """The outputs for samples x, on the host."""
+        return loop.predict(self, x, batch_size=batch_size)
+
+    def train_on_batch(self, x: Any, y: Any, return_dict: bool = False) -> Any:
+        """One update on a batch; returns what `evaluate` returns, measured before the update."""
+        x, y = loop.as_arrays(x, y)
+        self.prepare(x)
+        if x.dtype == np.uint8:
+            x = (self.normalise or Normalise())(x)
+        sums = loop.train_step(self, self.to_device(x), y)
+        figures = {name: total / weight for name, (total, weight) in sums.items()}
+        if return_dict:
+            return figures
+        values = list(figures.values())
+        return values[0] if len(values) == 1 else values
+
+    def prepare(self, x: np.ndarray) -> None:
+        """Build what is not built yet for samples like x, and refuse what does not fit."""
+        expected = self.input_shape
+        if expected is None:
+            self.build((None, *x.shape[1:]))
+        elif len(expected) != x.ndim or any(
+            e is not None and e != n for e, n in zip(expected[1:], x.shape[1:])
+        ):
+            raise ShapeError(
+                f"{self.name} takes inputs {_shape_text(expected)}, x has shape {x.shape}"
+            )
+        if x.dtype.kind == "f" and x.dtype != self.dtype:
+            raise DTypeError(
+                f"{self.name} is {self.dtype}, x is {x.dtype}; cast it with "
+                f".astype(np.{self.dtype})"
+            )
+        if x.dtype.kind != "f" and x.dtype != np.uint8:
+            raise DTypeError(
+                f"{self.name} takes {self.dtype} or uint8 images, x is {x.dtype}; cast it with "
+                f".astype(np.{self.dtype})"
+            )
+
+    def build(self, input_shape: Shape) -> None:
+        """Make the parameters for inputs of `input_shape`, the batch axis None."""
+        raise SettingError(f"{self.name} knows its input shape already")
+
+    def to_device(self, x: np.ndarray) -> Any:
+        """A host batch as the model computes with it."""
+        return self.device.asarray(x.astype(self.dtype, copy=False))
+
+    def _as_input(self, x: Any) -> Any:
+        if getattr(x, "dtype", None) == np.uint8 and not isinstance(x, Tensor):
+            return self.to_device((self.normalise or Normalise())(to_host(x)))
+        return x
+
+    # Looking and keeping
+
+    def summary(self) -> None:
+        """Print every layer's output shape, units, connections, weights, operations and memory."""
+        from gpukit.inspect import summary
+
+        summary.show(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write the model, its optimiser and the state of training to one safetensors file."""
+        from gpukit.models import saving
+
+        saving.save(self, path)
+
+    def load(self, path: str | Path) -> Self:
+        """Take over the parameters, optimiser and state of training of a checkpoint.
+
+        Raises CheckpointError, before anything is changed, where it does not belong to this model.
+        """
+        from gpukit.models import saving
+
+        saving.load_into(self, path)
+        return self
+
+    def state_tensors(self) -> dict[str, np.ndarray]:
+        """Every parameter on the host by name."""
+        return {parameter.name: parameter.numpy() for parameter in self.parameters}
+
+    def load_tensors(self, tensors: Mapping[str, np.ndarray], source: str) -> None:
+        """Overwrite every parameter from `tensors`, after checking that all of them fit."""
+        for parameter in self.parameters:
+            array = tensors.get(parameter.name)
+            if array is None:
+                raise CheckpointError(
+                    f"{source} is of another model: it has no {parameter.name!r} of {self.name}"
+                )
+            if array.shape != parameter.shape:
+                raise CheckpointError(
+                    f"{source} is of another model: {parameter.name!r} is {array.shape} there and "
+                    f"{parameter.shape} in {self.name}"
+                )
+        for parameter in self.parameters:
+            parameter.assign(tensors[parameter.name])
+
+    def _adopt(self, layer: Layer) -> None:
+        """Take `layer` in: a name of its own, this model's seed and step, a random stream."""
+        taken = {other.name for other in self.layers}
+        if layer.auto_named:
+            layer.rename(_unique(layer.name, taken))
+        elif layer.name in taken:
+            raise SettingError(f"{self.name} has two layers named {layer.name!r}; rename one")
+        layer.context = self.context
+        layer.stream = len(self.layers)
+        self.layers.append(layer)
+
+    def _build_layer(self, layer: Layer, shape: Any) -> None:
+        sequence = np.random.SeedSequence(self.context.seed, spawn_key=(layer.stream,))
+        rng = np.random.Generator(np.random.PCG64(sequence))
+        layer.build(shape, self.device, self.dtype, rng)
+        self._flats = None
+
+
+def _metric(spec: Any) -> metrics.Metric:
+    return metrics.get(spec)
+
+
+def _unique(base: str, taken: set[str]) -> str:
+    if base not in taken:
+        return base
+    number = 1
+    while f"{base}_{number}" in taken:
+        number += 1
+    return f"{base}_{number}"
+
+
+def _shape_text(shape: Shape) -> str:
+    return f"({', '.join('N' if n is None else str(n) for n in shape)})"

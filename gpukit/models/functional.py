@@ -1,0 +1,131 @@
+"""A graph of layers, with branches: inputs and outputs are given, the layers between are found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from gpukit import layers as layer_family
+from gpukit.device import Device
+from gpukit.errors import SettingError
+from gpukit.layers import Input
+from gpukit.layers.base import Layer
+from gpukit.layers.symbolic import Symbolic
+from gpukit.models.base import Base, Shape
+
+
+class Model(Base):
+    """The layers between `inputs` and `outputs`, which come from `Input(shape)` and calls on it:
+
+        a = Input((32, 32, 3))
+        b = Conv2D(8, 3, padding="same")(a)
+        model = Model(a, Add()([a, Conv2D(3, 1)(b)]))
+
+    One input and one output; a layer that is called twice shares its parameters.
+    """
+
+    def __init__(
+        self,
+        inputs: Symbolic,
+        outputs: Symbolic,
+        name: str | None = None,
+        device: str | Device | None = None,
+        dtype: Any = "float32",
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(name, device, dtype, seed)
+        for what, value in (("inputs", inputs), ("outputs", outputs)):
+            if not isinstance(value, Symbolic):
+                raise SettingError(
+                    f"{self.name}: {what} must be one result of Input(shape) or of a layer called "
+                    f"on one, not {type(value).__name__}"
+                )
+        self._inputs = inputs
+        self._outputs = outputs
+        self._order = _between(self.name, inputs, outputs)
+        if not self._order:
+            raise SettingError(f"{self.name}: outputs are the inputs; there is no layer between")
+        for node in self._order:
+            layer = node.layer
+            if layer not in self.layers:
+                self._adopt(layer)
+                self._build_layer(layer, _shapes(node))
+
+    @property
+    def input_shape(self) -> Shape | None:
+        return self._inputs.shape
+
+    @property
+    def output_shape(self) -> Shape | None:
+        return self._outputs.shape
+
+    @property
+    def last_layer(self) -> Layer:
+        return self._outputs.layer
+
+    def forward(self, x: Any, training: bool | None, logits: bool) -> Any:
+        values: dict[int, Any] = {id(self._inputs): x}
+        uses: dict[int, int] = {}
+        for node in self._order:
+            for parent in node.inputs:
+                uses[id(parent)] = uses.get(id(parent), 0) + 1
+        for node in self._order:
+            arguments = [values[id(parent)] for parent in node.inputs]
+            given = arguments if len(arguments) > 1 else arguments[0]
+            if logits and node is self._outputs:
+                return node.layer.logits(given, training)
+            values[id(node)] = node.layer(given, training)
+            for parent in node.inputs:
+                # What no later layer reads is let go at once.
+                uses[id(parent)] -= 1
+                if uses[id(parent)] == 0:
+                    del values[id(parent)]
+            del arguments, given
+        return values[id(self._outputs)]
+
+    def graph(self) -> list[tuple[Layer, list[int]]]:
+        places = {id(node): i for i, node in enumerate([self._inputs, *self._order], start=-1)}
+        return [(node.layer, [places[id(p)] for p in node.inputs]) for node in self._order]
+
+    def structure(self) -> dict[str, Any]:
+        assert self.input_shape is not None
+        return {
+            "input_shape": list(self.input_shape[1:]),
+            "layers": [layer.get_config() for layer in self.layers],
+            "nodes": [{"layer": layer.name, "inputs": inputs} for layer, inputs in self.graph()],
+        }
+
+    @classmethod
+    def from_structure(cls, structure: Mapping[str, Any], **settings: Any) -> Self:
+        """The model that `structure` described."""
+        made = {c["name"]: layer_family.from_config(c) for c in structure["layers"]}
+        values = [Input(tuple(structure["input_shape"]))]
+        for node in structure["nodes"]:
+            inputs = [values[i + 1] for i in node["inputs"]]
+            values.append(made[node["layer"]](inputs if len(inputs) > 1 else inputs[0]))
+        return cls(values[0], values[-1], **settings)
+
+
+def _shapes(node: Symbolic) -> Any:
+    shapes = [parent.shape for parent in node.inputs]
+    return shapes if len(shapes) > 1 else shapes[0]
+
+
+def _between(name: str, inputs: Symbolic, outputs: Symbolic) -> list[Symbolic]:
+    """Every node from after `inputs` to `outputs`, parents first."""
+    order: list[Symbolic] = []
+    seen = {id(inputs)}
+    stack = [(outputs, False)]
+    while stack:
+        node, done = stack.pop()
+        if done:
+            order.append(node)
+        elif id(node) not in seen:
+            if not node.inputs:
+                raise SettingError(
+                    f"{name}: outputs need another Input than the one given as inputs"
+                )
+            seen.add(id(node))
+            stack.append((node, True))
+            stack.extend((parent, False) for parent in reversed(node.inputs))
+    return order

@@ -1,0 +1,99 @@
+"""A chain of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+from gpukit import layers as layer_family
+from gpukit.device import Device
+from gpukit.errors import SettingError
+from gpukit.layers.base import Layer
+from gpukit.models.base import Base, Shape
+
+
+class Sequential(Base):
+    """Layers one after the other: `Sequential([…])`, or `add` one by one.
+
+    The first layer's `input_shape` (without the batch) lets the model be built at once; otherwise
+    it is built by the first data that it meets.
+    """
+
+    def __init__(
+        self,
+        layers: Iterable[Layer] | None = None,
+        name: str | None = None,
+        device: str | Device | None = None,
+        dtype: Any = "float32",
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(name, device, dtype, seed)
+        self._input_shape: Shape | None = None
+        self._output_shape: Shape | None = None
+        for layer in layers or ():
+            self.add(layer)
+
+    @property
+    def input_shape(self) -> Shape | None:
+        return self._input_shape
+
+    @property
+    def output_shape(self) -> Shape | None:
+        return self._output_shape
+
+    @property
+    def last_layer(self) -> Layer:
+        if not self.layers:
+            raise SettingError(f"{self.name} has no layers; add some")
+        return self.layers[-1]
+
+    def add(self, layer: Layer) -> None:
+        """Append `layer`."""
+        if not isinstance(layer, Layer):
+            raise SettingError(f"{self.name}: {layer!r} is no layer; pass one of gpukit.layers")
+        self._adopt(layer)
+        if self._input_shape is not None:
+            self._extend(layer)
+        elif len(self.layers) == 1 and layer.input_shape is not None:
+            self.build((None, *layer.input_shape))
+
+    def build(self, input_shape: Shape) -> None:
+        """Make the parameters for inputs of `input_shape`, the batch axis None."""
+        if self._input_shape is not None:
+            super().build(input_shape)
+        self._input_shape = self._output_shape = tuple(input_shape)
+        for layer in self.layers:
+            self._extend(layer)
+
+    def _extend(self, layer: Layer) -> None:
+        assert self._output_shape is not None
+        shape = self._output_shape
+        self._build_layer(layer, shape)
+        self._output_shape = layer.compute_output_shape(shape)
+
+    def forward(self, x: Any, training: bool | None, logits: bool) -> Any:
+        if self._input_shape is None:
+            self.build((None, *x.shape[1:]))
+        last = self.last_layer
+        for layer in self.layers[:-1]:
+            x = layer(x, training)
+        return last.logits(x, training) if logits else last(x, training)
+
+    def graph(self) -> list[tuple[Layer, list[int]]]:
+        return [(layer, [i - 1]) for i, layer in enumerate(self.layers)]
+
+    def structure(self) -> dict[str, Any]:
+        shape = self._input_shape
+        return {
+            "input_shape": None if shape is None else list(shape[1:]),
+            "layers": [layer.get_config() for layer in self.layers],
+        }
+
+    @classmethod
+    def from_structure(cls, structure: Mapping[str, Any], **settings: Any) -> Self:
+        """The model that `structure` described."""
+        model = cls([layer_family.from_config(c) for c in structure["layers"]], **settings)
+        shape = structure["input_shape"]
+        if shape is not None and model.input_shape is None:
+            model.build((None, *shape))
+        return model

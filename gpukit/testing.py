@@ -1,0 +1,146 @@
+"""Checks for people who write operations: gradients against finite differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import gpukit.ops  # noqa: F401  (gives tensors their operators)
+from gpukit.autograd import Tensor
+from gpukit.device import Device, get_device, to_host
+from gpukit.errors import DTypeError
+
+FULL_JACOBIAN_LIMIT = 4096  # entries; beyond it, random projections are checked
+
+__all__ = ["check_gradients"]
+
+
+def check_gradients(
+    function: Callable[..., Any],
+    *inputs: np.ndarray,
+    full: bool | None = None,
+    directions: int = 3,
+    step: float = 1e-6,
+    tolerance: float = 1e-6,
+    seed: int = 0,
+    device: str | Device = "cpu",
+) -> float:
+    """Hold the gradients of `function(*tensors) -> Tensor` against central differences.
+
+    `inputs` are float64 arrays, all of them differentiated; close over anything else. With `full`
+    every entry of the Jacobian is compared; otherwise `directions` random directions v and
+    weights u, uᵀJv against uᵀ(f(x + hv) − f(x − hv))/2h, which costs two evaluations each. The
+    default is full where the Jacobian has at most 4,096 entries. `step` is h, for inputs of order
+    1; keep inputs away from kinks by more than h.
+
+    Returns the largest error relative to the largest entry (at least 1); raises AssertionError
+    where it is above `tolerance`, naming input and entry, and DTypeError for other dtypes.
+    """
+    for i, x in enumerate(inputs):
+        if not isinstance(x, np.ndarray) or x.dtype != np.float64:
+            raise DTypeError(
+                f"check_gradients: input {i + 1} is {getattr(x, 'dtype', type(x).__name__)}; "
+                "use float64 arrays, finite differences need the digits"
+            )
+    place = get_device(device)
+    inputs = tuple(np.array(x, order="C") for x in inputs)
+    outputs = _evaluate(function, inputs, place)
+    if full is None:
+        full = outputs.size * sum(x.size for x in inputs) <= FULL_JACOBIAN_LIMIT
+    if full:
+        return _check_jacobian(function, inputs, outputs, step, tolerance, place)
+    rng = np.random.default_rng(seed)
+    return max(
+        _check_direction(function, inputs, outputs, step, tolerance, place, rng)
+        for _ in range(directions)
+    )
+
+
+def _evaluate(function: Callable[..., Any], inputs: tuple[np.ndarray, ...], on: Device) -> Any:
+    return to_host(function(*(Tensor.wrap(on.asarray(x.copy())) for x in inputs)).array)
+
+
+def _pull(
+    function: Callable[..., Any], inputs: tuple[np.ndarray, ...], weights: np.ndarray, on: Device
+) -> list[np.ndarray]:
+    """uᵀJ for each input, by backward."""
+    leaves = [Tensor(on.asarray(x), requires_grad=True) for x in inputs]
+    function(*leaves).backward(on.asarray(weights))
+    return [
+        np.zeros(leaf.shape) if leaf.grad is None else np.array(leaf.grad.numpy())
+        for leaf in leaves
+    ]
+
+
+def _check_jacobian(
+    function: Callable[..., Any],
+    inputs: tuple[np.ndarray, ...],
+    outputs: np.ndarray,
+    step: float,
+    tolerance: float,
+    on: Device,
+) -> float:
+    worst = 0.0
+    analytic = [np.empty((outputs.size, x.size)) for x in inputs]
+    for row in range(outputs.size):
+        weights = np.zeros(outputs.size)
+        weights[row] = 1
+        pulled = _pull(function, inputs, weights.reshape(outputs.shape), on)
+        for jacobian, gradient in zip(analytic, pulled):
+            jacobian[row] = gradient.reshape(-1)
+    for number, (x, jacobian) in enumerate(zip(inputs, analytic), start=1):
+        for column in range(x.size):
+            flat, kept = x.reshape(-1), x.reshape(-1)[column]
+            flat[column] = kept + step
+            above = _evaluate(function, inputs, on)
+            flat[column] = kept - step
+            below = _evaluate(function, inputs, on)
+            flat[column] = kept
+            numeric = (above - below).reshape(-1) / (2 * step)
+            errors = np.abs(jacobian[:, column] - numeric) / _scale(jacobian)
+            row = int(errors.argmax()) if errors.size else 0
+            # A NaN is an error too, so the comparison is the negated one.
+            if errors.size and not errors[row] <= tolerance:
+                raise AssertionError(
+                    f"d output{np.unravel_index(row, outputs.shape)} / d input "
+                    f"{number}{np.unravel_index(column, x.shape)}: backward gives "
+                    f"{jacobian[row, column]:.9g}, differences {numeric[row]:.9g} "
+                    f"(error {errors[row]:.2g}, tolerance {tolerance:.2g})"
+                )
+            worst = max(worst, float(errors[row]) if errors.size else 0.0)
+    return worst
+
+
+def _check_direction(
+    function: Callable[..., Any],
+    inputs: tuple[np.ndarray, ...],
+    outputs: np.ndarray,
+    step: float,
+    tolerance: float,
+    on: Device,
+    rng: np.random.Generator,
+) -> float:
+    weights = rng.normal(size=outputs.shape)
+    directions = [rng.normal(size=x.shape) for x in inputs]
+    gradients = _pull(function, inputs, weights, on)
+    analytic = sum(float((g * v).sum()) for g, v in zip(gradients, directions))
+    above, below = (
+        _evaluate(function, tuple(x + s * step * v for x, v in zip(inputs, directions)), on)
+        for s in (1, -1)
+    )
+    numeric = float((weights * (above - below)).sum()) / (2 * step)
+    size = max(1.0, *(float(np.sqrt((g * g).sum() * (v * v).sum()))
+                      for g, v in zip(gradients, directions)))  # fmt: skip
+    error = abs(analytic - numeric) / size
+    if not error <= tolerance:
+        raise AssertionError(
+            f"along a random direction backward gives {analytic:.9g}, differences {numeric:.9g} "
+            f"(error {error:.2g}, tolerance {tolerance:.2g})"
+        )
+    return error
+
+
+def _scale(jacobian: np.ndarray) -> float:
+    return max(1.0, float(np.abs(jacobian).max())) if jacobian.size else 1.0

@@ -1,0 +1,214 @@
+"""Training, evaluation and prediction over batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpukit.autograd import Tensor, no_grad
+from gpukit.callbacks import Callback, CallbackList, History
+from gpukit.data.batches import batch_count, batches
+from gpukit.device import to_host
+from gpukit.errors import DataError, DTypeError, SettingError
+from gpukit.settings import training_mode
+from gpukit.training.progress import progress_for
+from gpukit.training.state import TrainingState
+
+if TYPE_CHECKING:
+    from gpukit.models.base import Model
+
+
+def train_step(model: Model, x: Any, y: Any) -> dict[str, tuple[float, float]]:
+    """One update on a batch: (sum, weight) of the loss and of every metric.
+
+    The loss is the mean over the batch plus the penalties of regularisers; the weight is the
+    number of samples.
+    """
+    with training_mode():
+        outputs = model.for_loss(x)
+        loss = model.training_loss.per_sample(y, outputs).mean()
+        penalty = model.penalty()
+        if penalty is not None:
+            loss = loss + penalty
+    loss.backward()
+    model.optimizer.step(model)
+    model.constrain()
+    model.zero_grad()
+    model.context.step += 1
+    count = float(len(x))
+    figures = {"loss": (loss.item() * count, count)}
+    figures.update(model.measure(y, outputs))
+    return figures
+
+
+def test_step(model: Model, x: Any, y: Any) -> dict[str, tuple[float, float]]:
+    """The figures of `train_step` without an update."""
+    with no_grad(), training_mode(False):
+        outputs = model.for_loss(x)
+        losses = model.training_loss.per_sample(y, outputs)
+        penalty = model.penalty()
+        count = float(len(x))
+        total = float(losses.sum().item())
+        if penalty is not None:
+            total += penalty.item() * count
+        return {"loss": (total, count), **model.measure(y, outputs)}
+
+
+def fit(
+    model: Model,
+    x: Any,
+    y: Any,
+    *,
+    batch_size: int = 32,
+    epochs: int = 1,
+    verbose: Any = "auto",
+    callbacks: Sequence[Callback] = (),
+    validation_split: float = 0.0,
+    validation_data: tuple[Any, Any] | None = None,
+    shuffle: bool = True,
+    initial_epoch: int = 0,
+    seed: int | None = None,
+    state: TrainingState | None = None,
+) -> History:
+    """Train `model`; see `Model.fit`. `state` goes on where an earlier run stopped."""
+    x, y = as_arrays(x, y)
+    _check_counts(batch_size, epochs, validation_split)
+    if validation_data is not None:
+        validation = as_arrays(*validation_data)
+    else:
+        x, y, validation = _split_end(x, y, validation_split)
+    if len(x) == 0:
+        raise DataError("fit: there are no images to train on")
+    model.prepare(x)
+    state = state or TrainingState(epoch=initial_epoch)
+    seed = model.context.seed if seed is None else seed
+    history = History()
+    every = CallbackList([*callbacks, history], model)
+    model.training_state = state
+    model.stop_training = False
+    steps = batch_count(len(x), batch_size)
+    progress = progress_for(verbose, epochs=epochs, steps=steps, images=len(x), state=state)
+    with progress:
+        every.on_train_begin()
+        while state.epoch < epochs and not model.stop_training:
+            epoch = state.epoch
+            if state.batch == 0:
+                every.on_epoch_begin(epoch)
+            feed = batches(
+                x,
+                y,
+                batch_size,
+                shuffle=shuffle,
+                seed=seed,
+                epoch=epoch,
+                start=state.batch,
+                normalise=model.normalise,
+            )
+            _run_epoch(model, feed, state, every, progress)
+            logs = {"epoch": epoch, **state.figures()}
+            if validation is not None:
+                figures = evaluate(model, *validation, batch_size=batch_size)
+                logs.update({f"val_{name}": value for name, value in figures.items()})
+            logs["lr"] = float(model.optimizer.learning_rate)
+            logs["seconds"] = round(state.seconds, 3)
+            state.finish_epoch(logs)
+            every.on_epoch_end(epoch, logs)
+            progress.epoch_done(logs)
+        every.on_train_end()
+    return history
+
+
+def _run_epoch(
+    model: Model,
+    feed: Iterable[tuple[Any, Any]],
+    state: TrainingState,
+    every: CallbackList,
+    progress: Any,
+) -> None:
+    before = state.seconds
+    begun = time.perf_counter()
+    for x, y in feed:
+        every.on_train_batch_begin(state.batch)
+        figures = train_step(model, model.to_device(x), y)
+        for name, (total, weight) in figures.items():
+            state.add(name, total, weight)
+        state.batch += 1
+        state.seconds = before + time.perf_counter() - begun
+        progress.step(len(x), state)
+        every.on_train_batch_end(state.batch - 1, state.figures())
+        if model.stop_training:
+            break
+
+
+def evaluate(model: Model, x: Any, y: Any, *, batch_size: int = 256) -> dict[str, float]:
+    """Mean loss and metrics over (x, y); the figures do not depend on how batches are cut, beyond
+    rounding."""
+    x, y = as_arrays(x, y)
+    if len(x) == 0:
+        raise DataError("evaluate: there are no images")
+    model.prepare(x)
+    sums = TrainingState()
+    for xs, ys in batches(x, y, batch_size, shuffle=False, normalise=model.normalise):
+        for name, (total, weight) in test_step(model, model.to_device(xs), ys).items():
+            sums.add(name, total, weight)
+    return sums.figures()
+
+
+def predict(model: Model, x: Any, *, batch_size: int = 256) -> np.ndarray:
+    """The outputs of `model` for every sample of x, on the host."""
+    x = as_array("x", x)
+    model.prepare(x)
+    outputs = []
+    nothing = np.zeros(len(x), np.int64)
+    with no_grad(), training_mode(False):
+        for xs, _ in batches(x, nothing, batch_size, shuffle=False, normalise=model.normalise):
+            outputs.append(to_host(model(Tensor.wrap(model.to_device(xs))).array))
+    if not outputs:
+        shape = model.output_shape
+        return np.zeros((0, *(shape[1:] if shape else ())), model.dtype)
+    return np.concatenate(outputs)
+
+
+def as_arrays(x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and targets as host arrays of one length."""
+    x, y = as_array("x", x), as_array("y", y)
+    if y.ndim == 2 and y.shape[1] == 1 and y.dtype.kind in "iu":
+        y = y[:, 0]
+    if len(x) != len(y):
+        raise DataError(f"x has {len(x)} samples and y {len(y)}; there must be one target a sample")
+    return x, y
+
+
+def as_array(name: str, value: Any) -> np.ndarray:
+    """`value` as a host array with a batch axis, its numbers as they are."""
+    array = to_host(value.array) if isinstance(value, Tensor) else to_host(value)
+    if array.ndim == 0 or array.dtype.kind not in "biuf":
+        raise DTypeError(
+            f"{name} is {array.dtype} of shape {array.shape}; pass an array of numbers"
+        )
+    return array
+
+
+def _split_end(
+    x: np.ndarray, y: np.ndarray, fraction: float
+) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
+    """Keras's validation split: the last part of the data, the same in every epoch."""
+    if fraction == 0:
+        return x, y, None
+    first = int(len(x) * (1 - fraction))
+    if first == 0 or first == len(x):
+        raise DataError(
+            f"validation_split={fraction} of {len(x)} samples leaves a part empty; use more data"
+        )
+    return x[:first], y[:first], (x[first:], y[first:])
+
+
+def _check_counts(batch_size: Any, epochs: Any, fraction: Any) -> None:
+    for name, value in (("batch_size", batch_size), ("epochs", epochs)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            raise SettingError(f"{name}={value!r}: use a whole number, 1 or more")
+    if not 0 <= fraction < 1:
+        raise SettingError(f"validation_split={fraction}: use a fraction from 0 to below 1")

@@ -1,0 +1,62 @@
+"""How far a training run has come: all that must be kept to go on exactly where it stopped."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from gpukit.errors import CheckpointError
+
+
+@dataclass
+class TrainingState:
+    """Position and running figures of a run.
+
+    `epoch` epochs are complete and `batch` batches of the one under way; `sums` holds a weighted
+    sum and its weight for each figure of that epoch, `history` the figures of the complete ones.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    seconds: float = 0.0
+    sums: dict[str, list[float]] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def add(self, name: str, total: float, weight: float) -> None:
+        """Count `total` over `weight` samples towards a figure of the epoch under way."""
+        entry = self.sums.setdefault(name, [0.0, 0.0])
+        entry[0] += total
+        entry[1] += weight
+
+    def figures(self) -> dict[str, float]:
+        """The mean of every figure so far in this epoch."""
+        return {
+            name: total / weight if weight else float("nan")
+            for name, (total, weight) in self.sums.items()
+        }
+
+    def finish_epoch(self, logs: dict[str, float]) -> None:
+        """Close the epoch under way with its figures."""
+        self.history.append(logs)
+        self.epoch += 1
+        self.batch = 0
+        self.seconds = 0.0
+        self.sums = {}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; floats survive JSON to the bit."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Any) -> TrainingState:
+        """The inverse of `to_json`. Raises CheckpointError for anything else."""
+        try:
+            return cls(
+                epoch=int(data["epoch"]),
+                batch=int(data["batch"]),
+                seconds=float(data["seconds"]),
+                sums={str(k): [float(a), float(b)] for k, (a, b) in data["sums"].items()},
+                history=[dict(logs) for logs in data["history"]],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"the state of training is not readable ({error!r})") from None

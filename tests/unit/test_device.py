@@ -1,0 +1,123 @@
+"""Devices: names, twins that never mix, and the way between them."""
+
+import numpy as np
+import pytest
+
+import gpukit
+from gpukit import Tensor, device_of, get_device, ops
+from gpukit.backends import reference as p
+from gpukit.errors import DeviceError
+
+TWIN = get_device("cpu:1")
+
+
+def on_twin(*shape: int) -> object:
+    return TWIN.asarray(np.arange(np.prod(shape), dtype=np.float64).reshape(shape))
+
+
+@pytest.mark.parametrize("spec", ["gpu", "cpu:", "cpu:-1", "cuda:x", "", "cpu:99", "CPU"])
+def test_unknown_devices_are_refused(spec: str) -> None:
+    with pytest.raises(DeviceError, match=r"unknown device|twins"):
+        get_device(spec)
+
+
+def test_a_missing_card_says_what_to_install() -> None:
+    from gpukit.device import cuda_count
+
+    if cuda_count():
+        pytest.skip("this machine has a card")
+    with pytest.raises(DeviceError, match=r"pip install 'gpukit\[cuda13\]'"):
+        get_device("cuda")
+
+
+def test_one_device_for_one_name() -> None:
+    assert get_device("cpu") is get_device("cpu:0") is device_of(np.ones(2))
+    assert get_device("cpu:1") is TWIN
+    assert str(TWIN) == "cpu:1"
+
+
+def test_default_device_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPUKIT_DEVICE", "cpu:3")
+    assert get_device(None).name == "cpu:3"
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda a: a + 1,
+        lambda a: 2 * a,
+        lambda a: np.concatenate([a, a]),
+        lambda a: np.where(a > 1, a, 0.0),
+        lambda a: np.pad(a, 1),
+        lambda a: np.einsum("ij,kj->ik", a, a),
+        lambda a: np.stack([a, a]),
+        lambda a: np.zeros_like(a, shape=(2,)),
+        lambda a: a.reshape(-1),
+        lambda a: a[0],
+        lambda a: a.sum(),
+        lambda a: np.add.reduce(a),
+        lambda a: np.maximum(a, 0, out=np.empty_like(a)),
+        lambda a: a.T @ a,
+    ],
+)
+def test_numpy_keeps_the_tag(function) -> None:  # type: ignore[no-untyped-def]
+    result = function(on_twin(2, 3))
+    assert device_of(result) is TWIN
+    expected = function(np.arange(6.0).reshape(2, 3))
+    np.testing.assert_array_equal(gpukit.to_host(result), expected)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda a, b: a + b,
+        lambda a, b: b + a,
+        lambda a, b: np.concatenate([a, b]),
+        lambda a, b: np.where(a > 0, a, b),
+        lambda a, b: np.stack([b, a]),
+        lambda a, b: np.add(a, a, out=b),
+        lambda a, b: a.__setitem__(slice(None), b),
+        lambda a, b: p.add(a, b),
+        lambda a, b: p.concat([a, b], axis=0),
+        lambda a, b: ops.multiply(Tensor(a), b),
+        lambda a, b: device_of(a, b),
+    ],
+)
+@pytest.mark.parametrize("other", ["cpu", "cpu:2"])
+def test_devices_never_mix(function, other: str) -> None:  # type: ignore[no-untyped-def]
+    b = get_device(other).asarray(np.ones((2, 3)))
+    with pytest.raises(DeviceError, match=r"in one call; move one"):
+        function(on_twin(2, 3), b)
+
+
+def test_no_silent_way_to_the_host() -> None:
+    with pytest.raises(DeviceError, match="to_host"):
+        np.asarray(on_twin(2))
+
+
+def test_twins_do_not_share_memory_with_the_host() -> None:
+    host = np.ones(3)
+    there = TWIN.asarray(host)
+    host[:] = 0
+    np.testing.assert_array_equal(gpukit.to_host(there), [1, 1, 1])
+
+
+def test_primitives_run_on_twins() -> None:
+    x = on_twin(1, 4, 4, 1)
+    y, index = p.max_pool2d(x, window=(2, 2), stride=(2, 2), padding=((0, 0), (0, 0)))
+    assert device_of(y, index) is TWIN
+    np.testing.assert_array_equal(gpukit.to_host(y)[0, :, :, 0], [[5, 7], [13, 15]])
+
+
+def test_gradients_cross_devices() -> None:
+    x = Tensor(np.array([1.0, 2.0]), requires_grad=True)
+    y = ops.to_device(x * 3.0, "cpu:1")
+    assert y.device is TWIN
+    (y * y).sum().backward()
+    assert x.grad.device.name == "cpu"
+    np.testing.assert_array_equal(x.grad.numpy(), [18, 36])
+
+
+def test_moving_to_where_it_is_does_nothing() -> None:
+    x = Tensor([1.0])
+    assert ops.to_device(x, "cpu") is x

@@ -1,0 +1,75 @@
+"""Dispatch: which implementation a call takes."""
+
+import numpy as np
+import pytest
+
+from gpukit.backends.primitive import Primitive
+from gpukit.device import get_device
+from gpukit.errors import SettingError
+
+
+def make() -> Primitive:
+    def twice(x, *, bias=0):  # type: ignore[no-untyped-def]
+        return ("reference", x * 2 + bias)
+
+    made = Primitive(twice)
+
+    @made.on("cpu", name="small", supports=lambda x, *, bias=0: x.size < 3)
+    def _(x, *, bias=0):  # type: ignore[no-untyped-def]
+        return ("small", x)
+
+    @made.on("cpu", name="any")
+    def _(x, *, bias=0):  # type: ignore[no-untyped-def]
+        return ("any", x)
+
+    return made
+
+
+def test_the_first_that_supports_the_arguments_is_the_default() -> None:
+    assert make()(np.ones(2))[0] == "small"
+    assert make()(np.ones(5))[0] == "any"
+
+
+def test_a_name_chooses() -> None:
+    assert make()(np.ones(2), algo="any")[0] == "any"
+    assert make()(np.ones(2), algo="reference")[0] == "reference"
+
+
+def test_outside_its_limits_a_named_one_falls_to_the_default() -> None:
+    assert make()(np.ones(5), algo="small")[0] == "any"
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(SettingError, match="small, any, reference"):
+        make()(np.ones(2), algo="best")
+
+
+def test_without_an_implementation_the_definition_runs() -> None:
+    bare = Primitive(lambda x: np.maximum(x, 0))
+    np.testing.assert_array_equal(bare(np.array([-1.0, 2.0])), [0, 2])
+
+
+def test_implementations_get_plain_arrays_on_twins() -> None:
+    made = Primitive(lambda x: x)
+
+    @made.on("cpu", name="typed")
+    def _(x):  # type: ignore[no-untyped-def]
+        assert type(x) is np.ndarray
+        return x + 1
+
+    result = made(get_device("cpu:1").asarray(np.zeros(2)))
+    assert result.device.name == "cpu:1"
+
+
+def test_a_signature_that_differs_is_refused() -> None:
+    made = make()
+    for wrong in (lambda y, *, bias=0: y, lambda x: x, lambda x, *, bias=1: x):
+        with pytest.raises(TypeError, match="has parameters"):
+            made.on("cpu", name="wrong")(wrong)
+
+
+def test_a_name_is_taken_once() -> None:
+    made = make()
+    for name in ("small", "reference"):
+        with pytest.raises(TypeError, match="already"):
+            made.on("cpu", name=name)(lambda x, *, bias=0: x)

@@ -9,7 +9,8 @@ import numpy as np
 
 from gpukit.backends import reference as p
 from gpukit.backends.cpu.common import Array, flat, is_float
-from gpukit.backends.cpu.jit import jit
+from gpukit.backends.cpu.jit import at, jit
+from gpukit.backends.cpu.memory import empty
 from gpukit.backends.cpu.threads import cuts, parallel_for
 
 _TASK_SIZE = 100_000
@@ -18,12 +19,14 @@ _MOST_TASKS = 32
 _PATTERN = 128
 
 
-def bias_pattern(b: Array | None, dtype: np.dtype[Any]) -> Array:
-    """Bias for `finish`: (K,) repeated to a length that vector loops like, empty for None."""
+def bias_pattern(b: Array | None, dtype: np.dtype[Any], most: int = _PATTERN) -> Array:
+    """Bias for `finish`: (K,) up to `most` times, a length that vector loops like; empty for None."""
     if b is None:
         return np.empty(0, dtype)
     values = flat(b)
-    return values if b.size >= _PATTERN // 2 or b.size == 0 else np.tile(values, _PATTERN // b.size)
+    if b.size >= _PATTERN // 2 or b.size == 0:
+        return values
+    return np.tile(values, min(-(-_PATTERN // b.size), most))
 
 
 @jit
@@ -45,36 +48,37 @@ def finish(y, rows, columns, stride, bias, activation):  # type: ignore[no-untyp
             for base in range(start, end, period):
                 if activation == 1:
                     for i in range(min(period, end - base)):
-                        v = y[base + i] + bias[i]
-                        y[base + i] = 0 if v < 0 else v
+                        v = y[at(base + i)] + bias[at(i)]
+                        y[at(base + i)] = 0 if v < 0 else v
                 else:
                     for i in range(min(period, end - base)):
-                        y[base + i] += bias[i]
+                        y[at(base + i)] += bias[at(i)]
         elif activation == 1:
             for i in range(start, end):
-                v = y[i]
-                y[i] = 0 if v < 0 else v
+                v = y[at(i)]
+                y[at(i)] = 0 if v < 0 else v
         if activation == 2:
             for i in range(start, end):
-                v = y[i]
+                v = y[at(i)]
                 small = math.exp(-abs(v))
-                y[i] = (small if v < 0 else 1) / (1 + small)
+                y[at(i)] = (small if v < 0 else 1) / (1 + small)
         elif activation == 3:
             for i in range(start, end):
-                y[i] = math.tanh(y[i])
+                y[at(i)] = math.tanh(y[at(i)])
 
 
 @jit
 def _relu(x, y, first, last):  # type: ignore[no-untyped-def]
     for i in range(first, last):
-        v = x[i]
-        y[i] = 0 if v < 0 else v
+        v = x[at(i)]
+        y[at(i)] = 0 if v < 0 else v
 
 
 @jit
 def _relu_grad(gy, y, gx, first, last):  # type: ignore[no-untyped-def]
     for i in range(first, last):
-        gx[i] = gy[i] if y[i] > 0 else 0
+        g = gy[at(i)]  # read in any case: a read under a condition would keep the loop scalar
+        gx[at(i)] = g if y[at(i)] > 0 else 0
 
 
 def pieces_of(size: int, task_size: int = _TASK_SIZE) -> list[tuple[int, int]]:
@@ -84,7 +88,7 @@ def pieces_of(size: int, task_size: int = _TASK_SIZE) -> list[tuple[int, int]]:
 
 @p.relu.on("cpu", name="numba", supports=is_float)
 def _(x: Array) -> Array:
-    y = np.empty(x.shape, x.dtype)
+    y = empty(x.shape, x.dtype)
     source, target, pieces = flat(x), y.reshape(-1), pieces_of(x.size)
     parallel_for(len(pieces), lambda i: _relu(source, target, *pieces[i]))
     return y
@@ -92,7 +96,7 @@ def _(x: Array) -> Array:
 
 @p.relu_grad.on("cpu", name="numba", supports=lambda gy, y: is_float(gy) and gy.dtype == y.dtype)
 def _(gy: Array, y: Array) -> Array:
-    gx = np.empty(gy.shape, gy.dtype)
+    gx = empty(gy.shape, gy.dtype)
     gradient, output, target, pieces = flat(gy), flat(y), gx.reshape(-1), pieces_of(gy.size)
     parallel_for(len(pieces), lambda i: _relu_grad(gradient, output, target, *pieces[i]))
     return gx

@@ -1,8 +1,7 @@
-"""What every family of CPU implementations needs: dtypes, plain buffers, scratch memory."""
+"""What every family of CPU implementations needs: accepted dtypes, plain buffers."""
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import numpy as np
@@ -56,22 +55,3 @@ def plain(x: Array) -> Array:
 def flat(x: Array) -> Array:
     """`plain(x)` as one dimension, so that compiled code sees one type whatever the shape."""
     return plain(x).reshape(-1)
-
-
-_local = threading.local()
-
-
-def scratch(size: int, dtype: np.dtype[Any], slot: int = 0) -> Array:
-    """`size` elements of this thread's own work memory; valid until the thread asks again.
-
-    Fresh memory would cost a page fault every 4 KiB, more than filling a panel. `slot` separates
-    buffers in use at one time.
-    """
-    buffers: dict[int, Array] | None = getattr(_local, "buffers", None)
-    if buffers is None:
-        buffers = _local.buffers = {}
-    bytes_wanted = size * dtype.itemsize
-    buffer = buffers.get(slot)
-    if buffer is None or buffer.size < bytes_wanted:
-        buffer = buffers[slot] = np.empty(bytes_wanted, np.uint8)
-    return buffer[:bytes_wanted].view(dtype)

@@ -22,18 +22,22 @@ from gpukit.backends.cpu.common import (
     Pair,
     flat,
     is_float,
-    scratch,
+    plain,
 )
+from gpukit.backends.cpu.memory import empty, scratch
 from gpukit.backends.cpu.parts import add_parts
 from gpukit.backends.cpu.threads import cuts, parallel_for
+from gpukit.backends.cpu.widen import fold, pixels_together, spread, widened_shape
 
 # A panel about this large stays in L2 beside the blocks that the GEMM packs.
 _PANEL_BYTES = 512 << 10
 # Fewer rows would repack the weights too often, a shorter product would reread y too often.
 _PANEL_PIXELS = 256
 _PANEL_DEPTH = 256
-# One task is worth at least this many multiply-adds (some 50 µs), and there are at most so many.
-_TASK_WORK = 4_000_000
+# One task is worth at least this much work, in multiply-adds (some 30 µs), and there are at most so
+# many. Copying a value into the panel takes as long as about so many multiply-adds.
+_TASK_WORK = 3_000_000
+_COPY_WORK = 40
 _MOST_TASKS = 32
 # Weight gradients are added up from at most so many parts, of at most so many bytes together.
 _MOST_PARTS = 8
@@ -45,6 +49,7 @@ class Plan:
     """One convolution's shape and how it is cut; `numbers` is what compiled code reads."""
 
     output_shape: tuple[int, int, int, int]
+    together: int
     lines: int
     panel_lines: int
     panel_rows: int
@@ -106,11 +111,12 @@ def make_plan(
     ]
     return Plan(
         output_shape=(n, rows, columns, k),
+        together=pixels_together(kernel_shape, columns, stride, dilation, groups),
         lines=lines,
         panel_lines=panel_lines,
         panel_rows=panel_rows,
         panel_size=0 if in_place else panel_lines * columns * panel_rows * row_run,
-        work=lines * columns * k * r * s * depth,
+        work=lines * columns * r * s * depth * (k + _COPY_WORK * groups * (not in_place)),
         numbers=np.array(numbers, dtype=np.int64),
     )
 
@@ -140,11 +146,15 @@ def _conv2d(
     activation: str | None = None,
 ) -> Array:
     plan = make_plan(x.shape, w.shape, stride, padding, dilation, groups, x.itemsize)
-    y = np.empty(plan.output_shape, x.dtype)
+    y = empty(plan.output_shape, x.dtype)
     if y.size == 0:
         return y
+    bias = bias_pattern(b, x.dtype, plan.output_shape[2])
+    t = plan.together
+    if t > 1:
+        w, stride = spread(plain(w), t, stride[1]), (stride[0], t * stride[1])
+        plan = make_plan(x.shape, w.shape, stride, padding, dilation, groups, x.itemsize)
     inputs, weights, outputs = flat(x), flat(w), y.reshape(-1)
-    bias = bias_pattern(b, x.dtype)
     kind = ACTIVATIONS[activation]
     tasks = _forward_tasks(plan)
 
@@ -167,10 +177,15 @@ def _input_grad(
     dilation: Pair,
     groups: int,
 ) -> Array:
-    plan = make_plan(tuple(input_shape), w.shape, stride, padding, dilation, groups, gy.itemsize)
-    gx = np.empty(input_shape, gy.dtype)
+    input_shape = tuple(input_shape)
+    plan = make_plan(input_shape, w.shape, stride, padding, dilation, groups, gy.itemsize)
+    gx = empty(input_shape, gy.dtype)
     if gx.size == 0:
         return gx
+    t = plan.together
+    if t > 1:
+        w, stride = spread(plain(w), t, stride[1]), (stride[0], t * stride[1])
+        plan = make_plan(input_shape, w.shape, stride, padding, dilation, groups, gy.itemsize)
     gradients, weights, out = flat(gy), flat(w), gx.reshape(-1)
     tasks = plan.tasks(input_shape[0])
 
@@ -193,11 +208,15 @@ def _weight_grad(
     dilation: Pair,
     groups: int,
 ) -> Array:
-    plan = make_plan(x.shape, tuple(kernel_shape), stride, padding, dilation, groups, x.itemsize)
-    gw = np.empty(kernel_shape, x.dtype)
+    narrow = kernel_shape = tuple(kernel_shape)
+    plan = make_plan(x.shape, kernel_shape, stride, padding, dilation, groups, x.itemsize)
+    t, narrow_stride = plan.together, stride[1]
+    if t > 1:
+        kernel_shape, stride = widened_shape(narrow, t, narrow_stride), (stride[0], t * stride[1])
+        plan = make_plan(x.shape, kernel_shape, stride, padding, dilation, groups, x.itemsize)
+    gw = empty(kernel_shape, x.dtype)
     if gw.size == 0 or plan.lines == 0:
-        gw[...] = 0
-        return gw
+        return np.zeros(narrow, x.dtype)
     inputs, gradients = flat(x), flat(gy)
     rows = [
         (a, min(a + plan.panel_rows, kernel_shape[0]))
@@ -206,7 +225,7 @@ def _weight_grad(
     affordable = max(_PART_BYTES // gw.nbytes, 1)
     count = min(plan.lines, max(plan.work // _TASK_WORK, 1), _MOST_PARTS, affordable)
     parts = cuts(plan.lines, count)
-    sums = gw.reshape(1, -1) if count == 1 else np.empty((count, gw.size), gw.dtype)
+    sums = gw.reshape(1, -1) if count == 1 else empty((count, gw.size), gw.dtype)
 
     def task(i: int) -> None:
         part, block = divmod(i, len(rows))
@@ -218,4 +237,4 @@ def _weight_grad(
     parallel_for(len(parts) * len(rows), task)
     if count > 1:
         add_parts(sums, gw.reshape(-1))
-    return gw
+    return fold(gw, narrow, t, narrow_stride) if t > 1 else gw

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from gpukit.backends.cpu.activation import finish
 from gpukit.backends.cpu.blas import gemm
-from gpukit.backends.cpu.jit import jit
+from gpukit.backends.cpu.jit import at, jit
 
 
 @jit
@@ -46,7 +46,7 @@ def fill_panel(x, panel, plan, group, first_line, last_line, first_row, last_row
             if h < 0 or h >= height:
                 for _ in range(q_count):
                     for i in range(row_run):
-                        panel[out + i] = 0
+                        panel[at(out + i)] = 0
                     out += panel_width
                 continue
             source = (image * height + h) * width * channels + group * depth
@@ -56,12 +56,12 @@ def fill_panel(x, panel, plan, group, first_line, last_line, first_row, last_row
                     before = min(max(-w, 0), columns) * channels
                     inside = min(max(width - w, 0), columns) * channels
                     for i in range(before):
-                        panel[out + i] = 0
+                        panel[at(out + i)] = 0
                     run = source + w * channels
                     for i in range(before, inside):
-                        panel[out + i] = x[run + i]
+                        panel[at(out + i)] = x[at(run + i)]
                     for i in range(max(inside, before), row_run):
-                        panel[out + i] = 0
+                        panel[at(out + i)] = 0
                     out += panel_width
             else:
                 for q in range(q_count):
@@ -71,10 +71,10 @@ def fill_panel(x, panel, plan, group, first_line, last_line, first_row, last_row
                         if 0 <= w < width:
                             run = source + w * channels
                             for i in range(depth):
-                                panel[cell + i] = x[run + i]
+                                panel[at(cell + i)] = x[at(run + i)]
                         else:
                             for i in range(depth):
-                                panel[cell + i] = 0
+                                panel[at(cell + i)] = 0
                         w += apart_w
                         cell += depth
                     out += panel_width
@@ -170,14 +170,14 @@ def add_panel(panel, gx, plan, group, first_line, last_line, first_row, last_row
                     inside = min(max(width - w, 0), columns) * channels
                     run = target + w * channels
                     for i in range(before, inside):
-                        gx[run + i] += panel[out + i]
+                        gx[at(run + i)] += panel[at(out + i)]
                 else:
                     cell = out
                     for _ in range(columns):
                         if 0 <= w < width:
                             run = target + w * channels
                             for i in range(depth):
-                                gx[run + i] += panel[cell + i]
+                                gx[at(run + i)] += panel[at(cell + i)]
                         w += apart_w
                         cell += depth
                 out += panel_width

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from gpukit.backends import reference as p
 from gpukit.backends.cpu.activation import bias_pattern, finish
 from gpukit.backends.cpu.blas import gemm
 from gpukit.backends.cpu.common import ACTIVATIONS, Array, flat, is_float
 from gpukit.backends.cpu.jit import jit
+from gpukit.backends.cpu.memory import empty
 from gpukit.backends.cpu.threads import parallel_for
 
 # A block is worth at least this many multiply-adds (some 50 µs); there are at most so many blocks.
@@ -67,7 +66,7 @@ def _product(
 ) -> Array:
     """activation(op(a)[m, k] @ op(b)[k, n] + bias) -> (m, n); `shape` is (m, n, k)."""
     m, n, k = shape
-    c = np.empty((m, n), a.dtype)
+    c = empty((m, n), a.dtype)
     if c.size == 0:
         return c
     if k == 0:

@@ -6,7 +6,7 @@ import numpy as np
 
 from gpukit.backends import reference as p
 from gpukit.backends.cpu.common import Array, flat, is_float
-from gpukit.backends.cpu.jit import jit
+from gpukit.backends.cpu.jit import at, jit
 from gpukit.backends.cpu.threads import cuts, parallel_for
 
 _MOST_TASKS = 32
@@ -17,10 +17,10 @@ _TASK_SIZE = 500_000
 @jit
 def _add_parts(parts, total, first, last):  # type: ignore[no-untyped-def]
     for i in range(first, last):
-        total[i] = parts[0, i]
+        total[at(i)] = parts[0, at(i)]
     for part in range(1, parts.shape[0]):
         for i in range(first, last):
-            total[i] += parts[part, i]
+            total[at(i)] += parts[at(part), at(i)]
 
 
 def add_parts(parts: Array, total: Array) -> None:
@@ -39,15 +39,15 @@ def _column_sums(x, sums, first_row, last_row):  # type: ignore[no-untyped-def]
     for block in range(blocks):
         start = (first_row + block * repeat) * columns
         for i in range(columns * repeat):
-            wide[i] += x[start + i]
+            wide[at(i)] += x[at(start + i)]
     for i in range(columns):
         sums[i] = 0
     for j in range(repeat):
         for i in range(columns):
-            sums[i] += wide[j * columns + i]
+            sums[i] += wide[at(j * columns + i)]
     for row in range(first_row + blocks * repeat, last_row):
         for i in range(columns):
-            sums[i] += x[row * columns + i]
+            sums[i] += x[at(row * columns + i)]
 
 
 def column_sums(x: Array) -> Array:

@@ -8,7 +8,8 @@ import numpy as np
 
 from gpukit.backends import reference
 from gpukit.backends.cpu.common import Array, Padding, Pair, flat, is_float
-from gpukit.backends.cpu.jit import jit
+from gpukit.backends.cpu.jit import at, jit
+from gpukit.backends.cpu.memory import empty
 from gpukit.backends.cpu.threads import cuts, parallel_for
 
 _TASK_SIZE = 100_000
@@ -39,18 +40,18 @@ def _max_forward(x, y, index, plan, first_line, last_line):  # type: ignore[no-u
             a = above + q * step_w * channels
             b = below + q * step_w * channels
             for c in range(channels):
-                best, cell = x[a + c], 0
-                v = x[a + channels + c]
+                best, cell = x[at(a + c)], 0
+                v = x[at(a + channels + c)]
                 if (not v <= best) and best == best:
                     best, cell = v, 1
-                v = x[b + c]
+                v = x[at(b + c)]
                 if (not v <= best) and best == best:
                     best, cell = v, 2
-                v = x[b + channels + c]
+                v = x[at(b + channels + c)]
                 if (not v <= best) and best == best:
                     best, cell = v, 3
-                y[out + c] = best
-                index[out + c] = cell
+                y[at(out + c)] = best
+                index[at(out + c)] = cell
             out += channels
         for q in range(whole, q_count):
             w = q * step_w - left
@@ -61,19 +62,19 @@ def _max_forward(x, y, index, plan, first_line, last_line):  # type: ignore[no-u
                     cell = r * columns + s
                     if fresh:
                         for c in range(channels):
-                            y[out + c] = x[pixel + c]
-                            index[out + c] = cell
+                            y[at(out + c)] = x[at(pixel + c)]
+                            index[at(out + c)] = cell
                         fresh = False
                     else:
                         for c in range(channels):
-                            v, best = x[pixel + c], y[out + c]
+                            v, best = x[at(pixel + c)], y[at(out + c)]
                             better = (not v <= best) and best == best
-                            y[out + c] = v if better else best
-                            index[out + c] = cell if better else index[out + c]
+                            y[at(out + c)] = v if better else best
+                            index[at(out + c)] = cell if better else index[at(out + c)]
             if fresh:
                 for c in range(channels):
-                    y[out + c] = 0
-                    index[out + c] = 0
+                    y[at(out + c)] = 0
+                    index[at(out + c)] = 0
             out += channels
 
 
@@ -104,11 +105,12 @@ def _max_backward(gy, index, gx, plan, first_image, last_image):  # type: ignore
                         cell = r * columns + s
                         if tiles:
                             for c in range(channels):
-                                gx[pixel + c] = gy[out + c] if index[out + c] == cell else 0
+                                g = gy[at(out + c)]
+                                gx[at(pixel + c)] = g if index[at(out + c)] == cell else 0
                         else:
                             for c in range(channels):
-                                if index[out + c] == cell:
-                                    gx[pixel + c] += gy[out + c]
+                                g = gy[at(out + c)]
+                                gx[at(pixel + c)] += g if index[at(out + c)] == cell else 0
 
 
 def _plan(
@@ -135,7 +137,7 @@ def _supports(x: Array, *_: Any, window: Pair, **__: Any) -> bool:
 def _(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> tuple[Array, Array]:
     output = _output(x.shape, window, stride, padding)
     shape = (x.shape[0], *output, x.shape[3])
-    y, index = np.empty(shape, x.dtype), np.empty(shape, np.uint8)
+    y, index = empty(shape, x.dtype), empty(shape, np.dtype(np.uint8))
     if y.size:
         plan = _plan(x.shape, output, window, stride, padding)
         source, best, which = flat(x), y.reshape(-1), index.reshape(-1)
@@ -154,7 +156,7 @@ def _(
     stride: Pair,
     padding: Padding,
 ) -> Array:
-    gx = np.empty(input_shape, gy.dtype)
+    gx = empty(input_shape, gy.dtype)
     if gx.size:
         plan = _plan(input_shape, (gy.shape[1], gy.shape[2]), window, stride, padding)
         gradient, which, target = flat(gy), flat(index), gx.reshape(-1)

@@ -7,27 +7,27 @@ from typing import Any
 from gpukit.backends import reference as p
 from gpukit.backends.cpu.activation import pieces_of
 from gpukit.backends.cpu.common import Array, is_float, plain
-from gpukit.backends.cpu.jit import jit
+from gpukit.backends.cpu.jit import at, jit
 from gpukit.backends.cpu.threads import parallel_for
 
 
 @jit
 def _sgd(w, g, lr, decay, first, last):  # type: ignore[no-untyped-def]
     for i in range(first, last):
-        w[i] -= lr * (g[i] + decay * w[i])
+        w[at(i)] -= lr * (g[at(i)] + decay * w[at(i)])
 
 
 @jit
 def _momentum(w, v, g, lr, momentum, decay, nesterov, first, last):  # type: ignore[no-untyped-def]
     if nesterov:
         for i in range(first, last):
-            step = lr * (g[i] + decay * w[i])
-            v[i] = momentum * v[i] - step
-            w[i] += momentum * v[i] - step
+            step = lr * (g[at(i)] + decay * w[at(i)])
+            v[at(i)] = momentum * v[at(i)] - step
+            w[at(i)] += momentum * v[at(i)] - step
     else:
         for i in range(first, last):
-            v[i] = momentum * v[i] - lr * (g[i] + decay * w[i])
-            w[i] += v[i]
+            v[at(i)] = momentum * v[at(i)] - lr * (g[at(i)] + decay * w[at(i)])
+            w[at(i)] += v[at(i)]
 
 
 def _writable(w: Array) -> bool:

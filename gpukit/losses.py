@@ -6,7 +6,7 @@ arrays or Tensors (N, …), results likewise.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -280,3 +280,8 @@ _family.add(
 def get(spec: Any) -> Loss:
     """The loss meant by an object, a name ("mse"), a configuration or a function."""
     return _family.get(spec)
+
+
+def from_config(config: Mapping[str, Any]) -> Loss:
+    """The loss that `get_config` described; CheckpointError for an unknown class."""
+    return _family.from_config(config)

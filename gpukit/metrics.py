@@ -7,6 +7,7 @@ Nothing is recorded on the tape. Predictions stay on their device; only the sum 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -172,3 +173,8 @@ def get(spec: Any) -> Metric:
     elif isinstance(spec, losses.Loss) or spec in losses.FUNCTIONS:
         return LossMetric(spec)
     return _family.get(spec)
+
+
+def from_config(config: Mapping[str, Any]) -> Metric:
+    """The metric that `get_config` described; CheckpointError for an unknown class."""
+    return _family.from_config(config)

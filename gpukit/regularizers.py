@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gpukit import ops
@@ -90,3 +90,8 @@ _family.add(L1, L2, L1L2, l1_l2=l1_l2)
 def get(spec: Any) -> Regularizer | None:
     """The penalty meant by an object, a name ("l2"), a configuration or a function; None: none."""
     return None if spec is None else _family.get(spec)
+
+
+def from_config(config: Mapping[str, Any]) -> Regularizer:
+    """The penalty that `get_config` described; CheckpointError for an unknown class."""
+    return _family.from_config(config)

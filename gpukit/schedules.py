@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gpukit.config import Configurable, Family, number, whole
@@ -108,3 +108,8 @@ _family.add(Constant, StepDecay, ExponentialDecay, CosineDecay, PiecewiseConstan
 def get(spec: Any) -> Schedule:
     """The schedule meant by an object or a configuration."""
     return _family.get(spec)
+
+
+def from_config(config: Mapping[str, Any]) -> Schedule:
+    """The schedule that `get_config` described; CheckpointError for an unknown class."""
+    return _family.from_config(config)

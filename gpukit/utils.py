@@ -6,7 +6,21 @@ from typing import Any
 
 import numpy as np
 
+from gpukit.config import whole
 from gpukit.errors import DataError
+
+_seeds = np.random.default_rng()
+
+
+def set_random_seed(seed: int) -> None:
+    """Make the seeds of all models and layers made from now on a function of `seed`."""
+    global _seeds
+    _seeds = np.random.default_rng(whole("seed", seed, low=0))
+
+
+def default_seed() -> int:
+    """A seed for something that was given none: another one at each call."""
+    return int(_seeds.integers(2**63))
 
 
 def to_categorical(labels: Any, num_classes: int | None = None, dtype: Any = "float32") -> Any:

@@ -15,6 +15,7 @@ from gpukit.device import Device, device_of, get_device
 from gpukit.errors import DTypeError, GpukitError, SettingError, ShapeError
 from gpukit.layers.symbolic import Shape, Symbolic, show_shape
 from gpukit.settings import is_training
+from gpukit.utils import default_seed
 
 _FLOATS = ("float32", "float64", "float16")
 
@@ -131,7 +132,8 @@ class Layer(Configurable):
     ) -> None:
         """Make the parameters for inputs of `input_shape` (batch first), once.
 
-        `rng` draws the first values; without one they differ from run to run.
+        `rng` draws the first values; without one they differ from run to run, unless
+        `gpukit.utils.set_random_seed` was called.
         """
         if self.built:
             return
@@ -139,7 +141,7 @@ class Layer(Configurable):
         with self.naming_errors():
             self.device = get_device(device)
             self.parameter_dtype = np.dtype(self.dtype or _float_name(dtype or np.float32))
-            self._rng = np.random.default_rng() if rng is None else rng
+            self._rng = np.random.default_rng(default_seed()) if rng is None else rng
             self.create_parameters(input_shape)
         self._rng = None
         self.built = True
@@ -301,7 +303,7 @@ class Layer(Configurable):
         if self.context is not None:
             return {"seed": self.context.seed, "layer": self.stream, "step": self.context.step}
         if self._own_context is None:
-            self._own_context = Context(int(np.random.default_rng().integers(2**63)))
+            self._own_context = Context(default_seed())
         own = self._own_context
         own.step += 1
         return {"seed": own.seed, "layer": self.stream, "step": own.step - 1}

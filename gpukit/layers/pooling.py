@@ -14,7 +14,7 @@ from gpukit.layers.windowed import checked_padding, window_outputs
 from gpukit.settings import strict as strict_mode
 
 
-class _Pooling(Layer):
+class Pooling2D(Layer):
     """A window of `pool_size` that moves by `strides` (default: its own size).
 
     `padding` as for Conv2D, smaller than the window; `strict` refuses windows that do not tile the
@@ -65,7 +65,7 @@ class _Pooling(Layer):
 
 
 @register
-class MaxPooling2D(_Pooling):
+class MaxPooling2D(Pooling2D):
     """The largest value of each window; at ties the first cell gets the gradient."""
 
     def pool(self, inputs: Any, **settings: Any) -> Any:
@@ -73,7 +73,7 @@ class MaxPooling2D(_Pooling):
 
 
 @register
-class AveragePooling2D(_Pooling):
+class AveragePooling2D(Pooling2D):
     """The mean of each window; padding is not counted."""
 
     def pool(self, inputs: Any, **settings: Any) -> Any:

@@ -1,0 +1,24 @@
+"""Callbacks: what `fit` calls at the beginning and end of training, epochs and batches.
+
+Logs hold epoch (from 0), loss, accuracy and other metrics, val_loss, val_accuracy …, lr, seconds.
+A callback that remembers something gives it as JSON by `state`, so that a resumed run goes on as
+the unbroken one would have.
+"""
+
+from gpukit.callbacks.base import Callback, CallbackList
+from gpukit.callbacks.control import LambdaCallback, LearningRateScheduler, TerminateOnNaN
+from gpukit.callbacks.monitor import EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
+from gpukit.callbacks.records import CSVLogger, History
+
+__all__ = [
+    "CSVLogger",
+    "Callback",
+    "CallbackList",
+    "EarlyStopping",
+    "History",
+    "LambdaCallback",
+    "LearningRateScheduler",
+    "ModelCheckpoint",
+    "ReduceLROnPlateau",
+    "TerminateOnNaN",
+]

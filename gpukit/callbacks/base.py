@@ -1,0 +1,131 @@
+"""The events of training, and callbacks as a list."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from gpukit.config import show
+from gpukit.errors import SettingError
+
+Logs = dict[str, Any]
+
+
+class Callback:
+    """Base of all callbacks: does nothing at any event. `model` is the one that trains."""
+
+    model: Any = None
+
+    def set_model(self, model: Any) -> None:
+        """Told once before training begins."""
+        self.model = model
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Training begins; a resumed run calls `load_state` after this."""
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Training ends, early or not."""
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Epoch `epoch`, from 0, begins."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Epoch `epoch` is done and validated; `logs` has its figures."""
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Batch `batch` of the epoch, from 0, begins."""
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Batch `batch` is done; `logs` has the means of the epoch so far."""
+
+    def state(self) -> dict[str, Any]:
+        """What is remembered, as JSON can hold it."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Remembered arrays by name, for the tensors of a checkpoint."""
+        return {}
+
+    def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Go on from what `arrays` gave."""
+
+
+class CallbackList(Callback):
+    """Several callbacks as one: each event goes to all of them in order."""
+
+    def __init__(self, callbacks: Iterable[Any], model: Any = None) -> None:
+        self.callbacks: list[Callback] = []
+        for callback in callbacks:
+            if not isinstance(callback, Callback):
+                raise SettingError(
+                    f"{show(callback)} is no callback; pass objects of gpukit.callbacks"
+                )
+            self.callbacks.append(callback)
+        if model is not None:
+            self.set_model(model)
+
+    def set_model(self, model: Any) -> None:
+        self.model = model
+        for callback in self.callbacks:
+            callback.set_model(model)
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_train_begin(logs)
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_train_end(logs)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_epoch_begin(epoch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_epoch_end(epoch, logs)
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_train_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_train_batch_end(batch, logs)
+
+    def state(self) -> dict[str, Any]:
+        return {key: callback.state() for key, callback in self._keys().items()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Each callback takes what one of its class at its place left; others begin anew."""
+        for key, callback in self._keys().items():
+            if key in state:
+                callback.load_state(state[key])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {
+            f"{key}/{name}": array
+            for key, callback in self._keys().items()
+            for name, array in callback.arrays().items()
+        }
+
+    def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        for key, callback in self._keys().items():
+            start = f"{key}/"
+            own = {k[len(start) :]: a for k, a in arrays.items() if k.startswith(start)}
+            if own:
+                callback.load_arrays(own)
+
+    def _keys(self) -> dict[str, Callback]:
+        return {f"{i}-{type(c).__name__}": c for i, c in enumerate(self.callbacks)}
+
+
+def say(text: str) -> None:
+    """One line for the person who watches."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,87 @@
+"""Callbacks that step in: functions of the user, a stop at NaN, a schedule of the epoch."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from gpukit.callbacks.base import Callback, Logs, say
+from gpukit.config import number, show
+from gpukit.errors import SettingError
+
+_EVENTS = (
+    "on_train_begin",
+    "on_train_end",
+    "on_epoch_begin",
+    "on_epoch_end",
+    "on_train_batch_begin",
+    "on_train_batch_end",
+)
+
+
+class LambdaCallback(Callback):
+    """Functions as a callback: each is called with the arguments of its event."""
+
+    def __init__(
+        self,
+        on_epoch_begin: Callable[..., Any] | None = None,
+        on_epoch_end: Callable[..., Any] | None = None,
+        on_train_begin: Callable[..., Any] | None = None,
+        on_train_end: Callable[..., Any] | None = None,
+        on_train_batch_begin: Callable[..., Any] | None = None,
+        on_train_batch_end: Callable[..., Any] | None = None,
+    ) -> None:
+        given = locals()
+        for event in _EVENTS:
+            if given[event] is not None:
+                setattr(self, event, given[event])
+
+
+class TerminateOnNaN(Callback):
+    """Stops training when the loss is no longer a finite number."""
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(loss):
+            warnings.warn(
+                f"batch {batch}: the loss is {loss}; training stops. Use a smaller learning rate "
+                "or look for NaN in the data",
+                stacklevel=2,
+            )
+            self.model.stop_training = True
+
+
+class LearningRateScheduler(Callback):
+    """Before each epoch, the learning rate that `schedule(epoch)` gives, epochs from 0.
+
+    `schedule` may take the present rate as its second argument. `verbose` 1 prints the rate.
+    """
+
+    def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
+        if not callable(schedule):
+            raise SettingError(f"schedule={show(schedule)}: use a function of the epoch")
+        self.schedule = schedule
+        self.verbose = verbose
+        self._takes_rate = _positional(schedule) >= 2
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        optimizer = self.model.optimizer
+        now = (optimizer.learning_rate,) if self._takes_rate else ()
+        rate = self.schedule(epoch, *now)
+        optimizer.learning_rate = number(f"epoch {epoch}: the schedule's rate", rate, low=0)
+        if self.verbose:
+            say(f"epoch {epoch + 1}: learning rate {optimizer.learning_rate:g}")
+
+
+def _positional(function: Callable[..., Any]) -> int:
+    """How many positional arguments a function takes."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return 1
+    if any(p.kind == p.VAR_POSITIONAL for p in parameters):
+        return 2
+    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)

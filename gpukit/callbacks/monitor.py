@@ -1,0 +1,260 @@
+"""Callbacks that follow a figure: stop early, lower the learning rate, keep the best model."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpukit.callbacks.base import Callback, Logs, say
+from gpukit.config import number, show, whole
+from gpukit.errors import CheckpointError, SettingError
+
+
+class Monitor(Callback):
+    """Follows one of the figures in the logs and knows what is better."""
+
+    def __init__(self, monitor: str, mode: str, min_delta: float, verbose: int) -> None:
+        if mode not in ("auto", "min", "max"):
+            raise SettingError(f"{type(self).__name__}: mode={mode!r}: use auto, min or max")
+        if not isinstance(monitor, str):
+            raise SettingError(f"{type(self).__name__}: monitor={show(monitor)}: use a key of logs")
+        self.monitor = monitor
+        self.mode = mode
+        self.min_delta = abs(number(f"{type(self).__name__}'s min_delta", min_delta))
+        self.verbose = verbose
+        self._sign = 1 if mode == "max" or (mode == "auto" and "acc" in monitor) else -1
+        self._warned = False
+
+    def value(self, logs: Logs | None) -> float | None:
+        """The monitored figure; None, with a warning the first time, where it is missing."""
+        if self.monitor in (logs or {}):
+            return float((logs or {})[self.monitor])
+        if not self._warned:
+            self._warned = True
+            known = ", ".join(sorted(logs or {})) or "nothing"
+            way_out = f"monitor one of {known}"
+            if self.monitor.startswith("val_"):
+                way_out = f"give fit validation_split or validation_data, or {way_out}"
+            warnings.warn(
+                f"{type(self).__name__} has nothing to do: there is no {self.monitor!r} in the "
+                f"logs; {way_out}",
+                stacklevel=3,
+            )
+        return None
+
+    def better(self, value: float, reference: float | None) -> bool:
+        """Whether `value` improves on `reference` by more than min_delta; NaN never does."""
+        if math.isnan(value):
+            return False
+        if reference is None:
+            return True
+        return self._sign * (value - reference) > self.min_delta
+
+
+class EarlyStopping(Monitor):
+    """Stops when `monitor` has not improved by more than `min_delta` for `patience` epochs.
+
+    `baseline`: epochs that do not beat it count as without improvement. `restore_best_weights`
+    ends with the weights of the best epoch. The first `start_from_epoch` epochs are not looked at.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        min_delta: float = 0,
+        patience: int = 0,
+        verbose: int = 0,
+        mode: str = "auto",
+        baseline: float | None = None,
+        restore_best_weights: bool = False,
+        start_from_epoch: int = 0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta, verbose)
+        self.patience = whole("EarlyStopping's patience", patience, low=0)
+        self.baseline = None if baseline is None else number("EarlyStopping's baseline", baseline)
+        self.restore_best_weights = bool(restore_best_weights)
+        self.start_from_epoch = whole("EarlyStopping's start_from_epoch", start_from_epoch, low=0)
+        self._reset()
+
+    def _reset(self) -> None:
+        self.wait = 0
+        self.stopped_epoch = 0
+        self.best: float | None = None
+        self.best_epoch = 0
+        self.best_weights: list[np.ndarray] | None = None
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self._reset()
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        value = self.value(logs)
+        if value is None or epoch < self.start_from_epoch:
+            return
+        improved = self.better(value, self.best)
+        if improved:
+            self.best = value
+        if self.restore_best_weights and (improved or self.best_weights is None):
+            self.best_weights = self.model.get_weights()
+            self.best_epoch = epoch
+        self.wait += 1
+        if improved:
+            self.best_epoch = epoch
+            if self.baseline is None or self.better(value, self.baseline):
+                self.wait = 0
+        elif self.wait >= self.patience and epoch > 0:
+            self.stopped_epoch = epoch
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        if self.stopped_epoch > 0 and self.verbose:
+            say(f"epoch {self.stopped_epoch + 1}: early stopping")
+        if self.best_weights is not None:
+            if self.verbose:
+                say(f"restoring the weights of epoch {self.best_epoch + 1}, the best")
+            self.model.set_weights(self.best_weights)
+
+    def state(self) -> dict[str, Any]:
+        return {"wait": self.wait, "best": self.best, "best_epoch": self.best_epoch}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self.wait = int(state["wait"])
+        self.best = state["best"]
+        self.best_epoch = int(state["best_epoch"])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {str(i): w for i, w in enumerate(self.best_weights or ())}
+
+    def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self.best_weights = [np.array(arrays[str(i)]) for i in range(len(arrays))]
+
+
+class ReduceLROnPlateau(Monitor):
+    """Multiplies the rate by `factor` when `monitor` has not improved for `patience` epochs.
+
+    After a reduction `cooldown` epochs are not counted. The rate never falls below `min_lr`.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        verbose: int = 0,
+        mode: str = "auto",
+        min_delta: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta, verbose)
+        self.factor = number("ReduceLROnPlateau's factor", factor, above=0, below=1)
+        self.patience = whole("ReduceLROnPlateau's patience", patience, low=0)
+        self.cooldown = whole("ReduceLROnPlateau's cooldown", cooldown, low=0)
+        self.min_lr = number("ReduceLROnPlateau's min_lr", min_lr, low=0)
+        self._reset()
+
+    def _reset(self) -> None:
+        self.best: float | None = None
+        self.wait = 0
+        self.cooldown_counter = 0
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self._reset()
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        value = self.value(logs)
+        if value is None:
+            return
+        if self.cooldown_counter > 0:
+            self.cooldown_counter -= 1
+            self.wait = 0
+        if self.better(value, self.best):
+            self.best = value
+            self.wait = 0
+        elif self.cooldown_counter == 0:
+            self.wait += 1
+            if self.wait >= self.patience:
+                self._reduce(epoch)
+
+    def _reduce(self, epoch: int) -> None:
+        optimizer = self.model.optimizer
+        if optimizer.learning_rate > self.min_lr:
+            optimizer.learning_rate = max(optimizer.learning_rate * self.factor, self.min_lr)
+            self.cooldown_counter = self.cooldown
+            self.wait = 0
+            if self.verbose:
+                say(f"epoch {epoch + 1}: learning rate reduced to {optimizer.learning_rate:g}")
+
+    def state(self) -> dict[str, Any]:
+        return {"best": self.best, "wait": self.wait, "cooldown_counter": self.cooldown_counter}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self.best = state["best"]
+        self.wait = int(state["wait"])
+        self.cooldown_counter = int(state["cooldown_counter"])
+
+
+class ModelCheckpoint(Monitor):
+    """Saves the model after each epoch, or after those that are the best so far.
+
+    `filepath` may hold figures of the logs: "{epoch:02d}-{val_loss:.3f}.safetensors", with epochs
+    from 1. `save_weights_only` leaves the optimiser out.
+    """
+
+    def __init__(
+        self,
+        filepath: str | Path,
+        monitor: str = "val_loss",
+        verbose: int = 0,
+        save_best_only: bool = False,
+        save_weights_only: bool = False,
+        mode: str = "auto",
+        initial_value_threshold: float | None = None,
+    ) -> None:
+        super().__init__(monitor, mode, 0.0, verbose)
+        self.filepath = str(filepath)
+        self.save_best_only = bool(save_best_only)
+        self.save_weights_only = bool(save_weights_only)
+        self.best = initial_value_threshold
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if self.save_best_only:
+            value = self.value(logs)
+            if value is None or not self.better(value, self.best):
+                return
+            self.best = value
+        path = self.path(epoch, logs)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(
+                f"ModelCheckpoint cannot make the folder {path.parent} ({error.strerror}); use "
+                "another filepath"
+            ) from None
+        if self.save_weights_only:
+            self.model.save_weights(path)
+        else:
+            self.model.save(path)
+        if self.verbose:
+            say(f"epoch {epoch + 1}: saved {path}")
+
+    def path(self, epoch: int, logs: Logs | None = None) -> Path:
+        """`filepath` with the figures of an epoch filled in."""
+        figures = {**(logs or {}), "epoch": epoch + 1}
+        try:
+            return Path(self.filepath.format(**figures))
+        except (KeyError, IndexError, ValueError) as error:
+            raise SettingError(
+                f"ModelCheckpoint: filepath {self.filepath!r} cannot be filled in ({error}); use "
+                f"{', '.join(sorted(figures))}"
+            ) from None
+
+    def state(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self.best = state["best"]

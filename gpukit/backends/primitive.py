@@ -171,7 +171,7 @@ def _device_of_arguments(args: tuple[Any, ...]) -> Device:
     for a in args:
         if isinstance(a, (list, tuple)):
             arrays.extend(a)
-        elif a is not None and not isinstance(a, (int, float)):
+        elif a is not None and not isinstance(a, (int, float, np.generic)):
             arrays.append(a)
     return device_of(*arrays)
 

@@ -20,7 +20,7 @@ _PATTERN = 128
 
 
 def bias_pattern(b: Array | None, dtype: np.dtype[Any], most: int = _PATTERN) -> Array:
-    """Bias for `finish`: (K,) up to `most` times, a length that vector loops like; empty for None."""
+    """Bias for `finish`: (K,) up to `most` times, so that loops are long; empty for None."""
     if b is None:
         return np.empty(0, dtype)
     values = flat(b)

@@ -115,7 +115,7 @@ def make_plan(
         lines=lines,
         panel_lines=panel_lines,
         panel_rows=panel_rows,
-        panel_size=0 if in_place else panel_lines * columns * panel_rows * row_run,
+        panel_size=0 if in_place else panel_lines * columns * panel_rows * row_run + 16,
         work=lines * columns * r * s * depth * (k + _COPY_WORK * groups * (not in_place)),
         numbers=np.array(numbers, dtype=np.int64),
     )

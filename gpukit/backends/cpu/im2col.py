@@ -17,67 +17,60 @@ from __future__ import annotations
 
 from gpukit.backends.cpu.activation import finish
 from gpukit.backends.cpu.blas import gemm
-from gpukit.backends.cpu.jit import at, jit
+from gpukit.backends.cpu.jit import jit
+from gpukit.backends.cpu.vectors import add_run, clear_run, copy_beyond, copy_run
 
 
 @jit
 def fill_panel(x, panel, plan, group, first_line, last_line, first_row, last_row):  # type: ignore[no-untyped-def]
-    """panel[pixel, (r - first_row, s, c)] = input under cell (r, s) of the pixel's window, or 0."""
+    """panel[pixel, (r - first_row, s, c)] = input under cell (r, s) of the pixel's window, or 0.
+
+    Filled strictly from front to back, so that a run may be copied with some values too many; the
+    panel has room for 16 more at its end.
+    """
     height, width, channels = plan[1], plan[2], plan[3]
     columns, p_count, q_count = plan[6], plan[7], plan[8]
-    step_h, step_w, top, left, apart_h, apart_w = (
-        plan[9],
-        plan[10],
-        plan[11],
-        plan[12],
-        plan[13],
-        plan[14],
-    )
-    groups = plan[15]
+    step_h, step_w, top, left = plan[9], plan[10], plan[11], plan[12]
+    apart_h, apart_w, groups = plan[13], plan[14], plan[15]
     depth = channels // groups
     row_run = columns * depth
-    panel_width = (last_row - first_row) * row_run
     whole_runs = groups == 1 and apart_w == 1
-    for r in range(first_row, last_row):
-        for line in range(first_line, last_line):
-            image, p = divmod(line, p_count)
-            h = p * step_h - top + r * apart_h
-            out = (line - first_line) * q_count * panel_width + (r - first_row) * row_run
-            if h < 0 or h >= height:
-                for _ in range(q_count):
-                    for i in range(row_run):
-                        panel[at(out + i)] = 0
-                    out += panel_width
-                continue
-            source = (image * height + h) * width * channels + group * depth
-            if whole_runs:
-                for q in range(q_count):
-                    w = q * step_w - left
-                    before = min(max(-w, 0), columns) * channels
-                    inside = min(max(width - w, 0), columns) * channels
-                    for i in range(before):
-                        panel[at(out + i)] = 0
-                    run = source + w * channels
-                    for i in range(before, inside):
-                        panel[at(out + i)] = x[at(run + i)]
-                    for i in range(max(inside, before), row_run):
-                        panel[at(out + i)] = 0
-                    out += panel_width
-            else:
-                for q in range(q_count):
-                    w = q * step_w - left
-                    cell = out
-                    for _ in range(columns):
-                        if 0 <= w < width:
-                            run = source + w * channels
-                            for i in range(depth):
-                                panel[at(cell + i)] = x[at(run + i)]
+    safe = len(x) - row_run - 16  # the last place from which 15 values too many may be read
+    out = 0
+    for line in range(first_line, last_line):
+        image, p = divmod(line, p_count)
+        for q in range(q_count):
+            w = q * step_w - left
+            inside = w >= 0 and w + columns <= width
+            for r in range(first_row, last_row):
+                h = p * step_h - top + r * apart_h
+                source = ((image * height + h) * width + w) * channels + group * depth
+                if h < 0 or h >= height:
+                    clear_run(panel, out, row_run)
+                elif whole_runs:
+                    if inside:
+                        if source <= safe:
+                            copy_beyond(panel, out, x, source, row_run)
                         else:
-                            for i in range(depth):
-                                panel[at(cell + i)] = 0
-                        w += apart_w
-                        cell += depth
-                    out += panel_width
+                            copy_run(panel, out, x, source, row_run)
+                    else:
+                        before = min(max(-w, 0), columns) * channels
+                        after = max(min(max(width - w, 0), columns) * channels, before)
+                        clear_run(panel, out, before)
+                        copy_run(panel, out + before, x, source + before, after - before)
+                        clear_run(panel, out + after, row_run - after)
+                else:
+                    for s in range(columns):
+                        cell = out + s * depth
+                        run = source + s * apart_w * channels
+                        if 0 <= w + s * apart_w < width:
+                            if run + depth + 16 <= len(x):
+                                copy_beyond(panel, cell, x, run, depth)
+                            else:
+                                copy_run(panel, cell, x, run, depth)
+                        else:
+                            clear_run(panel, cell, depth)
+                out += row_run
 
 
 @jit
@@ -142,45 +135,30 @@ def add_panel(panel, gx, plan, group, first_line, last_line, first_row, last_row
     """The reverse of `fill_panel`: gx under cell (r, s) += panel[pixel, (r - first_row, s, c)]."""
     height, width, channels = plan[1], plan[2], plan[3]
     columns, p_count, q_count = plan[6], plan[7], plan[8]
-    step_h, step_w, top, left, apart_h, apart_w = (
-        plan[9],
-        plan[10],
-        plan[11],
-        plan[12],
-        plan[13],
-        plan[14],
-    )
-    groups = plan[15]
+    step_h, step_w, top, left = plan[9], plan[10], plan[11], plan[12]
+    apart_h, apart_w, groups = plan[13], plan[14], plan[15]
     depth = channels // groups
     row_run = columns * depth
-    panel_width = (last_row - first_row) * row_run
     whole_runs = groups == 1 and apart_w == 1
-    for r in range(first_row, last_row):
-        for line in range(first_line, last_line):
-            image, p = divmod(line, p_count)
-            h = p * step_h - top + r * apart_h
-            if h < 0 or h >= height:
-                continue
-            out = (line - first_line) * q_count * panel_width + (r - first_row) * row_run
-            target = (image * height + h) * width * channels + group * depth
-            for q in range(q_count):
-                w = q * step_w - left
-                if whole_runs:
-                    before = min(max(-w, 0), columns) * channels
-                    inside = min(max(width - w, 0), columns) * channels
-                    run = target + w * channels
-                    for i in range(before, inside):
-                        gx[at(run + i)] += panel[at(out + i)]
-                else:
-                    cell = out
-                    for _ in range(columns):
-                        if 0 <= w < width:
-                            run = target + w * channels
-                            for i in range(depth):
-                                gx[at(run + i)] += panel[at(cell + i)]
-                        w += apart_w
-                        cell += depth
-                out += panel_width
+    out = 0
+    for line in range(first_line, last_line):
+        image, p = divmod(line, p_count)
+        for q in range(q_count):
+            w = q * step_w - left
+            before = min(max(-w, 0), columns) * channels
+            after = min(max(width - w, 0), columns) * channels
+            for r in range(first_row, last_row):
+                h = p * step_h - top + r * apart_h
+                target = ((image * height + h) * width + w) * channels + group * depth
+                if 0 <= h < height:
+                    if whole_runs:
+                        add_run(gx, target + before, panel, out + before, after - before)
+                    else:
+                        for s in range(columns):
+                            if 0 <= w + s * apart_w < width:
+                                run = target + s * apart_w * channels
+                                add_run(gx, run, panel, out + s * depth, depth)
+                out += row_run
 
 
 @jit

@@ -23,7 +23,7 @@ import numpy as np
 from gpukit import settings
 
 # An index that cannot be negative: x[at(i)]. Numba lets plain integers wrap around as Python does,
-# and the select that this takes at each access keeps loops scalar; relu ran at a tenth of its speed.
+# and the select that this takes at each access keeps loops scalar: relu ran at a tenth of it.
 at = np.uintp
 
 # Rounding may differ from a plain loop's (fused multiply-add), NaN, infinities and -0.0 may not.

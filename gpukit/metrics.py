@@ -170,7 +170,7 @@ def get(spec: Any) -> Metric:
                 f"unknown metric {spec!r}; use accuracy, top_5_accuracy (any number) or a loss: "
                 f"{', '.join(sorted(_LOSSES))}"
             )
-    elif isinstance(spec, losses.Loss) or spec in losses.FUNCTIONS:
+    elif isinstance(spec, losses.Loss) or (callable(spec) and spec in losses.FUNCTIONS):
         return LossMetric(spec)
     return _family.get(spec)
 

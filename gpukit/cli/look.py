@@ -81,7 +81,7 @@ def _facts() -> dict[str, Any]:
         "devices": ["cpu", *(f"cuda:{i}" for i in range(cards))],
         "default device": device.default_device().name,
         "GPU": "ready" if cards else f"none: {device.cuda_problem()}; {device.INSTALL_CUDA}",
-        "BLAS": blas.description(),
+        "BLAS": f"{blas.version()}, private, one thread a call",
         "BLAS core type": blas.core_type(),
         "threads": settings.threads(),
         "cache": str(settings.cache_dir()),

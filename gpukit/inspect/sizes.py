@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gpukit.models.base import Base
 
 Pair = tuple[int, int]
+_RENAMING = (layers.Flatten, layers.Reshape, layers.InputLayer)
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def _figures(
     *,
     first: bool,
 ) -> LayerSizes:
-    units = math.prod(shape)
+    # A layer that only renames axes has no units of its own.
+    units = 0 if isinstance(layer, _RENAMING) else math.prod(shape)
     by_name = {p.name.rsplit("/", 1)[-1]: p.size for p in layer.parameters} if first else {}
     biases = by_name.pop("bias", 0)
     connections = multiply_adds = 0
@@ -128,7 +130,7 @@ def _field(layer: Layer, before: _Field, shape: tuple[int, ...], image: Pair) ->
         return before.through(_pair(span), _pair(layer.strides))
     if isinstance(layer, Pooling2D):
         return before.through(_pair(layer.pool_size), _pair(layer.strides))
-    if isinstance(layer, (layers.Dense, layers.Flatten, layers.GlobalAveragePooling2D)):
+    if isinstance(layer, (layers.Dense, layers.GlobalAveragePooling2D)):
         return _Field(image, before.jump)
     return before
 

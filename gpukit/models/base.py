@@ -9,9 +9,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from gpukit import losses, metrics, optimizers
+from gpukit import losses, ops, optimizers
+from gpukit import metrics as metric_family
 from gpukit.autograd import Parameter, Tensor
-from gpukit.callbacks import Callback, History
+from gpukit.callbacks import Callback, CallbackList, History
 from gpukit.data.normalise import Normalise
 from gpukit.device import Device, get_device, to_host
 from gpukit.errors import CheckpointError, DTypeError, SettingError, ShapeError
@@ -19,7 +20,6 @@ from gpukit.flat import FlatBuffer, flat_buffers
 from gpukit.layers.base import Context, Layer
 from gpukit.training import loop
 from gpukit.training.state import TrainingState
-from gpukit.utils import default_seed
 
 Shape = tuple[int | None, ...]
 
@@ -36,23 +36,24 @@ class Base(ABC):
         name: str | None = None,
         device: str | Device | None = None,
         dtype: Any = "float32",
-        seed: int | None = None,
+        seed: int = 0,
     ) -> None:
         self.name = name or type(self).__name__.lower()
         self.device = get_device(device)
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.float32, np.float64):
             raise SettingError(f"dtype {self.dtype}: models use float32 or float64")
-        self.context = Context(seed=default_seed() if seed is None else seed)
+        self.context = Context(seed=seed)
         self.layers: list[Layer] = []
         self.normalise: Normalise | None = None
         self.class_names: tuple[str, ...] = ()
         self.stop_training = False
         self.training_state = TrainingState()
+        self.callbacks: CallbackList | None = None
         self._flats: list[FlatBuffer] | None = None
         self._optimizer: optimizers.Optimizer | None = None
         self._loss: losses.Loss | None = None
-        self._metrics: list[metrics.Metric] = []
+        self._metrics: list[metric_family.Metric] = []
 
     # Structure
 
@@ -146,7 +147,7 @@ class Base(ABC):
         """Choose the optimiser, the loss and the metrics, each an object or a name."""
         self._optimizer = optimizers.get(optimizer)
         self._loss = None if loss is None else losses.get(loss)
-        self._metrics = [_metric(spec) for spec in metrics]
+        self._metrics = [metric_family.get(spec) for spec in metrics]
 
     @property
     def optimizer(self) -> optimizers.Optimizer:
@@ -195,9 +196,13 @@ class Base(ABC):
             layer.apply_constraints()
 
     def measure(self, y: Any, outputs: Tensor) -> dict[str, tuple[float, float]]:
-        """(sum, weight) of each metric over a batch."""
-        predictions = to_host(outputs.array) if self._metrics else None
-        return {metric.name: metric.measure(y, predictions) for metric in self._metrics}
+        """(sum, weight) of each metric over a batch, for `outputs` of `for_loss`."""
+        if not self._metrics:
+            return {}
+        predictions = outputs.array
+        if self._fused_loss() is not None:
+            predictions = getattr(ops, str(self.last_layer.final_activation))(predictions)
+        return {metric.name: metric.update(y, predictions) for metric in self._metrics}
 
     def fit(
         self,
@@ -357,10 +362,6 @@ class Base(ABC):
         rng = np.random.Generator(np.random.PCG64(sequence))
         layer.build(shape, self.device, self.dtype, rng)
         self._flats = None
-
-
-def _metric(spec: Any) -> metrics.Metric:
-    return metrics.get(spec)
 
 
 def _unique(base: str, taken: set[str]) -> str:

@@ -19,6 +19,7 @@ from gpukit.models.sequential import Sequential
 from gpukit.training import checkpoint
 from gpukit.training.state import TrainingState
 
+_CALLBACKS = "callbacks/"
 _KINDS: dict[str, type[Sequential] | type[Model]] = {"Sequential": Sequential, "Model": Model}
 
 
@@ -27,10 +28,9 @@ def save(model: Base, path: str | Path, extra: Mapping[str, Any] | None = None) 
     tensors = model.state_tensors()
     compiled = None
     if model._optimizer is not None:
-        tensors = {**tensors, **model.optimizer.state(model)}
+        tensors.update(model.optimizer.state())
         compiled = {
             "optimizer": model.optimizer.get_config(),
-            "iterations": model.optimizer.iterations,
             "loss": None if model._loss is None else model.loss.get_config(),
             "metrics": [metric.get_config() for metric in model._metrics],
         }
@@ -49,6 +49,10 @@ def save(model: Base, path: str | Path, extra: Mapping[str, Any] | None = None) 
         "training": model.training_state.to_json(),
         "extra": dict(extra or {}),
     }
+    if model.callbacks is not None:
+        state["callbacks"] = model.callbacks.state()
+        for name, array in model.callbacks.arrays().items():
+            tensors[f"{_CALLBACKS}{name}"] = array
     checkpoint.write(path, tensors, state)
 
 
@@ -88,9 +92,9 @@ def load_into(model: Base, path: str | Path) -> dict[str, Any]:
 
 def _compile(model: Base, compiled: Mapping[str, Any]) -> None:
     model.compile(
-        optimizers.from_config(compiled["optimizer"]),
-        None if compiled["loss"] is None else losses.from_config(compiled["loss"]),
-        [metric_family.from_config(c) for c in compiled["metrics"]],
+        optimizers.get(compiled["optimizer"]),
+        None if compiled["loss"] is None else losses.get(compiled["loss"]),
+        [metric_family.get(c) for c in compiled["metrics"]],
     )
 
 
@@ -101,16 +105,21 @@ def _restore(
     model.load_tensors(tensors, source)
     compiled = state.get("compiled")
     if compiled is not None and model._optimizer is not None:
-        saved = optimizers.from_config(compiled["optimizer"])
+        saved = optimizers.get(compiled["optimizer"])
         if type(saved) is type(model.optimizer):
             model._optimizer = saved
-            model.optimizer.load_state(model, tensors)
-            model.optimizer.iterations = int(compiled["iterations"])
+            saved.load_state(tensors)
     context = state.get("context") or {}
     model.context.seed = int(context.get("seed", 0))
     model.context.step = int(context.get("step", 0))
     normalise = state.get("normalise")
     model.normalise = None if normalise is None else Normalise.from_config(normalise)
     model.class_names = tuple(state.get("class_names") or ())
+    training.callbacks = dict(state.get("callbacks") or {})
+    training.callback_arrays = {
+        name.removeprefix(_CALLBACKS): array
+        for name, array in tensors.items()
+        if name.startswith(_CALLBACKS)
+    }
     model.training_state = training
     return dict(state.get("extra") or {})

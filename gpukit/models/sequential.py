@@ -25,7 +25,7 @@ class Sequential(Base):
         name: str | None = None,
         device: str | Device | None = None,
         dtype: Any = "float32",
-        seed: int | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__(name, device, dtype, seed)
         self._input_shape: Shape | None = None

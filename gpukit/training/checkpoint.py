@@ -31,7 +31,7 @@ def write(path: str | Path, tensors: Mapping[str, np.ndarray], state: Mapping[st
     """
     import safetensors.numpy
 
-    plain = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    plain = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     text = json.dumps({"format": FORMAT, **state}, sort_keys=True)
     metadata = {"gpukit": text, "sha256": _digest(plain, text)}
     write_atomically(path, safetensors.numpy.save(plain, metadata))
@@ -108,7 +108,7 @@ def _digest(tensors: Mapping[str, np.ndarray], text: str) -> str:
     for name in sorted(tensors):
         array = tensors[name]
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(memoryview(np.ascontiguousarray(array)).cast("B") if array.size else b"")
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
     return digest.hexdigest()
 
 

@@ -88,11 +88,14 @@ def fit(
     history = History()
     every = CallbackList([*callbacks, history], model)
     model.training_state = state
+    model.callbacks = every
     model.stop_training = False
     steps = batch_count(len(x), batch_size)
     progress = progress_for(verbose, epochs=epochs, steps=steps, images=len(x), state=state)
     with progress:
         every.on_train_begin()
+        every.load_state(state.callbacks)
+        every.load_arrays(state.callback_arrays)
         while state.epoch < epochs and not model.stop_training:
             epoch = state.epoch
             if state.batch == 0:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from gpukit.errors import CheckpointError
 
@@ -14,6 +16,7 @@ class TrainingState:
 
     `epoch` epochs are complete and `batch` batches of the one under way; `sums` holds a weighted
     sum and its weight for each figure of that epoch, `history` the figures of the complete ones.
+    `callbacks` and `callback_arrays` are what callbacks of an earlier process remembered.
     """
 
     epoch: int = 0
@@ -21,6 +24,8 @@ class TrainingState:
     seconds: float = 0.0
     sums: dict[str, list[float]] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
+    callbacks: dict[str, Any] = field(default_factory=dict)
+    callback_arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
     def add(self, name: str, total: float, weight: float) -> None:
         """Count `total` over `weight` samples towards a figure of the epoch under way."""
@@ -45,7 +50,13 @@ class TrainingState:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; floats survive JSON to the bit."""
-        return asdict(self)
+        return {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "seconds": self.seconds,
+            "sums": self.sums,
+            "history": self.history,
+        }
 
     @classmethod
     def from_json(cls, data: Any) -> TrainingState:

@@ -11,7 +11,7 @@ from samples import samples, wide_settings
 
 from gpukit.backends import reference as p
 from gpukit.backends.primitive import registry
-from gpukit.device import DeviceArray, get_device, to_host
+from gpukit.device import DeviceArray, cuda_count, cuda_problem, get_device, to_host
 from gpukit.errors import DeviceError, SettingError
 
 NAMES = sorted(samples(np.float32))
@@ -37,6 +37,12 @@ def results(name: str, arrays: Any, settings: dict[str, Any], call: Any) -> tupl
     """What the call returns, or for an update in place its arguments afterwards."""
     made = call(*arrays, **settings)
     return tuple(arrays) if name in UPDATES else parts(made)
+
+
+@pytest.mark.gpu
+def test_there_is_a_card():
+    if cuda_count() == 0:
+        pytest.skip(f"{cuda_problem()}: no test of this folder runs on cuda:0")
 
 
 def test_every_primitive_has_a_sample_and_is_exported():

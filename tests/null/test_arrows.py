@@ -1,0 +1,138 @@
+"""Imports go one way through the house, so that each room can be read without those above it.
+
+HOUSE lists the rooms from the ground up. A module may import from its own room and from those
+before it in the list, at its top or inside a function. There are no exceptions; imports that only
+type checkers see do not count.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+from sources import Module, imports, modules
+
+import gpukit
+
+HOUSE = (
+    "kernels",  # CUDA C and Numba CUDA sources, text
+    "errors",
+    "settings",
+    "config",
+    "utils",
+    "data",
+    "device",
+    "backends",
+    "autograd",
+    "flat",
+    "ops",
+    "testing",
+    "initializers",
+    "regularizers",
+    "constraints",
+    "schedules",
+    "losses",
+    "metrics",
+    "optimizers",
+    "layers",
+    "callbacks",
+    "training",
+    "inspect",
+    "models",
+    "runs",
+    "cli",
+    "__main__",
+)
+
+# Data sets know nothing of devices and networks, and can be used without them.
+ONLY = {"data": {"errors", "settings"}, "kernels": set()}
+
+# Inside backends: the definitions know of no implementation.
+BACKENDS = ("primitive", "geometry", "reference", "cpu")
+
+# What may open a room by its name at run time, which no list of imports shows: the package itself
+# (gpukit.layers on first use) and the registry (a backend at its first call).
+BY_NAME = {"", "backends.primitive"}
+
+
+def target_room(target: str) -> str:
+    """The room of an imported "gpukit.…" name; names of the package itself count where they are."""
+    name = target.split(".")[1] if "." in target else ""
+    if name in gpukit._NAMES:
+        name = gpukit._NAMES[name].split(".")[1]
+    return name
+
+
+def arrows(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """(imported gpukit name, line)."""
+    for target, line in imports(tree):
+        assert not target.startswith("."), f"line {line}: write {target} out, from gpukit on"
+        if target.partition(".")[0] == "gpukit":
+            yield target, line
+
+
+def test_every_room_is_in_the_house():
+    rooms = {module.room for module in modules()} - {""}
+    assert rooms - set(HOUSE) == set(), "enter new rooms into HOUSE, above what they use"
+    assert set(HOUSE) - rooms == set(), "rooms that are gone leave HOUSE too"
+
+
+@pytest.mark.parametrize("room", HOUSE)
+def test_a_room_uses_only_those_below(room):
+    allowed = ONLY.get(room, set(HOUSE[: HOUSE.index(room)])) | {room}
+    wrong = [
+        f"{module.path}:{line} imports {target}"
+        for module in modules()
+        if module.room == room
+        for target, line in arrows(module.tree)
+        if target_room(target) not in allowed and target != "gpukit.__version__"
+    ]
+    assert wrong == []
+
+
+def test_the_package_itself_imports_no_room():
+    assert [target for m in modules() if m.name == "" for target, _ in arrows(m.tree)] == []
+
+
+def test_definitions_know_of_no_implementation():
+    def part(name: str) -> str:
+        return name.split(".")[1] if name.count(".") else ""
+
+    inside = [m for m in modules() if m.room == "backends" and part(m.name)]
+    assert {part(m.name) for m in inside} == set(BACKENDS)
+    wrong = [
+        f"{m.path}:{line} imports {target}"
+        for m in inside
+        for target, line in arrows(m.tree)
+        if target.startswith("gpukit.backends.")
+        and BACKENDS.index(target.split(".")[2]) > BACKENDS.index(part(m.name))
+    ]
+    assert wrong == []
+
+
+def test_rooms_are_opened_by_name_in_two_places():
+    def opens(module: Module) -> bool:
+        return any(
+            (isinstance(node, ast.Attribute) and node.attr == "import_module")
+            or (isinstance(node, ast.Name) and node.id in ("import_module", "__import__"))
+            for node in ast.walk(module.tree)
+        )
+
+    assert {module.name for module in modules() if opens(module)} == BY_NAME
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from gpukit import cli", ["gpukit.cli"]),
+        ("import gpukit.cli.app as a", ["gpukit.cli.app"]),
+        ("def f():\n    if x:\n        from gpukit.cli import app", ["gpukit.cli.app"]),
+        ("try:\n    import gpukit.cli\nexcept E:\n    pass", ["gpukit.cli"]),
+        ("if TYPE_CHECKING:\n    from gpukit import cli", []),
+        ("if TYPE_CHECKING:\n    pass\nelse:\n    from gpukit import cli", ["gpukit.cli"]),
+        ("import numpy", []),
+    ],
+)
+def test_arrows_are_seen_wherever_they_stand(source, found):
+    assert [target for target, _ in arrows(ast.parse(source))] == found

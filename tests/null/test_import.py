@@ -95,9 +95,7 @@ def test_no_cuda_library(gpukit_alone):
 
 def test_layers_and_models_need_no_compiler_and_no_pictures():
     """What a program names at its top loads none of what it may not need at all."""
-    observed = observe(
-        "from gpukit import Tensor, callbacks, data, layers, models, ops, optimizers"
-    )
+    observed = observe("from gpukit import Tensor, callbacks, data, layers, models, optimizers")
     unneeded = HEAVY - {"safetensors"}
     assert roots(observed) & unneeded == set()
     assert [name for name in CUDA if name in observed["maps"]] == []

@@ -1,4 +1,4 @@
-"""Nothing in the package turns a file into code: no unpickler, no eval, no loader that hides one."""
+"""Nothing in the package turns a file into code: no unpickler, no eval, no hidden one either."""
 
 from __future__ import annotations
 

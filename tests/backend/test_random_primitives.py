@@ -68,6 +68,16 @@ def test_dropout_keeps_by_the_word(backend, rate, dtype):
 
 
 @pytest.mark.primitives("dropout")
+def test_threshold_itself_is_kept(backend):
+    """A word of exactly round(rate·2³²) is kept, one less is dropped."""
+    word = naive.words(1, **PLACES[1])[0]
+    for threshold, kept in [(word, 1), (word + 1, 0)]:
+        x = np.ones(1, np.float32)
+        y = backend(p.dropout, x, rate=threshold / 2**32, scale=1.0, **PLACES[1])
+        assert y.item() == kept
+
+
+@pytest.mark.primitives("dropout")
 def test_dropped_elements_are_zero_whatever_they_were(backend):
     x = np.full((1000,), np.nan, np.float32)
     y = backend(p.dropout, x, rate=0.5, seed=3, layer=0, step=0, scale=2.0)

@@ -5,6 +5,7 @@ Results may be views of their arguments; nobody writes into them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
@@ -55,9 +56,13 @@ def index(x: Array, *, key: Any) -> Array:
 @primitive
 def index_grad(gy: Array, *, key: Any, input_shape: tuple[int, ...]) -> Array:
     """gy added at `key` into zeros of `input_shape`; an element picked twice gets both."""
-    gx = np.zeros_like(gy, shape=input_shape)
-    np.add.at(gx, key, gy)
-    return gx
+    size = math.prod(input_shape)
+    numbers = np.cumsum(np.ones_like(gy, shape=(size,), dtype=np.int64)) - 1
+    picked = np.reshape(numbers, input_shape)[key]
+    # Flat positions and not the key itself: CuPy's add.at takes arrays, but no slices or tuples.
+    gx = np.zeros_like(gy, shape=(size,))
+    np.add.at(gx, np.reshape(picked, -1), np.reshape(gy, -1))
+    return np.reshape(gx, input_shape)
 
 
 @primitive

@@ -1,0 +1,269 @@
+"""Optimisers against PyTorch's and formulas, over several steps; settings; exact resume."""
+
+import json
+
+import numpy as np
+import pytest
+
+from gpukit import Tensor, optimizers, schedules
+from gpukit.autograd import Parameter
+from gpukit.device import get_device
+from gpukit.errors import CheckpointError, SettingError
+from gpukit.flat import flat_buffers
+
+SHAPES = {"conv/kernel": (3, 3, 2, 4), "conv/bias": (4,), "out/kernel": (5, 3)}
+
+
+class Quadratic:
+    """A model whose loss Σ w²·c/2 has another gradient at every step."""
+
+    def __init__(self, device="cpu", dtype=np.float64):
+        rng = np.random.default_rng(4)
+        here = get_device(device)
+        self.parameters = [
+            Parameter(here.asarray(rng.normal(size=s).astype(dtype)), name)
+            for name, s in SHAPES.items()
+        ]
+        self._flats = flat_buffers(self.parameters)
+
+    def flats(self):
+        return self._flats
+
+    def backward(self):
+        for i, w in enumerate(self.parameters):
+            w.zero_grad()
+            (w * w * (0.5 + i)).sum().backward()
+
+    def values(self):
+        return np.concatenate([w.numpy().reshape(-1) for w in self.parameters])
+
+
+def run(optimizer, model, steps=6):
+    for _ in range(steps):
+        model.backward()
+        optimizer.step(model)
+    return model.values()
+
+
+def torch_run(make, steps=6, clip=None):
+    torch = pytest.importorskip("torch")
+    weights = [torch.tensor(w.numpy().copy(), requires_grad=True) for w in Quadratic().parameters]
+    optimizer = make(torch.optim, weights)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        sum(((0.5 + i) * w * w).sum() for i, w in enumerate(weights)).backward()
+        if clip is not None:
+            clip(torch.nn.utils, weights)
+        optimizer.step()
+    return np.concatenate([w.detach().numpy().reshape(-1) for w in weights])
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [
+        (optimizers.SGD(0.1), lambda o, w: o.SGD(w, 0.1)),
+        (optimizers.SGD(0.05, momentum=0.9), lambda o, w: o.SGD(w, 0.05, momentum=0.9)),
+        (
+            optimizers.SGD(0.05, momentum=0.9, nesterov=True, weight_decay=0.1),
+            lambda o, w: o.SGD(w, 0.05, momentum=0.9, nesterov=True, weight_decay=0.1),
+        ),
+        (optimizers.Adam(0.05), lambda o, w: o.Adam(w, 0.05, eps=1e-7)),
+        (
+            optimizers.Adam(0.05, beta_1=0.8, beta_2=0.95, epsilon=1e-3, weight_decay=0.2),
+            lambda o, w: o.Adam(w, 0.05, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.2),
+        ),
+        (optimizers.RMSprop(0.02), lambda o, w: o.RMSprop(w, 0.02, alpha=0.9, eps=1e-7)),
+        (
+            optimizers.RMSprop(0.02, rho=0.8, momentum=0.5, weight_decay=0.1),
+            lambda o, w: o.RMSprop(w, 0.02, alpha=0.8, eps=1e-7, momentum=0.5, weight_decay=0.1),
+        ),
+        (
+            optimizers.Adagrad(0.1, weight_decay=0.1),
+            lambda o, w: o.Adagrad(
+                w, 0.1, initial_accumulator_value=0.1, eps=1e-7, weight_decay=0.1
+            ),
+        ),
+    ],
+    ids=lambda o: type(o).__name__ if isinstance(o, optimizers.Optimizer) else "",
+)
+def test_several_steps_agree_with_torch(mine, theirs):
+    again = optimizers.get(json.loads(json.dumps(mine.get_config())))
+    assert again.get_config() == mine.get_config()
+    expected = torch_run(theirs)
+    np.testing.assert_allclose(run(mine, Quadratic()), expected, rtol=1e-10)
+    np.testing.assert_allclose(run(again, Quadratic()), expected, rtol=1e-10)
+    assert mine.iterations == 6
+
+
+def test_lists_of_tensors_step_like_a_model():
+    model, loose = Quadratic(), Quadratic()
+    tensors = [Tensor(w.numpy(), requires_grad=True) for w in loose.parameters]
+    one, other = optimizers.Adam(0.05), optimizers.Adam(0.05)
+    for _ in range(4):
+        model.backward()
+        one.step(model)
+        for i, w in enumerate(tensors):
+            w.zero_grad()
+            (w * w * (0.5 + i)).sum().backward()
+        other.step(tensors)
+    values = np.concatenate([w.numpy().reshape(-1) for w in tensors])
+    np.testing.assert_allclose(values, model.values())
+
+
+def test_tensors_without_gradient_stay_and_tapes_notice_steps():
+    a, b = Tensor([1.0], requires_grad=True), Tensor([1.0], requires_grad=True)
+    (a * 2.0).sum().backward()
+    optimizers.SGD(0.5).step([a, b])
+    assert a.item() == 0 and b.item() == 1
+    assert a.version == 1 and b.version == 0
+
+
+def test_parameters_that_backward_did_not_reach_only_decay():
+    model = Quadratic()
+    optimizer = optimizers.SGD(0.1, momentum=0.9)
+    run(optimizer, model, 1)
+    for w in model.parameters:
+        w.zero_grad()
+    before = model.values()
+    velocity = np.concatenate(
+        [optimizer.state()[f"optimizer/{name}/velocity"].reshape(-1) for name in SHAPES]
+    )
+    optimizer.step(model)
+    np.testing.assert_allclose(model.values(), before + 0.9 * velocity)
+
+
+def test_twin_gives_the_same_bits():
+    for name in ("sgd", "adam", "rmsprop", "adagrad"):
+        host = run(optimizers.get(name), Quadratic())
+        twin = run(optimizers.get(name), Quadratic("cpu:1"))
+        np.testing.assert_allclose(twin, host, rtol=1e-12)
+    clipped = run(optimizers.SGD(0.1, momentum=0.9, clipnorm=0.5), Quadratic("cpu:1"))
+    np.testing.assert_allclose(
+        clipped, run(optimizers.SGD(0.1, momentum=0.9, clipnorm=0.5), Quadratic()), rtol=1e-12
+    )
+
+
+def test_clipping_agrees_with_torch():
+    def sgd(o, w):
+        return o.SGD(w, 0.1)
+
+    def per_parameter(utils, weights):
+        for w in weights:
+            utils.clip_grad_norm_([w], 2.0)
+
+    cases = {
+        "clipvalue": lambda utils, w: utils.clip_grad_value_(w, 2.0),
+        "global_clipnorm": lambda utils, w: utils.clip_grad_norm_(w, 2.0),
+        "clipnorm": per_parameter,
+    }
+    for name, clip in cases.items():
+        expected = torch_run(sgd, clip=clip)
+        mine = run(optimizers.SGD(0.1, **{name: 2.0}), Quadratic())
+        np.testing.assert_allclose(mine, expected, rtol=1e-6)
+    loose = run(optimizers.SGD(0.1, global_clipnorm=1e9), Quadratic())
+    np.testing.assert_array_equal(loose, run(optimizers.SGD(0.1), Quadratic()))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "rmsprop", "adagrad"])
+def test_resume_is_exact(name):
+    make = {"sgd": lambda: optimizers.SGD(0.05, momentum=0.9)}.get(
+        name, lambda: optimizers.get(name)
+    )
+    whole, first = Quadratic(dtype=np.float32), Quadratic(dtype=np.float32)
+    expected = run(make(), whole, 7)
+    optimizer = make()
+    run(optimizer, first, 3)
+    optimizer.learning_rate = optimizer.learning_rate
+    state = optimizer.state()
+    second = Quadratic(dtype=np.float32)
+    for a, b in zip(second.parameters, first.parameters):
+        a.assign(b.numpy())
+    resumed = make()
+    resumed.load_state({k: v.copy() for k, v in state.items()} | {"conv/kernel": np.zeros(1)})
+    assert set(resumed.state()) == set(state)
+    assert resumed.iterations == 3
+    np.testing.assert_array_equal(run(resumed, second, 4), expected)
+
+
+def test_state_names_and_shapes():
+    optimizer = optimizers.SGD(0.1, momentum=0.9)
+    run(optimizer, Quadratic(), 1)
+    state = optimizer.state()
+    for name, shape in SHAPES.items():
+        assert state[f"optimizer/{name}/velocity"].shape == shape
+    assert int(state["optimizer/iterations"]) == 1
+    assert float(state["optimizer/learning_rate"]) == 0.1
+
+
+def test_state_that_does_not_fit():
+    optimizer = optimizers.SGD(0.1, momentum=0.9)
+    run(optimizer, Quadratic(), 1)
+    state = optimizer.state()
+    lacking = {k: v for k, v in state.items() if "bias" not in k}
+    wrong = {**state, "optimizer/conv/bias/velocity": np.zeros(9)}
+    for bad, part in ((lacking, "lacks 'optimizer/conv/bias"), (wrong, "has shape")):
+        fresh = optimizers.SGD(0.1, momentum=0.9)
+        fresh.load_state(bad)
+        with pytest.raises(CheckpointError, match=part):
+            run(fresh, Quadratic(), 1)
+    with pytest.raises(CheckpointError, match="lacks 'optimizer/iterations'"):
+        optimizers.SGD().load_state({})
+
+
+def test_learning_rate_is_a_number_or_a_schedule():
+    optimizer = optimizers.SGD(lr=0.2)
+    assert optimizer.learning_rate == optimizer.lr == 0.2
+    optimizer.learning_rate = 0.0
+    assert optimizer.get_config()["learning_rate"] == 0.0
+    scheduled = optimizers.SGD(schedules.StepDecay(0.1, every=2))
+    model, rates = Quadratic(), []
+    for _ in range(5):
+        rates.append(scheduled.learning_rate)
+        run(scheduled, model, 1)
+    np.testing.assert_allclose(rates, [0.1, 0.1, 0.01, 0.01, 0.001])
+    again = optimizers.get(json.loads(json.dumps(scheduled.get_config())))
+    assert again.get_config() == scheduled.get_config() and again.learning_rate == 0.1
+    with pytest.raises(SettingError, match="follows a StepDecay"):
+        scheduled.learning_rate = 0.1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: optimizers.SGD(float("nan")),
+        lambda: optimizers.SGD(-0.1),
+        lambda: optimizers.SGD(0),
+        lambda: optimizers.SGD(float("inf")),
+        lambda: optimizers.SGD("fast"),
+        lambda: optimizers.SGD(True),
+        lambda: optimizers.SGD(momentum=1.5),
+        lambda: optimizers.SGD(weight_decay=-1),
+        lambda: optimizers.SGD(clipnorm=0),
+        lambda: optimizers.SGD(clipnorm=1, clipvalue=1),
+        lambda: optimizers.Adam(beta_1=1.0),
+        lambda: optimizers.Adam(epsilon=float("nan")),
+        lambda: optimizers.RMSprop(rho=1),
+        lambda: optimizers.Adagrad(initial_accumulator_value=-1),
+        lambda: optimizers.get("sdg"),
+        lambda: optimizers.get(None),
+        lambda: setattr(optimizers.SGD(), "learning_rate", float("nan")),
+        lambda: optimizers.SGD().step([np.zeros(3)]),
+    ],
+)
+def test_mistakes_are_setting_errors(make):
+    with pytest.raises(SettingError) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_arguments_are_type_errors():
+    with pytest.raises(TypeError, match="decay"):
+        optimizers.SGD(decay=1e-6)
+    with pytest.raises(CheckpointError):
+        optimizers.get({"class": "SGD", "decay": 1})
+
+
+def test_names_and_classes():
+    assert isinstance(optimizers.get("SGD"), optimizers.SGD)
+    assert isinstance(optimizers.get("RMSprop"), optimizers.RMSprop)
+    assert isinstance(optimizers.get(optimizers.Adam), optimizers.Adam)

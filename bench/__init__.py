@@ -1,0 +1,1 @@
+"""Benchmarks of gpukit's CPU code against PyTorch: see README.md."""

@@ -12,6 +12,9 @@ unset PYTHONPATH PYTHONHOME VIRTUAL_ENV PIP_REQUIRE_VIRTUALENV PIP_TARGET PIP_US
 export GPUKIT_CACHE="$work/cache"
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PYTHONUNBUFFERED=1
 
+# setuptools leaves its copies of the package here, also of modules that are gone since.
+rm -rf build/lib build/bdist.*
+
 failed=()
 report=()
 

@@ -5,11 +5,15 @@ A failing assertion prints the configuration; `conv_case(random.Random(seed))` m
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+
+# How many times the usual number of random configurations: .ci/deep asks for more.
+TIMES = int(os.environ.get("GPUKIT_TEST_CASES", "1"))
 
 TINY = {np.dtype(np.float32): 2.0**-24, np.dtype(np.float64): 2.0**-53}
 

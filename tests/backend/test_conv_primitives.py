@@ -7,12 +7,12 @@ from functools import cache
 import naive
 import numpy as np
 import pytest
-from cases import ConvCase, assert_close, assert_sums_close, conv_case, values
+from cases import TIMES, ConvCase, assert_close, assert_sums_close, conv_case, values
 
 from gpukit.backends import reference as p
 
 PASSES = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad", "bias_grad")
-CHUNKS, CASES = 4, 15  # naive loops are slow: sixty tiny configurations
+CHUNKS, CASES = 4 * TIMES, 15  # naive loops are slow: sixty tiny configurations
 
 PLAIN = {"stride": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1), "groups": 1}
 EDGES = {

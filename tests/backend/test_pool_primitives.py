@@ -5,13 +5,13 @@ from __future__ import annotations
 import naive
 import numpy as np
 import pytest
-from cases import assert_close, pool_case, values
+from cases import TIMES, assert_close, pool_case, values
 
 from gpukit.backends import reference as p
 
 PLAIN = {"window": (2, 2), "stride": (2, 2), "padding": ((0, 0), (0, 0))}
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
-CHUNKS, CASES = 3, 20
+CHUNKS, CASES = 3 * TIMES, 20
 
 
 def check(backend, x, settings, what) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import (
+    TIMES,
     assert_close,
     assert_sums_close,
     conv_case,
@@ -26,8 +27,8 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed: no second
 F = torch.nn.functional
 torch.set_num_threads(1)
 
-CONV_CHUNKS, CONV_CASES = 6, 50
-POOL_CHUNKS, POOL_CASES = 4, 50
+CONV_CHUNKS, CONV_CASES = 6 * TIMES, 50
+POOL_CHUNKS, POOL_CASES = 4 * TIMES, 50
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
@@ -261,7 +262,7 @@ def test_batch_norm(backend, dtype):
 @DTYPES
 def test_local_response_normalisation(backend, dtype):
     pick = random.Random(0)
-    for i in range(40):
+    for i in range(40 * TIMES):
         groups, size = pick.choice([1, 1, 2, 3]), pick.choice([1, 2, 3, 4, 5, 9])
         channels = groups * pick.choice([1, 2, 5, 8, 16, 33])
         settings = {

@@ -1,124 +1,44 @@
-"""Convolution on the CPU by im2col: how the work is cut into tasks and panels.
+"""Convolution on the CPU: the ways there are, best first, and im2col among them.
 
-All cuts follow from the shape alone, never from the number of threads, so that results are the
-same bits for any GPUKIT_THREADS.
+depthwise   direct loops, for one input channel a group
+im2col      panels and one-thread matrix products, see im2col.py
+direct      the same loops for any shape
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from gpukit.backends import reference as p
-from gpukit.backends.cpu import im2col
+from gpukit.backends.cpu import direct, im2col
 from gpukit.backends.cpu.activation import bias_pattern
-from gpukit.backends.cpu.common import (
-    ACTIVATIONS,
-    Array,
-    Padding,
-    Pair,
-    flat,
-    is_float,
-    plain,
-)
+from gpukit.backends.cpu.common import ACTIVATIONS, Array, Padding, Pair, flat, plain
 from gpukit.backends.cpu.memory import empty, scratch
 from gpukit.backends.cpu.parts import add_parts
+from gpukit.backends.cpu.plan import TASK_WORK, Plan, float_conv, make_plan
 from gpukit.backends.cpu.threads import cuts, parallel_for
-from gpukit.backends.cpu.widen import fold, pixels_together, spread, widened_shape
+from gpukit.backends.cpu.widen import fold, spread, widened_shape
 
-# A panel about this large stays in L2 beside the blocks that the GEMM packs.
-_PANEL_BYTES = 512 << 10
-# Fewer rows would repack the weights too often, a shorter product would reread y too often.
-_PANEL_PIXELS = 256
-_PANEL_DEPTH = 256
-# One task is worth at least this much work, in multiply-adds (some 30 µs), and there are at most so
-# many. Copying a value into the panel takes as long as about so many multiply-adds.
-_TASK_WORK = 3_000_000
-_COPY_WORK = 40
-_MOST_TASKS = 32
 # Weight gradients are added up from at most so many parts, of at most so many bytes together.
 _MOST_PARTS = 8
 _PART_BYTES = 32 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One convolution's shape and how it is cut; `numbers` is what compiled code reads."""
-
-    output_shape: tuple[int, int, int, int]
-    together: int
-    lines: int
-    panel_lines: int
-    panel_rows: int
-    panel_size: int
-    work: int
-    numbers: Array
-
-    def tasks(self, units: int) -> list[Pair]:
-        """Cut `units` (lines, images …) into ranges, each worth a task if possible."""
-        count = min(units, max(self.work // _TASK_WORK, 1), _MOST_TASKS)
-        return cuts(units, count)
+def _depthwise(x: Array, w: Array, *_: Any, groups: int, **__: Any) -> bool:
+    return float_conv(x, w) and 1 < groups == x.shape[3]
 
 
-@lru_cache(maxsize=1024)
-def make_plan(
-    input_shape: tuple[int, ...],
-    kernel_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-    itemsize: int,
-) -> Plan:
-    """Plan for x (N,H,W,C) and w (R,S,C/groups,K)."""
-    n, h, w, c = input_shape
-    r, s, depth, k = kernel_shape
-    (top, bottom), (left, right) = padding
-    rows = (h + top + bottom - (r - 1) * dilation[0] - 1) // stride[0] + 1
-    columns = (w + left + right - (s - 1) * dilation[1] - 1) // stride[1] + 1
-    lines = n * rows
-    in_place = r == s == 1 and stride == (1, 1) and padding == ((0, 0), (0, 0))
-    # Kernel rows in one panel: enough for a long product, no more than the cache holds.
-    row_run = s * depth
-    fitting = _PANEL_BYTES // itemsize // max(_PANEL_PIXELS * row_run, 1)
-    panel_rows = min(r, max(fitting, -(-_PANEL_DEPTH // max(row_run, 1)), 1))
-    pixels = max(_PANEL_PIXELS, _PANEL_BYTES // itemsize // max(panel_rows * row_run, 1))
-    panel_lines = max(1, min(pixels // max(columns, 1), lines or 1))
-    # Equal panels rather than a short last one.
-    panels = -(-lines // panel_lines)
-    panel_lines = -(-lines // panels) if panels else 1
-    numbers = [
-        n,
-        h,
-        w,
-        c,
-        k,
-        r,
-        s,
-        rows,
-        columns,
-        *stride,
-        top,
-        left,
-        *dilation,
-        groups,
-        panel_lines,
-        panel_rows,
-        int(in_place),
-    ]
-    return Plan(
-        output_shape=(n, rows, columns, k),
-        together=pixels_together(kernel_shape, columns, stride, dilation, groups),
-        lines=lines,
-        panel_lines=panel_lines,
-        panel_rows=panel_rows,
-        panel_size=0 if in_place else panel_lines * columns * panel_rows * row_run + 16,
-        work=lines * columns * r * s * depth * (k + _COPY_WORK * groups * (not in_place)),
-        numbers=np.array(numbers, dtype=np.int64),
-    )
+def _input_depthwise(
+    gy: Array, w: Array, *, input_shape: tuple[int, ...], groups: int, **_: Any
+) -> bool:
+    return float_conv(gy, w) and 1 < groups == input_shape[3]
+
+
+p.conv2d.on("cpu", name="depthwise", supports=_depthwise)(direct.conv2d)
+p.conv2d_input_grad.on("cpu", name="depthwise", supports=_input_depthwise)(direct.input_grad)
+p.conv2d_weight_grad.on("cpu", name="depthwise", supports=_depthwise)(direct.weight_grad)
 
 
 def _forward_tasks(plan: Plan) -> list[Pair]:
@@ -129,11 +49,7 @@ def _forward_tasks(plan: Plan) -> list[Pair]:
     ]
 
 
-def _float_conv(x: Array, w: Array, *_: Any, **__: Any) -> bool:
-    return is_float(x) and x.dtype == w.dtype
-
-
-@p.conv2d.on("cpu", name="im2col", supports=_float_conv)
+@p.conv2d.on("cpu", name="im2col", supports=float_conv)
 def _conv2d(
     x: Array,
     w: Array,
@@ -166,7 +82,7 @@ def _conv2d(
     return y
 
 
-@p.conv2d_input_grad.on("cpu", name="im2col", supports=_float_conv)
+@p.conv2d_input_grad.on("cpu", name="im2col", supports=float_conv)
 def _input_grad(
     gy: Array,
     w: Array,
@@ -197,7 +113,7 @@ def _input_grad(
     return gx
 
 
-@p.conv2d_weight_grad.on("cpu", name="im2col", supports=_float_conv)
+@p.conv2d_weight_grad.on("cpu", name="im2col", supports=float_conv)
 def _weight_grad(
     x: Array,
     gy: Array,
@@ -223,7 +139,7 @@ def _weight_grad(
         for a in range(0, kernel_shape[0], plan.panel_rows)
     ]
     affordable = max(_PART_BYTES // gw.nbytes, 1)
-    count = min(plan.lines, max(plan.work // _TASK_WORK, 1), _MOST_PARTS, affordable)
+    count = min(plan.lines, max(plan.work // TASK_WORK, 1), _MOST_PARTS, affordable)
     parts = cuts(plan.lines, count)
     sums = gw.reshape(1, -1) if count == 1 else empty((count, gw.size), gw.dtype)
 
@@ -238,3 +154,8 @@ def _weight_grad(
     if count > 1:
         add_parts(sums, gw.reshape(-1))
     return fold(gw, narrow, t, narrow_stride) if t > 1 else gw
+
+
+p.conv2d.on("cpu", name="direct", supports=float_conv)(direct.conv2d)
+p.conv2d_input_grad.on("cpu", name="direct", supports=float_conv)(direct.input_grad)
+p.conv2d_weight_grad.on("cpu", name="direct", supports=float_conv)(direct.weight_grad)

@@ -1,8 +1,8 @@
 """Short runs of values moved as vectors.
 
-Numba's arrays may overlap as far as LLVM knows, so for each short loop over two arrays it compiles a
-check, a vector loop and a scalar one; for runs of ten values the checks are the cost. Here a vector
-is loaded and stored outright, whatever its alignment.
+Numba's arrays may overlap as far as LLVM knows, so each short loop over two arrays becomes a check,
+a vector loop and a scalar one; for runs of ten values the checks are the cost. Here a vector is
+loaded and stored outright, whatever its alignment.
 """
 
 from __future__ import annotations
@@ -18,35 +18,55 @@ from gpukit.backends.cpu.jit import at, jit
 VECTOR = 16
 
 
-def _vector_operation(width: int, add: bool) -> Any:
-    """Nopython function (target, out, source, first): `width` values of source into target."""
-
-    def operation(typing_context, target, out, source, first):  # type: ignore[no-untyped-def]
-        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            item = context.get_data_type(signature.args[0].dtype)
-            vector = ir.VectorType(item, width).as_pointer()
-            align = context.get_abi_sizeof(item)
-
-            def place(array: int, index: int) -> Any:
-                data = context.make_array(signature.args[array])(context, builder, arguments[array])
-                pointer = builder.gep(data.data, [arguments[index]])
-                return builder.bitcast(pointer, vector)
-
-            destination = place(0, 1)
-            values = builder.load(place(2, 3), align=align)
-            if add:
-                values = builder.fadd(builder.load(destination, align=align), values)
-            builder.store(values, destination, align=align)
-            return context.get_dummy_value()
-
-        return types.none(target, types.intp, source, types.intp), generate
-
-    return intrinsic(operation)
+def _vector_place(context: Any, builder: Any, signature: Any, arguments: Any, i: int) -> Any:
+    """Pointer to a vector at arguments (array i, index i + 1), and the alignment to assume."""
+    item = context.get_data_type(signature.args[i].dtype)
+    data = context.make_array(signature.args[i])(context, builder, arguments[i]).data
+    pointer = builder.gep(data, [arguments[i + 1]])
+    return pointer, item, context.get_abi_sizeof(item)
 
 
-_copy_16 = _vector_operation(VECTOR, add=False)
-_add_16 = _vector_operation(VECTOR, add=True)
-_add_4 = _vector_operation(4, add=True)
+def _vector_operation(width: int, operation: str) -> Any:
+    """Nopython function on `width` values of arrays from an index on.
+
+    copy      (target, out, source, first)                   target  = source
+    add       (target, out, source, first)                   target += source
+    multiply  (target, out, source, first, factors, place)   target += source · factors
+    """
+
+    def load(context: Any, builder: Any, signature: Any, arguments: Any, i: int) -> Any:
+        pointer, item, align = _vector_place(context, builder, signature, arguments, i)
+        vector = ir.VectorType(item, width)
+        return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=align)
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        values = load(context, builder, signature, arguments, 2)
+        if operation == "multiply":
+            factors = load(context, builder, signature, arguments, 4)
+            values = builder.fmul(values, factors, flags=("contract",))
+        if operation != "copy":
+            old = load(context, builder, signature, arguments, 0)
+            values = builder.fadd(old, values, flags=("contract",))
+        pointer, item, align = _vector_place(context, builder, signature, arguments, 0)
+        vector = ir.VectorType(item, width)
+        builder.store(values, builder.bitcast(pointer, vector.as_pointer()), align=align)
+        return context.get_dummy_value()
+
+    index = types.intp
+
+    def three(typing_context, target, out, source, first, factors, place):  # type: ignore[no-untyped-def]
+        return types.none(target, index, source, index, factors, index), generate
+
+    def two(typing_context, target, out, source, first):  # type: ignore[no-untyped-def]
+        return types.none(target, index, source, index), generate
+
+    return intrinsic(three if operation == "multiply" else two)
+
+
+_copy_16 = _vector_operation(VECTOR, "copy")
+_add_16 = _vector_operation(VECTOR, "add")
+_add_4 = _vector_operation(4, "add")
+_multiply_16 = _vector_operation(VECTOR, "multiply")
 
 
 @jit(inline=True)
@@ -84,3 +104,13 @@ def clear_run(target, out, length):  # type: ignore[no-untyped-def]
     """target[out : out + length] = 0."""
     for i in range(length):
         target[at(out + i)] = 0
+
+
+@jit(inline=True)
+def multiply_add_run(target, out, source, first, factors, place, length):  # type: ignore[no-untyped-def]
+    """target[out …] += source[first …] · factors[place …], `length` values each."""
+    whole = length // VECTOR * VECTOR
+    for start in range(0, whole, VECTOR):
+        _multiply_16(target, out + start, source, first + start, factors, place + start)
+    for i in range(whole, length):
+        target[at(out + i)] += source[at(first + i)] * factors[at(place + i)]

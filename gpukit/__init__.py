@@ -26,11 +26,13 @@ if TYPE_CHECKING:
         regularizers,
         schedules,
         testing,
+        utils,
     )
-    from gpukit.autograd import Parameter, Tensor, no_grad
+    from gpukit.autograd import Parameter, Tensor
     from gpukit.device import Device, device_of, get_device, to_host
     from gpukit.errors import GpukitError
     from gpukit.settings import strict
+    from gpukit.tape import no_grad
 
 _NAMES = {
     "Device": "gpukit.device",
@@ -39,7 +41,7 @@ _NAMES = {
     "Tensor": "gpukit.autograd",
     "device_of": "gpukit.device",
     "get_device": "gpukit.device",
-    "no_grad": "gpukit.autograd",
+    "no_grad": "gpukit.tape",
     "strict": "gpukit.settings",
     "to_host": "gpukit.device",
 }
@@ -68,6 +70,7 @@ __all__ = [
     "strict",
     "testing",
     "to_host",
+    "utils",
 ]
 
 

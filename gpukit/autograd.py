@@ -1,92 +1,27 @@
-"""Reverse-mode differentiation: tensors, the tape that they record, and the pass back over it.
+"""Tensors, and how an operation on arrays becomes one that they record.
 
 An operation computes its result and hands over, beside it, one gradient function for each array
-argument. What is recorded is a graph of nodes that hold these functions and their parents, not the
-arrays: whatever no gradient function needs is free as soon as the caller lets go of it, and the
-rest as soon as the pass back has used it.
+argument; `gpukit.tape` keeps them and walks them back.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from gpukit import tape
 from gpukit.device import Device, DeviceArray, device_of, get_device, to_host
 from gpukit.errors import DTypeError, SettingError, ShapeError, TapeError
+from gpukit.tape import Node, is_recording, no_grad
 
-_recording: ContextVar[bool] = ContextVar("gpukit_recording", default=True)
+__all__ = ["Parameter", "Tensor", "differentiable", "is_recording", "no_grad", "read_only"]
 
 # Arithmetic of tensors, entered by gpukit.ops, which stands above this module.
 methods: dict[str, Callable[..., Any]] = {}
-
-
-@contextmanager
-def no_grad() -> Iterator[None]:
-    """Within the block nothing is recorded, so nothing is kept for a backward pass."""
-    token = _recording.set(False)
-    try:
-        yield
-    finally:
-        _recording.reset(token)
-
-
-def is_recording() -> bool:
-    """Whether operations on tensors that require gradients are recorded here."""
-    return _recording.get()
-
-
-class Node:
-    """A step of the tape: how to turn the gradient of its result into those of its parents.
-
-    A parent is the node that made an argument, the tensor itself where that is a leaf, or None
-    where no gradient is wanted.
-    """
-
-    __slots__ = ("gradients", "name", "parents", "versions")
-
-    def __init__(self, name: str, parents: tuple[Source, ...], gradients: Any) -> None:
-        self.name = name
-        self.parents = parents
-        self.gradients = gradients
-        self.versions = tuple(p.version if isinstance(p, Tensor) else 0 for p in parents)
-
-    def pull(self, grad: Any) -> Sequence[Any]:
-        """Gradients of the parents (None where none is wanted), from the gradient of the result."""
-        gradients = self.gradients
-        if gradients is None:
-            raise TapeError(
-                f"backward passes {self.name} a second time, but its tape was freed by the first; "
-                "run the forward pass again"
-            )
-        for parent, version in zip(self.parents, self.versions):
-            if isinstance(parent, Tensor) and parent.version != version:
-                raise TapeError(
-                    f"{parent.label} was changed between {self.name} and its backward pass; "
-                    "call backward before the optimiser's step"
-                )
-        if callable(gradients):
-            return gradients(grad)
-        result: list[Any] = []
-        for i, parent in enumerate(self.parents):
-            if parent is None:
-                result.append(None)
-            elif gradients[i] is None:
-                raise TapeError(f"{self.name} has no gradient for its argument {i + 1}")
-            else:
-                result.append(gradients[i](grad))
-        return result
-
-    def free(self) -> None:
-        """Let go of the saved arrays and of the graph behind this node."""
-        self.gradients = None
-        self.parents = ()
-        self.versions = ()
 
 
 class Tensor:
@@ -243,7 +178,7 @@ class Tensor:
                     f"backward of a {self.dtype} tensor of shape {self.shape} was given a gradient "
                     f"of {grad.dtype} {tuple(grad.shape)}"
                 )
-        _backward(source, grad)
+        tape.backward(source, grad)
 
     def accumulate(self, grad: Any) -> None:
         """Add `grad` to what `grad` holds."""
@@ -367,12 +302,16 @@ class Parameter(Tensor):
         return f"parameter {self.name!r}"
 
     def bind(self, array: Any, grad_buffer: Any) -> None:
-        """Live in `array` from now on (same shape; values are copied) and leave gradients in
-        `grad_buffer`."""
+        """Live in `array` and leave gradients in `grad_buffer` from now on.
+
+        Both have this parameter's shape; its value and its gradient, if any, are copied.
+        """
         array[...] = self._array
         self._array = array
         self._grad_buffer = grad_buffer
-        self._grad = None
+        if self._grad is not None:
+            grad_buffer[...] = self._grad
+            self._grad = grad_buffer
 
 
 def read_only(array: Any) -> Any:
@@ -417,7 +356,7 @@ def differentiable(
                 tensors = True
                 if a._leaf or a._node is not None:
                     record = True
-        if tensors and record and _recording.get():
+        if tensors and record and is_recording():
             # The tape holds these arrays: the caller must not be able to change them.
             args = tuple(
                 a if isinstance(a, Tensor) or not _is_array(a) else Tensor(a) for a in args
@@ -498,40 +437,3 @@ def _arrays(
 
 def _argument(array_names: list[str], i: int) -> str:
     return f"argument {array_names[i]!r}" if i < len(array_names) else f"argument {i + 1}"
-
-
-def _backward(root: Node | Tensor, grad: Any) -> None:
-    order = _topological(root)
-    grads: dict[int, Any] = {id(root): grad}
-    while order:
-        # Popped, so that nothing but the graph itself keeps a node alive once it is used.
-        node = order.pop()
-        grad = grads.pop(id(node), None)
-        if grad is None:
-            continue
-        if isinstance(node, Tensor):
-            node.accumulate(grad)
-            continue
-        for parent, pulled in zip(node.parents, node.pull(grad)):
-            if parent is None or pulled is None:
-                continue
-            before = grads.get(id(parent))
-            grads[id(parent)] = pulled if before is None else before + pulled
-        node.free()
-
-
-def _topological(root: Node | Tensor) -> list[Node | Tensor]:
-    """Everything on the tape behind `root`, parents before children, without recursion."""
-    order: list[Node | Tensor] = []
-    seen: set[int] = set()
-    stack: list[tuple[Node | Tensor, bool]] = [(root, False)]
-    while stack:
-        node, done = stack.pop()
-        if done:
-            order.append(node)
-        elif id(node) not in seen:
-            seen.add(id(node))
-            stack.append((node, True))
-            if isinstance(node, Node):
-                stack.extend((p, False) for p in node.parents if p is not None)
-    return order

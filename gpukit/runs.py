@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
@@ -34,23 +35,50 @@ CURVES, FILTERS = "curves.png", "filters.png"
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """An optimiser for runs: how it is made, and what suits LeNet-5 where nothing else is asked."""
+
+    make: Callable[..., optimizers.Optimizer]
+    lr: float
+    weight_decay: float
+
+
+RECIPES = {
+    "sgd": Recipe(partial(optimizers.SGD, momentum=0.9), 0.03, 2e-3),
+    "adam": Recipe(optimizers.Adam, 0.002, 0.0),
+    "rmsprop": Recipe(optimizers.RMSprop, 0.001, 0.0),
+    "adagrad": Recipe(optimizers.Adagrad, 0.02, 0.0),
+}
+
+
+@dataclass(frozen=True)
 class RunSettings:
-    """What fixes a run: the same settings give the same bits on one device."""
+    """What fixes a run: the same settings give the same bits on one device.
+
+    A learning rate or weight decay of None becomes the one of the optimiser's recipe.
+    """
 
     model: str
     data: str = "fashion-mnist-small"
     device: str = "cpu"
     dtype: str = "float32"
-    epochs: int = 15
+    epochs: int = 20
     batch_size: int = 64
-    lr: float = 0.05
+    lr: float | None = None
     optimizer: str = "sgd"
+    weight_decay: float | None = None
     seed: int = 0
     limit: int | None = None
     validation_split: float = 0.1
 
     def __post_init__(self) -> None:
         models.get(self.model)
+        recipe = RECIPES.get(self.optimizer)
+        if recipe is None:
+            raise SettingError(f"optimizer {self.optimizer!r}: use {', '.join(RECIPES)}")
+        for name, value in (("lr", recipe.lr), ("weight_decay", recipe.weight_decay)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         get_device(self.device)
         if self.dtype not in ("float32", "float64"):
             raise SettingError(f"dtype {self.dtype!r}: use float32 or float64")
@@ -58,10 +86,10 @@ class RunSettings:
         whole("batch-size", self.batch_size)
         whole("seed", self.seed, low=0)
         number("lr", self.lr, above=0.0)
+        number("weight-decay", self.weight_decay, low=0.0)
         number("validation-split", self.validation_split, low=0.0, below=1.0)
         if self.limit is not None:
             whole("limit", self.limit)
-        make_optimizer(self.optimizer, self.lr)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
@@ -99,14 +127,6 @@ class Interrupted(BaseException):
         super().__init__(f"stopped by signal {signum}, saved in {folder}")
         self.signum = signum
         self.folder = folder
-
-
-def make_optimizer(name: str, lr: Any) -> optimizers.Optimizer:
-    """The optimiser of a run by its name: SGD has momentum 0.9."""
-    optimizer = optimizers.get(name)
-    if isinstance(optimizer, optimizers.SGD):
-        return optimizers.SGD(lr, momentum=0.9)
-    return type(optimizer)(lr)  # type: ignore[call-arg]
 
 
 def new_folder(model: str, root: Path = Path("runs")) -> Path:
@@ -211,10 +231,11 @@ def _make_model(settings: RunSettings, dataset: data.Dataset, x: np.ndarray) -> 
         seed=settings.seed,
     )
     steps = data.batch_count(len(x), settings.batch_size) * settings.epochs
-    rate = schedules.CosineDecay(settings.lr, steps)
-    model.compile(
-        make_optimizer(settings.optimizer, rate), "sparse_categorical_crossentropy", ["accuracy"]
+    assert settings.lr is not None
+    optimizer = RECIPES[settings.optimizer].make(
+        schedules.CosineDecay(settings.lr, steps), weight_decay=settings.weight_decay
     )
+    model.compile(optimizer, "sparse_categorical_crossentropy", ["accuracy"])
     model.normalise = data.Normalise.from_images(x)
     model.class_names = tuple(dataset.class_names)
     return model

@@ -25,9 +25,11 @@ DEFAULTS = RunSettings("lenet5")
 @click.option("--epochs", type=int, help=f"Passes over the images. [default: {DEFAULTS.epochs}]")
 @click.option("--batch-size", type=int, help=f"Images a step. [default: {DEFAULTS.batch_size}]")
 @click.option("--lr", type=float, help="Learning rate at the start; it falls to 0 along a cosine. "
-              f"[default: {DEFAULTS.lr}]")  # fmt: skip
+              f"[default: {DEFAULTS.lr}, less for other optimizers]")  # fmt: skip
 @click.option("--optimizer", help="sgd (momentum 0.9), adam, rmsprop or adagrad. "
               f"[default: {DEFAULTS.optimizer}]")  # fmt: skip
+@click.option("--weight-decay", type=float, help="Added to each gradient, times the weight. "
+              f"[default: {DEFAULTS.weight_decay}, 0 for other optimizers]")  # fmt: skip
 @click.option("--seed", type=int, help=f"Fixes every random number. [default: {DEFAULTS.seed}]")
 @click.option("--limit", type=int, metavar="N", help="Use at most N images of each part.")
 @click.option("--validation-split", type=float, help="Fraction of the shuffled train part that "

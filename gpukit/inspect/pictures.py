@@ -23,6 +23,8 @@ TRAIN, VALIDATION, BEST = "#4c78a8", "#e4572e", "#777777"
 
 def save_curves(path: str | Path, history: Sequence[Mapping[str, float]], title: str) -> None:
     """Draw loss and accuracy by epoch to a PNG; the best epoch by validation is marked."""
+    from matplotlib.ticker import MaxNLocator
+
     figure = _figure(9, 3.6)
     figure.suptitle(title, fontsize=11)
     epochs = [int(logs["epoch"]) + 1 for logs in history]
@@ -37,7 +39,7 @@ def save_curves(path: str | Path, history: Sequence[Mapping[str, float]], title:
             axes.axvline(best + 1, color=BEST, lw=1, ls=":", label=f"best epoch ({best + 1})")
         axes.set_xlabel("epoch")
         axes.set_ylabel(name)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8)

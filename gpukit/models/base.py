@@ -20,6 +20,7 @@ from gpukit.flat import FlatBuffer, flat_buffers
 from gpukit.layers.base import Context, Layer
 from gpukit.training import loop
 from gpukit.training.state import TrainingState
+from gpukit.utils import default_seed
 
 Shape = tuple[int | None, ...]
 
@@ -36,14 +37,14 @@ class Base(ABC):
         name: str | None = None,
         device: str | Device | None = None,
         dtype: Any = "float32",
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
         self.name = name or type(self).__name__.lower()
         self.device = get_device(device)
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.float32, np.float64):
             raise SettingError(f"dtype {self.dtype}: models use float32 or float64")
-        self.context = Context(seed=seed)
+        self.context = Context(seed=default_seed() if seed is None else seed)
         self.layers: list[Layer] = []
         self.normalise: Normalise | None = None
         self.class_names: tuple[str, ...] = ()
@@ -89,6 +90,7 @@ class Base(ABC):
 
         uint8 images are converted by `normalise`, by default from 0 … 255 to 0 … 1.
         """
+        self._forget_penalties()
         return self.forward(self._as_input(x), training, logits=False)
 
     @property
@@ -170,8 +172,7 @@ class Base(ABC):
 
     def for_loss(self, x: Any) -> Tensor:
         """The output that the loss takes: logits where the last activation is fused into it."""
-        for layer in self.layers:
-            layer.reset_losses()
+        self._forget_penalties()
         tensor = Tensor.wrap(self._as_input(x))
         return self.forward(tensor, None, logits=self._fused_loss() is not None)
 
@@ -180,6 +181,10 @@ class Base(ABC):
         if activation is None or activation != self.loss.fused_activation:
             return None
         return self.loss.from_logits_variant()
+
+    def _forget_penalties(self) -> None:
+        for layer in self.layers:
+            layer.reset_losses()
 
     def penalty(self) -> Tensor | None:
         """Sum of what regularisers add to the loss; None where there are none."""
@@ -315,6 +320,12 @@ class Base(ABC):
         from gpukit.models import saving
 
         saving.save(self, path)
+
+    def save_weights(self, path: str | Path) -> None:
+        """Write the parameters, without optimiser and training, to one safetensors file."""
+        from gpukit.models import saving
+
+        saving.save(self, path, weights_only=True)
 
     def load(self, path: str | Path) -> Self:
         """Take over the parameters, optimiser and state of training of a checkpoint.

@@ -31,7 +31,7 @@ class Model(Base):
         name: str | None = None,
         device: str | Device | None = None,
         dtype: Any = "float32",
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
         super().__init__(name, device, dtype, seed)
         for what, value in (("inputs", inputs), ("outputs", outputs)):

@@ -23,7 +23,7 @@ def lenet5(
     activation: str = "relu",
     device: str | Device | None = None,
     dtype: Any = "float32",
-    seed: int = 0,
+    seed: int | None = None,
 ) -> Sequential:
     """LeNet-5 for images (H, W, C) of at least 12×12 pixels; its output is a softmax (N, classes).
 

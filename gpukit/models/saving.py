@@ -23,11 +23,14 @@ _CALLBACKS = "callbacks/"
 _KINDS: dict[str, type[Sequential] | type[Model]] = {"Sequential": Sequential, "Model": Model}
 
 
-def save(model: Base, path: str | Path, extra: Mapping[str, Any] | None = None) -> None:
-    """Write `model`, its optimiser and the state of training to `path`; `extra` is kept as JSON."""
+def save(model: Base, path: str | Path, *, weights_only: bool = False) -> None:
+    """Write `model`, its optimiser and the state of training to `path`.
+
+    With `weights_only` the optimiser and the state of training are left out.
+    """
     tensors = model.state_tensors()
     compiled = None
-    if model._optimizer is not None:
+    if model._optimizer is not None and not weights_only:
         tensors.update(model.optimizer.state())
         compiled = {
             "optimizer": model.optimizer.get_config(),
@@ -46,10 +49,9 @@ def save(model: Base, path: str | Path, extra: Mapping[str, Any] | None = None) 
         "normalise": None if model.normalise is None else model.normalise.config(),
         "class_names": list(model.class_names),
         "compiled": compiled,
-        "training": model.training_state.to_json(),
-        "extra": dict(extra or {}),
+        "training": (TrainingState() if weights_only else model.training_state).to_json(),
     }
-    if model.callbacks is not None:
+    if model.callbacks is not None and not weights_only:
         state["callbacks"] = model.callbacks.state()
         for name, array in model.callbacks.arrays().items():
             tensors[f"{_CALLBACKS}{name}"] = array
@@ -84,10 +86,10 @@ def load_model(path: str | Path, device: str | Device | None = None) -> Sequenti
     return model
 
 
-def load_into(model: Base, path: str | Path) -> dict[str, Any]:
-    """Take over the checkpoint at `path` into `model`; returns what was saved as `extra`."""
+def load_into(model: Base, path: str | Path) -> None:
+    """Take over the checkpoint at `path` into `model`."""
     tensors, state = checkpoint.read(path)
-    return _restore(model, tensors, state, str(path))
+    _restore(model, tensors, state, str(path))
 
 
 def _compile(model: Base, compiled: Mapping[str, Any]) -> None:
@@ -100,7 +102,7 @@ def _compile(model: Base, compiled: Mapping[str, Any]) -> None:
 
 def _restore(
     model: Base, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any], source: str
-) -> dict[str, Any]:
+) -> None:
     training = TrainingState.from_json(state.get("training"))
     model.load_tensors(tensors, source)
     compiled = state.get("compiled")
@@ -122,4 +124,3 @@ def _restore(
         if name.startswith(_CALLBACKS)
     }
     model.training_state = training
-    return dict(state.get("extra") or {})

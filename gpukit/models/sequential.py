@@ -9,6 +9,7 @@ from gpukit import layers as layer_family
 from gpukit.device import Device
 from gpukit.errors import SettingError
 from gpukit.layers.base import Layer
+from gpukit.layers.symbolic import Symbolic
 from gpukit.models.base import Base, Shape
 
 
@@ -21,11 +22,11 @@ class Sequential(Base):
 
     def __init__(
         self,
-        layers: Iterable[Layer] | None = None,
+        layers: Iterable[Layer | Symbolic] | None = None,
         name: str | None = None,
         device: str | Device | None = None,
         dtype: Any = "float32",
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
         super().__init__(name, device, dtype, seed)
         self._input_shape: Shape | None = None
@@ -47,8 +48,10 @@ class Sequential(Base):
             raise SettingError(f"{self.name} has no layers; add some")
         return self.layers[-1]
 
-    def add(self, layer: Layer) -> None:
+    def add(self, layer: Layer | Symbolic) -> None:
         """Append `layer`."""
+        if isinstance(layer, Symbolic):  # Input(shape), as Keras 3 begins a chain
+            layer = layer.layer
         if not isinstance(layer, Layer):
             raise SettingError(f"{self.name}: {layer!r} is no layer; pass one of gpukit.layers")
         self._adopt(layer)

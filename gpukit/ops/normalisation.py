@@ -69,7 +69,13 @@ def lrn(
             f"lrn: size={size}, groups={groups} with {channels} channels; size must be 1 or more "
             "and groups divide the channels"
         )
-    settings = {"size": size, "alpha": alpha, "beta": beta, "k": k, "groups": groups}
+    settings: dict[str, Any] = {
+        "size": size,
+        "alpha": alpha,
+        "beta": beta,
+        "k": k,
+        "groups": groups,
+    }
     return p.lrn(x, **settings), (lambda gy: p.lrn_grad(gy, x, **settings),)
 
 

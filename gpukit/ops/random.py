@@ -20,7 +20,7 @@ def dropout(
     """
     if not 0 <= rate < 1:
         raise SettingError(f"dropout: rate={rate} must be at least 0 and below 1")
-    settings = {
+    settings: dict[str, Any] = {
         "rate": float(rate),
         "seed": seed,
         "layer": layer,

@@ -36,7 +36,7 @@ def sum(x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
 def mean(x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
     """Mean over `axis` (all axes by default)."""
     axes, shape = _axes("mean", axis, x.ndim), tuple(x.shape)
-    count = math.prod(shape[a] for a in axes)
+    count = math.prod(shape[a] for a in axes) or 1
     return p.reduce_mean(x, axis=axes, keepdims=keepdims), (
         lambda gy: _spread(p.multiply(gy, 1.0 / count), shape, axes),
     )

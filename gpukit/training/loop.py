@@ -18,10 +18,10 @@ from gpukit.training.progress import progress_for
 from gpukit.training.state import TrainingState
 
 if TYPE_CHECKING:
-    from gpukit.models.base import Model
+    from gpukit.models.base import Base
 
 
-def train_step(model: Model, x: Any, y: Any) -> dict[str, tuple[float, float]]:
+def train_step(model: Base, x: Any, y: Any) -> dict[str, tuple[float, float]]:
     """One update on a batch: (sum, weight) of the loss and of every metric.
 
     The loss is the mean over the batch plus the penalties of regularisers; the weight is the
@@ -44,7 +44,7 @@ def train_step(model: Model, x: Any, y: Any) -> dict[str, tuple[float, float]]:
     return figures
 
 
-def test_step(model: Model, x: Any, y: Any) -> dict[str, tuple[float, float]]:
+def test_step(model: Base, x: Any, y: Any) -> dict[str, tuple[float, float]]:
     """The figures of `train_step` without an update."""
     with no_grad(), training_mode(False):
         outputs = model.for_loss(x)
@@ -58,7 +58,7 @@ def test_step(model: Model, x: Any, y: Any) -> dict[str, tuple[float, float]]:
 
 
 def fit(
-    model: Model,
+    model: Base,
     x: Any,
     y: Any,
     *,
@@ -76,10 +76,9 @@ def fit(
     """Train `model`; see `Model.fit`. `state` goes on where an earlier run stopped."""
     x, y = as_arrays(x, y)
     _check_counts(batch_size, epochs, validation_split)
+    x, y, validation = _split_end(x, y, 0.0 if validation_data is not None else validation_split)
     if validation_data is not None:
         validation = as_arrays(*validation_data)
-    else:
-        x, y, validation = _split_end(x, y, validation_split)
     if len(x) == 0:
         raise DataError("fit: there are no images to train on")
     model.prepare(x)
@@ -125,7 +124,7 @@ def fit(
 
 
 def _run_epoch(
-    model: Model,
+    model: Base,
     feed: Iterable[tuple[Any, Any]],
     state: TrainingState,
     every: CallbackList,
@@ -146,7 +145,7 @@ def _run_epoch(
             break
 
 
-def evaluate(model: Model, x: Any, y: Any, *, batch_size: int = 256) -> dict[str, float]:
+def evaluate(model: Base, x: Any, y: Any, *, batch_size: int = 256) -> dict[str, float]:
     """Mean loss and metrics over (x, y); the figures do not depend on how batches are cut, beyond
     rounding."""
     x, y = as_arrays(x, y)
@@ -160,7 +159,7 @@ def evaluate(model: Model, x: Any, y: Any, *, batch_size: int = 256) -> dict[str
     return sums.figures()
 
 
-def predict(model: Model, x: Any, *, batch_size: int = 256) -> np.ndarray:
+def predict(model: Base, x: Any, *, batch_size: int = 256) -> np.ndarray:
     """The outputs of `model` for every sample of x, on the host."""
     x = as_array("x", x)
     model.prepare(x)
@@ -170,8 +169,8 @@ def predict(model: Model, x: Any, *, batch_size: int = 256) -> np.ndarray:
         for xs, _ in batches(x, nothing, batch_size, shuffle=False, normalise=model.normalise):
             outputs.append(to_host(model(Tensor.wrap(model.to_device(xs))).array))
     if not outputs:
-        shape = model.output_shape
-        return np.zeros((0, *(shape[1:] if shape else ())), model.dtype)
+        shape = model.output_shape or (0,)
+        return np.zeros([0, *(n or 0 for n in shape[1:])], model.dtype)
     return np.concatenate(outputs)
 
 

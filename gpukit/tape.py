@@ -1,0 +1,132 @@
+"""The tape: what leads back from a result to the leaves, and the pass over it.
+
+A node holds gradient functions and its parents, not arrays: whatever no gradient function needs is
+free as soon as the caller lets go of it, and the rest as soon as the pass back has used it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+from gpukit.errors import TapeError
+
+_recording: ContextVar[bool] = ContextVar("gpukit_recording", default=True)
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Within the block nothing is recorded, so nothing is kept for a backward pass."""
+    token = _recording.set(False)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
+
+
+def is_recording() -> bool:
+    """Whether operations on tensors that require gradients are recorded here."""
+    return _recording.get()
+
+
+class Leaf(Protocol):
+    """A tensor at which the tape ends: it takes gradients in, and counts changes of its values."""
+
+    version: int
+
+    @property
+    def label(self) -> str:
+        """What error messages call it."""
+
+    def accumulate(self, grad: Any) -> None:
+        """Add `grad` to the gradient held so far."""
+
+
+class Node:
+    """A step of the tape: how to turn the gradient of its result into those of its parents.
+
+    A parent is the node that made an argument, the tensor itself where that is a leaf, or None
+    where no gradient is wanted.
+    """
+
+    __slots__ = ("gradients", "name", "parents", "versions")
+
+    def __init__(self, name: str, parents: tuple[Node | Leaf | None, ...], gradients: Any) -> None:
+        self.name = name
+        self.parents = parents
+        self.gradients = gradients
+        self.versions = tuple(0 if p is None or isinstance(p, Node) else p.version for p in parents)
+
+    def pull(self, grad: Any) -> Sequence[Any]:
+        """Gradients of the parents (None where none is wanted), from the gradient of the result."""
+        gradients = self.gradients
+        if gradients is None:
+            raise TapeError(
+                f"backward passes {self.name} a second time, but its tape was freed by the first; "
+                "run the forward pass again"
+            )
+        for parent, version in zip(self.parents, self.versions):
+            if parent is None or isinstance(parent, Node):
+                continue
+            if parent.version != version:
+                raise TapeError(
+                    f"{parent.label} was changed between {self.name} and its backward pass; "
+                    "call backward before the optimiser's step"
+                )
+        if callable(gradients):
+            return gradients(grad)
+        result: list[Any] = []
+        for i, parent in enumerate(self.parents):
+            if parent is None:
+                result.append(None)
+            elif gradients[i] is None:
+                raise TapeError(f"{self.name} has no gradient for its argument {i + 1}")
+            else:
+                result.append(gradients[i](grad))
+        return result
+
+    def free(self) -> None:
+        """Let go of the saved arrays and of the graph behind this node."""
+        self.gradients = None
+        self.parents = ()
+        self.versions = ()
+
+
+def backward(root: Node | Leaf, grad: Any) -> None:
+    """Carry `grad`, the gradient of what `root` made, back to every leaf, freeing the tape."""
+    order = _topological(root)
+    grads: dict[int, Any] = {id(root): grad}
+    while order:
+        # Popped, so that nothing but the graph itself keeps a node alive once it is used.
+        node = order.pop()
+        grad = grads.pop(id(node), None)
+        if grad is None:
+            continue
+        if not isinstance(node, Node):
+            node.accumulate(grad)
+            continue
+        for parent, pulled in zip(node.parents, node.pull(grad)):
+            if parent is None or pulled is None:
+                continue
+            before = grads.get(id(parent))
+            grads[id(parent)] = pulled if before is None else before + pulled
+        node.free()
+
+
+def _topological(root: Node | Leaf) -> list[Node | Leaf]:
+    """Everything on the tape behind `root`, parents before children, without recursion."""
+    order: list[Node | Leaf] = []
+    seen: set[int] = set()
+    stack: list[tuple[Node | Leaf, bool]] = [(root, False)]
+    while stack:
+        node, done = stack.pop()
+        if done:
+            order.append(node)
+        elif id(node) not in seen:
+            seen.add(id(node))
+            stack.append((node, True))
+            if isinstance(node, Node):
+                stack.extend((p, False) for p in node.parents if p is not None)
+    return order

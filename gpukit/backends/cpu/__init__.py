@@ -6,10 +6,16 @@ one pool of threads (threads.py).
 
 from gpukit.backends.cpu import (  # noqa: F401
     activation,
+    averaging,
     conv,
+    elementwise,
     linear,
     loss,
+    lrn,
+    normalisation,
     parts,
     pooling,
+    random,
+    smooth,
     update,
 )

@@ -113,40 +113,44 @@ def _max_backward(gy, index, gx, plan, first_image, last_image):  # type: ignore
                                 gx[at(pixel + c)] += g if index[at(out + c)] == cell else 0
 
 
-def _plan(
+def pool_plan(
     input_shape: tuple[int, ...], output: Pair, window: Pair, stride: Pair, padding: Padding
 ) -> Array:
+    """What compiled code reads: N H W C P Q, window, stride, top and left padding."""
     numbers = [*input_shape, *output, *window, *stride, padding[0][0], padding[1][0]]
     return np.array(numbers, dtype=np.int64)
 
 
-def _output(shape: tuple[int, ...], window: Pair, stride: Pair, padding: Padding) -> Pair:
+def output_size(shape: tuple[int, ...], window: Pair, stride: Pair, padding: Padding) -> Pair:
+    """Height and width of the pooled image."""
     rows = (shape[1] + sum(padding[0]) - window[0]) // stride[0] + 1
     return rows, (shape[2] + sum(padding[1]) - window[1]) // stride[1] + 1
 
 
-def _tasks(units: int, size: int) -> list[Pair]:
+def unit_tasks(units: int, size: int) -> list[Pair]:
+    """Ranges of units (lines or images) that together hold `size` values."""
     return cuts(units, min(units, max(size // _TASK_SIZE, 1), _MOST_TASKS))
 
 
-def _supports(x: Array, *_: Any, window: Pair, **__: Any) -> bool:
+def small_window(x: Array, *_: Any, window: Pair, **__: Any) -> bool:
+    """Whether the window's cells are numbered by uint8, and so few that float32 adds them well."""
     return is_float(x) and window[0] * window[1] <= 256
 
 
-@reference.max_pool2d.on("cpu", name="numba", supports=_supports)
+@reference.max_pool2d.on("cpu", name="numba", supports=small_window)
 def _(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> tuple[Array, Array]:
-    output = _output(x.shape, window, stride, padding)
+    output = output_size(x.shape, window, stride, padding)
     shape = (x.shape[0], *output, x.shape[3])
     y, index = empty(shape, x.dtype), empty(shape, np.dtype(np.uint8))
     if y.size:
-        plan = _plan(x.shape, output, window, stride, padding)
+        plan = pool_plan(x.shape, output, window, stride, padding)
         source, best, which = flat(x), y.reshape(-1), index.reshape(-1)
-        tasks = _tasks(shape[0] * shape[1], x.size)
+        tasks = unit_tasks(shape[0] * shape[1], x.size)
         parallel_for(len(tasks), lambda i: _max_forward(source, best, which, plan, *tasks[i]))
     return y, index
 
 
-@reference.max_pool2d_grad.on("cpu", name="numba", supports=_supports)
+@reference.max_pool2d_grad.on("cpu", name="numba", supports=small_window)
 def _(
     gy: Array,
     index: Array,
@@ -158,8 +162,8 @@ def _(
 ) -> Array:
     gx = empty(input_shape, gy.dtype)
     if gx.size:
-        plan = _plan(input_shape, (gy.shape[1], gy.shape[2]), window, stride, padding)
+        plan = pool_plan(input_shape, (gy.shape[1], gy.shape[2]), window, stride, padding)
         gradient, which, target = flat(gy), flat(index), gx.reshape(-1)
-        tasks = _tasks(input_shape[0], gx.size)
+        tasks = unit_tasks(input_shape[0], gx.size)
         parallel_for(len(tasks), lambda i: _max_backward(gradient, which, target, plan, *tasks[i]))
     return gx

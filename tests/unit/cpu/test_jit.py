@@ -1,0 +1,50 @@
+"""Compiled functions are cached in gpukit's folder; the user's Numba settings are left alone."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+_CODE = """
+import numba
+import numpy as np
+before = numba.config.CACHE_DIR, numba.config.DISABLE_JIT
+from gpukit.backends import reference as p
+from gpukit.backends.cpu import activation
+x = np.linspace(-1, 1, 100, dtype=np.float32)
+assert (p.relu_grad(x, x) == np.where(x > 0, x, 0)).all()
+assert (numba.config.CACHE_DIR, numba.config.DISABLE_JIT) == before
+print(sum(activation._relu_grad.stats.cache_hits.values()))
+"""
+
+
+def _run(cache: Path, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", _CODE],
+        env={**os.environ, "GPUKIT_CACHE": str(cache), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_second_process_finds_the_first_ones_code(tmp_path):
+    assert _run(tmp_path) == "0"
+    assert list((tmp_path / "numba").rglob("*.nbc"))
+    assert _run(tmp_path) == "1"
+
+
+def test_an_unwritable_cache_still_computes(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    assert _run(blocked) == "0"
+    assert blocked.read_text() == "not a folder"
+
+
+def test_users_numba_settings_do_not_matter(tmp_path):
+    theirs = tmp_path / "theirs"
+    assert _run(tmp_path / "ours", NUMBA_DISABLE_JIT="1", NUMBA_CACHE_DIR=str(theirs)) == "0"
+    assert not theirs.exists()
+    assert list((tmp_path / "ours").rglob("*.nbc"))

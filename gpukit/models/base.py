@@ -93,6 +93,12 @@ class Base(ABC):
         self._forget_penalties()
         return self.forward(self._as_input(x), training, logits=False)
 
+    def logits(self, x: Any, training: bool | None = None) -> Any:
+        """The output before the softmax or sigmoid at its end, which losses take in fused."""
+        self._forget_penalties()
+        fused = self.last_layer.final_activation is not None
+        return self.forward(self._as_input(x), training, logits=fused)
+
     @property
     def parameters(self) -> list[Parameter]:
         """All parameters, also those that are not trained, layer by layer."""

@@ -24,6 +24,7 @@ HOUSE = (
     "data",
     "device",
     "backends",
+    "tape",
     "autograd",
     "flat",
     "ops",

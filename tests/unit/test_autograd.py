@@ -153,7 +153,7 @@ def test_backward_frees_as_it_goes() -> None:
         saved = x.copy()
         watched.append(weakref.ref(saved))
         # When this gradient runs, all that came after it on the tape must be gone already.
-        alive = [w for w in watched]
+        alive = list(watched)
         return x + 0, (lambda g: (order.append([w() is not None for w in alive]), g * saved)[1],)
 
     order: list = []

@@ -32,6 +32,7 @@ class FlatBuffer:
         self.slices = list(slices)
         self.weights = weights
         self.grads = grads
+        self._grad_views = self._grad_buffers()
 
     @classmethod
     def of(cls, name: str, parameters: Sequence[Parameter], device: Device) -> FlatBuffer:
@@ -53,6 +54,13 @@ class FlatBuffer:
         weights = tensor.flat_view()
         grads = None if tensor.grad is None else tensor.grad.array.reshape(-1)
         return cls(name, [tensor], [slice(0, tensor.size)], weights, grads)
+
+    def holds_its_parameters(self) -> bool:
+        """Whether no other buffer has taken over one of the parameters."""
+        return all(a is b for a, b in zip(self._grad_views, self._grad_buffers()))
+
+    def _grad_buffers(self) -> list[Any]:
+        return [getattr(parameter, "_grad_buffer", None) for parameter in self.parameters]
 
     def gather_grads(self) -> None:
         """Zero the gradients of parameters that the last backward pass did not reach."""

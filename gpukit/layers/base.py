@@ -21,13 +21,22 @@ _FLOATS = ("float32", "float64", "float16")
 
 
 class Context:
-    """What keys the random numbers of layers: a seed and the number of training steps done."""
+    """What keys the random numbers of layers: a seed and the number of training steps done.
 
-    __slots__ = ("seed", "step")
+    `streams` counts the layers that were given a stream of random numbers of their own.
+    """
+
+    __slots__ = ("seed", "step", "streams")
 
     def __init__(self, seed: int, step: int = 0) -> None:
         self.seed = seed
         self.step = step
+        self.streams = 0
+
+    def new_stream(self) -> int:
+        """The number of the next layer."""
+        self.streams += 1
+        return self.streams - 1
 
 
 class Layer(Configurable):
@@ -136,6 +145,8 @@ class Layer(Configurable):
         `gpukit.utils.set_random_seed` was called.
         """
         if self.built:
+            with self.naming_errors():
+                self.check_built(input_shape)
             return
         output_shape = self.compute_output_shape(input_shape)
         with self.naming_errors():
@@ -146,6 +157,9 @@ class Layer(Configurable):
         self._rng = None
         self.built = True
         self.built_shapes = (input_shape, output_shape)
+
+    def check_built(self, input_shape: Any) -> None:
+        """Refuse inputs that the parameters were not made for; takes any unless overridden."""
 
     def create_parameters(self, input_shape: Any) -> None:
         """Call `add_parameter` for each parameter; nothing unless overridden."""
@@ -267,12 +281,23 @@ class Layer(Configurable):
                 self._build_for(inputs)
             elif self.rank is not None:
                 self.check_rank(_shape(inputs))
+            self._check_dtype(inputs)
             outputs = function(inputs, is_training() if training is None else bool(training))
             if self.activity_regularizer is not None:
                 self._penalise_activity(outputs)
         except GpukitError as error:
             self.name_error(error)
         return outputs
+
+    def _check_dtype(self, inputs: Any) -> None:
+        """Name the input, not the kernel, where the two are of different floating types."""
+        if self._parameters:
+            dtype = getattr(inputs, "dtype", self.parameter_dtype)
+            if dtype != self.parameter_dtype and dtype.kind == "f":
+                wanted = self.parameter_dtype.name
+                raise DTypeError(
+                    f"is {wanted}, its input {dtype}; cast the input with .astype(np.{wanted})"
+                )
 
     def _build_for(self, inputs: Any) -> None:
         many = isinstance(inputs, (list, tuple))

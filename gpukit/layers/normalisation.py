@@ -88,7 +88,17 @@ class BatchNormalization(Layer):
             "moving_variance", shape, self.moving_variance_initializer, trainable=False
         )
 
+    def check_built(self, input_shape: Shape) -> None:
+        assert self.moving_mean is not None
+        channels = self.moving_mean.size
+        if not input_shape or input_shape[-1] != channels:
+            raise ShapeError(
+                f"was built for inputs (N, …, {channels}), got {show_shape(input_shape)}; give it "
+                f"inputs of {channels} channels or build another layer"
+            )
+
     def call(self, inputs: Any, training: bool) -> Any:
+        self.check_built(tuple(inputs.shape))
         if not training:
             return ops.batch_norm_inference(
                 inputs,

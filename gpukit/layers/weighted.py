@@ -10,6 +10,7 @@ from gpukit.autograd import Parameter
 from gpukit.errors import SettingError, ShapeError
 from gpukit.layers.activation import activation_name, get_activation
 from gpukit.layers.base import Layer
+from gpukit.layers.symbolic import Shape, show_shape
 
 _FUSED = ("relu", "sigmoid", "tanh")  # computed inside the operation
 
@@ -92,11 +93,14 @@ class WeightedLayer(Layer):
         named = isinstance(self.activation, str) and self.activity_regularizer is None
         return self.activation if named else None
 
-    def _check_channels(self, shape: tuple[int, ...]) -> None:
+    def check_built(self, input_shape: Shape) -> None:
+        self._check_channels(input_shape)
+
+    def _check_channels(self, shape: Shape) -> None:
         if not shape or shape[-1] != self._channels:
             raise ShapeError(
-                f"was built for inputs (N, …, {self._channels}), got {shape}; give it inputs of "
-                f"{self._channels} channels or build another layer"
+                f"was built for inputs (N, …, {self._channels}), got {show_shape(shape)}; give it "
+                f"inputs of {self._channels} channels or build another layer"
             )
 
     def call_logits(self, inputs: Any, training: bool) -> Any:

@@ -18,11 +18,16 @@ from gpukit.device import Device, get_device, to_host
 from gpukit.errors import CheckpointError, DTypeError, SettingError, ShapeError
 from gpukit.flat import FlatBuffer, flat_buffers
 from gpukit.layers.base import Context, Layer
+from gpukit.layers.symbolic import show_shape
+from gpukit.settings import is_training
 from gpukit.training import loop
 from gpukit.training.state import TrainingState
 from gpukit.utils import default_seed
 
 Shape = tuple[int | None, ...]
+
+# First parts of the names of other tensors in a checkpoint.
+_RESERVED = ("optimizer", "callbacks")
 
 
 class Base(ABC):
@@ -44,7 +49,7 @@ class Base(ABC):
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.float32, np.float64):
             raise SettingError(f"dtype {self.dtype}: models use float32 or float64")
-        self.context = Context(seed=default_seed() if seed is None else seed)
+        self.context = self._own_context = Context(default_seed() if seed is None else seed)
         self.layers: list[Layer] = []
         self.normalise: Normalise | None = None
         self.class_names: tuple[str, ...] = ()
@@ -86,12 +91,18 @@ class Base(ABC):
         """What `from_structure` of the same class makes the same model of, in JSON's types."""
 
     def __call__(self, x: Any, training: bool | None = None) -> Any:
-        """The model's output: an array for an array, a Tensor for a Tensor.
+        """The model's output for samples x (N, …), as a Tensor; an array if nothing is trainable.
 
-        uint8 images are converted by `normalise`, by default from 0 … 255 to 0 … 1.
+        uint8 images are converted by `normalise`, by default from 0 … 255 to 0 … 1. `training` is
+        what `gpukit.settings.training_mode` says unless given; each call in training draws new
+        masks for dropout.
         """
         self._forget_penalties()
-        return self.forward(self._as_input(x), training, logits=False)
+        training = is_training() if training is None else bool(training)
+        outputs = self.forward(self._as_input(x), training, logits=False)
+        if training:
+            self.context.step += 1
+        return outputs
 
     def logits(self, x: Any, training: bool | None = None) -> Any:
         """The output before the softmax or sigmoid at its end, which losses take in fused."""
@@ -118,7 +129,8 @@ class Base(ABC):
 
     def flats(self) -> list[FlatBuffer]:
         """The buffers that hold the trainable parameters and their gradients."""
-        if self._flats is None:
+        # A model that shares layers with this one takes their parameters into buffers of its own.
+        if self._flats is None or not all(flat.holds_its_parameters() for flat in self._flats):
             self._flats = flat_buffers(self.parameters)
         return self._flats
 
@@ -287,7 +299,7 @@ class Base(ABC):
             e is not None and e != n for e, n in zip(expected[1:], x.shape[1:])
         ):
             raise ShapeError(
-                f"{self.name} takes inputs {_shape_text(expected)}, x has shape {x.shape}"
+                f"{self.name} takes inputs {show_shape(expected)}, x has shape {x.shape}"
             )
         if x.dtype.kind == "f" and x.dtype != self.dtype:
             raise DTypeError(
@@ -309,9 +321,18 @@ class Base(ABC):
         return self.device.asarray(x.astype(self.dtype, copy=False))
 
     def _as_input(self, x: Any) -> Any:
+        if isinstance(x, (list, tuple)):
+            return self.to_device(np.asarray(x))
         if getattr(x, "dtype", None) == np.uint8 and not isinstance(x, Tensor):
             return self.to_device((self.normalise or Normalise())(to_host(x)))
         return x
+
+    def __repr__(self) -> str:
+        what = f"{type(self).__name__} {self.name!r}"
+        if self.input_shape is None or self.output_shape is None:
+            return f"<{what}, not built>"
+        ends = f"{show_shape(self.input_shape)} → {show_shape(self.output_shape)}"
+        return f"<{what}: {ends}, {self.count_params():,} parameters>"
 
     # Looking and keeping
 
@@ -360,18 +381,47 @@ class Base(ABC):
                     f"{source} is of another model: {parameter.name!r} is {array.shape} there and "
                     f"{parameter.shape} in {self.name}"
                 )
+        known = {parameter.name for parameter in self.parameters}
+        for name in tensors:
+            if name not in known and name.partition("/")[0] not in _RESERVED:
+                raise CheckpointError(
+                    f"{source} is of another model: {self.name} has no {name!r}, which is in it"
+                )
         for parameter in self.parameters:
             parameter.assign(tensors[parameter.name])
 
     def _adopt(self, layer: Layer) -> None:
-        """Take `layer` in: a name of its own, this model's seed and step, a random stream."""
+        """Take `layer` in: a name of its own, this model's seed and step, a random stream.
+
+        A layer of another model keeps what it has, and this model goes on with its seed and step.
+        """
         taken = {other.name for other in self.layers}
-        if layer.auto_named:
+        if layer.auto_named and layer.context is None:
             layer.rename(_unique(layer.name, taken))
         elif layer.name in taken:
             raise SettingError(f"{self.name} has two layers named {layer.name!r}; rename one")
-        layer.context = self.context
-        layer.stream = len(self.layers)
+        if layer.name.partition("/")[0] in _RESERVED:
+            raise SettingError(
+                f"{self.name}: a layer cannot be named {layer.name!r}, which checkpoints use for "
+                "something else; rename it"
+            )
+        if layer.built and layer.device is not self.device:
+            raise SettingError(
+                f"{self.name} is on {self.device}, its {layer.label} on {layer.device}; give them "
+                "one device"
+            )
+        if layer.context is None:
+            layer.context = self.context
+            layer.stream = self.context.new_stream()
+        elif layer.context is not self.context:
+            if self.context is not self._own_context:
+                raise SettingError(
+                    f"{self.name} shares layers with a model that {layer.label} is not of; share "
+                    "with one model only, or make new layers"
+                )
+            self.context = layer.context
+            for other in self.layers:
+                other.context, other.stream = self.context, self.context.new_stream()
         self.layers.append(layer)
 
     def _build_layer(self, layer: Layer, shape: Any) -> None:
@@ -388,7 +438,3 @@ def _unique(base: str, taken: set[str]) -> str:
     while f"{base}_{number}" in taken:
         number += 1
     return f"{base}_{number}"
-
-
-def _shape_text(shape: Shape) -> str:
-    return f"({', '.join('N' if n is None else str(n) for n in shape)})"

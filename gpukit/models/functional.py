@@ -34,22 +34,15 @@ class Model(Base):
         seed: int | None = None,
     ) -> None:
         super().__init__(name, device, dtype, seed)
-        for what, value in (("inputs", inputs), ("outputs", outputs)):
-            if not isinstance(value, Symbolic):
-                raise SettingError(
-                    f"{self.name}: {what} must be one result of Input(shape) or of a layer called "
-                    f"on one, not {type(value).__name__}"
-                )
-        self._inputs = inputs
-        self._outputs = outputs
+        self._inputs = inputs = _one(self.name, "inputs", inputs)
+        self._outputs = outputs = _one(self.name, "outputs", outputs)
         self._order = _between(self.name, inputs, outputs)
         if not self._order:
             raise SettingError(f"{self.name}: outputs are the inputs; there is no layer between")
         for node in self._order:
-            layer = node.layer
-            if layer not in self.layers:
-                self._adopt(layer)
-                self._build_layer(layer, _shapes(node))
+            if node.layer not in self.layers:
+                self._adopt(node.layer)
+            self._build_layer(node.layer, _shapes(node))
 
     @property
     def input_shape(self) -> Shape | None:
@@ -106,6 +99,23 @@ class Model(Base):
         return cls(values[0], values[-1], **settings)
 
 
+def _one(name: str, what: str, value: Any) -> Symbolic:
+    """The one end of a model, also where it comes as Keras's list of one."""
+    if isinstance(value, (list, tuple)):
+        if len(value) != 1:
+            raise SettingError(
+                f"{name} was given {len(value)} {what}; a Model has one: join several with "
+                "Concatenate, or train one model for each"
+            )
+        value = value[0]
+    if not isinstance(value, Symbolic):
+        raise SettingError(
+            f"{name}: {what} must be the result of Input(shape) or of a layer called on one, not "
+            f"{type(value).__name__}"
+        )
+    return value
+
+
 def _shapes(node: Symbolic) -> Any:
     shapes = [parent.shape for parent in node.inputs]
     return shapes if len(shapes) > 1 else shapes[0]
@@ -123,7 +133,8 @@ def _between(name: str, inputs: Symbolic, outputs: Symbolic) -> list[Symbolic]:
         elif id(node) not in seen:
             if not node.inputs:
                 raise SettingError(
-                    f"{name}: outputs need another Input than the one given as inputs"
+                    f"{name}: outputs need {node.layer.label}, an Input that is not the model's; "
+                    "give the one that they are made of as inputs"
                 )
             seen.add(id(node))
             stack.append((node, True))

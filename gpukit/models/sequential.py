@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from gpukit import layers as layer_family
 from gpukit.device import Device
-from gpukit.errors import SettingError
+from gpukit.errors import GpukitError, SettingError
 from gpukit.layers.base import Layer
 from gpukit.layers.symbolic import Symbolic
 from gpukit.models.base import Base, Shape
@@ -54,19 +54,35 @@ class Sequential(Base):
             layer = layer.layer
         if not isinstance(layer, Layer):
             raise SettingError(f"{self.name}: {layer!r} is no layer; pass one of gpukit.layers")
+        if any(layer is other for other in self.layers):
+            raise SettingError(
+                f"{self.name} holds {layer.label} already; make another one, or a Model, whose "
+                "layers may be used twice"
+            )
         self._adopt(layer)
-        if self._input_shape is not None:
-            self._extend(layer)
-        elif len(self.layers) == 1 and layer.input_shape is not None:
-            self.build((None, *layer.input_shape))
+        try:
+            if self._input_shape is not None:
+                self._extend(layer)
+            elif len(self.layers) == 1 and layer.input_shape is not None:
+                self.build((None, *layer.input_shape))
+        except GpukitError:
+            self.layers.pop()
+            raise
 
     def build(self, input_shape: Shape) -> None:
         """Make the parameters for inputs of `input_shape`, the batch axis None."""
         if self._input_shape is not None:
             super().build(input_shape)
+        if not self.layers:
+            raise SettingError(f"{self.name} has no layers; add some")
         self._input_shape = self._output_shape = tuple(input_shape)
-        for layer in self.layers:
-            self._extend(layer)
+        try:
+            for layer in self.layers:
+                self._extend(layer)
+        except GpukitError:
+            # Whatever did not fit, the next input is a fresh start for what is not built yet.
+            self._input_shape = self._output_shape = None
+            raise
 
     def _extend(self, layer: Layer) -> None:
         assert self._output_shape is not None

@@ -1,11 +1,15 @@
 """Counts units, connections, weights, operations, memory and receptive field of every layer.
 
-The counts are those of the lecture notes: a connection is one input value that reaches one unit,
-weights are without biases, operations are multiply-adds for one image.
+The counts are those of the lecture notes: a unit is one output of a filter or of a pooling window,
+a connection one input value that reaches one unit (padding included), weights are without biases,
+operations are the multiply-adds of weights for one image. What acts on values one by one (an
+activation, dropout, normalisation, a sum of branches) has no units of its own, but its result takes
+memory.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,12 +23,30 @@ if TYPE_CHECKING:
     from gpukit.models.base import Base
 
 Pair = tuple[int, int]
+# A layer that only renames axes makes nothing new; one that joins or acts value by value no units.
 _RENAMING = (layers.Flatten, layers.Reshape, layers.InputLayer)
+_VALUE_BY_VALUE = (
+    layers.Activation,
+    layers.ReLU,
+    layers.LeakyReLU,
+    layers.ELU,
+    layers.Softmax,
+    layers.Dropout,
+    layers.BatchNormalization,
+    layers.LocalResponseNormalization,
+    layers.Add,
+    layers.Concatenate,
+)
+_BIASES = ("bias", "beta")
 
 
 @dataclass(frozen=True)
 class LayerSizes:
-    """Figures of one layer for one image; `receptive_field` is (rows, columns) of the input."""
+    """Figures of one layer for one image; `receptive_field` is (rows, columns) of the input.
+
+    `fixed` counts values that no gradient changes: moving averages. The parameters of a layer that
+    is used again are counted at its first use.
+    """
 
     name: str
     kind: str
@@ -33,6 +55,7 @@ class LayerSizes:
     connections: int
     weights: int
     biases: int
+    fixed: int
     multiply_adds: int
     activation_bytes: int
     receptive_field: Pair
@@ -55,6 +78,13 @@ class _Field:
             (self.jump[0] * stride[0], self.jump[1] * stride[1]),
         )
 
+    def joined(self, other: _Field) -> _Field:
+        """What branches see together: the larger one, for they share their middle."""
+        return _Field(
+            (max(self.size[0], other.size[0]), max(self.size[1], other.size[1])),
+            (max(self.jump[0], other.jump[0]), max(self.jump[1], other.jump[1])),
+        )
+
 
 def sizes(model: Base) -> list[LayerSizes]:
     """Figures of every layer of a built model, in order. Raises SettingError where not built."""
@@ -75,8 +105,7 @@ def sizes(model: Base) -> list[LayerSizes]:
         output = layer.compute_output_shape(given if len(given) > 1 else given[0])
         shape = tuple(n or 0 for n in output[1:])
         sources = [fields[i] if i >= 0 else seen for i in parents]
-        widest = max(sources, key=lambda f: f.size)
-        field = _field(layer, widest, before[0], image)
+        field = _field(layer, functools.reduce(_Field.joined, sources), before[0], image)
         fields.append(field)
         shapes.append(shape)
         table.append(_figures(layer, before[0], shape, field, image, model.dtype.itemsize,
@@ -95,10 +124,16 @@ def _figures(
     *,
     first: bool,
 ) -> LayerSizes:
-    # A layer that only renames axes has no units of its own.
-    units = 0 if isinstance(layer, _RENAMING) else math.prod(shape)
-    by_name = {p.name.rsplit("/", 1)[-1]: p.size for p in layer.parameters} if first else {}
-    biases = by_name.pop("bias", 0)
+    values = 0 if isinstance(layer, _RENAMING) else math.prod(shape)
+    units = 0 if isinstance(layer, _VALUE_BY_VALUE) else values
+    weights = biases = fixed = 0
+    for parameter in layer.parameters if first else ():
+        if not parameter.trainable:
+            fixed += parameter.size
+        elif parameter.name.rpartition("/")[2] in _BIASES:
+            biases += parameter.size
+        else:
+            weights += parameter.size
     connections = multiply_adds = 0
     kernel = next((p for p in layer.parameters if p.name.endswith("/kernel")), None)
     if isinstance(layer, Pooling2D):
@@ -106,31 +141,34 @@ def _figures(
     elif isinstance(layer, layers.GlobalAveragePooling2D):
         connections = math.prod(before)
     elif kernel is not None:
-        # Each unit has one connection for each weight of its filter: all axes but the last,
-        # or all but the last two for depthwise filters (R, S, C, multiplier).
-        filters = 2 if isinstance(layer, layers.DepthwiseConv2D) else 1
-        connections = multiply_adds = units * math.prod(kernel.shape[:-filters])
+        # Each unit has one connection for each weight of its filter: all axes but the last.
+        connections = multiply_adds = units * math.prod(kernel.shape[:-1])
     return LayerSizes(
         name=layer.name,
         kind=type(layer).__name__,
         output_shape=shape,
         units=units,
         connections=connections,
-        weights=sum(by_name.values()),
+        weights=weights,
         biases=biases,
+        fixed=fixed,
         multiply_adds=multiply_adds,
-        activation_bytes=units * itemsize,
+        activation_bytes=values * itemsize,
         receptive_field=(min(field.size[0], image[0]), min(field.size[1], image[1])),
     )
 
 
 def _field(layer: Layer, before: _Field, shape: tuple[int, ...], image: Pair) -> _Field:
+    """The field after `layer`, whose input has `shape` and sees `before`."""
     if isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
         span = tuple((f - 1) * d + 1 for f, d in zip(layer.kernel_size, layer.dilation_rate))
         return before.through(_pair(span), _pair(layer.strides))
     if isinstance(layer, Pooling2D):
         return before.through(_pair(layer.pool_size), _pair(layer.strides))
-    if isinstance(layer, (layers.Dense, layers.GlobalAveragePooling2D)):
+    # A Dense layer over images acts at each pixel by itself, as a 1×1 convolution does.
+    if isinstance(layer, layers.GlobalAveragePooling2D) or (
+        isinstance(layer, layers.Dense) and len(shape) == 1
+    ):
         return _Field(image, before.jump)
     return before
 

@@ -2,75 +2,117 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from gpukit.inspect.sizes import LayerSizes, sizes
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from gpukit.models.base import Base
 
 
-def show(model: Base) -> None:
-    """Print the table of `model` to stdout."""
-    import sys
+class _Column(NamedTuple):
+    title: str
+    text: Callable[[LayerSizes], str]
+    total: Callable[[LayerSizes], int] | None = None
+    show: Callable[[int], str] = "{:,}".format
+    left: bool = False
 
+
+def show(model: Base) -> None:
+    """Print the table of `model` to stdout, in as many columns as its width allows."""
     from rich.console import Console
 
     figures = sizes(model)
     # A pipe has no width: the table then takes what it needs instead of being cut.
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    console.print(table(model, figures))
-    parameters = sum(f.weights + f.biases for f in figures)
-    memory = sum(f.activation_bytes for f in figures)
-    console.print(
-        f"{parameters:,} parameters ({sum(f.biases for f in figures):,} of them biases), "
-        f"{sum(f.multiply_adds for f in figures):,} multiply-adds and {_bytes(memory)} of "
-        f"activations an image, {_bytes(parameters * model.dtype.itemsize)} of {model.dtype} "
-        "parameters",
-        highlight=False,
-        soft_wrap=True,
-    )
+    console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
+    at = _times((model.input_shape or ())[1:])
+    console.print(f"[bold]{model.name}[/bold]  input {at}", soft_wrap=True)
+    images = len(model.input_shape or ()) == 4
+    console.print(_widest_that_fits(console, figures, images), crop=False)
+    for line in _totals(model, figures):
+        console.print(line, soft_wrap=True)
 
 
-def table(model: Base, figures: list[LayerSizes]) -> Table:
-    """The table that `show` prints."""
+def _widest_that_fits(console: Console, figures: list[LayerSizes], images: bool) -> Table:
+    """The table with all columns, or without those that can be missed most easily."""
+    from rich.measure import Measurement
+
+    columns = _columns(images)
+    for dropped in ((), ("biases",), ("biases", "kind"), ("biases", "kind", "units")):
+        made = _table(figures, [c for c in columns if c.title not in dropped])
+        wanted = Measurement.get(console, console.options.update(max_width=1000), made).maximum
+        if wanted <= console.width:
+            break
+    # Rather broken lines than figures cut short.
+    made.width = wanted
+    return made
+
+
+def _columns(images: bool) -> list[_Column]:
+    columns = [
+        _Column("layer", lambda f: f.name, left=True),
+        _Column("kind", lambda f: f.kind, left=True),
+        _Column("output", lambda f: _times(f.output_shape)),
+        _Column("units", lambda f: _count(f.units), lambda f: f.units),
+        _Column("connections", lambda f: _count(f.connections), lambda f: f.connections),
+        _Column("weights", lambda f: _count(f.weights), lambda f: f.weights),
+        _Column("biases", lambda f: _count(f.biases), lambda f: f.biases),
+        _Column("multiply-\nadds", lambda f: _count(f.multiply_adds), lambda f: f.multiply_adds),
+        _Column(
+            "memory",
+            lambda f: _bytes(f.activation_bytes) if f.activation_bytes else "–",
+            lambda f: f.activation_bytes,
+            _bytes,
+        ),
+    ]
+    if images:
+        columns.append(_Column("receptive\nfield", lambda f: _times(f.receptive_field)))
+    return columns
+
+
+def _table(figures: list[LayerSizes], columns: Sequence[_Column]) -> Table:
+    from rich import box
     from rich.table import Table
 
-    shape = model.input_shape
-    at = "×".join(str(n) for n in (shape or ())[1:])
-    made = Table(title=f"{model.name}: input {at}", title_justify="left", show_footer=True)
-    totals = (
-        f"{sum(f.units for f in figures):,}",
-        f"{sum(f.connections for f in figures):,}",
-        f"{sum(f.weights for f in figures):,}",
-        f"{sum(f.biases for f in figures):,}",
-        f"{sum(f.multiply_adds for f in figures):,}",
-        _bytes(sum(f.activation_bytes for f in figures)),
-    )
-    made.add_column("layer", "total")
-    made.add_column("kind")
-    made.add_column("output", justify="right")
-    for title, total in zip(
-        ("units", "connections", "weights", "biases", "multiply-adds", "activations"), totals
-    ):
-        made.add_column(title, total, justify="right")
-    made.add_column("receptive field", justify="right")
+    made = Table(box=box.SIMPLE_HEAD, show_footer=True, pad_edge=False, padding=(0, 1, 0, 0))
+    for i, column in enumerate(columns):
+        total = "total" if i == 0 else ""
+        if column.total is not None:
+            total = column.show(sum(column.total(f) for f in figures))
+        justify = "left" if column.left else "right"
+        made.add_column(column.title, total, justify=justify, vertical="bottom", no_wrap=True)  # type: ignore[arg-type]
     for f in figures:
-        made.add_row(
-            f.name,
-            f.kind,
-            "×".join(str(n) for n in f.output_shape),
-            f"{f.units:,}",
-            f"{f.connections:,}",
-            f"{f.weights:,}",
-            f"{f.biases:,}",
-            f"{f.multiply_adds:,}",
-            _bytes(f.activation_bytes),
-            "×".join(str(n) for n in f.receptive_field),
-        )
+        made.add_row(*(column.text(f) for column in columns))
     return made
+
+
+def _totals(model: Base, figures: list[LayerSizes]) -> list[str]:
+    weights, biases = sum(f.weights for f in figures), sum(f.biases for f in figures)
+    fixed = sum(f.fixed for f in figures)
+    parts = f"{weights:,} weights, {biases:,} biases"
+    if fixed:
+        parts += f", {fixed:,} moving averages"
+    everything = weights + biases + fixed
+    size = _bytes(everything * model.dtype.itemsize)
+    memory = _bytes(sum(f.activation_bytes for f in figures))
+    operations = sum(f.multiply_adds for f in figures)
+    return [
+        f"{everything:,} parameters ({parts}): {size} as {model.dtype}",
+        f"{operations:,} multiply-adds and {memory} of activations an image",
+    ]
+
+
+def _times(lengths: Sequence[int | None]) -> str:
+    return "×".join("?" if n is None else str(n) for n in lengths)
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number else "–"
 
 
 def _bytes(count: int) -> str:

@@ -54,3 +54,30 @@ CONVS = [
     Conv("lenet-conv1", 28, 1, 6, 5, padding=2, batch=64),
     Conv("lenet-conv2", 14, 6, 16, 5, batch=64),
 ]
+
+
+@dataclass(frozen=True)
+class Image:
+    """A batch of square feature maps, with a window where it is pooled."""
+
+    name: str
+    size: int
+    channels: int
+    window: int = 1
+    stride: int = 1
+    batch: int = BATCH
+
+
+POOLS = [
+    Image("alexnet-pool1", 55, 96, 3, 2),
+    Image("vgg-pool2", 112, 128, 2, 2, batch=8),
+    Image("lenet-s2", 28, 6, 2, 2, batch=64),
+]
+RESPONSES = [Image("alexnet-norm1", 55, 96), Image("alexnet-norm2", 27, 256)]
+BATCH_NORMS = [Image("resnet-56x56x64", 56, 64), Image("resnet-14x14x256", 14, 256)]
+SOFTMAXES = [Image("softmax-128x1000", 1, 1000, batch=128)]
+DENSES = [
+    Image("alexnet-fc6", 4096, 9216, batch=128),
+    Image("alexnet-fc8", 1000, 4096, batch=128),
+]
+LENETS = [Image("lenet-step-64", 28, 1, batch=64), Image("lenet-step-128", 28, 1, batch=128)]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.cases import Conv
+from bench.cases import Conv, Image
 from gpukit.backends import reference as p
 
 Task = Callable[[], Any]
@@ -53,3 +53,82 @@ def conv2d_weight_grad(case: Conv, algo: str | None = None) -> Task:
     x, w, gy = _conv_arrays(case)
     settings = _settings(case, algo)
     return lambda: p.conv2d_weight_grad(x, gy, kernel_shape=w.shape, **settings)
+
+
+def _image(case: Image) -> Any:
+    return _random(case.batch, case.size, case.size, case.channels)
+
+
+def _window(case: Image) -> dict[str, Any]:
+    return {
+        "window": (case.window, case.window),
+        "stride": (case.stride, case.stride),
+        "padding": ((0, 0), (0, 0)),
+    }
+
+
+def max_pool2d(case: Image) -> Task:
+    """Forward pass with the index that the backward pass needs."""
+    x, window = _image(case), _window(case)
+    return lambda: p.max_pool2d(x, **window)
+
+
+def max_pool2d_grad(case: Image) -> Task:
+    """Backward pass."""
+    x, window = _image(case), _window(case)
+    y, index = p.max_pool2d(x, **window)
+    return lambda: p.max_pool2d_grad(y, index, input_shape=x.shape, **window)
+
+
+_LRN = {"size": 5, "alpha": 5e-4, "beta": 0.75, "k": 2.0, "groups": 1}
+
+
+def lrn(case: Image) -> Task:
+    """Forward pass."""
+    x = _image(case)
+    return lambda: p.lrn(x, **_LRN)
+
+
+def lrn_step(case: Image) -> Task:
+    """Forward and backward pass."""
+    x = _image(case)
+    return lambda: (p.lrn(x, **_LRN), p.lrn_grad(x, x, **_LRN))
+
+
+def batch_norm_step(case: Image) -> Task:
+    """Forward and backward pass with batch statistics."""
+    x, gamma, beta = _image(case), _random(case.channels), _random(case.channels)
+
+    def both() -> Any:
+        _, mean, variance = p.batch_norm(x, gamma, beta, epsilon=1e-5)
+        return p.batch_norm_grad(x, x, gamma, mean, variance, epsilon=1e-5)
+
+    return both
+
+
+def softmax(case: Image) -> Task:
+    """Rows of `channels` values."""
+    x = _random(case.batch, case.channels)
+    return lambda: p.softmax(x)
+
+
+def dense(case: Image) -> Task:
+    """A fully connected layer from `channels` to `size`."""
+    x, w, b = (
+        _random(case.batch, case.channels),
+        _random(case.channels, case.size),
+        _random(case.size),
+    )
+    return lambda: p.dense(x, w, b)
+
+
+def lenet_step(case: Image) -> Task:
+    """One training step of LeNet-5 through the public API: loss, gradients, SGD with momentum."""
+    from gpukit.models import lenet5
+    from gpukit.optimizers import SGD
+
+    model = lenet5(seed=0)
+    model.compile(SGD(0.01, momentum=0.9), "sparse_categorical_crossentropy")
+    x = _image(case)
+    labels = np.random.default_rng(0).integers(0, 10, case.batch)
+    return lambda: model.train_on_batch(x, labels)

@@ -11,6 +11,7 @@ from gpukit.backends.cpu.common import Array, Padding, Pair, flat, is_float
 from gpukit.backends.cpu.jit import at, jit
 from gpukit.backends.cpu.memory import empty
 from gpukit.backends.cpu.threads import cuts, parallel_for
+from gpukit.backends.cpu.vectors import VECTOR, choose_vector, pool_vector
 
 _TASK_SIZE = 100_000
 _MOST_TASKS = 32
@@ -26,6 +27,8 @@ def _max_forward(x, y, index, plan, first_line, last_line):  # type: ignore[no-u
     rows, columns, step_h, step_w, top, left = (
         plan[6], plan[7], plan[8], plan[9], plan[10], plan[11],
     )  # fmt: skip
+    # Vectors may write beyond a pixel's channels: what is written later overwrites that.
+    end = last_line * q_count * channels
     for line in range(first_line, last_line):
         image, p = divmod(line, p_count)
         out = line * q_count * channels
@@ -39,7 +42,15 @@ def _max_forward(x, y, index, plan, first_line, last_line):  # type: ignore[no-u
         for q in range(whole):
             a = above + q * step_w * channels
             b = below + q * step_w * channels
-            for c in range(channels):
+            done = 0
+            while (
+                done < channels
+                and b + channels + done + VECTOR <= len(x)
+                and (out + done + VECTOR <= end)
+            ):
+                pool_vector(y, out + done, index, x, a + done, b + done, channels)
+                done += VECTOR
+            for c in range(done, channels):
                 best, cell = x[at(a + c)], 0
                 v = x[at(a + channels + c)]
                 if (not v <= best) and best == best:
@@ -93,6 +104,27 @@ def _max_backward(gy, index, gx, plan, first_image, last_image):  # type: ignore
     )  # fmt: skip
     if not tiles:
         gx[first_image * image_size : last_image * image_size] = 0
+    if tiles and rows == 2 and columns == 2:
+        end = last_image * image_size
+        for line in range(first_image * p_count, last_image * p_count):
+            for r in range(2):
+                pixel = (line * 2 + r) * width * channels
+                for q in range(q_count):
+                    out = (line * q_count + q) * channels
+                    for cell in range(2 * r, 2 * r + 2):
+                        done = 0
+                        while (
+                            done < channels
+                            and pixel + done + VECTOR <= end
+                            and (out + done + VECTOR <= len(gy))
+                        ):
+                            choose_vector(gx, pixel + done, gy, index, out + done, cell)
+                            done += VECTOR
+                        for c in range(done, channels):
+                            g = gy[at(out + c)]
+                            gx[at(pixel + c)] = g if index[at(out + c)] == cell else 0
+                        pixel += channels
+        return
     for image in range(first_image, last_image):
         for p in range(p_count):
             h = p * step_h - top

@@ -136,8 +136,8 @@ def _by_rows(function: Callable[..., None], *inputs: Array) -> Array:
 
 
 def _sums(x: Array) -> Array:
-    """Row sums, kept as a column; added in float64 as the definitions do."""
-    return np.asarray(np.sum(x, axis=-1, keepdims=True, dtype=np.float64)).astype(x.dtype)
+    """Row sums, kept as a column; pairwise, as NumPy adds along a contiguous axis."""
+    return np.asarray(np.sum(x, axis=-1, keepdims=True))
 
 
 def _softmax(out: Array, x: Array) -> None:

@@ -63,6 +63,69 @@ def _vector_operation(width: int, operation: str) -> Any:
     return intrinsic(three if operation == "multiply" else two)
 
 
+def _pool_vector(typing_context, y, out, index, x, above, below, channels):  # type: ignore[no-untyped-def]
+    """Nopython: y and index at `out` from the 2×2 windows at x[above], x[below], 16 channels."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        item = context.get_data_type(signature.args[0].dtype)
+        align = context.get_abi_sizeof(item)
+        vector, cells = ir.VectorType(item, VECTOR), ir.VectorType(ir.IntType(8), VECTOR)
+
+        def pointer(array: int, place: Any, kind: Any) -> Any:
+            data = context.make_array(signature.args[array])(context, builder, arguments[array])
+            return builder.bitcast(builder.gep(data.data, [place]), kind.as_pointer())
+
+        _, out, _, _, above, below, channels = arguments
+        places = (above, builder.add(above, channels), below, builder.add(below, channels))
+        values = [builder.load(pointer(3, place, vector), align=align) for place in places]
+        best, which = values[0], ir.Constant(cells, [0] * VECTOR)
+        for cell, value in enumerate(values[1:], 1):
+            # Unordered: true for a NaN, too, unless there was one before.
+            larger = builder.fcmp_unordered(">", value, best)
+            better = builder.and_(larger, builder.fcmp_ordered("==", best, best))
+            best = builder.select(better, value, best)
+            which = builder.select(better, ir.Constant(cells, [cell] * VECTOR), which)
+        builder.store(best, pointer(0, out, vector), align=align)
+        builder.store(which, pointer(2, out, cells), align=1)
+        return context.get_dummy_value()
+
+    i = types.intp
+    return types.none(y, i, index, x, i, i, i), generate
+
+
+def _choose_vector(typing_context, gx, place, gy, index, out, cell):  # type: ignore[no-untyped-def]
+    """Nopython: gx[place] = gy[out] where index[out] is `cell`, else 0, 16 channels."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        item = context.get_data_type(signature.args[0].dtype)
+        align = context.get_abi_sizeof(item)
+        vector, cells = ir.VectorType(item, VECTOR), ir.VectorType(ir.IntType(8), VECTOR)
+
+        def pointer(array: int, place: Any, kind: Any) -> Any:
+            data = context.make_array(signature.args[array])(context, builder, arguments[array])
+            return builder.bitcast(builder.gep(data.data, [place]), kind.as_pointer())
+
+        _, place, _, _, out, cell = arguments
+        gradient = builder.load(pointer(2, out, vector), align=align)
+        which = builder.load(pointer(3, out, cells), align=1)
+        wanted = ir.Constant(cells, ir.Undefined)
+        narrow = builder.trunc(cell, ir.IntType(8))
+        for lane in range(VECTOR):
+            wanted = builder.insert_element(wanted, narrow, ir.Constant(ir.IntType(32), lane))
+        chosen = builder.select(
+            builder.icmp_unsigned("==", which, wanted),
+            gradient,
+            ir.Constant(vector, [0.0] * VECTOR),
+        )
+        builder.store(chosen, pointer(0, place, vector), align=align)
+        return context.get_dummy_value()
+
+    i = types.intp
+    return types.none(gx, i, gy, index, i, i), generate
+
+
+pool_vector: Any = intrinsic(_pool_vector)
+choose_vector: Any = intrinsic(_choose_vector)
 _copy_16 = _vector_operation(VECTOR, "copy")
 _add_16 = _vector_operation(VECTOR, "add")
 _add_4 = _vector_operation(4, "add")

@@ -3,6 +3,7 @@
 depthwise   direct loops, for one input channel a group
 im2col      panels and one-thread matrix products, see im2col.py
 direct      the same loops for any shape
+fft         forward as a product of spectra, see fft.py
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gpukit.backends import reference as p
-from gpukit.backends.cpu import direct, im2col
+from gpukit.backends.cpu import direct, fft, im2col
 from gpukit.backends.cpu.activation import bias_pattern
 from gpukit.backends.cpu.common import ACTIVATIONS, Array, Padding, Pair, flat, plain
 from gpukit.backends.cpu.memory import empty, scratch
@@ -157,5 +158,6 @@ def _weight_grad(
 
 
 p.conv2d.on("cpu", name="direct", supports=float_conv)(direct.conv2d)
+p.conv2d.on("cpu", name="fft", supports=fft.supports)(fft.conv2d)
 p.conv2d_input_grad.on("cpu", name="direct", supports=float_conv)(direct.input_grad)
 p.conv2d_weight_grad.on("cpu", name="direct", supports=float_conv)(direct.weight_grad)

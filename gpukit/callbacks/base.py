@@ -15,9 +15,13 @@ Logs = dict[str, Any]
 
 
 class Callback:
-    """Base of all callbacks: does nothing at any event. `model` is the one that trains."""
+    """Base of all callbacks: does nothing at any event. `model` is the one that trains.
+
+    `saves_model`: called after the others, because what they remember is saved with the model.
+    """
 
     model: Any = None
+    saves_model = False
 
     def set_model(self, model: Any) -> None:
         """Told once before training begins."""

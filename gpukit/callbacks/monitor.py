@@ -205,6 +205,8 @@ class ModelCheckpoint(Monitor):
     from 1. `save_weights_only` leaves the optimiser out.
     """
 
+    saves_model = True
+
     def __init__(
         self,
         filepath: str | Path,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -25,15 +26,21 @@ ISSUES = "https://github.com/gpukit/gpukit/issues"
 
 
 @click.group(
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Any command takes --verbose, which shows the traceback of a fault.",
+    epilog="Any command takes --verbose, which shows the traceback of an error.",
 )
 @click.version_option(__version__, message="gpukit %(version)s")
-def app() -> None:
+@click.pass_context
+def app(context: click.Context) -> None:
     """Train convolutional networks with kernels you can open.
 
-    `gpukit train lenet5` trains on images that come with the package.
+    \b
+    gpukit train lenet5                         train on images that come with gpukit
+    gpukit predict runs/lenet5-1 photo.png      say what is in a picture
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 for command in (train, evaluate, predict, summary, info, data):
@@ -46,20 +53,17 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
     given = list(sys.argv[1:] if arguments is None else arguments)
     verbose = "--verbose" in given
+    # Where figures overflow, training ends with a line of its own; NumPy's warnings add nothing.
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module="gpukit")
     given = [argument for argument in given if argument != "--verbose"]
     try:
         code = app.main(given, prog_name="gpukit", standalone_mode=False)
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        sys.exit(0)
     except click.ClickException as error:
-        _fail(f"{error.format_message()} (gpukit --help)", 2)
-    except GpukitError as error:
-        if verbose:
-            traceback.print_exc()
-        _fail(str(error), 2)
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "gpukit"
+        _fail(f"{error.format_message().rstrip('.')}; see {command} --help", 2)
     except Interrupted as stop:
         click.echo(f"stopped and saved; go on with: gpukit train --resume {stop.folder}", err=True)
         sys.exit(128 + stop.signum)
@@ -73,11 +77,28 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except Exception as error:
         if verbose:
             traceback.print_exc()
+        message = _users(error)
+        if message is not None:
+            _fail(message, 2)
         _fail(
             f"gpukit failed with {type(error).__name__}: {error}. This is a fault of gpukit: "
             f"please report it at {ISSUES}, with what --verbose adds to this",
             1,
         )
+
+
+def _users(error: Exception) -> str | None:
+    """What to say of an error that the user can mend; None for a fault of gpukit's."""
+    if isinstance(error, GpukitError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return (
+            "there is not enough memory; use a smaller --batch-size, --input or --limit "
+            f"({error or 'MemoryError'})"
+        )
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}; use another file or folder"
+    return None
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -13,6 +13,8 @@ import click
 
 from gpukit import __version__
 
+LARGEST = 1 << 16  # pixels of a side, or channels
+
 
 @click.command()
 @click.argument("model")
@@ -20,10 +22,14 @@ from gpukit import __version__
 @click.option("--classes", type=click.IntRange(2), help="Number of classes.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def summary(model: str, input_shape: str | None, classes: int | None, as_json: bool) -> None:
-    """Tabulate every layer of MODEL, by name (lenet5) or as a run folder or checkpoint.
+    """Show the layers of a model and their sizes.
+
+    \b
+    gpukit summary lenet5 --input 32,32,3 --classes 100
+    gpukit summary runs/lenet5-1
 
     For one image: output shape, units, connections, weights, multiply-adds, activation memory and
-    receptive field.
+    receptive field. MODEL is lenet5, the folder of a run or a checkpoint.
     """
     from dataclasses import asdict
 
@@ -32,17 +38,14 @@ def summary(model: str, input_shape: str | None, classes: int | None, as_json: b
     from gpukit.inspect.sizes import sizes
     from gpukit.runs import load_best
 
-    if Path(model).exists() and model not in models.ZOO:
+    if model not in models.ZOO and Path(model).exists():
+        if input_shape is not None or classes is not None:
+            raise SettingError(f"{model} has its sizes already; leave --input and --classes out")
         made = load_best(Path(model), "cpu")
     else:
         settings: dict[str, Any] = {"device": "cpu"}
         if input_shape is not None:
-            try:
-                settings["input_shape"] = tuple(int(n) for n in input_shape.split(","))
-            except ValueError:
-                settings["input_shape"] = ()
-            if len(settings["input_shape"]) != 3 or min(settings["input_shape"]) < 1:
-                raise SettingError(f"--input {input_shape}: use three sizes, as 28,28,1")
+            settings["input_shape"] = _image_shape(input_shape)
         if classes is not None:
             settings["classes"] = classes
         made = models.get(model)(**settings)
@@ -52,10 +55,22 @@ def summary(model: str, input_shape: str | None, classes: int | None, as_json: b
         made.summary()
 
 
+def _image_shape(text: str) -> tuple[int, ...]:
+    from gpukit.errors import SettingError
+
+    try:
+        shape = tuple(int(n) for n in text.split(","))
+    except ValueError:
+        shape = ()
+    if len(shape) != 3 or not 1 <= min(shape) <= max(shape) <= LARGEST:
+        raise SettingError(f"--input {text}: use three sizes from 1 to {LARGEST}, as 28,28,1")
+    return shape
+
+
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def info(as_json: bool) -> None:
-    """Tell what gpukit found here: versions, devices, BLAS, threads, caches."""
+    """Show versions, devices, BLAS, threads, folders."""
     facts = _facts()
     if as_json:
         click.echo(json.dumps(facts))

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from gpukit.errors import CheckpointError, SettingError
-from gpukit.runs import LAST, RunResult, RunSettings, latest_folder, new_folder
+from gpukit.errors import SettingError
+from gpukit.runs import LAST, RunResult, RunSettings, is_run, latest_folder, new_folder
 from gpukit.runs import train as run
 
 DEFAULTS = RunSettings("lenet5")
@@ -19,14 +19,18 @@ DEFAULTS = RunSettings("lenet5")
 @click.command()
 @click.argument("model", required=False)
 @click.option("--data", metavar="NAME|DIR", help="Data set, by name or folder. "
-              f"[default: {DEFAULTS.data}, which comes with gpukit]")  # fmt: skip
-@click.option("--device", help="cpu, cpu:1, cuda, cuda:0 … [default: a GPU where there is one]")
-@click.option("--dtype", help=f"float32 or float64. [default: {DEFAULTS.dtype}]")
+              f"[default: {DEFAULTS.data}, part of gpukit]")  # fmt: skip
+@click.option(
+    "--device",
+    metavar="NAME",
+    help="cpu, cpu:1, cuda, cuda:0 … [default: a GPU where there is one]",
+)
+@click.option("--dtype", metavar="NAME", help=f"float32 or float64. [default: {DEFAULTS.dtype}]")
 @click.option("--epochs", type=int, help=f"Passes over the images. [default: {DEFAULTS.epochs}]")
 @click.option("--batch-size", type=int, help=f"Images a step. [default: {DEFAULTS.batch_size}]")
 @click.option("--lr", type=float, help="Learning rate at the start; it falls to 0 along a cosine. "
               f"[default: {DEFAULTS.lr}, less for other optimizers]")  # fmt: skip
-@click.option("--optimizer", help="sgd (momentum 0.9), adam, rmsprop or adagrad. "
+@click.option("--optimizer", metavar="NAME", help="sgd (momentum 0.9), adam, rmsprop or adagrad. "
               f"[default: {DEFAULTS.optimizer}]")  # fmt: skip
 @click.option("--weight-decay", type=float, help="Added to each gradient, times the weight. "
               f"[default: {DEFAULTS.weight_decay}, 0 for other optimizers]")  # fmt: skip
@@ -38,7 +42,7 @@ DEFAULTS = RunSettings("lenet5")
               "[default: runs/MODEL-N]")  # fmt: skip
 @click.option("--resume", metavar="PATH|auto", help="Go on with the run in PATH; auto: with --out "
               "or the latest run, or start afresh where there is none.")  # fmt: skip
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--quiet", is_flag=True, help="Say nothing on stderr.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
 def train(
     model: str | None,
@@ -48,11 +52,21 @@ def train(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Train MODEL (lenet5) and keep the run: settings, history, weights, pictures."""
+    """Train a network and keep the run in a folder.
+
+    \b
+    gpukit train lenet5
+    gpukit train lenet5 --data mnist --epochs 12 --out runs/digits
+    gpukit train --resume runs/digits
+
+    MODEL is lenet5. The folder gets settings.json, history.jsonl, best.safetensors,
+    last.safetensors, curves.png and filters.png. Ctrl-C stops after saving.
+    """
     chosen = {name: value for name, value in given.items() if value is not None}
     folder = _folder_to_resume(model, out, resume)
     if folder is not None:
-        settings = _resumed(RunSettings.read(folder), model, chosen)
+        saved = RunSettings.read(folder, given["device"])
+        settings = _resumed(saved, folder, model, chosen)
     else:
         if model is None:
             raise SettingError("which model? try: gpukit train lenet5")
@@ -87,32 +101,34 @@ def _folder_to_resume(model: str | None, out: Path | None, resume: str | None) -
         folder = path.parent if path.name == LAST else path
         if out is not None and out != folder:
             raise SettingError(f"--resume {resume} and --out {out} differ; give one of them")
-        if not (folder / LAST).exists():
-            raise CheckpointError(f"{folder} holds no run to resume: there is no {LAST} in it")
         return folder
     if out is not None:
-        return out if (out / LAST).exists() else None
-    return None if model is None else latest_folder(model)
+        return out if is_run(out) else None
+    if model is None:
+        raise SettingError("--resume auto: of which model? try: gpukit train lenet5 --resume auto")
+    return latest_folder(model)
 
 
-def _resumed(saved: RunSettings, model: str | None, chosen: dict[str, Any]) -> RunSettings:
+def _resumed(
+    saved: RunSettings, folder: Path, model: str | None, chosen: dict[str, Any]
+) -> RunSettings:
     """The saved settings; only where it runs may differ, or the bits would."""
-    if model is not None and model != saved.model:
-        raise SettingError(f"the run to resume trains {saved.model}, not {model}")
-    for name, value in chosen.items():
-        if name != "device" and value != getattr(saved, name):
-            option = "--" + name.replace("_", "-")
+    asked = RunSettings(**{**asdict(saved), "model": model or saved.model, **chosen})
+    for name, value in asdict(asked).items():
+        if value != getattr(saved, name):
+            option = "the model" if name == "model" else "--" + name.replace("_", "-")
             raise SettingError(
-                f"the run to resume has {option} {getattr(saved, name)}, not {value}; leave "
-                f"{option} out, or start a new run"
+                f"the run in {folder} was begun with {option} {getattr(saved, name)}, not {value}; "
+                f"leave {option} out to resume it, or start a new run"
             )
-    return replace(saved, **chosen)
+    return saved
 
 
 def _report(result: RunResult) -> None:
     click.echo(
-        f"test accuracy {result.test_accuracy:.4f}   ({result.epochs} epochs in "
-        f"{result.seconds:.1f} s, {result.images_per_second:,.0f} images/s on {result.device})"
+        f"test accuracy {result.test_accuracy:.4f}   ({result.epochs} "
+        f"epoch{'s' if result.epochs > 1 else ''} in {result.seconds:.1f} s, "
+        f"{result.images_per_second:,.0f} images/s on {result.device})"
     )
     click.echo(f"curves  {result.out}/curves.png")
     click.echo(f"filters {result.out}/filters.png")

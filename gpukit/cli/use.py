@@ -11,26 +11,38 @@ import numpy as np
 from gpukit import data as data_room
 from gpukit.errors import CheckpointError
 from gpukit.models.base import Base
-from gpukit.runs import SETTINGS, RunSettings, load_best
+from gpukit.runs import RunSettings, is_run, load_best
 from gpukit.training import loop
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--data", metavar="NAME|DIR", help="Data set. [default: the one of the run]")
-@click.option("--device", help="Where to compute. [default: a GPU where there is one]")
+@click.option(
+    "--device", metavar="NAME", help="Where to compute. [default: a GPU where there is one]"
+)
 @click.option("--limit", type=int, metavar="N", help="Use at most N images.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
 def evaluate(
     run: Path, data: str | None, device: str | None, limit: int | None, as_json: bool
 ) -> None:
-    """Test the best epoch of RUN (a run folder or a checkpoint) on a test set."""
+    """Test a trained network on a test set.
+
+    \b
+    gpukit evaluate runs/lenet5-1
+    gpukit evaluate runs/lenet5-1/last.safetensors --data mnist
+
+    RUN is the folder of a run, whose best epoch is taken, or a checkpoint.
+    """
     model = load_best(run, device)
     if data is None:
-        if not (run / SETTINGS).exists():
+        folder = run if run.is_dir() else run.parent
+        if not is_run(folder):
             raise CheckpointError(f"{run} does not say on what it was trained; name it with --data")
-        data = RunSettings.read(run).data
+        data = RunSettings.read(folder, device="cpu").data  # that device need not be here
     dataset = data_room.load(data, limit=limit)
+    # The file may have been saved without a loss, or with other metrics.
+    model.compile("sgd", "sparse_categorical_crossentropy", ["accuracy"])
     figures = loop.evaluate(model, dataset.test_images, dataset.test_labels)
     click.echo(
         f"{model.name} on {dataset.name}: test accuracy {figures['accuracy']:.4f}, "
@@ -56,12 +68,21 @@ def evaluate(
 @click.option(
     "--top", type=click.IntRange(1), default=3, show_default=True, help="Classes to show."
 )
-@click.option("--device", help="Where to compute. [default: a GPU where there is one]")
+@click.option(
+    "--device", metavar="NAME", help="Where to compute. [default: a GPU where there is one]"
+)
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
 def predict(
     run: Path, pictures: tuple[Path, ...], top: int, device: str | None, as_json: bool
 ) -> None:
-    """Say what the network of RUN sees in PICTURES, and what was done to each to fit it."""
+    """Say what a trained network sees in pictures.
+
+    \b
+    gpukit predict runs/lenet5-1 photo.png
+
+    RUN is the folder of a run, whose best epoch is taken, or a checkpoint. Pictures are made like
+    those that the network was trained on; what was done to each is shown.
+    """
     model = load_best(run, device)
     shape = model.input_shape
     if shape is None or len(shape) != 4:

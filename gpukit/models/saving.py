@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import numpy as np
 from gpukit import __version__, losses, optimizers
 from gpukit import metrics as metric_family
 from gpukit.data.normalise import Normalise
-from gpukit.device import Device
-from gpukit.errors import CheckpointError, GpukitError
+from gpukit.device import Device, get_device
+from gpukit.errors import CheckpointError, DeviceError, GpukitError
 from gpukit.models.base import Base
 from gpukit.models.functional import Model
 from gpukit.models.sequential import Sequential
@@ -51,11 +52,18 @@ def save(model: Base, path: str | Path, *, weights_only: bool = False) -> None:
         "compiled": compiled,
         "training": (TrainingState() if weights_only else model.training_state).to_json(),
     }
-    if model.callbacks is not None and not weights_only:
-        state["callbacks"] = model.callbacks.state()
-        for name, array in model.callbacks.arrays().items():
-            tensors[f"{_CALLBACKS}{name}"] = array
+    if not weights_only:
+        remembered, arrays = _callbacks(model)
+        state["callbacks"] = remembered
+        tensors.update({f"{_CALLBACKS}{name}": array for name, array in arrays.items()})
     checkpoint.write(path, tensors, state)
+
+
+def _callbacks(model: Base) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What callbacks remember: those of the last `fit`, else what was loaded."""
+    if model.callbacks is not None:
+        return model.callbacks.state(), model.callbacks.arrays()
+    return model.training_state.callbacks, model.training_state.callback_arrays
 
 
 def load_model(path: str | Path, device: str | Device | None = None) -> Sequential | Model:
@@ -64,32 +72,48 @@ def load_model(path: str | Path, device: str | Device | None = None) -> Sequenti
     Raises CheckpointError for a file that is missing, damaged or not a gpukit model.
     """
     tensors, state = checkpoint.read(path)
-    try:
+    with _reading(path):
         description = state["model"]
         kind = _KINDS[description["class"]]
         model = kind.from_structure(
             description["structure"],
-            name=description["name"],
+            name=str(description["name"]),
             dtype=description["dtype"],
-            device=device,
-            seed=int(state["context"]["seed"]),
+            device=get_device(device),
+            seed=_Content(tensors, state).seed,
         )
         if state["compiled"] is not None:
             _compile(model, state["compiled"])
-    except GpukitError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise CheckpointError(
-            f"{path}: its model description is not readable ({error!r})"
-        ) from None
-    _restore(model, tensors, state, str(path))
+        _restore(model, tensors, state)
     return model
 
 
 def load_into(model: Base, path: str | Path) -> None:
-    """Take over the checkpoint at `path` into `model`."""
+    """Take over the checkpoint at `path` into `model`.
+
+    Raises CheckpointError, before anything is changed, where it does not belong to this model.
+    """
     tensors, state = checkpoint.read(path)
-    _restore(model, tensors, state, str(path))
+    with _reading(path):
+        _restore(model, tensors, state)
+
+
+@contextmanager
+def _reading(path: str | Path) -> Iterator[None]:
+    """Within the block, whatever does not fit in the checkpoint's content is a CheckpointError."""
+    try:
+        yield
+    except DeviceError:
+        raise
+    except GpukitError as error:
+        text = str(error)
+        raise CheckpointError(text if str(path) in text else f"{path}: {text}") from None
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise CheckpointError(f"{path}: its description is not readable ({error!r})") from None
+    except (MemoryError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path}: its description asks for too much ({type(error).__name__})"
+        ) from None
 
 
 def _compile(model: Base, compiled: Mapping[str, Any]) -> None:
@@ -100,27 +124,61 @@ def _compile(model: Base, compiled: Mapping[str, Any]) -> None:
     )
 
 
-def _restore(
-    model: Base, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any], source: str
-) -> None:
-    training = TrainingState.from_json(state.get("training"))
-    model.load_tensors(tensors, source)
-    compiled = state.get("compiled")
+class _Content:
+    """Everything but the model's structure that a checkpoint says, read and checked at once."""
+
+    def __init__(self, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
+        context = state["context"]
+        self.seed, self.step = _count(context["seed"]), _count(context["step"])
+        normalise = state["normalise"]
+        self.normalise = None if normalise is None else Normalise.from_config(normalise)
+        self.class_names = tuple(str(name) for name in state["class_names"])
+        self.training = TrainingState.from_json(state["training"])
+        self.training.callbacks = {k: dict(v) for k, v in state.get("callbacks", {}).items()}
+        self.parameters: dict[str, np.ndarray] = {}
+        for name, array in tensors.items():
+            if name.startswith(_CALLBACKS):
+                self.training.callback_arrays[name.removeprefix(_CALLBACKS)] = array
+            elif not name.startswith(f"{optimizers.PREFIX}/"):
+                self.parameters[name] = array
+
+    def check(self, model: Base) -> None:
+        """Refuse what does not belong to `model`."""
+        ours = {parameter.name: parameter for parameter in model.parameters}
+        for name, array in self.parameters.items():
+            if name not in ours:
+                raise CheckpointError(f"is of another model: {model.name} has no {name!r}")
+            if array.dtype.kind != "f":
+                raise CheckpointError(f"{name!r} is {array.dtype}, no floating point numbers")
+        shape = model.output_shape
+        if self.class_names and shape is not None and shape[-1] != len(self.class_names):
+            raise CheckpointError(
+                f"names {len(self.class_names)} classes, {model.name} has {shape[-1]} outputs"
+            )
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{value!r} where a count belongs")
+    return value
+
+
+def _restore(model: Base, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
+    """Overwrite `model` by a checkpoint's content, all of which is checked first."""
+    content = _Content(tensors, state)
+    content.check(model)
+    optimizer = None
+    compiled = state["compiled"]
     if compiled is not None and model._optimizer is not None:
         saved = optimizers.get(compiled["optimizer"])
         if type(saved) is type(model.optimizer):
-            model._optimizer = saved
             saved.load_state(tensors)
-    context = state.get("context") or {}
-    model.context.seed = int(context.get("seed", 0))
-    model.context.step = int(context.get("step", 0))
-    normalise = state.get("normalise")
-    model.normalise = None if normalise is None else Normalise.from_config(normalise)
-    model.class_names = tuple(state.get("class_names") or ())
-    training.callbacks = dict(state.get("callbacks") or {})
-    training.callback_arrays = {
-        name.removeprefix(_CALLBACKS): array
-        for name, array in tensors.items()
-        if name.startswith(_CALLBACKS)
-    }
-    model.training_state = training
+            optimizer = saved
+    model.load_tensors(content.parameters, "it")
+    if optimizer is not None:
+        model._optimizer = optimizer
+    model.context.seed, model.context.step = content.seed, content.step
+    model.normalise = content.normalise
+    model.class_names = content.class_names
+    model.training_state = content.training
+    model.callbacks = None

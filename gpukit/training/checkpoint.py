@@ -11,7 +11,9 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,18 +23,25 @@ import numpy as np
 from gpukit.errors import CheckpointError
 
 FORMAT = 1
+PART = ".part"
 
 
 def write(path: str | Path, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
     """Write `tensors` and the JSON-able `state` to `path`, atomically and durably.
 
     The file takes its name only once its bytes are on disk; until then whatever had that name
-    stays. Raises CheckpointError when the folder cannot be written or the disk is full.
+    stays. Raises CheckpointError when the folder cannot be written or the disk is full, and for a
+    state that is not of JSON's types.
     """
     import safetensors.numpy
 
     plain = {name: np.asarray(array, order="C") for name, array in tensors.items()}
-    text = json.dumps({"format": FORMAT, **state}, sort_keys=True)
+    try:
+        text = json.dumps({"format": FORMAT, **state}, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is not written: what a checkpoint keeps must be of JSON's types ({error})"
+        ) from None
     metadata = {"gpukit": text, "sha256": _digest(plain, text)}
     write_atomically(path, safetensors.numpy.save(plain, metadata))
 
@@ -46,24 +55,33 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     import safetensors.numpy
 
     path = Path(path)
-    if path.is_dir():
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no checkpoint {path}") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read ({_reason(error)})") from None
+    if stat.S_ISDIR(mode):
         raise CheckpointError(f"{path} is a folder; name a .safetensors file in it")
-    if not path.exists():
-        raise CheckpointError(f"there is no checkpoint {path}")
+    if not stat.S_ISREG(mode):  # reading a pipe or a device might never end
+        raise CheckpointError(f"{path} is no regular file; name a .safetensors file")
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({_reason(error)})") from None
+    # TypeError and AttributeError: safetensors met an element type that NumPy does not have.
+    except (safetensors.SafetensorError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{path} is truncated or no safetensors file ({_first_line(error)}); "
+            f"{path} is truncated or no safetensors file ({_reason(error)}); "
             "use another checkpoint of the run"
         ) from None
     if "gpukit" not in metadata:
         raise CheckpointError(f"{path} holds tensors, but was not written by gpukit")
     try:
         state = json.loads(metadata["gpukit"])
-    except ValueError:
+    except (ValueError, RecursionError):
         raise CheckpointError(f"{path}: its description is not readable JSON") from None
     found = state.get("format") if isinstance(state, dict) else None
     if found != FORMAT:
@@ -76,7 +94,7 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 def write_atomically(path: str | Path, content: bytes) -> None:
     """Give `path` this content in one step: temporary file, fsync, rename, fsync of the folder."""
     path = Path(path)
-    temporary = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
+    temporary = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}"
     try:
         with temporary.open("xb") as file:
             file.write(content)
@@ -86,11 +104,21 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         raise CheckpointError(
-            f"{path} cannot be written ({error.strerror or error}); what was there is unchanged"
+            f"{path} cannot be written ({_reason(error)}); what was there is unchanged"
         ) from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def remove_leftovers(path: str | Path) -> None:
+    """Remove what processes left that were killed while they wrote `path`; none may be writing."""
+    path = Path(path)
+    ours = re.compile(rf"\.{re.escape(path.name)}\.\d+-[0-9a-f]{{8}}{re.escape(PART)}")
+    with contextlib.suppress(OSError):
+        for found in path.parent.iterdir():
+            if ours.fullmatch(found.name):
+                found.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -112,5 +140,6 @@ def _digest(tensors: Mapping[str, np.ndarray], text: str) -> str:
     return digest.hexdigest()
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text.splitlines()[0]

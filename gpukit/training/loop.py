@@ -10,9 +10,10 @@ import numpy as np
 
 from gpukit.autograd import Tensor, no_grad
 from gpukit.callbacks import Callback, CallbackList, History
+from gpukit.config import number, whole
 from gpukit.data.batches import batch_count, batches
 from gpukit.device import to_host
-from gpukit.errors import DataError, DTypeError, SettingError
+from gpukit.errors import CheckpointError, DataError, DTypeError
 from gpukit.settings import training_mode
 from gpukit.training.progress import progress_for
 from gpukit.training.state import TrainingState
@@ -73,28 +74,37 @@ def fit(
     seed: int | None = None,
     state: TrainingState | None = None,
 ) -> History:
-    """Train `model`; see `Model.fit`. `state` goes on where an earlier run stopped."""
+    """Train `model`; see `Model.fit`.
+
+    `state` goes on where an earlier run stopped. So does an `initial_epoch` that the model's
+    training state has reached, whether it was trained to there or loaded: callbacks then remember
+    what those before them, of the same classes in the same order, did.
+    """
     x, y = as_arrays(x, y)
-    _check_counts(batch_size, epochs, validation_split)
+    batch_size, epochs = whole("batch_size", batch_size), whole("epochs", epochs)
+    initial_epoch = whole("initial_epoch", initial_epoch, low=0)
+    validation_split = number("validation_split", validation_split, low=0, below=1)
     x, y, validation = _split_end(x, y, 0.0 if validation_data is not None else validation_split)
     if validation_data is not None:
         validation = as_arrays(*validation_data)
     if len(x) == 0:
         raise DataError("fit: there are no images to train on")
     model.prepare(x)
-    state = state or TrainingState(epoch=initial_epoch)
+    if state is None:
+        reached = model.training_state
+        going_on = initial_epoch > 0 and reached.epoch == initial_epoch
+        state = reached if going_on else TrainingState(epoch=initial_epoch)
     seed = model.context.seed if seed is None else seed
     history = History()
-    every = CallbackList([*callbacks, history], model)
+    every = CallbackList(_savers_last([*callbacks, history, _NoteStop()]), model)
     model.training_state = state
-    model.callbacks = every
-    model.stop_training = False
+    model.stop_training = state.stopped
     steps = batch_count(len(x), batch_size)
     progress = progress_for(verbose, epochs=epochs, steps=steps, images=len(x), state=state)
     with progress:
         every.on_train_begin()
-        every.load_state(state.callbacks)
-        every.load_arrays(state.callback_arrays)
+        _recall(every, state)
+        model.callbacks = every
         while state.epoch < epochs and not model.stop_training:
             epoch = state.epoch
             if state.batch == 0:
@@ -116,11 +126,36 @@ def fit(
                 logs.update({f"val_{name}": value for name, value in figures.items()})
             logs["lr"] = float(model.optimizer.learning_rate)
             logs["seconds"] = round(state.seconds, 3)
-            state.finish_epoch(logs)
+            state.finish_epoch(dict(logs))
             every.on_epoch_end(epoch, logs)
             progress.epoch_done(logs)
+        state.callbacks, state.callback_arrays = every.state(), every.arrays()
+        state.stopped = False
         every.on_train_end()
     return history
+
+
+class _NoteStop(Callback):
+    """Lets a model that is saved at the end of an epoch know that this one was the last."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.model.training_state.stopped = self.model.stop_training
+
+
+def _savers_last(callbacks: Sequence[Any]) -> list[Any]:
+    """Callbacks that save the model come after those whose memory they save with it."""
+    return sorted(callbacks, key=lambda callback: getattr(callback, "saves_model", False))
+
+
+def _recall(every: CallbackList, state: TrainingState) -> None:
+    try:
+        every.load_state(state.callbacks)
+        every.load_arrays(state.callback_arrays)
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise CheckpointError(
+            f"what callbacks remembered cannot be taken up ({error!r}); go on with the callbacks "
+            "that the checkpoint was saved with"
+        ) from None
 
 
 def _run_epoch(
@@ -149,6 +184,7 @@ def evaluate(model: Base, x: Any, y: Any, *, batch_size: int = 256) -> dict[str,
     """Mean loss and metrics over (x, y); the figures do not depend on how batches are cut, beyond
     rounding."""
     x, y = as_arrays(x, y)
+    batch_size = whole("batch_size", batch_size)
     if len(x) == 0:
         raise DataError("evaluate: there are no images")
     model.prepare(x)
@@ -162,6 +198,7 @@ def evaluate(model: Base, x: Any, y: Any, *, batch_size: int = 256) -> dict[str,
 def predict(model: Base, x: Any, *, batch_size: int = 256) -> np.ndarray:
     """The outputs of `model` for every sample of x, on the host."""
     x = as_array("x", x)
+    batch_size = whole("batch_size", batch_size)
     model.prepare(x)
     outputs = []
     nothing = np.zeros(len(x), np.int64)
@@ -206,11 +243,3 @@ def _split_end(
             f"validation_split={fraction} of {len(x)} samples leaves a part empty; use more data"
         )
     return x[:first], y[:first], (x[first:], y[first:])
-
-
-def _check_counts(batch_size: Any, epochs: Any, fraction: Any) -> None:
-    for name, value in (("batch_size", batch_size), ("epochs", epochs)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise SettingError(f"{name}={value!r}: use a whole number, 1 or more")
-    if not 0 <= fraction < 1:
-        raise SettingError(f"validation_split={fraction}: use a fraction from 0 to below 1")

@@ -58,13 +58,44 @@ class Lines(Progress):
         print(_epoch_line(logs, self._epochs, self._images), file=sys.stderr, flush=True)
 
 
-class Bar(Progress):
-    """A bar over the whole run, with the line of each epoch above it.
+class Pace:
+    """How fast training is, and how long it will take, from what was measured so far.
 
-    The ETA is the images still to come, validation of the epochs included by its share of the
-    time so far, over the rate since this process began to train; compiling in the first steps is
-    left out of the rate once there is anything else to go by.
+    `total` and `done` count the images of the whole run. The first step of a process is left out,
+    because it compiles. The ETA divides the images to come by the rate of everything since then,
+    validation and saving included; `images_per_second` is of training steps alone.
     """
+
+    def __init__(self, total: int, done: int) -> None:
+        self._total = total
+        self._done = done
+        self._measured = 0
+        self._training = 0.0
+        self._begun: float | None = None
+
+    def step(self, images: int, seconds: float, now: float) -> None:
+        """A step trained on `images`, took `seconds`, and ended at the time `now`."""
+        self._done += images
+        if self._begun is None:
+            self._begun = now
+            return
+        self._measured += images
+        self._training += seconds
+
+    @property
+    def images_per_second(self) -> float | None:
+        """None before there is anything to go by."""
+        return self._measured / self._training if self._training > 0 else None
+
+    def eta(self, now: float) -> float | None:
+        """Seconds to the end of the last epoch; None before there is anything to go by."""
+        if self._begun is None or self._measured == 0:
+            return None
+        return (now - self._begun) / self._measured * max(self._total - self._done, 0)
+
+
+class Bar(Progress):
+    """A bar over the whole run, with the line of each epoch above it."""
 
     def __init__(self, epochs: int, steps: int, images: int, state: TrainingState) -> None:
         from rich.console import Console
@@ -73,22 +104,24 @@ class Bar(Progress):
 
         self._epochs = epochs
         self._images = images
-        self._total = epochs * steps
-        self._done = state.epoch * steps + state.batch
-        self._begun_at = self._done
-        self._begun = time.perf_counter()
-        self._recent = 0.0
+        self._steps = steps
+        seen = round(images * state.batch / steps)
+        self._pace = Pace(epochs * images, state.epoch * images + seen)
+        self._seconds = state.seconds
         self._shown = 0.0
         self._bar = RichProgress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
+            BarColumn(),
             TaskProgressColumn(),
             TextColumn("{task.fields[figures]}"),
             console=Console(stderr=True),
             transient=True,
         )
         self._task = self._bar.add_task(
-            self._title(state), total=self._total, completed=self._done, figures="compiling …"
+            self._title(state),
+            total=epochs * steps,
+            completed=state.epoch * steps + state.batch,
+            figures="compiling …",
         )
 
     def __enter__(self) -> Progress:
@@ -105,29 +138,33 @@ class Bar(Progress):
 
     def step(self, images: int, state: TrainingState) -> None:
         now = time.perf_counter()
-        self._done += 1
-        if self._done == self._begun_at + 1:
-            # The first step carries the compiling; the rate is counted from its end.
-            self._begun, self._begun_at = now, self._done
-            return
+        before, self._seconds = self._seconds, state.seconds
+        self._pace.step(images, state.seconds - before, now)
         if now - self._shown < REFRESH_SECONDS:
             return
         self._shown = now
-        rate = (self._done - self._begun_at) / (now - self._begun)
-        figures = state.figures()
-        text = f"loss {figures['loss']:.4f}"
-        if "accuracy" in figures:
-            text += f"  accuracy {figures['accuracy']:.4f}"
-        text += f"  {rate * images:,.0f} images/s  ETA {_clock((self._total - self._done) / rate)}"
         self._bar.update(
-            self._task, completed=self._done, description=self._title(state), figures=text
+            self._task,
+            completed=state.epoch * self._steps + state.batch,
+            description=self._title(state),
+            figures=self._figures(state.figures(), now),
         )
 
     def epoch_done(self, logs: dict[str, float]) -> None:
+        self._seconds = 0.0  # of the next epoch, none of whose steps is done
         self._bar.console.print(_epoch_line(logs, self._epochs, self._images), highlight=False)
 
     def _title(self, state: TrainingState) -> str:
         return f"epoch {min(state.epoch + 1, self._epochs)}/{self._epochs}"
+
+    def _figures(self, figures: dict[str, float], now: float) -> str:
+        parts = [f"{name} {figures[name]:.4f}" for name in ("loss", "accuracy") if name in figures]
+        rate, eta = self._pace.images_per_second, self._pace.eta(now)
+        if rate is not None:
+            parts.append(f"{rate:,.0f} images/s")
+        if eta is not None:
+            parts.append(f"ETA {_clock(eta)}")
+        return "  ".join(parts)
 
 
 def _epoch_line(logs: dict[str, float], epochs: int, images: int) -> str:

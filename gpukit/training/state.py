@@ -16,7 +16,8 @@ class TrainingState:
 
     `epoch` epochs are complete and `batch` batches of the one under way; `sums` holds a weighted
     sum and its weight for each figure of that epoch, `history` the figures of the complete ones.
-    `callbacks` and `callback_arrays` are what callbacks of an earlier process remembered.
+    `stopped` says that a callback has asked for the end. `callbacks` and `callback_arrays` are
+    what callbacks remembered when training, here or in an earlier process, last stood still.
     """
 
     epoch: int = 0
@@ -24,6 +25,7 @@ class TrainingState:
     seconds: float = 0.0
     sums: dict[str, list[float]] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
+    stopped: bool = False
     callbacks: dict[str, Any] = field(default_factory=dict)
     callback_arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -56,18 +58,29 @@ class TrainingState:
             "seconds": self.seconds,
             "sums": self.sums,
             "history": self.history,
+            "stopped": self.stopped,
         }
 
     @classmethod
     def from_json(cls, data: Any) -> TrainingState:
         """The inverse of `to_json`. Raises CheckpointError for anything else."""
         try:
-            return cls(
+            state = cls(
                 epoch=int(data["epoch"]),
                 batch=int(data["batch"]),
                 seconds=float(data["seconds"]),
                 sums={str(k): [float(a), float(b)] for k, (a, b) in data["sums"].items()},
-                history=[dict(logs) for logs in data["history"]],
+                history=[{str(k): _number(v) for k, v in logs.items()} for logs in data["history"]],
+                stopped=bool(data["stopped"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+            if min(state.epoch, state.batch) < 0:
+                raise ValueError(f"epoch {state.epoch}, batch {state.batch}")
+            return state
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise CheckpointError(f"the state of training is not readable ({error!r})") from None
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{value!r} in the history")
+    return value

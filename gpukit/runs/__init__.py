@@ -1,0 +1,21 @@
+"""Runs: training by settings, kept in a folder, and resumed to the bit."""
+
+from gpukit.runs.folder import BEST, LAST, SETTINGS, is_run, latest_folder, new_folder
+from gpukit.runs.keeper import Interrupted
+from gpukit.runs.settings import RECIPES, RunSettings
+from gpukit.runs.run import RunResult, load_best, train
+
+__all__ = [
+    "BEST",
+    "LAST",
+    "RECIPES",
+    "SETTINGS",
+    "Interrupted",
+    "RunResult",
+    "RunSettings",
+    "is_run",
+    "latest_folder",
+    "load_best",
+    "new_folder",
+    "train",
+]

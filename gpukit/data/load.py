@@ -136,7 +136,7 @@ def _numbered_classes(
     A set may lack some of the ten digits; beyond ten classes every one must have a train image,
     because a damaged label would otherwise pass as a class of its own.
     """
-    classes = int(max(0, train.max(), test.max())) + 1
+    classes = max(0, int(train.max()), int(test.max())) + 1
     if classes > 10:
         seen = np.unique(train[train >= 0])
         contiguous = int(np.argmin(np.append(np.isin(np.arange(10, classes), seen), False)))

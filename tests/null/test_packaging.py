@@ -25,7 +25,7 @@ PLANTED = ("planted.cu", "planted.cuh", "planted.py")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what a wheel is built of, with new kernel sources in it."""
     copy = tmp_path_factory.mktemp("packaging") / "tree"
-    leave = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*", "build", "dist", "runs")
+    leave = shutil.ignore_patterns("__pycache__", "*.egg-info")
     copy.mkdir()
     for name in ("gpukit", "kernels", "tests"):
         shutil.copytree(CHECKOUT / name, copy / name, ignore=leave)

@@ -2,8 +2,8 @@
 
 from gpukit.runs.folder import BEST, LAST, SETTINGS, is_run, latest_folder, new_folder
 from gpukit.runs.keeper import Interrupted
-from gpukit.runs.settings import RECIPES, RunSettings
 from gpukit.runs.run import RunResult, load_best, train
+from gpukit.runs.settings import RECIPES, RunSettings
 
 __all__ = [
     "BEST",

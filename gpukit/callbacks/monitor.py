@@ -56,6 +56,10 @@ class Monitor(Callback):
         return self._sign * (value - reference) > self.min_delta
 
 
+def _figure(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
 class EarlyStopping(Monitor):
     """Stops when `monitor` has not improved by more than `min_delta` for `patience` epochs.
 
@@ -123,7 +127,7 @@ class EarlyStopping(Monitor):
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         self.wait = int(state["wait"])
-        self.best = state["best"]
+        self.best = _figure(state["best"])
         self.best_epoch = int(state["best_epoch"])
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -193,7 +197,7 @@ class ReduceLROnPlateau(Monitor):
         return {"best": self.best, "wait": self.wait, "cooldown_counter": self.cooldown_counter}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        self.best = state["best"]
+        self.best = _figure(state["best"])
         self.wait = int(state["wait"])
         self.cooldown_counter = int(state["cooldown_counter"])
 
@@ -259,4 +263,4 @@ class ModelCheckpoint(Monitor):
         return {"best": self.best}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        self.best = state["best"]
+        self.best = _figure(state["best"])

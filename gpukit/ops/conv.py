@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from gpukit.autograd import differentiable
 from gpukit.backends import geometry
 from gpukit.backends import reference as p
-from gpukit.device import Device, device_of
-from gpukit.errors import SettingError, ShapeError
+from gpukit.device import device_of
+from gpukit.errors import ShapeError
 from gpukit.ops.epilogue import Epilogue, check_epilogue
+from gpukit.ops.passes import Algo, ways
 from gpukit.ops.windows import cached_window
-
-Algo = str | Mapping[str, str] | None
 
 _PASSES = {
     "forward": p.conv2d,
@@ -54,23 +52,23 @@ def conv2d(
             f"channels, x {tuple(x.shape)} has {x.shape[3]}; w is (R, S, C/groups, K)"
         )
     check_epilogue("conv2d", activation)
-    ways = _ways(algo, device_of(x))
+    chosen = ways("conv2d", _PASSES, algo, device_of(x))
     settings = {
         "stride": window.stride,
         "padding": window.padding,
         "dilation": window.dilation,
         "groups": groups,
     }
-    y = p.conv2d(x, w, b, **settings, activation=activation, algo=ways.get("forward"))
+    y = p.conv2d(x, w, b, **settings, activation=activation, algo=chosen.get("forward"))
     before = Epilogue(y, activation)
     x_shape, w_shape = tuple(x.shape), tuple(w.shape)
 
     def input_gradient(gy: Any) -> Any:
-        way = ways.get("input_grad")
+        way = chosen.get("input_grad")
         return p.conv2d_input_grad(before(gy), w, input_shape=x_shape, **settings, algo=way)
 
     def weight_gradient(gy: Any) -> Any:
-        way = ways.get("weight_grad")
+        way = chosen.get("weight_grad")
         return p.conv2d_weight_grad(x, before(gy), kernel_shape=w_shape, **settings, algo=way)
 
     return y, (input_gradient, weight_gradient, lambda gy: p.bias_grad(before(gy)))
@@ -83,23 +81,3 @@ def _check(x: Any, w: Any, b: Any) -> None:
         raise ShapeError(f"conv2d: w {tuple(w.shape)} must be (R, S, C/groups, K), none of them 0")
     if b is not None and tuple(b.shape) != (w.shape[3],):
         raise ShapeError(f"conv2d: b {tuple(b.shape)} must be ({w.shape[3]},), one for each filter")
-
-
-def _ways(algo: Algo, device: Device) -> Mapping[str, str]:
-    """The name of the implementation for each pass that has one chosen."""
-    if algo is None:
-        return {}
-    if isinstance(algo, str):
-        return {
-            name: algo
-            for name, primitive in _PASSES.items()
-            if name == "forward" or algo in primitive.implementations(device.kind)
-        }
-    for name, way in algo.items():
-        if name not in _PASSES:
-            raise SettingError(f"conv2d: algo names the pass {name!r}; use {', '.join(_PASSES)}")
-        if way is not None and way not in (known := _PASSES[name].implementations(device.kind)):
-            raise SettingError(
-                f"conv2d: no {name} algo {way!r} on {device.kind}; use {', '.join(known)}"
-            )
-    return algo

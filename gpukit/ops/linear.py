@@ -6,17 +6,21 @@ from typing import Any
 
 from gpukit.autograd import differentiable
 from gpukit.backends import reference as p
+from gpukit.device import device_of
 from gpukit.errors import ShapeError
 from gpukit.ops.epilogue import Epilogue, check_epilogue
+from gpukit.ops.passes import Algo, ways
+
+_PASSES = {"forward": p.dense, "input_grad": p.dense_input_grad, "weight_grad": p.dense_weight_grad}
 
 
 @differentiable
 def dense(
-    x: Any, w: Any, b: Any = None, *, activation: str | None = None, algo: str | None = None
+    x: Any, w: Any, b: Any = None, *, activation: str | None = None, algo: Algo = None
 ) -> Any:
     """φ(x @ w + b): x (N, in), w (in, out), b (out,) → (N, out).
 
-    `activation` is None, "relu", "sigmoid" or "tanh". Raises ShapeError.
+    `activation` is None, "relu", "sigmoid" or "tanh". `algo` is as in `conv2d`. Raises ShapeError.
     """
     if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[0]:
         raise ShapeError(
@@ -28,11 +32,13 @@ def dense(
             f"dense: b {tuple(b.shape)} must be ({w.shape[1]},) for w {tuple(w.shape)}"
         )
     check_epilogue("dense", activation)
-    y = p.dense(x, w, b, activation=activation, algo=algo)
+    chosen = ways("dense", _PASSES, algo, device_of(x))
+    input_way, weight_way = chosen.get("input_grad"), chosen.get("weight_grad")
+    y = p.dense(x, w, b, activation=activation, algo=chosen.get("forward"))
     before = Epilogue(y, activation)
     return y, (
-        lambda gy: p.dense_input_grad(before(gy), w, algo=algo),
-        lambda gy: p.dense_weight_grad(x, before(gy), algo=algo),
+        lambda gy: p.dense_input_grad(before(gy), w, algo=input_way),
+        lambda gy: p.dense_weight_grad(x, before(gy), algo=weight_way),
         lambda gy: p.bias_grad(before(gy)),
     )
 

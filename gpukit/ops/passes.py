@@ -1,0 +1,39 @@
+"""Which implementation computes each pass of an operation that has weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gpukit.backends.primitive import Primitive
+from gpukit.device import Device
+from gpukit.errors import SettingError
+
+Algo = str | Mapping[str, str] | None
+
+
+def ways(what: str, passes: Mapping[str, Primitive], algo: Any, device: Device) -> Mapping:
+    """The name of the implementation for each pass that has one chosen.
+
+    `passes` are "forward", "input_grad" and "weight_grad"; `algo` is None, a name for all of them,
+    or names by pass. Raises SettingError for names that `device` does not have.
+    """
+    if algo is None:
+        return {}
+    if isinstance(algo, str):
+        return {
+            name: algo
+            for name, primitive in passes.items()
+            if name == "forward" or algo in primitive.implementations(device.kind)
+        }
+    if not isinstance(algo, Mapping):
+        raise SettingError(f"{what}: algo={algo!r}: use a name or a dict of names by pass")
+    for name, way in algo.items():
+        if name not in passes:
+            raise SettingError(f"{what}: algo names the pass {name!r}; use {', '.join(passes)}")
+        known = passes[name].implementations(device.kind)
+        if way is not None and (not isinstance(way, str) or way not in known):
+            raise SettingError(
+                f"{what}: no {name} algo {way!r} on {device.kind}; use {', '.join(known)}"
+            )
+    return algo

@@ -97,18 +97,23 @@ class Base(ABC):
         what `gpukit.settings.training_mode` says unless given; each call in training draws new
         masks for dropout.
         """
+        return self._call(x, training, logits=False)
+
+    def logits(self, x: Any, training: bool | None = None) -> Any:
+        """The model's output before its last activation, for losses that compute it fused.
+
+        Of a model that ends in softmax, what `ops.softmax_cross_entropy` takes; as a call where
+        the last layer has no activation by name.
+        """
+        return self._call(x, training, logits=self.last_layer.final_activation is not None)
+
+    def _call(self, x: Any, training: bool | None, logits: bool) -> Any:
         self._forget_penalties()
         training = is_training() if training is None else bool(training)
-        outputs = self.forward(self._as_input(x), training, logits=False)
+        outputs = self.forward(self._as_input(x), training, logits)
         if training:
             self.context.step += 1
         return outputs
-
-    def logits(self, x: Any, training: bool | None = None) -> Any:
-        """The output before the softmax or sigmoid at its end, which losses take in fused."""
-        self._forget_penalties()
-        fused = self.last_layer.final_activation is not None
-        return self.forward(self._as_input(x), training, logits=fused)
 
     @property
     def parameters(self) -> list[Parameter]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NoReturn
 
 import numpy as np
@@ -18,6 +20,27 @@ from gpukit.settings import is_training
 from gpukit.utils import default_seed
 
 _FLOATS = ("float32", "float64", "float16")
+
+# Values that parameters may still have, as the one element of a list; None is no limit.
+_budget: ContextVar[list[int] | None] = ContextVar("gpukit_parameter_budget", default=None)
+
+
+@contextmanager
+def parameter_budget(values: int) -> Iterator[None]:
+    """Within the block, ShapeError before parameters take memory for more than `values` values."""
+    token = _budget.set([values])
+    try:
+        yield
+    finally:
+        _budget.reset(token)
+
+
+def _spend(values: int) -> None:
+    left = _budget.get()
+    if left is not None:
+        left[0] -= values
+        if left[0] < 0:
+            raise ShapeError("needs more values than there are")
 
 
 class Context:
@@ -176,6 +199,7 @@ class Layer(Configurable):
     ) -> Parameter:
         """A new parameter called "layer/short_name" on the layer's device."""
         assert self.device is not None and self._rng is not None, "called outside build"
+        _spend(math.prod(shape))
         values = initializer(shape, self.parameter_dtype, self._rng, groups)
         parameter = Parameter(self.device.asarray(values), f"{self.name}/{short_name}", trainable)
         self._parameters[short_name] = parameter

@@ -14,6 +14,7 @@ from gpukit import metrics as metric_family
 from gpukit.data.normalise import Normalise
 from gpukit.device import Device, get_device
 from gpukit.errors import CheckpointError, DeviceError, GpukitError
+from gpukit.layers.base import parameter_budget
 from gpukit.models.base import Base
 from gpukit.models.functional import Model
 from gpukit.models.sequential import Sequential
@@ -75,13 +76,16 @@ def load_model(path: str | Path, device: str | Device | None = None) -> Sequenti
     with _reading(path):
         description = state["model"]
         kind = _KINDS[description["class"]]
-        model = kind.from_structure(
-            description["structure"],
-            name=str(description["name"]),
-            dtype=description["dtype"],
-            device=get_device(device),
-            seed=_Content(tensors, state).seed,
-        )
+        # A description that asks for more values than the file has is wrong, and may ask for more
+        # than there is memory.
+        with parameter_budget(sum(array.size for array in tensors.values())):
+            model = kind.from_structure(
+                description["structure"],
+                name=str(description["name"]),
+                dtype=description["dtype"],
+                device=get_device(device),
+                seed=_Content(tensors, state).seed,
+            )
         if state["compiled"] is not None:
             _compile(model, state["compiled"])
         _restore(model, tensors, state)

@@ -358,6 +358,15 @@ def test_tampered_descriptions_raise_or_work(tmp_path):
     assert 0 < worked < CASES
 
 
+def test_a_description_that_asks_for_more_than_the_file_has(tmp_path):
+    path, _ = trained(tmp_path)
+    tensors, state = checkpoint.read(path)
+    state["model"]["structure"]["layers"][-1]["units"] = 10**9
+    path.write_bytes(signed(tensors, state))
+    with pytest.raises(CheckpointError, match="Dense 'd': needs more values than there are"):
+        models.load_model(path)
+
+
 def test_tampered_memories_of_callbacks_raise_or_work(tmp_path):
     path, x = trained(tmp_path)
     tensors, good = checkpoint.read(path)

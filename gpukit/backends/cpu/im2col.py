@@ -36,12 +36,23 @@ def fill_panel(x, panel, plan, group, first_line, last_line, first_row, last_row
     row_run = columns * depth
     whole_runs = groups == 1 and apart_w == 1
     safe = len(x) - row_run - 16  # the last place from which 15 values too many may be read
+    apart = apart_h * width * channels
     out = 0
     for line in range(first_line, last_line):
         image, p = divmod(line, p_count)
+        above = p * step_h - top + first_row * apart_h
+        rows_inside = above >= 0 and above + (last_row - first_row - 1) * apart_h < height
         for q in range(q_count):
             w = q * step_w - left
             inside = w >= 0 and w + columns <= width
+            if whole_runs and inside and rows_inside:
+                source = ((image * height + above) * width + w) * channels
+                if source + (last_row - first_row - 1) * apart <= safe:
+                    for _ in range(last_row - first_row):
+                        copy_beyond(panel, out, x, source, row_run)
+                        out += row_run
+                        source += apart
+                    continue
             for r in range(first_row, last_row):
                 h = p * step_h - top + r * apart_h
                 source = ((image * height + h) * width + w) * channels + group * depth

@@ -9,6 +9,7 @@ goes to a shelf when the last array on it is gone, and the next array of about i
 from __future__ import annotations
 
 import math
+import os
 import threading
 from typing import Any
 
@@ -18,8 +19,10 @@ from gpukit.backends.cpu.common import Array
 
 # Smaller arrays come from NumPy, whose allocator keeps such memory anyway.
 _LEAST_BYTES = 32 << 10
-# The shelves hold at most this much; what does not fit goes back to the operating system.
+# The shelves hold at most about this much; what does not fit goes back to the operating system.
 _MOST_BYTES = 2 << 30
+if hasattr(os, "sysconf"):
+    _MOST_BYTES = min(_MOST_BYTES, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4)
 
 
 class _Shelves:

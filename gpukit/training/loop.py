@@ -14,6 +14,8 @@ from gpukit.config import number, whole
 from gpukit.data.batches import batch_count, batches
 from gpukit.device import to_host
 from gpukit.errors import CheckpointError, DataError, DTypeError
+from gpukit.losses import SparseCategoricalCrossentropy
+from gpukit.ops.loss import check_labels
 from gpukit.settings import training_mode
 from gpukit.training.progress import progress_for
 from gpukit.training.state import TrainingState
@@ -90,6 +92,9 @@ def fit(
     if len(x) == 0:
         raise DataError("fit: there are no images to train on")
     model.prepare(x)
+    _check_targets(model, y)
+    if validation is not None:
+        _check_targets(model, validation[1])
     if state is None:
         reached = model.training_state
         going_on = initial_epoch > 0 and reached.epoch == initial_epoch
@@ -133,6 +138,18 @@ def fit(
         state.stopped = False
         every.on_train_end()
     return history
+
+
+def _check_targets(model: Base, y: np.ndarray) -> None:
+    """Refuse, before anything is changed, targets that the loss would refuse in some batch."""
+    assert model.output_shape is not None
+    shape = [n or 1 for n in model.output_shape[1:]]
+    first = y[:64]
+    with no_grad():
+        outputs = model.device.asarray(np.full([len(first), *shape], 0.5, model.dtype))
+        model.loss.per_sample(first, Tensor.wrap(outputs))
+    if isinstance(model.loss, SparseCategoricalCrossentropy) and y.dtype.kind in "iu":
+        check_labels(y, shape[-1])
 
 
 class _NoteStop(Callback):

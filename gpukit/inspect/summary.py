@@ -26,12 +26,13 @@ class _Column(NamedTuple):
 def show(model: Base) -> None:
     """Print the table of `model` to stdout, in as many columns as its width allows."""
     from rich.console import Console
+    from rich.text import Text
 
     figures = sizes(model)
     # A pipe has no width: the table then takes what it needs instead of being cut.
-    console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False, markup=False)
     at = _times((model.input_shape or ())[1:])
-    console.print(f"[bold]{model.name}[/bold]  input {at}", soft_wrap=True)
+    console.print(Text.assemble((model.name, "bold"), f"  input {at}"), soft_wrap=True)
     images = len(model.input_shape or ()) == 4
     console.print(_widest_that_fits(console, figures, images), crop=False)
     for line in _totals(model, figures):

@@ -80,7 +80,7 @@ struct SoftplusGrad {
 };
 
 template <typename T, typename F>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
 unary(const T* __restrict__ x, T* __restrict__ y, long long n, T a) {
     constexpr int V = Pack<T>::size;
     const long long first = first_of_pack<T>();
@@ -95,7 +95,7 @@ unary(const T* __restrict__ x, T* __restrict__ y, long long n, T a) {
 }
 
 template <typename T, typename F>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
 gradient(const T* __restrict__ gy, const T* __restrict__ s, T* __restrict__ gx, long long n, T a) {
     constexpr int V = Pack<T>::size;
     const long long first = first_of_pack<T>();

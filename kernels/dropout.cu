@@ -15,7 +15,7 @@
 #include "philox.cuh"
 
 template <typename T>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
 dropout(const T* __restrict__ x, T* __restrict__ y, long long n, unsigned long long threshold,
         T scale, unsigned seed, unsigned seed_high, unsigned layer, unsigned step) {
     constexpr int V = Pack<T>::size;
@@ -42,7 +42,7 @@ dropout(const T* __restrict__ x, T* __restrict__ y, long long n, unsigned long l
     }
 }
 
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
 philox(unsigned* __restrict__ words, long long n, unsigned seed, unsigned seed_high, unsigned layer,
        unsigned step) {
     const long long block = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;

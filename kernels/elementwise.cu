@@ -79,7 +79,7 @@ struct Sign {
 };
 
 template <typename T, typename F>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
 unary(const T* __restrict__ x, T* __restrict__ y, long long n) {
     constexpr int V = Pack<T>::size;
     const long long first = first_of_pack<T>();
@@ -94,7 +94,7 @@ unary(const T* __restrict__ x, T* __restrict__ y, long long n) {
 }
 
 template <typename T, typename F>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
 binary(const T* __restrict__ x, const T* __restrict__ y, T* __restrict__ z, long long n) {
     constexpr int V = Pack<T>::size;
     const long long first = first_of_pack<T>();
@@ -111,7 +111,7 @@ binary(const T* __restrict__ x, const T* __restrict__ y, T* __restrict__ z, long
 
 // FIRST: the number is the left operand, z = f(number, x); else z = f(x, number).
 template <typename T, typename F, bool FIRST>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
 scalar(const T* __restrict__ x, T number, T* __restrict__ z, long long n) {
     constexpr int V = Pack<T>::size;
     const long long first = first_of_pack<T>();
@@ -131,7 +131,7 @@ scalar(const T* __restrict__ x, T number, T* __restrict__ z, long long n) {
 
 // z (n0,n1,n2,n3), row-major; x and y by their strides in elements, 0 along a repeated axis.
 template <typename T, typename F>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
 strided(const T* __restrict__ x, const T* __restrict__ y, T* __restrict__ z, unsigned n,
         unsigned n1, unsigned n2, unsigned n3,
         unsigned x0, unsigned x1, unsigned x2, unsigned x3,

@@ -49,7 +49,7 @@ __device__ __forceinline__ Windows covering(int pixel, int pad, int cells, int s
 }
 
 template <typename T, typename I>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
 max_pool(const T* __restrict__ x, T* __restrict__ y, I* __restrict__ index, int size,
          int h, int w, int c, int p, int q, int r, int s, int stride_h, int stride_w, int top,
          int left) {
@@ -80,7 +80,7 @@ max_pool(const T* __restrict__ x, T* __restrict__ y, I* __restrict__ index, int 
 }
 
 template <typename T, typename I>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
 max_pool_gradient(const T* __restrict__ gy, const I* __restrict__ index, T* __restrict__ gx, int size,
                   int h, int w, int c, int p, int q, int r, int s, int stride_h, int stride_w,
                   int top, int left) {
@@ -103,7 +103,7 @@ max_pool_gradient(const T* __restrict__ gy, const I* __restrict__ index, T* __re
 }
 
 template <typename T>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
 average_pool(const T* __restrict__ x, T* __restrict__ y, int size, int h, int w, int c, int p, int q,
              int r, int s, int stride_h, int stride_w, int top, int left) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;  // ((n·P + p)·Q + q)·C + c
@@ -126,7 +126,7 @@ average_pool(const T* __restrict__ x, T* __restrict__ y, int size, int h, int w,
 }
 
 template <typename T>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
 average_pool_gradient(const T* __restrict__ gy, T* __restrict__ gx, int size, int h, int w, int c,
                       int p, int q, int r, int s, int stride_h, int stride_w, int top, int left) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;  // ((n·H + h)·W + w)·C + c
@@ -138,6 +138,7 @@ average_pool_gradient(const T* __restrict__ gy, T* __restrict__ gx, int size, in
     T sum = 0;
     for (int a = down.last; a >= down.first; --a) {
         const Cells rows = inside(a * stride_h - top, r, h);
+#pragma unroll 1  // a division each: unrolled, their operands spill
         for (int b = across.last; b >= across.first; --b) {
             const Cells columns = inside(b * stride_w - left, s, w);
             const int count = (rows.to - rows.from) * (columns.to - columns.from);
@@ -150,7 +151,7 @@ average_pool_gradient(const T* __restrict__ gy, T* __restrict__ gx, int size, in
 // gy (N,C) / pixels at every pixel: gx (N, pixels, C). Global average *forward* is a mean over the
 // middle axis: reduction.cu.
 template <typename T>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
 global_average_gradient(const T* __restrict__ gy, T* __restrict__ gx, int size, int pixels, int c) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;  // (n·pixels + pixel)·C + c
     if (i >= size) return;

@@ -27,7 +27,7 @@
 #include "team.cuh"
 
 template <typename T, typename Op>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
 reduce(const T* __restrict__ x, T* __restrict__ y, int outer, int length, int inner, int part,
        int parts, T divisor) {
     __shared__ T space[256];

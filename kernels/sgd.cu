@@ -21,7 +21,7 @@ __device__ __forceinline__ T step_of(T w, T g, T lr, T weight_decay) {
 }
 
 template <typename T>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
 sgd_plain(T* __restrict__ w, const T* __restrict__ g, long long n, T lr, T weight_decay) {
     constexpr int V = Pack<T>::size;
     const long long first = first_of_pack<T>();
@@ -48,7 +48,7 @@ __device__ __forceinline__ void descend(T& w, T& v, T g, T lr, T momentum, T wei
 }
 
 template <typename T, bool NESTEROV>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
 sgd_momentum(T* __restrict__ w, T* __restrict__ v, const T* __restrict__ g, long long n, T lr,
              T momentum, T weight_decay) {
     constexpr int V = Pack<T>::size;

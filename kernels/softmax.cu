@@ -52,7 +52,7 @@ __device__ __forceinline__ T row_exponentials(const T* row, int classes, int lan
 }
 
 template <typename T, int TEAM, bool LOG>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
 softmax(const T* __restrict__ x, T* __restrict__ y, int rows, int classes) {
     __shared__ T space[8];
     const int number = row_of_team<TEAM>(), lane = threadIdx.x % TEAM;
@@ -70,7 +70,7 @@ softmax(const T* __restrict__ x, T* __restrict__ y, int rows, int classes) {
 
 // softmax: gx = y·(gy - Σ gy·y); logarithm: gx = gy - e^y·Σ gy.
 template <typename T, int TEAM, bool LOG>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
 softmax_gradient(const T* __restrict__ gy, const T* __restrict__ y, T* __restrict__ gx, int rows,
                  int classes) {
     __shared__ T space[8];
@@ -90,7 +90,7 @@ softmax_gradient(const T* __restrict__ gy, const T* __restrict__ y, T* __restric
 
 // Labels: loss (rows,) = -log p[label] = m + log Σ - x[label]. A label outside 0 … K-1 gives NaN.
 template <typename T, int TEAM, typename L>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
 cross_entropy_labels(const T* __restrict__ x, const L* __restrict__ labels, T* __restrict__ loss,
                      T* __restrict__ probabilities, int rows, int classes) {
     __shared__ T space[8];
@@ -114,7 +114,7 @@ cross_entropy_labels(const T* __restrict__ x, const L* __restrict__ labels, T* _
 
 // Probabilities as targets (rows, K), of any sum: loss = -Σ t·log p.
 template <typename T, int TEAM>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
 cross_entropy_targets(const T* __restrict__ x, const T* __restrict__ targets, T* __restrict__ loss,
                       T* __restrict__ probabilities, int rows, int classes) {
     __shared__ T space[8];
@@ -137,7 +137,7 @@ cross_entropy_targets(const T* __restrict__ x, const T* __restrict__ targets, T*
 
 // gx = gloss·(p - [k = label]); one thread an element: nothing is summed.
 template <typename T, typename L>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
 cross_entropy_labels_gradient(const T* __restrict__ gloss, const T* __restrict__ probabilities,
                               const L* __restrict__ labels, T* __restrict__ gx, int rows,
                               int classes) {
@@ -150,7 +150,7 @@ cross_entropy_labels_gradient(const T* __restrict__ gloss, const T* __restrict__
 
 // gx = gloss·(p·Σt - t).
 template <typename T, int TEAM>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
 cross_entropy_targets_gradient(const T* __restrict__ gloss, const T* __restrict__ probabilities,
                                const T* __restrict__ targets, T* __restrict__ gx, int rows,
                                int classes) {

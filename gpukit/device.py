@@ -1,8 +1,9 @@
-"""Devices and where arrays live: cpu, its logical twins cpu:1 …, and cuda:0 ….
+"""Devices and where arrays live: cpu, its logical twins cpu:1 …, cuda:0 …, and emu:0 ….
 
 An array belongs to exactly one device. NumPy arrays are on `cpu` (that is `cpu:0`), CuPy arrays on
-their card, and a `DeviceArray` on the twin that it names. Twins let code for two devices run, and
-be wrong in the same visible ways, on a machine that has only one.
+their card, and a `DeviceArray` on the twin or emulated card that it names. Twins let code for two
+devices run, and be wrong in the same visible ways, on a machine that has only one. `emu` runs the
+kernels of a card on the CPU.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import numpy as np
 
 from gpukit.errors import DeviceError
 
-TWINS = 16  # cpu:0 … cpu:15
+TWINS = 16  # cpu:0 … cpu:15, emu:0 … emu:15
+ALIGNMENT = 256  # bytes; that of memory on a card, and on emu
 
 INSTALL_CUDA = (
     "install an NVIDIA driver and `pip install 'gpukit[cuda13]'` (or cuda12 for older drivers)"
@@ -26,7 +28,7 @@ INSTALL_CUDA = (
 class Device:
     """A place for arrays; get one by name with `get_device`.
 
-    `kind` is "cpu" or "cuda", `index` counts from 0, `name` is what users write. All memory of the
+    `kind` is "cpu", "cuda" or "emu", `index` counts from 0, `name` is what users write. All memory of the
     framework is taken through `empty` and `zeros`, so that a device can account for it.
     """
 
@@ -45,18 +47,25 @@ class Device:
 
     @property
     def is_twin(self) -> bool:
-        """Whether arrays here are DeviceArrays over host memory."""
+        """Whether this is a second, third … CPU: the same implementations, DeviceArrays."""
         return self.kind == "cpu" and self.index > 0
 
+    @property
+    def tags(self) -> bool:
+        """Whether arrays here are DeviceArrays over host memory."""
+        return self.kind == "emu" or self.is_twin
+
     def wrap(self, host: np.ndarray) -> Any:
-        """`host` as an array of this CPU device, without a copy."""
-        return DeviceArray(host, self) if self.is_twin else host
+        """`host` as an array of this device, without a copy; not for cards."""
+        return DeviceArray(host, self) if self.tags else host
 
     def empty(self, shape: Sequence[int], dtype: Any = np.float32) -> Any:
         """An uninitialised array here."""
         if self.kind == "cuda":
             with self._cupy().cuda.Device(self.index):
                 return self._cupy().empty(tuple(shape), dtype)
+        if self.kind == "emu":
+            return DeviceArray(_unwritten(shape, dtype), self)
         return self.wrap(np.empty(tuple(shape), dtype))
 
     def zeros(self, shape: Sequence[int], dtype: Any = np.float32) -> Any:
@@ -64,6 +73,10 @@ class Device:
         if self.kind == "cuda":
             with self._cupy().cuda.Device(self.index):
                 return self._cupy().zeros(tuple(shape), dtype)
+        if self.kind == "emu":
+            host = _unwritten(shape, dtype)
+            host.fill(0)
+            return DeviceArray(host, self)
         return self.wrap(np.zeros(tuple(shape), dtype))
 
     def asarray(self, array: Any) -> Any:
@@ -76,6 +89,10 @@ class Device:
             with self._cupy().cuda.Device(self.index):
                 return self._cupy().asarray(array)
         host = np.asarray(array)
+        if self.kind == "emu":
+            copy = _unwritten(host.shape, host.dtype)
+            np.copyto(copy, host)
+            return DeviceArray(copy, self)
         return DeviceArray(host.copy(), self) if self.is_twin else host
 
     def synchronize(self) -> None:
@@ -200,13 +217,17 @@ def get_device(spec: str | Device | None = None) -> Device:
     if isinstance(spec, Device):
         return spec
     kind, _, number = str(spec).partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()) or spec.endswith(":"):
+    if kind not in ("cpu", "cuda", "emu") or (number and not number.isdecimal()) or spec.endswith(":"):
         raise DeviceError(
-            f"unknown device {spec!r}: use cpu, cpu:1 (a logical twin), cuda or cuda:0"
+            f"unknown device {spec!r}: use cpu, cpu:1 (a logical twin), cuda, cuda:0, or emu (a "
+            "card's kernels run on the CPU)"
         )
     index = int(number or 0)
-    if kind == "cpu" and index >= TWINS:
-        raise DeviceError(f"device {spec!r}: there are {TWINS} CPU twins, cpu:0 to cpu:{TWINS - 1}")
+    if kind in ("cpu", "emu") and index >= TWINS:
+        what = {"cpu": "CPU twins", "emu": "emulated cards"}[kind]
+        raise DeviceError(
+            f"device {spec!r}: there are {TWINS} {what}, {kind}:0 to {kind}:{TWINS - 1}"
+        )
     if kind == "cuda":
         count = cuda_count()
         if count == 0:
@@ -219,7 +240,7 @@ def get_device(spec: str | Device | None = None) -> Device:
 
 
 def default_device() -> Device:
-    """GPUKIT_DEVICE, else the first card, else the CPU."""
+    """GPUKIT_DEVICE, else the first card, else the CPU; emu only where someone names it."""
     chosen = os.environ.get("GPUKIT_DEVICE")
     if chosen:
         return get_device(chosen)
@@ -239,7 +260,7 @@ def device_of(*arrays: Any) -> Device:
 
 
 def to_host(array: Any) -> np.ndarray:
-    """`array` as a NumPy array: itself on cpu, the data of a twin, a copy from a card."""
+    """`array` as a NumPy array: itself on cpu, the data of a twin or emu, a copy from a card."""
     if isinstance(array, np.ndarray):
         return array
     if isinstance(array, DeviceArray):
@@ -247,6 +268,18 @@ def to_host(array: Any) -> np.ndarray:
     if hasattr(array, "__cuda_array_interface__"):
         return array.get()
     return np.asarray(array)
+
+
+def _unwritten(shape: Sequence[int], dtype: Any) -> np.ndarray:
+    # Aligned like a card's memory, and full of NaN (-1 for integers), so that what a kernel leaves
+    # out shows.
+    kind = np.dtype(dtype)
+    size = int(np.prod(tuple(shape), dtype=np.int64)) * kind.itemsize
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    skip = -memory.ctypes.data % ALIGNMENT
+    memory = memory[skip : skip + size]
+    memory.fill(0xFF)
+    return memory.view(kind).reshape(tuple(shape))
 
 
 def _device_of_one(array: Any) -> Device:

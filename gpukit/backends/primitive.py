@@ -30,7 +30,13 @@ REFERENCE = "reference"
 registry: dict[str, Primitive] = {}
 
 # Package that registers the implementations of a kind of device, imported at its first call.
-_packages = {"cpu": "gpukit.backends.cpu"}
+_packages = {
+    "cpu": "gpukit.backends.cpu",
+    "cuda": "gpukit.backends.cuda",
+    "emu": "gpukit.backends.cuda",
+}
+# An emulated card has no implementations of its own: it runs those of a real one.
+_registered_as = {"emu": "cuda"}
 _loaded: set[str] = set()
 
 
@@ -102,7 +108,8 @@ class Primitive:
     def implementations(self, kind: str) -> dict[str, Implementation]:
         """Every way to compute this on `kind`, best first, the definition last."""
         load_backend(kind)
-        return {**self._by_kind.get(kind, {}), REFERENCE: self._reference}
+        ways = self._by_kind.get(_registered_as.get(kind, kind), {})
+        return {**ways, REFERENCE: self._reference}
 
     def choose(
         self, device: Device, algo: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -110,7 +117,7 @@ class Primitive:
         """The implementation that a call with these arguments takes on `device`."""
         if device.kind not in _loaded:
             load_backend(device.kind)
-        ways = self._by_kind.get(device.kind)
+        ways = self._by_kind.get(_registered_as.get(device.kind, device.kind))
         if algo is not None:
             if algo == REFERENCE:
                 return self._reference

@@ -83,6 +83,11 @@ class Source:
         return mask(self.text)
 
     @cached_property
+    def masked_comments(self) -> str:
+        """The text with comments blanked, strings as they are."""
+        return mask(self.text, strings=False)
+
+    @cached_property
     def kernels(self) -> dict[str, Declaration]:
         """The kernels declared, by name."""
         found: dict[str, Declaration] = {}
@@ -208,13 +213,15 @@ def _append(path: Path, lines: list[str], open_files: list[Path], done: set[Path
             lines.append("")
 
 
-def mask(text: str) -> str:
-    """`text` with comments and the insides of strings as spaces; newlines stay."""
+def mask(text: str, *, strings: bool = True) -> str:
+    """`text` with comments (and the insides of strings) as spaces; newlines stay."""
     pattern = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])\'', re.DOTALL)
 
     def blank(match: re.Match[str]) -> str:
         found = match[0]
         if found[0] in "\"'":
+            if not strings:
+                return found
             return found[0] + " " * (len(found) - 2) + found[0]
         return re.sub(r"[^\n]", " ", found)
 

@@ -1,0 +1,12 @@
+"""Launchers of the CUDA C kernels, a file a family, and the engines that run them.
+
+The same launchers serve cards (kind "cuda") and the emulator (kind "emu"): the device of the
+arrays decides.
+"""
+
+from gpukit.backends.cuda.cupy_engine import CupyEngine
+from gpukit.backends.emulator.run import Emulator
+from gpukit.backends.engine import register
+
+register("cuda", CupyEngine)
+register("emu", Emulator)

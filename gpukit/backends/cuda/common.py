@@ -1,0 +1,40 @@
+"""What launchers share: memory, grids, limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gpukit.device import device_of
+
+BLOCK = 256  # threads of a block where nothing speaks for another number
+MOST_BLOCKS = 2048  # of a grid-stride loop: several for each multiprocessor of any card
+
+
+def empty_like(x: Any, shape: Sequence[int] | None = None, dtype: Any = None) -> Any:
+    """Uninitialised memory on the device of `x`, with its shape and dtype unless others are given."""
+    wanted = tuple(x.shape) if shape is None else tuple(shape)
+    return device_of(x).empty(wanted, x.dtype if dtype is None else dtype)
+
+
+def contiguous(x: Any) -> Any:
+    """`x` itself if its elements lie one after another, else a copy that does."""
+    return x if x is None or x.flags.c_contiguous else x.copy()
+
+
+def is_float(*arrays: Any) -> bool:
+    """Whether all are arrays of float32, or all of float64 (None counts for either)."""
+    dtypes = {a.dtype for a in arrays if a is not None}
+    return len(dtypes) == 1 and dtypes <= {np.dtype(np.float32), np.dtype(np.float64)}
+
+
+def divide_up(a: int, b: int) -> int:
+    """a / b rounded up."""
+    return -(-a // b)
+
+
+def blocks_for(n: int, each: int = BLOCK) -> int:
+    """Blocks of a grid-stride loop over n elements, `each` a block; at least 1."""
+    return max(1, min(divide_up(n, each), MOST_BLOCKS))

@@ -1,0 +1,96 @@
+"""The engine of kind "cuda": sources compiled by CuPy's RawModule, launched on CuPy's stream.
+
+Nothing is compiled before a kernel's first launch; CuPy keeps the result on disk, keyed on the text
+with its headers. GPUKIT_SYNC=1 waits after each launch, so that an error names its kernel.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from gpukit.backends.engine import Bound, Call
+from gpukit.backends.wheels import INSTALL_KERNELS
+from gpukit.errors import GpukitError
+
+OPTIONS = ("-std=c++17",)
+FREE_SHARED = 48 << 10  # bytes a block may have without asking
+
+
+class CupyEngine:
+    """Runs kernels on cards. Made at the first launch, so that importing this needs no CuPy."""
+
+    def __init__(self) -> None:
+        import cupy
+
+        self._cupy = cupy
+        self._functions: dict[tuple[Bound, int], Any] = {}
+        self._arch: dict[int, int] = {}
+
+    def launch(self, call: Call) -> None:
+        """Put the kernel on the current stream of its device.
+
+        Raises GpukitError with the compiler's whole log, for a card that is too old, for a launch
+        that the driver refuses and, under GPUKIT_SYNC=1, for what goes wrong while it runs.
+        """
+        with self._cupy.cuda.Device(call.device.index):
+            function = self._functions.get((call.bound, call.device.index))
+            if function is None:
+                function = self._function(call.bound, call.device.index)
+            if call.shared > FREE_SHARED:
+                function.max_dynamic_shared_size_bytes = call.shared
+            arguments = tuple(_argument(a) for a in call.arguments)
+            try:
+                function(call.grid, call.block, arguments, shared_mem=call.shared)
+                if os.environ.get("GPUKIT_SYNC", "") not in ("", "0"):
+                    self._cupy.cuda.get_current_stream().synchronize()
+            except self._cupy.cuda.driver.CUDADriverError as error:
+                raise GpukitError(_failure(call, error)) from error
+            except self._cupy.cuda.runtime.CUDARuntimeError as error:
+                raise GpukitError(_failure(call, error)) from error
+
+    def _function(self, bound: Bound, index: int) -> Any:
+        arch = self._arch.get(index)
+        if arch is None:
+            arch = self._arch[index] = int(self._cupy.cuda.Device(index).compute_capability)
+        if arch < bound.instance.arch:
+            raise GpukitError(
+                f"kernel {bound.expression} ({bound.declaration.place}) needs sm_"
+                f"{bound.instance.arch}, cuda:{index} is sm_{arch}; choose another algo"
+            )
+        module = self._cupy.RawModule(
+            code=bound.source.text, options=OPTIONS, name_expressions=(bound.expression,)
+        )
+        try:
+            function = module.get_function(bound.expression)
+        except self._cupy.cuda.compiler.CompileException as error:
+            raise GpukitError(
+                f"kernel {bound.expression} does not compile for sm_{arch}:\n{_log(error)}"
+            ) from error
+        except FileNotFoundError as error:
+            raise GpukitError(f"CuPy misses a CUDA header ({error}): {INSTALL_KERNELS}") from error
+        self._functions[bound, index] = function
+        return function
+
+
+def _argument(value: Any) -> Any:
+    # CuPy passes NumPy scalars with their own size, arrays by address, and a null pointer as int64.
+    return np.int64(0) if value is None else value
+
+
+def _failure(call: Call, error: Exception) -> str:
+    shapes = ", ".join(
+        f"{p.name} {tuple(a.shape)} {a.dtype}" if hasattr(a, "shape") and a.shape else f"{p.name}={a}"
+        for p, a in zip(call.bound.parameters, call.arguments)
+    )
+    return (
+        f"kernel {call.bound.expression} ({call.bound.declaration.place}) on {call.device}, grid "
+        f"{call.grid}, block {call.block}, shared {call.shared}: {error}; arguments: {shapes}"
+    )
+
+
+def _log(error: Any) -> str:
+    get = getattr(error, "get_message", None)
+    return str(get() if get else error)

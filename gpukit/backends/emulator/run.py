@@ -1,0 +1,148 @@
+"""Launches on the device kind "emu": libraries loaded once, arguments passed by address.
+
+GPUKIT_EMU_SEED (default 1) shuffles the order of blocks and threads; 0 runs them in order.
+GPUKIT_EMU_CHECK=1 puts canaries around the arrays of every launch. GPUKIT_EMU_BUILD chooses the
+build, plain, asan or tsan; the last two need the sanitizer's library loaded before Python, see
+check.py.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from gpukit import settings
+from gpukit.backends.emulator.build import MODES, kernel_library, runtime_library
+from gpukit.backends.emulator.guard import Guarded
+from gpukit.backends.engine import Bound, Call
+from gpukit.errors import GpukitError, SettingError
+
+MOST_SHARED = 227 << 10  # bytes a block; the most that any card has
+
+
+class KernelFault(GpukitError, RuntimeError):
+    """A kernel broke a rule: where, in which block and thread, and which rule."""
+
+
+class _Request(ctypes.Structure):
+    _fields_ = (
+        ("kernel", ctypes.c_char_p),
+        ("body", ctypes.c_void_p),
+        ("arguments", ctypes.c_void_p),
+        ("grid", ctypes.c_uint * 3),
+        ("block", ctypes.c_uint * 3),
+        ("dynamic_shared", ctypes.c_size_t),
+        ("seed", ctypes.c_uint64),
+        ("threads", ctypes.c_int),
+        ("message", ctypes.c_char_p),
+        ("message_size", ctypes.c_size_t),
+    )
+
+
+class Emulator:
+    """The engine of kind "emu"."""
+
+    def __init__(self, mode: str | None = None) -> None:
+        self.mode = mode or os.environ.get("GPUKIT_EMU_BUILD") or "plain"
+        if self.mode not in MODES:
+            raise SettingError(f"GPUKIT_EMU_BUILD={self.mode!r}: use {', '.join(MODES)}")
+        self._runtime = ctypes.CDLL(str(runtime_library(self.mode)), mode=ctypes.RTLD_GLOBAL)
+        self._launch = self._runtime.gpukit_launch
+        self._launch.argtypes = [ctypes.POINTER(_Request)]
+        self._body = lru_cache(maxsize=None)(self._load)
+        self._message = ctypes.create_string_buffer(2048)
+
+    def launch(self, call: Call) -> None:
+        """Run the kernel to its end. Raises KernelFault with what the kernel did wrong."""
+        bound = call.bound
+        body = self._body(bound)
+        if call.shared > MOST_SHARED:
+            raise GpukitError(
+                f"kernel {bound.expression}: shared={call.shared} bytes; no card has more than "
+                f"{MOST_SHARED} a block"
+            )
+        arrays = [a.data for a in call.arguments if hasattr(a, "device")]
+        watched = self.mode != "plain" or checking()
+        guarded = Guarded(arrays, exact=self.mode == "asan") if watched else None
+        count = len(call.arguments)
+        pointers = (ctypes.c_void_p * max(count, 1))()
+        values: list[Any] = []
+        for i, argument in enumerate(call.arguments):
+            if argument is None:
+                values.append(ctypes.c_void_p(None))
+            elif isinstance(argument, np.generic):
+                values.append(np.asarray(argument))
+                pointers[i] = values[-1].ctypes.data
+                continue
+            else:
+                data = argument.data
+                values.append(
+                    ctypes.c_void_p(guarded.address(data) if guarded else data.ctypes.data)
+                )
+            pointers[i] = ctypes.addressof(values[-1])
+        request = _Request(
+            bound.expression.encode(),
+            body,
+            ctypes.addressof(pointers),
+            call.grid,
+            call.block,
+            call.shared,
+            seed(),
+            settings.threads(),
+            ctypes.cast(self._message, ctypes.c_char_p),
+            len(self._message),
+        )
+        failed = self._launch(ctypes.byref(request))
+        if failed:
+            raise KernelFault(f"kernel {self._message.value.decode(errors='replace')}")
+        if guarded:
+            problem = guarded.finish()
+            if problem is not None:
+                array, text = problem
+                names = [
+                    p.name
+                    for p, a in zip(bound.parameters, call.arguments)
+                    if hasattr(a, "device") and a.data is arrays[array]
+                ]
+                raise KernelFault(
+                    f"kernel {bound.expression} ({bound.declaration.place}) {text} {names[0]}"
+                )
+
+    def _load(self, bound: Bound) -> int:
+        library = ctypes.CDLL(str(kernel_library(bound, self.mode)))
+        library.gpukit_signature.restype = ctypes.c_char_p
+        truth = library.gpukit_signature().decode().split()
+        ours = [_code(dtype, p.is_pointer, p.is_const) for dtype, p in zip(bound.dtypes, bound.parameters)]
+        if truth != ours:
+            raise GpukitError(
+                f"kernel {bound.expression} ({bound.declaration.place}) has the parameters "
+                f"{' '.join(truth)}, its declaration was read as {' '.join(ours)}"
+            )
+        return ctypes.cast(library.gpukit_run, ctypes.c_void_p).value or 0
+
+
+def seed() -> int:
+    """The seed of the order of blocks and threads."""
+    text = os.environ.get("GPUKIT_EMU_SEED") or "1"
+    if not text.isdecimal():
+        raise SettingError(f"GPUKIT_EMU_SEED={text!r}: use a whole number, 0 for no shuffling")
+    return int(text) % 2**64
+
+
+def checking() -> bool:
+    """Whether arrays get canaries."""
+    return os.environ.get("GPUKIT_EMU_CHECK", "") not in ("", "0")
+
+
+def _code(dtype: np.dtype, is_pointer: bool, is_const: bool) -> str:
+    if dtype.kind == "f":
+        letter = {2: "s2", 4: "f", 8: "d"}[dtype.itemsize]
+    elif dtype.kind == "b":
+        letter = "b"
+    else:
+        letter = f"{dtype.kind}{dtype.itemsize}"
+    return ("PK" if is_const else "P") * is_pointer + letter

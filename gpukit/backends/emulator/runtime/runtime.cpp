@@ -1,0 +1,251 @@
+// The emulator's runtime: launches spread over the cores, and what kernels call.
+//
+// Compiled once for each build (plain, ASan, TSan); compiled kernels are loaded after it.
+#include "block.cpp"
+#include "report.cpp"
+
+#include <signal.h>
+
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+using namespace gpukit_emulator;
+
+namespace {
+
+// A memory fault within a kernel ends the launch, not the process.
+void on_signal(int number, siginfo_t* info, void*) {
+    if (worker && worker->in_kernel()) {
+        char text[128];
+        if (number == SIGFPE)
+            snprintf(text, sizeof text, "whole-number division by zero");
+        else
+            snprintf(text, sizeof text, "%s at address %p",
+                     number == SIGBUS ? "bus error" : "illegal or misaligned memory access",
+                     info->si_addr);
+        worker->fail("", 0, text);
+    }
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+constexpr int SIGNALS[] = {SIGSEGV, SIGBUS, SIGFPE};
+
+struct Handlers {
+#if defined(GPUKIT_ASAN) || defined(GPUKIT_TSAN)
+    Handlers() {}
+#else
+    struct sigaction before[3];
+    Handlers() {
+        struct sigaction ours = {};
+        ours.sa_sigaction = on_signal;
+        ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+        for (int i = 0; i < 3; ++i) sigaction(SIGNALS[i], &ours, &before[i]);
+    }
+    ~Handlers() {
+        for (int i = 0; i < 3; ++i) sigaction(SIGNALS[i], &before[i], nullptr);
+    }
+#endif
+};
+
+// Handlers need a stack of their own: a fiber's may be what has overflowed.
+struct SignalStack {
+    stack_t before = {};
+    void* memory = nullptr;
+    SignalStack() {
+        stack_t ours = {};
+        ours.ss_size = 64 << 10;
+        ours.ss_sp = memory = malloc(ours.ss_size);
+        sigaltstack(&ours, &before);
+    }
+    ~SignalStack() {
+        if (!(before.ss_flags & SS_DISABLE) || !before.ss_sp) {
+            if (!before.ss_sp) before.ss_flags = SS_DISABLE;
+        }
+        sigaltstack(&before, nullptr);
+        free(memory);
+    }
+};
+
+class Pool {
+public:
+    // Runs the launch on this thread and up to `helpers` others.
+    void run(Launch& launch, int helpers) {
+        if (pid_ != getpid()) {  // threads do not survive a fork
+            new (&wake_) std::condition_variable;
+            new (&done_) std::condition_variable;
+            new (&mutex_) std::mutex;
+            count_ = 0;
+            pid_ = getpid();
+        }
+        {
+            std::lock_guard<std::mutex> lock(mutex_);
+            while (count_ < helpers) {
+                std::thread([this, number = count_] { serve(number); }).detach();
+                ++count_;
+            }
+            launch_ = &launch;
+            wanted_ = helpers;
+            busy_ = helpers;
+            ++turn_;
+        }
+        if (helpers) wake_.notify_all();
+        mine_.run(launch);
+        std::unique_lock<std::mutex> lock(mutex_);
+        done_.wait(lock, [this] { return busy_ == 0; });
+    }
+
+private:
+    void serve(int number) {
+        SignalStack stack;
+        Worker own;
+        uint64_t seen = 0;
+        for (;;) {
+            Launch* launch;
+            {
+                std::unique_lock<std::mutex> lock(mutex_);
+                wake_.wait(lock, [&] { return turn_ != seen && number < wanted_; });
+                seen = turn_;
+                launch = launch_;
+            }
+            own.run(*launch);
+            std::lock_guard<std::mutex> lock(mutex_);
+            if (--busy_ == 0) done_.notify_one();
+        }
+    }
+
+    std::mutex mutex_;
+    std::condition_variable wake_, done_;
+    Launch* launch_ = nullptr;
+    int wanted_ = 0, busy_ = 0, count_ = 0;
+    uint64_t turn_ = 0;
+    pid_t pid_ = 0;
+    Worker mine_;
+};
+
+Pool& pool() {
+    static Pool* made = new Pool;  // never destroyed: helpers may outlive main
+    return *made;
+}
+
+std::mutex one_launch;
+thread_local const char* launching = "";
+
+}  // namespace
+
+extern "C" {
+
+struct Request {
+    const char* kernel;
+    Body body;
+    void** arguments;
+    unsigned grid[3], block[3];
+    size_t dynamic_shared;
+    uint64_t seed;
+    int threads;
+    char* message;
+    size_t message_size;
+};
+
+// 0, or 1 with a message.
+int gpukit_launch(const Request* request) {
+    std::lock_guard<std::mutex> only(one_launch);
+    Launch launch{request->kernel, request->body, request->arguments,
+                  {request->grid[0], request->grid[1], request->grid[2]},
+                  {request->block[0], request->block[1], request->block[2]},
+                  request->dynamic_shared, request->seed};
+    launch.message = request->message;
+    launch.message_size = request->message_size;
+    launch.blocks = static_cast<uint64_t>(launch.grid.x) * launch.grid.y * launch.grid.z;
+    const uint64_t threads =
+        launch.blocks * launch.block.x * launch.block.y * launch.block.z;
+    int helpers = request->threads - 1;
+    if (static_cast<uint64_t>(helpers) >= launch.blocks) helpers = static_cast<int>(launch.blocks) - 1;
+    if (threads < 512) helpers = 0;
+#ifdef GPUKIT_TSAN
+    helpers = 0;
+#endif
+    Handlers handlers;
+    SignalStack stack;
+    launching = request->kernel;
+    pool().run(launch, helpers);
+    launching = "";
+    return launch.failed ? 1 : 0;
+}
+
+// Where a sanitizer found what it prints: for its death callback.
+void gpukit_where() {
+    if (!worker || !worker->in_kernel()) return;
+    fprintf(stderr, "gpukit: kernel %s, block (%u,%u,%u), thread (%u,%u,%u)\n",
+            worker->launch->kernel, now.block.x, now.block.y, now.block.z, now.thread.x,
+            now.thread.y, now.thread.z);
+}
+
+void gpukit_fault(const char* file, int line, const char* format, ...) {
+    char text[512];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    worker->fail(file, line, text);
+}
+
+bool gpukit_next_thread() { return worker->next_thread(); }
+
+void* gpukit_static_shared(const void* key, size_t size, size_t align, const char* name) {
+    return worker->shared(key, size, align, name);
+}
+
+void* gpukit_dynamic_shared(const char* file, int line) {
+    const size_t size = worker->launch->dynamic_shared;
+    if (!size) gpukit_fault(file, line, "uses extern __shared__ memory; launch with shared=BYTES");
+    static const char key = 0;
+    return worker->shared(&key, size, 16, "extern __shared__");
+}
+
+int gpukit_barrier(int kind, int predicate, const char* what, const char* file, int line) {
+    return worker->barrier(kind, predicate, what, file, line);
+}
+
+void gpukit_warp(unsigned mask, void* slot, Combine combine, bool ordered, const char* what,
+                 const char* file, int line) {
+    worker->warp(mask, slot, combine, ordered, what, file, line);
+}
+
+unsigned gpukit_lane() { return worker->current % 32; }
+
+unsigned gpukit_active_lanes() { return worker->active_lanes(); }
+
+void gpukit_copy_async(void* to, const void* from, unsigned bytes, unsigned given,
+                       void (*copy)(void*, const void*, unsigned, unsigned)) {
+    Thread& me = worker->thread();
+    me.copies.push_back({to, from, bytes, given, copy, me.open_group});
+}
+
+void gpukit_copy_commit() { ++worker->thread().open_group; }
+
+void gpukit_copy_wait(int groups_left) {
+    Thread& me = worker->thread();
+    const int done = groups_left < 0 ? me.open_group : me.open_group - 1 - groups_left;
+    size_t kept = 0;
+    for (size_t i = 0; i < me.copies.size(); ++i) {
+        const Copy copy = me.copies[i];
+        if (copy.group <= done)
+            copy.run(copy.to, copy.from, copy.bytes, copy.given);
+        else
+            me.copies[kept++] = copy;
+    }
+    me.copies.resize(kept);
+}
+
+}  // extern "C"
+
+#if defined(GPUKIT_ASAN)
+extern "C" void __sanitizer_set_death_callback(void (*callback)());
+namespace {
+struct Told {
+    Told() { __sanitizer_set_death_callback(gpukit_where); }
+} told;
+}  // namespace
+#endif

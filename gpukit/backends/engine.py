@@ -1,0 +1,75 @@
+"""What runs kernels: a card by CuPy (kind "cuda"), or the emulator on the CPU (kind "emu").
+
+An engine takes a checked `Call`. Backends register theirs when they load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from gpukit.backends.primitive import load_backend
+from gpukit.backends.sources import Declaration, Instance, Parameter, Source
+from gpukit.device import Device
+from gpukit.errors import DeviceError
+
+
+@dataclass(frozen=True)
+class Bound:
+    """An instance of a kernel: its source, its name in C++, and the dtype of every parameter."""
+
+    source: Source
+    declaration: Declaration
+    instance: Instance
+    dtypes: tuple[np.dtype, ...]
+
+    @cached_property
+    def expression(self) -> str:
+        return self.instance.expression
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return self.declaration.parameters
+
+
+@dataclass(frozen=True)
+class Call:
+    """One launch: arrays of the device (or None) and NumPy scalars in the order of parameters."""
+
+    bound: Bound
+    device: Device
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    arguments: tuple[Any, ...]
+    shared: int
+
+
+class Engine(Protocol):
+    """Runs kernels on one kind of device."""
+
+    def launch(self, call: Call) -> None:
+        """Run it, or give it to the device's stream."""
+
+
+_makers: dict[str, Callable[[], Engine]] = {}
+_engines: dict[str, Engine] = {}
+
+
+def register(kind: str, make: Callable[[], Engine]) -> None:
+    """Enter the engine of a kind of device; it is made at its first launch."""
+    _makers[kind] = make
+
+
+def engine_of(device: Device) -> Engine:
+    """The engine that runs kernels on `device`."""
+    found = _engines.get(device.kind)
+    if found is None:
+        load_backend(device.kind)
+        if device.kind not in _makers:
+            raise DeviceError(f"{device} runs no CUDA kernels; use cuda or emu")
+        found = _engines[device.kind] = _makers[device.kind]()
+    return found

@@ -1,0 +1,234 @@
+"""A CUDA C kernel as a Python object: its own declaration checks every launch.
+
+    _relu = Kernel("activation.cu", "relu_forward")      # nothing is read or compiled yet
+    _relu.launch(grid, block, x, y, n, T=x.dtype)        # on the device of its arrays
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpukit.backends.engine import Bound, Call, engine_of
+from gpukit.backends.sources import Declaration, Instance, Parameter, Source, load
+from gpukit.device import Device, device_of
+from gpukit.errors import DeviceError, DTypeError, GpukitError, ShapeError
+
+# C's names of element types, each with its dtype; the first name of a dtype is the one used.
+_C_TYPES: dict[str, Any] = {
+    "float": np.float32,
+    "double": np.float64,
+    "__half": np.float16,
+    "half": np.float16,
+    "int": np.int32,
+    "unsigned int": np.uint32,
+    "unsigned": np.uint32,
+    "long long": np.int64,
+    "unsigned long long": np.uint64,
+    "short": np.int16,
+    "unsigned short": np.uint16,
+    "signed char": np.int8,
+    "unsigned char": np.uint8,
+    "bool": np.bool_,
+    "__nv_bfloat16": np.uint16,
+}
+DTYPES = {name: np.dtype(t) for name, t in _C_TYPES.items()}
+_NAMES = {dtype: name for name, dtype in reversed(DTYPES.items()) if name != "__nv_bfloat16"}
+
+MOST_THREADS = 1024
+GRID_LIMITS = (2**31 - 1, 65535, 65535)
+BLOCK_LIMITS = (1024, 1024, 64)
+
+kernels: list[Kernel] = []
+
+
+class Kernel:
+    """The kernel `name` in `file` (in gpukit.kernels, or a path), for cards from sm_`min_arch` on.
+
+    Template arguments are given by name at each launch: a dtype or the name of a type for
+    `typename T`, else an int or bool.
+    """
+
+    def __init__(self, file: str | Path, name: str, min_arch: int = 75) -> None:
+        self.file = file
+        self.name = name
+        self.min_arch = min_arch
+        self._bound: dict[tuple[Any, ...], Bound] = {}
+        kernels.append(self)
+
+    def __repr__(self) -> str:
+        return f"Kernel({str(self.file)!r}, {self.name!r})"
+
+    @property
+    def source(self) -> Source:
+        return load(self.file)
+
+    @property
+    def declaration(self) -> Declaration:
+        """What the source says of this kernel; GpukitError if it has none of that name."""
+        found = self.source.kernels
+        if self.name not in found:
+            raise GpukitError(
+                f"{self.file}: no kernel {self.name!r}; it has {', '.join(found) or 'none'}"
+            )
+        return found[self.name]
+
+    def bind(self, **template: Any) -> Bound:
+        """The instance for these template arguments."""
+        key = tuple(template.items())
+        found = self._bound.get(key)
+        if found is None:
+            found = self._bound[key] = self._bind(template)
+        return found
+
+    def launch(
+        self,
+        grid: int | tuple[int, ...],
+        block: int | tuple[int, ...],
+        *arguments: Any,
+        shared: int = 0,
+        **template: Any,
+    ) -> None:
+        """Run on the device of the arrays among `arguments`, with `shared` bytes of extern shared.
+
+        None stands for a null pointer where the parameter's name ends in `_or_null`. Raises
+        GpukitError for arguments that the kernel's declaration does not allow, before anything
+        runs.
+        """
+        bound = self.bind(**template)
+        parameters = bound.parameters
+        if len(arguments) != len(parameters):
+            names = ", ".join(p.name for p in parameters)
+            raise GpukitError(
+                f"kernel {bound.expression} ({bound.declaration.place}) takes {len(parameters)} "
+                f"arguments ({names}), got {len(arguments)}"
+            )
+        arrays = [a for a, p in zip(arguments, parameters) if p.is_pointer and hasattr(a, "dtype")]
+        device = device_of(*arrays)
+        values = tuple(
+            _array(bound, p, dtype, a, device) if p.is_pointer else _scalar(bound, p, dtype, a)
+            for p, dtype, a in zip(parameters, bound.dtypes, arguments)
+        )
+        call = Call(
+            bound,
+            device,
+            _triple(bound, "grid", grid, GRID_LIMITS),
+            _triple(bound, "block", block, BLOCK_LIMITS),
+            values,
+            int(shared),
+        )
+        if call.block[0] * call.block[1] * call.block[2] > MOST_THREADS:
+            raise ShapeError(
+                f"kernel {bound.expression}: block {call.block} has more than {MOST_THREADS} "
+                "threads; use a smaller one"
+            )
+        engine_of(device).launch(call)
+
+    def _bind(self, template: dict[str, Any]) -> Bound:
+        declaration = self.declaration
+        known = [t.name for t in declaration.template]
+        unknown = set(template) - set(known)
+        missing = [t.name for t in declaration.template if t.name not in template and not t.default]
+        if unknown or missing:
+            raise GpukitError(
+                f"kernel {self.name} ({declaration.place}) has the template parameters "
+                f"({', '.join(known)}); "
+                + (f"missing: {', '.join(missing)}" if missing else f"got {sorted(unknown)}")
+            )
+        texts: dict[str, str] = {}
+        for t in declaration.template:
+            value = template.get(t.name, t.default)
+            texts[t.name] = _template_text(self.name, t.kind, t.name, value)
+        dtypes = []
+        for p in declaration.parameters:
+            c_name = texts.get(p.type, p.type)
+            if c_name not in DTYPES:
+                raise DTypeError(
+                    f"kernel {self.name} ({declaration.place}): parameter {p.name} has the type "
+                    f"{c_name!r}, which cannot be passed; use {', '.join(DTYPES)}"
+                )
+            dtypes.append(DTYPES[c_name])
+        instance = Instance(self.name, tuple(texts.values()), self.min_arch)
+        return Bound(self.source, declaration, instance, tuple(dtypes))
+
+
+def c_type(dtype: Any) -> str:
+    """C's name of an element type: float for float32."""
+    found = _NAMES.get(np.dtype(dtype))
+    if found is None:
+        raise DTypeError(f"no kernel takes elements of {np.dtype(dtype)}; convert them first")
+    return found
+
+
+def _template_text(kernel: str, kind: str, name: str, value: Any) -> str:
+    if kind in ("typename", "class"):
+        return value if isinstance(value, str) else c_type(value)
+    if isinstance(value, (bool, np.bool_)):
+        return "true" if value else "false"
+    if isinstance(value, (int, np.integer)):
+        return ("false", "true")[int(value)] if kind == "bool" else str(int(value))
+    if isinstance(value, str):
+        return value
+    raise DTypeError(f"kernel {kernel}: template argument {name}={value!r} is no {kind}")
+
+
+def _array(bound: Bound, p: Parameter, dtype: np.dtype, value: Any, device: Device) -> Any:
+    if value is None:
+        if p.name.endswith("_or_null"):
+            return None
+        raise GpukitError(f"{_at(bound, p)} is None; pass an array (only …_or_null may be null)")
+    if not hasattr(value, "dtype") or not hasattr(value, "shape"):
+        raise DTypeError(f"{_at(bound, p)} is {type(value).__name__}; pass an array of {dtype}")
+    if device.kind not in ("cuda", "emu"):
+        raise DeviceError(f"{_at(bound, p)} is on {device}; kernels take arrays on cuda or emu")
+    if value.dtype != dtype:
+        raise DTypeError(
+            f"{_at(bound, p)} has elements of {value.dtype}, the kernel's are {dtype}; convert "
+            f"with astype, or launch the instance for {value.dtype}"
+        )
+    if not value.flags.c_contiguous:
+        raise ShapeError(
+            f"{_at(bound, p)} of shape {tuple(value.shape)} is not contiguous; pass contiguous(a)"
+        )
+    return value
+
+
+def _scalar(bound: Bound, p: Parameter, dtype: np.dtype, value: Any) -> np.generic:
+    kind = dtype.kind
+    number = value.item() if isinstance(value, np.generic) else value
+    if kind == "b":
+        good = isinstance(number, bool)
+    elif kind in "iu":
+        good = isinstance(number, int) and not isinstance(number, bool)
+    else:
+        good = isinstance(number, (int, float)) and not isinstance(number, bool)
+    if not good:
+        raise DTypeError(
+            f"{_at(bound, p)} takes a {p.type} ({dtype}), got {value!r} ({type(value).__name__})"
+        )
+    if kind in "iu":
+        limits = np.iinfo(dtype)
+        if not limits.min <= number <= limits.max:
+            raise DTypeError(
+                f"{_at(bound, p)}={number} does not fit into {dtype}; cut the work into parts"
+            )
+    return dtype.type(number)
+
+
+def _triple(
+    bound: Bound, what: str, value: int | tuple[int, ...], limits: tuple[int, ...]
+) -> tuple[int, int, int]:
+    sizes = tuple(int(v) for v in value) if isinstance(value, tuple) else (int(value),)
+    if not 1 <= len(sizes) <= 3 or any(not 1 <= s <= m for s, m in zip(sizes, limits)):
+        raise ShapeError(
+            f"kernel {bound.expression}: {what} {value!r} is outside 1 to {limits}; launch nothing "
+            "for empty arrays, loop in the kernel for large ones"
+        )
+    x, y, z = (*sizes, 1, 1)[:3]
+    return x, y, z
+
+
+def _at(bound: Bound, p: Parameter) -> str:
+    return f"kernel {bound.expression} ({bound.declaration.place}): argument {p.name}"

@@ -4,6 +4,15 @@ The same launchers serve cards (kind "cuda") and the emulator (kind "emu"): the 
 arrays decides.
 """
 
+from gpukit.backends.cuda import (  # noqa: F401
+    activation,
+    elementwise,
+    loss,
+    pool,
+    random,
+    reduction,
+    update,
+)
 from gpukit.backends.cuda.cupy_engine import CupyEngine
 from gpukit.backends.emulator.run import Emulator
 from gpukit.backends.engine import register

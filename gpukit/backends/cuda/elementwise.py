@@ -1,0 +1,129 @@
+"""Launchers of kernels/elementwise.cu: same shapes, one number, and broadcasting by strides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpukit.backends import reference as p
+from gpukit.backends.cuda.activation import pack_grid
+from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, is_float
+from gpukit.backends.kernel import Kernel
+from gpukit.backends.primitive import Primitive
+
+Array = Any
+
+AXES = 4  # that the strided kernel takes, after merging
+UNARY = ("negative", "exp", "log", "sqrt", "square", "absolute", "sign")
+BINARY = ("add", "subtract", "multiply", "divide", "power", "maximum", "minimum")
+
+_unary = Kernel("elementwise.cu", "unary")
+_binary = Kernel("elementwise.cu", "binary")
+_scalar = Kernel("elementwise.cu", "scalar")
+_strided = Kernel("elementwise.cu", "strided")
+
+
+def merged_axes(
+    x: tuple[int, ...], y: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Sizes of the broadcast result and the strides of contiguous x and y, 0 where repeated.
+
+    Neighbouring axes along which both run on, or the same one repeats, are one axis:
+    (2,3,4) and (4,) give sizes (6,4), strides (4,1) and (0,1).
+    """
+    ndim = max(len(x), len(y))
+    x, y = (1,) * (ndim - len(x)) + x, (1,) * (ndim - len(y)) + y
+    axes: list[tuple[int, bool, bool]] = []  # size, whether x and whether y has that axis
+    for a, b in zip(x, y):
+        size = b if a == 1 else a
+        if size == 1:
+            continue
+        kind = (a != 1, b != 1)
+        if axes and axes[-1][1:] == kind:
+            axes[-1] = (axes[-1][0] * size, *kind)
+        else:
+            axes.append((size, *kind))
+    strides: list[list[int]] = [[], []]
+    for which in (0, 1):
+        step = 1
+        for axis in reversed(axes):
+            strides[which].insert(0, step if axis[1 + which] else 0)
+            step *= axis[0] if axis[1 + which] else 1
+    return tuple(a[0] for a in axes), tuple(strides[0]), tuple(strides[1])
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.generic))
+
+
+def _fits(x: Any, y: Any) -> bool:
+    if _is_number(x) or _is_number(y):
+        array = y if _is_number(x) else x
+        return not _is_number(array) and is_float(array)
+    if not is_float(x, y):
+        return False
+    if x.shape == y.shape:
+        return True
+    size = int(np.prod(np.broadcast_shapes(x.shape, y.shape), dtype=np.int64))
+    return size < 2**31 and len(merged_axes(x.shape, y.shape)[0]) <= AXES
+
+
+def _launch_scalar(function: str, x: Array, number: Any, first: bool) -> Array:
+    x = contiguous(x)
+    z = empty_like(x)
+    if x.size:
+        _scalar.launch(
+            pack_grid(x), BLOCK, x, float(number), z, x.size, T=x.dtype, F=function, FIRST=first
+        )
+    return z
+
+
+def _launch_binary(function: str, x: Array, y: Array) -> Array:
+    x, y = contiguous(x), contiguous(y)
+    z = empty_like(x, np.broadcast_shapes(x.shape, y.shape))
+    if not z.size:
+        return z
+    if x.shape == y.shape:
+        _binary.launch(pack_grid(z), BLOCK, x, y, z, z.size, T=z.dtype, F=function)
+        return z
+    sizes, *strides = merged_axes(x.shape, y.shape)
+    missing = AXES - len(sizes)
+    sizes = (1,) * missing + sizes
+    steps = [n for s in strides for n in (0,) * missing + s]
+    _strided.launch(
+        divide_up(z.size, BLOCK), BLOCK, x, y, z, z.size, *sizes[1:], *steps,
+        T=z.dtype, F=function,
+    )  # fmt: skip
+    return z
+
+
+def _register_unary(name: str) -> None:
+    primitive: Primitive = getattr(p, name)
+
+    @primitive.on("cuda", name="cuda", supports=lambda x: is_float(x))
+    def _(x: Array) -> Array:
+        x = contiguous(x)
+        y = empty_like(x)
+        if x.size:
+            _unary.launch(pack_grid(x), BLOCK, x, y, x.size, T=x.dtype, F=name.capitalize())
+        return y
+
+
+def _register_binary(name: str) -> None:
+    primitive: Primitive = getattr(p, name)
+    function = name.capitalize()
+
+    @primitive.on("cuda", name="cuda", supports=_fits)
+    def _(x: Array, y: Array) -> Array:
+        if _is_number(x):
+            return _launch_scalar(function, y, x, first=True)
+        if _is_number(y):
+            return _launch_scalar(function, x, y, first=False)
+        return _launch_binary(function, x, y)
+
+
+for _name in UNARY:
+    _register_unary(_name)
+for _name in BINARY:
+    _register_binary(_name)

@@ -1,0 +1,83 @@
+"""Launchers of kernels/softmax.cu's cross-entropy, for labels and for probabilities as targets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpukit.backends import reference as p
+from gpukit.backends.cuda.activation import teams
+from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, is_float
+from gpukit.backends.kernel import Kernel
+
+Array = Any
+
+# Label types that are compiled; others are converted to the last, which holds them all.
+LABELS = (np.dtype(np.uint8), np.dtype(np.int32), np.dtype(np.int64))
+
+_labels = Kernel("softmax.cu", "cross_entropy_labels")
+_targets = Kernel("softmax.cu", "cross_entropy_targets")
+_labels_gradient = Kernel("softmax.cu", "cross_entropy_labels_gradient")
+_targets_gradient = Kernel("softmax.cu", "cross_entropy_targets_gradient")
+
+
+def _fits(scores: Array, targets: Array) -> bool:
+    if not is_float(scores) or scores.ndim != 2:
+        return False
+    if targets.ndim == 1:
+        return bool(targets.dtype.kind in "iu")
+    return is_float(scores, targets) and targets.shape == scores.shape
+
+
+def _as_labels(targets: Array) -> Array:
+    targets = contiguous(targets)
+    return targets if targets.dtype in LABELS else targets.astype(LABELS[-1])
+
+
+@p.softmax_cross_entropy.on("cuda", name="cuda", supports=_fits)
+def _(logits: Array, targets: Array) -> tuple[Array, Array]:
+    logits = contiguous(logits)
+    rows, classes = logits.shape
+    loss, probabilities = empty_like(logits, (rows,)), empty_like(logits)
+    if logits.size:
+        grid, team = teams(rows, classes)
+        if targets.ndim == 1:
+            targets = _as_labels(targets)
+            kernel, types = _labels, {"L": targets.dtype}
+        else:
+            targets = contiguous(targets)
+            kernel, types = _targets, {}
+        kernel.launch(
+            grid, BLOCK, logits, targets, loss, probabilities, rows, classes,
+            T=logits.dtype, TEAM=team, **types,
+        )  # fmt: skip
+    return loss, probabilities
+
+
+@p.softmax_cross_entropy_grad.on(
+    "cuda",
+    name="cuda",
+    supports=lambda gloss, probabilities, targets: (
+        is_float(gloss, probabilities) and _fits(probabilities, targets)
+    ),
+)
+def _(gloss: Array, probabilities: Array, targets: Array) -> Array:
+    gloss, probabilities = contiguous(gloss), contiguous(probabilities)
+    rows, classes = probabilities.shape
+    gx = empty_like(probabilities)
+    if not gx.size:
+        return gx
+    if targets.ndim == 1:
+        targets = _as_labels(targets)
+        _labels_gradient.launch(
+            divide_up(gx.size, BLOCK), BLOCK, gloss, probabilities, targets, gx, rows, classes,
+            T=gx.dtype, L=targets.dtype,
+        )  # fmt: skip
+    else:
+        grid, team = teams(rows, classes)
+        _targets_gradient.launch(
+            grid, BLOCK, gloss, probabilities, contiguous(targets), gx, rows, classes,
+            T=gx.dtype, TEAM=team,
+        )  # fmt: skip
+    return gx

@@ -1,0 +1,49 @@
+"""Launchers of kernels/dropout.cu: Philox words, and dropout by them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from gpukit.backends import reference as p
+from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, is_float
+from gpukit.backends.kernel import Kernel
+
+Array = Any
+
+_LOW = 0xFFFFFFFF
+
+_dropout = Kernel("dropout.cu", "dropout")
+_philox = Kernel("dropout.cu", "philox")
+
+
+def _place(seed: int, layer: int, step: int) -> tuple[int, int, int, int]:
+    """Key and the counter's upper half, as the kernels take them."""
+    seed = int(seed)
+    return seed & _LOW, (seed >> 32) & _LOW, int(layer) & _LOW, int(step) & _LOW
+
+
+@p.philox.on("cuda", name="cuda")
+def _(like: Array, *, shape: tuple[int, ...], seed: int, layer: int, step: int) -> Array:
+    words = empty_like(like, shape, np.uint32)
+    size = math.prod(shape)
+    if size:
+        _philox.launch(
+            divide_up(size, 4 * BLOCK), BLOCK, words, size, *_place(seed, layer, step)
+        )
+    return words
+
+
+@p.dropout.on("cuda", name="cuda", supports=lambda x, **_: is_float(x))
+def _(x: Array, *, rate: float, seed: int, layer: int, step: int, scale: float) -> Array:
+    x = contiguous(x)
+    y = empty_like(x)
+    if x.size:
+        threshold = round(float(rate) * 2**32)
+        _dropout.launch(
+            divide_up(x.size, 4 * BLOCK), BLOCK, x, y, x.size, threshold, float(scale),
+            *_place(seed, layer, step), T=x.dtype,
+        )  # fmt: skip
+    return y

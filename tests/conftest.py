@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gpukit.backends.emulator import compiler_problem
 from gpukit.backends.primitive import REFERENCE, Primitive, registry
 from gpukit.device import cuda_count, device_of, get_device, to_host
 
@@ -41,9 +42,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     chosen = [Backend("cpu", REFERENCE), *(Backend("cpu", w) for w in sorted(ways - {REFERENCE}))]
     backends = [pytest.param(b, id=f"cpu-{b.algo}") for b in chosen]
     backends.append(pytest.param(Backend("cpu:1"), id="twin"))
+    backends += emulated(names)
     if cuda_count():
         backends.append(pytest.param(Backend("cuda:0"), id="cuda", marks=pytest.mark.gpu))
     metafunc.parametrize("backend", backends)
+
+
+def emulated(names: tuple[str, ...]) -> list[Any]:
+    """A parameter for each CUDA implementation of these primitives, run by the emulator."""
+    ways = {way for name in names for way in registry[name].implementations("emu")} - {REFERENCE}
+    problem = compiler_problem()
+    marks = [pytest.mark.skipif(bool(problem), reason=problem)]
+    return [pytest.param(Backend("emu", w), id=f"emu-{w}", marks=marks) for w in sorted(ways)]
 
 
 class Backend:

@@ -1,0 +1,360 @@
+// Convolution and its gradients straight from the images: tiles of a matrix product whose left
+// operand is read through the sliding windows (implicit GEMM). No panel is written, no workspace is
+// needed but for the parts of a weight gradient.
+//
+// x (N,H,W,C), w (R,S,C/G,K), y and gy (N,P,Q,K). For each group, with kk counting (tap r, s;
+// channel c) with c fastest:
+//
+//                     rows m           columns n    k                            split
+//   forward           pixels of y      filters      (r, s, c): R·S·C/G           -
+//   input gradient    pixels of x      channels     (r, s, filter): taps·K/G     -
+//   weight gradient   (r, s, c)        filters      pixels of y: N·P·Q           ranges of pixels
+//
+// Index drawing (forward, one image row; stride 2, padding 1, dilation 1, S = 3):
+//
+//   w of x      -1   0   1   2   3   4 …        pixel q begins at  w0 = q·stride - padding
+//   q = 0      [ s0  s1  s2]                    tap s adds         s·dilation
+//   q = 1               [ s0  s1  s2]           element            ((h0+dh)·W + w0+dw)·C + c
+//
+//   A pixel's (h0, w0) is worked out once by the thread that reads its row, before the loop. A tap's
+//   (dh, dw, dh·W·C + dw·C + c) is worked out once a step by one thread for the whole block, into a
+//   small table in shared memory, a step ahead; so no thread divides inside the loop, and a load
+//   costs two comparisons, one addition and, where channels come in packs, one LDG.E.128.
+//
+// The input gradient is a forward pass again. From h + padding = p·stride + r·dilation: pixels h with
+// the same phase (h + padding) mod stride are reached by the same taps r = r0, r0 + step, …, with
+// step = stride / gcd(stride, dilation), and along these p falls by dilation / gcd. Blocks work on
+// one phase (rows × columns: stride² of them), so no product with a zero is computed, and a phase
+// that no tap reaches, with stride beyond the kernel, writes zeros.
+//
+// The weight gradient sums over all pixels. Ranges of pixels go to different blocks, each writes
+// its part, gemm.cu's split_sum adds the parts in order: no atomics, the same bits every run.
+//
+// Operations and bytes: 2·N·P·Q·K·R·S·C/G operations in each of the three passes. Through L2 a tile
+// reads what a GEMM's would; from DRAM x, w and y pass about once, because the R·S windows over a
+// pixel are read by neighbouring blocks at the same time. AlexNet's conv2 (batch 128, 57 GFLOP, 133
+// MB): floor on an H200 856 µs by arithmetic, 28 µs by bytes. im2col writes and reads a panel of 896
+// MB besides, 373 µs more: that is why this way is the default.
+//
+// Tiles are gemm_tile.cuh's: 128×128 (float32), 64×64, 128×16 for few filters. With up to 4 filters
+// a group even that is mostly empty: conv_direct_narrow.cu. No card has confirmed speed, or how much
+// of the windows' overlap L1 and L2 really catch.
+//
+// instances: conv2d_forward<float, 128, 128, true, true, 0>
+// instances: conv2d_forward<float, 128, 128, true, true, 1>
+// instances: conv2d_forward<T, 64, 64, true, true, 0>, conv2d_forward<T, 64, 64, false, false, 1>
+// instances: conv2d_forward<T, 64, 64, true, true, 2>, conv2d_forward<T, 64, 64, true, true, 3>
+// instances: conv2d_forward<T, 128, 16, false, false, 3>
+// instances: conv2d_forward<T, 128, 16, true, true, 0>
+// instances: conv2d_input_grad<float, 128, 128, true>, conv2d_input_grad<T, 64, 64, true>
+// instances: conv2d_input_grad<T, 64, 64, false>, conv2d_input_grad<T, 128, 16, true>
+// instances: conv2d_input_grad<T, 128, 16, false>
+// instances: conv2d_weight_grad<float, 128, 128, true, true>
+// instances: conv2d_weight_grad<T, 64, 64, true, true>
+// instances: conv2d_weight_grad<T, 64, 64, false, false>
+// instances: conv2d_weight_grad<T, 128, 16, true, true>
+// instances: conv2d_weight_grad<T, 128, 16, false, false>
+#include "gemm_tile.cuh"
+
+// So far outside that no offset leads back into an image; two of them still fit an int.
+constexpr int NOWHERE = -(1 << 29);
+
+// What k means in a step: distance from a pixel's corner, in rows, columns and elements; and, for
+// the input gradient, where the tap's weight lies (for channel 0 of the group).
+struct alignas(16) Tap {
+    int h, w, offset, weight;
+};
+
+// Images as the left operand: row m is the window of a pixel, k runs over its taps.
+template <typename T, int K, bool IS_PACKED>
+struct Windows {
+    static constexpr bool ALONG_K = true, PACKED = IS_PACKED;
+    struct Lane {
+        const T* corner;
+        int h, w;
+    };
+
+    const T* images;  // from the group's first channel on
+    int height, width, channels;
+    int count, rows, columns;       // images; pixels of one
+    int first_h, first_w;           // corner of pixel (0, 0)
+    int stride_h, stride_w;         // from one pixel's corner to the next
+    const Tap (*taps)[K];
+
+    __device__ __forceinline__ Lane lane(int m) const {
+        if (m >= count * rows * columns) return {images, NOWHERE, NOWHERE};
+        const int row = m / columns;
+        const int h = row % rows * stride_h + first_h, w = m % columns * stride_w + first_w;
+        const long long size = static_cast<long long>(height) * width * channels;
+        return {images + row / rows * size + (h * width + w) * channels, h, w};
+    }
+
+    __device__ __forceinline__ Load<T, PACKED> load(const Lane& lane, int, int slot,
+                                                    int stage) const {
+        const Tap tap = taps[stage][slot];
+        const int h = lane.h + tap.h, w = lane.w + tap.w;
+        if (static_cast<unsigned>(h) >= static_cast<unsigned>(height) ||
+            static_cast<unsigned>(w) >= static_cast<unsigned>(width))
+            return {};
+        return *reinterpret_cast<const Load<T, PACKED>*>(lane.corner + tap.offset);
+    }
+};
+
+// Fills the table of taps: tap (i, j) of rows×columns lies (i·step_h, j·step_w) from the corner,
+// and its weight in w is (first + i·skip_h·S + j·skip_w)·weight_size.
+template <int K>
+struct Taps {
+    static constexpr bool USED = true;
+    Tap (*table)[K];
+    int depth, rows, columns;  // channels of a tap in this group; taps
+    int step_h, step_w, width, channels;
+    int weight_first, weight_h, weight_w;
+
+    __device__ __forceinline__ void prepare(int k, int stage) const {
+        const int slot = threadIdx.x;
+        if (slot >= K) return;
+        // Unsigned divisions keep fewer registers alive around the loop.
+        const unsigned at = k + slot, of = depth;
+        const int cell = at / of, channel = at % of;
+        Tap tap{NOWHERE, NOWHERE, 0, -1};
+        if (cell < rows * columns) {
+            const int i = static_cast<unsigned>(cell) / static_cast<unsigned>(columns);
+            const int j = cell - i * columns;
+            const int h = i * step_h, w = j * step_w;
+            tap = {h, w, (h * width + w) * channels + channel,
+                   weight_first + i * weight_h + j * weight_w + channel};
+        }
+        table[stage][slot] = tap;
+    }
+};
+
+template <typename T, int TILE_M, int TILE_N, bool PACKED_X, bool PACKED_W, int ACTIVATION>
+__global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS, 2)
+    conv2d_forward(const T* __restrict__ x, const T* __restrict__ w,
+                   const T* __restrict__ bias_or_null, T* __restrict__ y, int images, int height,
+                   int width, int channels, int taps_h, int taps_w, int filters, int out_height,
+                   int out_width, int stride_h, int stride_w, int pad_h, int pad_w, int dilation_h,
+                   int dilation_w, int groups) {
+    constexpr int EACH = Tiling<TILE_M, TILE_N>::EACH, K = Tiling<TILE_M, TILE_N>::K;
+    __shared__ alignas(16) T a_stages[2][K][TILE_M + 4];
+    __shared__ alignas(16) T b_stages[2][K][TILE_N + 4];
+    __shared__ Tap taps[2][K];
+
+    const int group = blockIdx.z, depth = channels / groups, n = filters / groups;
+    const int k = taps_h * taps_w * depth;
+    const int tiles_n = (n + TILE_N - 1) / TILE_N;
+    const int first_m = blockIdx.x / tiles_n * TILE_M, first_n = blockIdx.x % tiles_n * TILE_N;
+
+    const Windows<T, K, PACKED_X> windows{
+        x + group * depth, height, width,  channels, images,   out_height,
+        out_width,         -pad_h, -pad_w, stride_h, stride_w, taps};
+    const Taps<K> table{taps,  depth,    taps_h, taps_w, dilation_h, dilation_w,
+                        width, channels, 0,      0,      0};
+    const Matrix<T, false, PACKED_W> weights{w + group * n, n, k, filters};
+    T sums[EACH][EACH];
+    multiply_tile<TILE_M, TILE_N>(windows, weights, table, first_m, first_n, 0, k, a_stages,
+                                  b_stages, sums);
+
+    const auto row_of = [=](int i) {
+        const bool inside = i < images * out_height * out_width;
+        return inside ? y + static_cast<long long>(i) * filters + group * n : nullptr;
+    };
+    const T* const bias = bias_or_null == nullptr ? nullptr : bias_or_null + group * n;
+    write_tile<TILE_M, TILE_N, ACTIVATION>(sums, row_of, first_m, first_n, n, bias);
+}
+
+// One axis of the input gradient, one phase: which pixels it has, which taps reach them, and where
+// in gy the first tap of the first pixel points.
+struct Phase {
+    int first, count;      // pixels first, first + stride, …
+    int tap, taps, step;   // taps tap, tap + step, …
+    int corner, fall;      // p of the first pixel and tap; p falls by so much from tap to tap
+};
+
+__device__ __forceinline__ Phase phase_of(int phase, int size, int taps, int stride, int pad,
+                                          int dilation) {
+    int a = stride, b = dilation;
+    while (b != 0) {
+        const int rest = a % b;
+        a = b;
+        b = rest;
+    }
+    const int step = stride / a;
+    const int first = (phase - pad % stride + stride) % stride;
+    int tap = 0;
+    while (tap < step && tap * dilation % stride != phase) ++tap;
+    const bool reached = tap < step && tap < taps;
+    return {first,
+            first < size ? (size - first - 1) / stride + 1 : 0,
+            tap,
+            reached ? (taps - tap - 1) / step + 1 : 0,
+            step,
+            reached ? (first + pad - tap * dilation) / stride : 0,
+            dilation / a};
+}
+
+// w as the right operand of the input gradient: k runs along a tap's filters, n over channels.
+template <typename T, int K, bool IS_PACKED>
+struct WeightsByChannel {
+    static constexpr bool ALONG_K = true, PACKED = IS_PACKED;
+    using Lane = const T*;
+    const T* base;
+    int extent, stride;
+    const Tap (*taps)[K];
+
+    __device__ __forceinline__ Lane lane(int n) const {
+        return n < extent ? base + static_cast<long long>(n) * stride : nullptr;
+    }
+
+    __device__ __forceinline__ Load<T, PACKED> load(Lane lane, int, int slot, int stage) const {
+        const int weight = taps[stage][slot].weight;
+        if (lane == nullptr || weight < 0) return {};
+        return *reinterpret_cast<const Load<T, PACKED>*>(lane + weight);
+    }
+};
+
+// blockIdx.z = group · phases + phase. Tiles beyond a phase's pixels end at once.
+template <typename T, int TILE_M, int TILE_N, bool PACKED>
+__global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS, 2)
+    conv2d_input_grad(const T* __restrict__ gy, const T* __restrict__ w, T* __restrict__ gx,
+                      int images, int height, int width, int channels, int taps_h, int taps_w,
+                      int filters, int out_height, int out_width, int stride_h, int stride_w,
+                      int pad_h, int pad_w, int dilation_h, int dilation_w, int groups) {
+    constexpr int EACH = Tiling<TILE_M, TILE_N>::EACH, K = Tiling<TILE_M, TILE_N>::K;
+    __shared__ alignas(16) T a_stages[2][K][TILE_M + 4];
+    __shared__ alignas(16) T b_stages[2][K][TILE_N + 4];
+    __shared__ Tap taps[2][K];
+
+    const int phases = stride_h * stride_w, phase = blockIdx.z % phases;
+    const Phase down = phase_of(phase / stride_w, height, taps_h, stride_h, pad_h, dilation_h);
+    const Phase right = phase_of(phase % stride_w, width, taps_w, stride_w, pad_w, dilation_w);
+    const int group = blockIdx.z / phases, depth = filters / groups, n = channels / groups;
+    const int m = images * down.count * right.count, k = down.taps * right.taps * depth;
+    const int tiles_n = (n + TILE_N - 1) / TILE_N;
+    const int first_m = blockIdx.x / tiles_n * TILE_M, first_n = blockIdx.x % tiles_n * TILE_N;
+    if (first_m >= m) return;
+
+    const Windows<T, K, PACKED> windows{
+        gy + group * depth, out_height,  out_width,    filters, images, down.count,
+        right.count,        down.corner, right.corner, 1,       1,      taps};
+    const int weight = n * filters;  // elements of one tap
+    const Taps<K> table{taps,
+                        depth,
+                        down.taps,
+                        right.taps,
+                        -down.fall,
+                        -right.fall,
+                        out_width,
+                        filters,
+                        (down.tap * taps_w + right.tap) * weight,
+                        down.step * taps_w * weight,
+                        right.step * weight};
+    const WeightsByChannel<T, K, PACKED> weights{w + group * depth, n, filters, taps};
+    T sums[EACH][EACH];
+    multiply_tile<TILE_M, TILE_N>(windows, weights, table, first_m, first_n, 0, k, a_stages,
+                                  b_stages, sums);
+
+    const auto row_of = [=](int i) -> T* {
+        if (i >= m) return nullptr;
+        const int line = i / right.count, column = right.first + i % right.count * stride_w;
+        const int row = down.first + line % down.count * stride_h, image = line / down.count;
+        const long long pixel = (static_cast<long long>(image) * height + row) * width + column;
+        return gx + pixel * channels + group * n;
+    };
+    write_tile<TILE_M, TILE_N, NO_ACTIVATION>(sums, row_of, first_m, first_n, n,
+                                              static_cast<const T*>(nullptr));
+}
+
+// What k means in a step of the weight gradient: the corner of a pixel's window.
+struct alignas(16) Pixel {
+    int h, w;
+    long long offset;
+};
+
+template <int K>
+struct Pixels {
+    static constexpr bool USED = true;
+    Pixel (*table)[K];
+    int k_end, rows, columns, stride_h, stride_w, pad_h, pad_w, height, width, channels;
+
+    __device__ __forceinline__ void prepare(int k, int stage) const {
+        const int slot = threadIdx.x;
+        if (slot >= K) return;
+        Pixel pixel{NOWHERE, NOWHERE, 0};
+        if (k + slot < k_end) {
+            const int line = (k + slot) / columns, image = line / rows;
+            const int h = line % rows * stride_h - pad_h;
+            const int w = (k + slot) % columns * stride_w - pad_w;
+            pixel = {h, w, ((static_cast<long long>(image) * height + h) * width + w) * channels};
+        }
+        table[stage][slot] = pixel;
+    }
+};
+
+// Images as the transposed left operand: row m is one (r, s, c), k runs over pixels of y.
+template <typename T, int K, bool IS_PACKED>
+struct WindowsAcross {
+    static constexpr bool ALONG_K = false, PACKED = IS_PACKED;
+    struct Lane {
+        int h, w, offset;
+    };
+    const T* images;
+    int height, width, channels;
+    int depth, taps_h, taps_w, dilation_h, dilation_w;
+    const Pixel (*pixels)[K];
+
+    __device__ __forceinline__ Lane lane(int m) const {
+        const int cell = m / depth, channel = m % depth;
+        if (cell >= taps_h * taps_w) return {NOWHERE, NOWHERE, 0};
+        const int h = cell / taps_w * dilation_h, w = cell % taps_w * dilation_w;
+        return {h, w, (h * width + w) * channels + channel};
+    }
+
+    __device__ __forceinline__ Load<T, PACKED> load(const Lane& lane, int, int slot,
+                                                    int stage) const {
+        const Pixel pixel = pixels[stage][slot];
+        const int h = lane.h + pixel.h, w = lane.w + pixel.w;
+        if (static_cast<unsigned>(h) >= static_cast<unsigned>(height) ||
+            static_cast<unsigned>(w) >= static_cast<unsigned>(width))
+            return {};
+        return *reinterpret_cast<const Load<T, PACKED>*>(images + (pixel.offset + lane.offset));
+    }
+};
+
+// blockIdx.z = group · splits + split; `parts` holds `splits` weight gradients one after another.
+template <typename T, int TILE_M, int TILE_N, bool PACKED_X, bool PACKED_GY>
+__global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS, 2)
+    conv2d_weight_grad(const T* __restrict__ x, const T* __restrict__ gy, T* __restrict__ parts,
+                       int images, int height, int width, int channels, int taps_h, int taps_w,
+                       int filters, int out_height, int out_width, int stride_h, int stride_w,
+                       int pad_h, int pad_w, int dilation_h, int dilation_w, int groups, int splits,
+                       int k_per_split) {
+    constexpr int EACH = Tiling<TILE_M, TILE_N>::EACH, K = Tiling<TILE_M, TILE_N>::K;
+    __shared__ alignas(16) T a_stages[2][K][TILE_M + 4];
+    __shared__ alignas(16) T b_stages[2][K][TILE_N + 4];
+    __shared__ Pixel pixels[2][K];
+
+    const int group = blockIdx.z / splits, split = blockIdx.z % splits;
+    const int depth = channels / groups, n = filters / groups, m = taps_h * taps_w * depth;
+    const int tiles_n = (n + TILE_N - 1) / TILE_N;
+    const int first_m = blockIdx.x / tiles_n * TILE_M, first_n = blockIdx.x % tiles_n * TILE_N;
+    const int k_begin = split * k_per_split;
+    const int k_end = k_begin + min(images * out_height * out_width - k_begin, k_per_split);
+
+    const Pixels<K> table{pixels,   k_end, out_height, out_width, stride_h, stride_w,
+                          pad_h,    pad_w, height,     width,     channels};
+    const WindowsAcross<T, K, PACKED_X> windows{
+        x + group * depth, height, width, channels, depth, taps_h, taps_w, dilation_h, dilation_w,
+        pixels};
+    const Matrix<T, false, PACKED_GY> gradients{gy + group * n, n, k_end, filters};
+    T sums[EACH][EACH];
+    multiply_tile<TILE_M, TILE_N>(windows, gradients, table, first_m, first_n, k_begin, k_end,
+                                  a_stages, b_stages, sums);
+
+    T* const part = parts + static_cast<long long>(split) * m * filters + group * n;
+    const auto row_of = [=](int i) {
+        return i < m ? part + static_cast<long long>(i) * filters : nullptr;
+    };
+    write_tile<TILE_M, TILE_N, NO_ACTIVATION>(sums, row_of, first_m, first_n, n,
+                                              static_cast<const T*>(nullptr));
+}

@@ -19,6 +19,7 @@ from gpukit import settings
 from gpukit.backends.emulator.build import MODES, kernel_library, runtime_library
 from gpukit.backends.emulator.guard import Guarded
 from gpukit.backends.engine import Bound, Call
+from gpukit.device import DeviceArray
 from gpukit.errors import GpukitError, SettingError
 
 MOST_SHARED = 227 << 10  # bytes a block; the most that any card has
@@ -65,7 +66,7 @@ class Emulator:
                 f"kernel {bound.expression}: shared={call.shared} bytes; no card has more than "
                 f"{MOST_SHARED} a block"
             )
-        arrays = [a.data for a in call.arguments if hasattr(a, "device")]
+        arrays = [a.data for a in call.arguments if isinstance(a, DeviceArray)]
         watched = self.mode != "plain" or checking()
         guarded = Guarded(arrays, exact=self.mode == "asan") if watched else None
         count = len(call.arguments)
@@ -106,7 +107,7 @@ class Emulator:
                 names = [
                     p.name
                     for p, a in zip(bound.parameters, call.arguments)
-                    if hasattr(a, "device") and a.data is arrays[array]
+                    if isinstance(a, DeviceArray) and a.data is arrays[array]
                 ]
                 raise KernelFault(
                     f"kernel {bound.expression} ({bound.declaration.place}) {text} {names[0]}"

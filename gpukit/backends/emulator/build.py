@@ -131,7 +131,9 @@ def _compile(folder: Path, name: str, text: str, flags: tuple[str, ...]) -> Path
     source.write_text(text, encoding="utf-8")
     result = folder / "kernel.so"
     command = [compiler(), *flags, str(source), "-o", str(result)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    # A sanitizer preloaded for this process is not meant for the compiler.
+    variables = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
+    done = subprocess.run(command, capture_output=True, text=True, env=variables)
     if done.returncode:
         raise GpukitError(f"g++ cannot compile {name} for emu:\n{done.stderr.strip()}")
     return result

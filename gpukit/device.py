@@ -217,7 +217,11 @@ def get_device(spec: str | Device | None = None) -> Device:
     if isinstance(spec, Device):
         return spec
     kind, _, number = str(spec).partition(":")
-    if kind not in ("cpu", "cuda", "emu") or (number and not number.isdecimal()) or spec.endswith(":"):
+    if (
+        kind not in ("cpu", "cuda", "emu")
+        or (number and not number.isdecimal())
+        or spec.endswith(":")
+    ):
         raise DeviceError(
             f"unknown device {spec!r}: use cpu, cpu:1 (a logical twin), cuda, cuda:0, or emu (a "
             "card's kernels run on the CPU)"

@@ -7,7 +7,8 @@ A test says which primitives it is about and takes the fixture:
         y = backend(p.conv2d, x, w, stride=(1, 1), …)     # NumPy arrays in, NumPy arrays out
 
 It then runs for the reference, for every CPU implementation registered for one of these primitives,
-on the twin cpu:1 and, where there is a card, on cuda:0 (test_every_primitive.py shows where not).
+on the twin cpu:1, on emu:0 for every CUDA implementation (its kernels, run on the CPU; skipped
+without g++) and, where there is a card, on cuda:0 (test_every_primitive.py shows where not).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gpukit.backends.emulator import compiler_problem
 from gpukit.backends.emulator import compiler_problem
 from gpukit.backends.primitive import REFERENCE, Primitive, registry
 from gpukit.device import cuda_count, device_of, get_device, to_host
@@ -43,6 +45,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     backends = [pytest.param(b, id=f"cpu-{b.algo}") for b in chosen]
     backends.append(pytest.param(Backend("cpu:1"), id="twin"))
     backends += emulated(names)
+    # A primitive without kernels runs its definition on emu's arrays.
+    problem = compiler_problem()
+    emulated = {way for name in names for way in registry[name].implementations("emu")}
+    for way in sorted(emulated - {REFERENCE}) or [REFERENCE]:
+        marks = [pytest.mark.skip(reason=problem)] if problem and way != REFERENCE else []
+        backends.append(pytest.param(Backend("emu:0", way), id=f"emu-{way}", marks=marks))
     if cuda_count():
         backends.append(pytest.param(Backend("cuda:0"), id="cuda", marks=pytest.mark.gpu))
     metafunc.parametrize("backend", backends)

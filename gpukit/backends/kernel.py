@@ -1,7 +1,7 @@
 """A CUDA C kernel as a Python object: its own declaration checks every launch.
 
-    _relu = Kernel("activation.cu", "relu_forward")      # nothing is read or compiled yet
-    _relu.launch(grid, block, x, y, n, T=x.dtype)        # on the device of its arrays
+_relu = Kernel("activation.cu", "relu_forward")      # nothing is read or compiled yet
+_relu.launch(grid, block, x, y, n, T=x.dtype)        # on the device of its arrays
 """
 
 from __future__ import annotations

@@ -117,7 +117,10 @@ class Emulator:
         library = ctypes.CDLL(str(kernel_library(bound, self.mode)))
         library.gpukit_signature.restype = ctypes.c_char_p
         truth = library.gpukit_signature().decode().split()
-        ours = [_code(dtype, p.is_pointer, p.is_const) for dtype, p in zip(bound.dtypes, bound.parameters)]
+        ours = [
+            _code(dtype, p.is_pointer, p.is_const)
+            for dtype, p in zip(bound.dtypes, bound.parameters)
+        ]
         if truth != ours:
             raise GpukitError(
                 f"kernel {bound.expression} ({bound.declaration.place}) has the parameters "

@@ -16,7 +16,9 @@ _ALIGN = r"(?:(?:__align__|alignas)\s*\(((?:[^()]|\([^()]*\))*)\)\s*)?"
 _SHARED = re.compile(rf"(\bextern\b\s*)?{_ALIGN}\b__shared__\b\s*{_ALIGN}([^;{{}}]*);")
 _DECLARATOR = re.compile(r"^(.*?)\s*\b(\w+)\s*((?:\[[^\]]*\]\s*)*)$", re.DOTALL)
 _SYSTEM_INCLUDE = re.compile(r"^[ \t]*#[ \t]*include[ \t]*<[^>]+>[ \t]*$", re.MULTILINE)
-_UNROLL = re.compile(r"^([ \t]*)#[ \t]*pragma[ \t]+unroll\b[ \t]*\(?[ \t]*(\w*)[ \t]*\)?[ \t]*$", re.M)
+_UNROLL = re.compile(
+    r"^([ \t]*)#[ \t]*pragma[ \t]+unroll\b[ \t]*\(?[ \t]*(\w*)[ \t]*\)?[ \t]*$", re.M
+)
 
 
 def translate(source: Source, expression: str, *, unroll: bool) -> str:

@@ -11,7 +11,7 @@ template <class T> struct Exchange {
     T value, result;
     int argument, width;
     Move move;
-    const char* file;
+    const char *what, *file;
     int line;
 };
 
@@ -31,8 +31,8 @@ template <class T> GPUKIT_UNSEEN void exchange_all(void** slots, unsigned) {
         auto& mine = *static_cast<Exchange<T>*>(slots[lane]);
         const int from = source_lane(lane, mine.argument, mine.width, mine.move);
         if (!slots[from])
-            gpukit_fault(mine.file, mine.line, "lane %d reads the value of lane %d, which is not in it",
-                         lane, from);
+            gpukit_fault(mine.file, mine.line, "%s: lane %d reads from lane %d, which takes no part",
+                         mine.what, lane, from);
         memcpy(&mine.result, &static_cast<Exchange<T>*>(slots[from])->value, sizeof(T));
     }
 }
@@ -42,7 +42,7 @@ inline T exchange(unsigned mask, T value, int argument, int width, Move move, co
                   const char* file, int line) {
     if (width < 1 || width > 32 || (width & (width - 1)))
         gpukit_fault(file, line, "%s: width %d is no power of two up to 32", what, width);
-    Exchange<T> slot{value, value, argument, width, move, file, line};
+    Exchange<T> slot{value, value, argument, width, move, what, file, line};
     gpukit_warp(mask, &slot, exchange_all<T>, false, what, file, line);
     return slot.result;
 }

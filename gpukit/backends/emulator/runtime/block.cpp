@@ -25,6 +25,11 @@ void Worker::run(Launch& given) {
     n_ = given.block.x * given.block.y * given.block.z;
     if (threads_.size() < n_) threads_.resize(n_);
     warps_.resize((n_ + 31) / 32);
+    // No list grows while threads run: TSan would watch it being moved.
+    ready_.reserve(n_);
+    free_.reserve(n_ + stacks_.size() + 1);
+    stacks_.reserve(n_ + stacks_.size() + 1);
+    shared_.reserve(64);
     now.block_dim = given.block;
     now.grid_dim = given.grid;
 #ifdef GPUKIT_TSAN

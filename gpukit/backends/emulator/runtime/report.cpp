@@ -41,7 +41,10 @@ void Worker::report(unsigned t, const char* file, int line, const std::string& w
 }
 
 void Worker::fail(const char* file, int line, const char* what) {
-    report(current, file, line, what);
+    {
+        Unwatched here;
+        report(current, file, line, what);
+    }
     stop();
     abort();
 }

@@ -14,6 +14,7 @@ using namespace gpukit_emulator;
 
 namespace {
 
+#if !defined(GPUKIT_ASAN) && !defined(GPUKIT_TSAN)
 // A memory fault within a kernel ends the launch, not the process.
 void on_signal(int number, siginfo_t* info, void*) {
     if (worker && worker->in_kernel()) {
@@ -31,6 +32,7 @@ void on_signal(int number, siginfo_t* info, void*) {
 }
 
 constexpr int SIGNALS[] = {SIGSEGV, SIGBUS, SIGFPE};
+#endif
 
 struct Handlers {
 #if defined(GPUKIT_ASAN) || defined(GPUKIT_TSAN)
@@ -60,9 +62,6 @@ struct SignalStack {
         sigaltstack(&ours, &before);
     }
     ~SignalStack() {
-        if (!(before.ss_flags & SS_DISABLE) || !before.ss_sp) {
-            if (!before.ss_sp) before.ss_flags = SS_DISABLE;
-        }
         sigaltstack(&before, nullptr);
         free(memory);
     }
@@ -219,6 +218,7 @@ unsigned gpukit_active_lanes() { return worker->active_lanes(); }
 
 void gpukit_copy_async(void* to, const void* from, unsigned bytes, unsigned given,
                        void (*copy)(void*, const void*, unsigned, unsigned)) {
+    Unwatched here;
     Thread& me = worker->thread();
     me.copies.push_back({to, from, bytes, given, copy, me.open_group});
 }

@@ -28,8 +28,8 @@ INSTALL_CUDA = (
 class Device:
     """A place for arrays; get one by name with `get_device`.
 
-    `kind` is "cpu", "cuda" or "emu", `index` counts from 0, `name` is what users write. All memory of the
-    framework is taken through `empty` and `zeros`, so that a device can account for it.
+    `kind` is "cpu", "cuda" or "emu", `index` counts from 0, `name` is what users write. All memory
+    of the framework is taken through `empty` and `zeros`, so that a device can account for it.
     """
 
     __slots__ = ("index", "kind", "name")

@@ -21,7 +21,6 @@ import numpy as np
 import pytest
 
 from gpukit.backends.emulator import compiler_problem
-from gpukit.backends.emulator import compiler_problem
 from gpukit.backends.primitive import REFERENCE, Primitive, registry
 from gpukit.device import cuda_count, device_of, get_device, to_host
 
@@ -45,23 +44,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     backends = [pytest.param(b, id=f"cpu-{b.algo}") for b in chosen]
     backends.append(pytest.param(Backend("cpu:1"), id="twin"))
     backends += emulated(names)
-    # A primitive without kernels runs its definition on emu's arrays.
-    problem = compiler_problem()
-    emulated = {way for name in names for way in registry[name].implementations("emu")}
-    for way in sorted(emulated - {REFERENCE}) or [REFERENCE]:
-        marks = [pytest.mark.skip(reason=problem)] if problem and way != REFERENCE else []
-        backends.append(pytest.param(Backend("emu:0", way), id=f"emu-{way}", marks=marks))
     if cuda_count():
         backends.append(pytest.param(Backend("cuda:0"), id="cuda", marks=pytest.mark.gpu))
     metafunc.parametrize("backend", backends)
 
 
 def emulated(names: tuple[str, ...]) -> list[Any]:
-    """A parameter for each CUDA implementation of these primitives, run by the emulator."""
+    """A parameter for each CUDA implementation of these primitives, run by the emulator.
+
+    Where there is none, the definition runs on emu's arrays.
+    """
     ways = {way for name in names for way in registry[name].implementations("emu")} - {REFERENCE}
-    problem = compiler_problem()
+    problem = compiler_problem() if ways else ""
     marks = [pytest.mark.skipif(bool(problem), reason=problem)]
-    return [pytest.param(Backend("emu", w), id=f"emu-{w}", marks=marks) for w in sorted(ways)]
+    chosen = sorted(ways) or [REFERENCE]
+    return [pytest.param(Backend("emu", w), id=f"emu-{w}", marks=marks) for w in chosen]
 
 
 class Backend:

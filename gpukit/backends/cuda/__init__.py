@@ -6,7 +6,9 @@ arrays decides.
 
 from gpukit.backends.cuda import (  # noqa: F401
     activation,
+    conv,
     elementwise,
+    linear,
     loss,
     pool,
     random,

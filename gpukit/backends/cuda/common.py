@@ -14,7 +14,7 @@ MOST_BLOCKS = 2048  # of a grid-stride loop: several for each multiprocessor of 
 
 
 def empty_like(x: Any, shape: Sequence[int] | None = None, dtype: Any = None) -> Any:
-    """Uninitialised memory on the device of `x`, with its shape and dtype unless others are given."""
+    """Uninitialised memory on the device of `x`, of its shape and dtype unless others are given."""
     wanted = tuple(x.shape) if shape is None else tuple(shape)
     return device_of(x).empty(wanted, x.dtype if dtype is None else dtype)
 

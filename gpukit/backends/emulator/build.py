@@ -86,7 +86,7 @@ def runtime_library(mode: str) -> Path:
 
 
 def kernel_library(bound: Bound, mode: str) -> Path:
-    """An instance of a kernel, compiled for `mode`; GpukitError with g++'s whole log if it fails."""
+    """An instance of a kernel, compiled for `mode`. GpukitError with g++'s whole log."""
     text = translate(bound.source, bound.expression, unroll=mode == "plain")
     flags = [*_COMMON, *_FLAGS[mode], f"-I{HERE / 'include'}"]
     if "GPUKIT_NVIDIA_TYPES" in text:

@@ -5,7 +5,7 @@ The caller survives whatever the kernel does: a crash, a sanitizer's report, an 
 | build | finds |
 |---|---|
 | plain | divergent barriers, deadlock, lanes missing from a mask, canaries overwritten |
-| asan | overruns of shared and global memory (ASan), of inner dimensions, misaligned vectors (UBSan) |
+| asan | overruns of shared and global memory; of inner dimensions, misaligned vectors (UBSan) |
 | tsan | races: only barriers and __syncwarp order memory |
 """
 

@@ -1,0 +1,247 @@
+"""Convolution, its gradients and the bias gradient on cards: best way first.
+
+direct   windows read by the tiles of the product, kernels/conv_direct.cu; up to four filters a
+         group a thread an element, kernels/conv_direct_narrow.cu
+im2col   panels and products, see im2col.py
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from gpukit.backends import reference as p
+from gpukit.backends.cuda import im2col
+from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, is_float
+from gpukit.backends.cuda.conv_shape import ConvShape
+from gpukit.backends.cuda.gemm import (
+    ACTIVATIONS,
+    MOST_DEEP,
+    THREADS,
+    choose_splits,
+    choose_tile,
+    is_packed,
+    sum_parts,
+    tiles,
+)
+from gpukit.backends.kernel import Kernel
+from gpukit.backends.reference.windows import Padding, Pair
+from gpukit.device import device_of
+from gpukit.errors import SettingError
+
+Array = Any
+
+_NARROW = 4  # columns of the product up to which a tile is mostly empty
+_PIXELS = 4  # of a thread of conv2d_forward_narrow
+_ROWS_EACH = 32  # rows that a thread of column_sums adds at least
+
+_forward = Kernel("conv_direct.cu", "conv2d_forward")
+_input = Kernel("conv_direct.cu", "conv2d_input_grad")
+_weight = Kernel("conv_direct.cu", "conv2d_weight_grad")
+_forward_narrow = Kernel("conv_direct_narrow.cu", "conv2d_forward_narrow")
+_input_narrow = Kernel("conv_direct_narrow.cu", "conv2d_input_grad_narrow")
+_weight_narrow = Kernel("conv_direct_narrow.cu", "conv2d_weight_grad_narrow")
+_column_sums = Kernel("bias.cu", "column_sums")
+
+
+def _floats(a: Array, b: Array, bias: Array | None = None, **_: Any) -> bool:
+    return is_float(a, b, bias)
+
+
+@p.conv2d.on("cuda", name="direct", supports=_floats)
+def _(
+    x: Array,
+    w: Array,
+    b: Array | None = None,
+    *,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+    activation: str | None = None,
+) -> Array:
+    shape = ConvShape(x.shape, w.shape, stride, padding, dilation, groups).check()
+    x, w, b = contiguous(x), contiguous(w), contiguous(b)
+    y = empty_like(x, shape.y)
+    if y.size == 0:
+        return y
+    kind = ACTIVATIONS[activation]
+    if shape.filters <= _NARROW:
+        threads = math.prod(shape.y[:2]) * divide_up(shape.y[2], _PIXELS) * shape.y[3]
+        _forward_narrow.launch(
+            divide_up(threads, BLOCK), BLOCK, x, w, b, y, *shape.numbers, T=x.dtype, ACTIVATION=kind
+        )
+        return y
+    packed_x, packed_w = is_packed(x, shape.depth), is_packed(w, shape.filters)
+    packed = packed_x and packed_w
+    tile = choose_tile(shape.pixels, shape.filters, groups, x.dtype.itemsize, packed)
+    _forward.launch(
+        (tiles(shape.pixels, shape.filters, tile), 1, _deep(groups, shape)), THREADS[tile],
+        x, w, b, y, *shape.numbers,
+        T=x.dtype, TILE_M=tile[0], TILE_N=tile[1], PACKED_X=packed_x, PACKED_W=packed_w,
+        ACTIVATION=kind,
+    )  # fmt: skip
+    return y
+
+
+@p.conv2d_input_grad.on("cuda", name="direct", supports=_floats)
+def _(
+    gy: Array,
+    w: Array,
+    *,
+    input_shape: tuple[int, ...],
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+) -> Array:
+    shape = ConvShape(tuple(input_shape), w.shape, stride, padding, dilation, groups).check()
+    gy, w = contiguous(gy), contiguous(w)
+    gx = empty_like(gy, input_shape)
+    if gx.size == 0:
+        return gx
+    if shape.depth <= _NARROW:
+        _input_narrow.launch(
+            divide_up(gx.size, BLOCK), BLOCK, gy, w, gx, *shape.numbers, T=gy.dtype
+        )
+        return gx
+    # Each phase of the stride has its own pixels; the first has the most.
+    rows, columns = divide_up(shape.x[1], stride[0]), divide_up(shape.x[2], stride[1])
+    pixels, phases = shape.x[0] * rows * columns, stride[0] * stride[1]
+    packed = is_packed(gy, shape.filters) and is_packed(w)
+    tile = choose_tile(pixels, shape.depth, groups * phases, gy.dtype.itemsize, packed)
+    _input.launch(
+        (tiles(pixels, shape.depth, tile), 1, _deep(groups * phases, shape)), THREADS[tile],
+        gy, w, gx, *shape.numbers, T=gy.dtype, TILE_M=tile[0], TILE_N=tile[1], PACKED=packed,
+    )  # fmt: skip
+    return gx
+
+
+@p.conv2d_weight_grad.on("cuda", name="direct", supports=_floats)
+def _(
+    x: Array,
+    gy: Array,
+    *,
+    kernel_shape: tuple[int, ...],
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+) -> Array:
+    shape = ConvShape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups).check()
+    x, gy = contiguous(x), contiguous(gy)
+    if shape.pixels == 0:
+        return device_of(x).zeros(kernel_shape, x.dtype)
+    gw = empty_like(x, kernel_shape)
+    if gw.size == 0:
+        return gw
+    if shape.filters <= _NARROW:
+        lanes = _lanes(shape.w[3])
+        blocks = shape.window * divide_up(shape.w[3], lanes)
+        splits = choose_splits(blocks, shape.pixels, gw.nbytes)
+        parts = gw if splits.parts == 1 else empty_like(gw, (splits.parts, gw.size))
+        _weight_narrow.launch(
+            (blocks, splits.parts), BLOCK, x, gy, parts, *shape.numbers, *splits, lanes, T=x.dtype
+        )
+    else:
+        packed_x, packed_gy = is_packed(x, shape.depth), is_packed(gy, shape.filters)
+        packed = packed_x and packed_gy
+        m, n = shape.window, shape.filters
+        tile = choose_tile(m, n, groups, x.dtype.itemsize, packed)
+        blocks = tiles(m, n, tile)
+        splits = choose_splits(
+            blocks * groups, shape.pixels, gw.nbytes, MOST_DEEP // _deep(groups, shape)
+        )
+        parts = gw if splits.parts == 1 else empty_like(gw, (splits.parts, gw.size))
+        _weight.launch(
+            (blocks, 1, groups * splits.parts), THREADS[tile], x, gy, parts, *shape.numbers,
+            *splits, T=x.dtype, TILE_M=tile[0], TILE_N=tile[1], PACKED_X=packed_x,
+            PACKED_GY=packed_gy,
+        )  # fmt: skip
+    if parts is not gw:
+        sum_parts(parts, gw)
+    return gw
+
+
+@p.conv2d.on("cuda", name="im2col", supports=_floats)
+def _(
+    x: Array,
+    w: Array,
+    b: Array | None = None,
+    *,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+    activation: str | None = None,
+) -> Array:
+    shape = ConvShape(x.shape, w.shape, stride, padding, dilation, groups).check()
+    return im2col.forward(contiguous(x), contiguous(w), contiguous(b), shape, activation)
+
+
+@p.conv2d_input_grad.on("cuda", name="im2col", supports=_floats)
+def _(
+    gy: Array,
+    w: Array,
+    *,
+    input_shape: tuple[int, ...],
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+) -> Array:
+    shape = ConvShape(tuple(input_shape), w.shape, stride, padding, dilation, groups).check()
+    return im2col.input_grad(contiguous(gy), contiguous(w), shape)
+
+
+@p.conv2d_weight_grad.on("cuda", name="im2col", supports=_floats)
+def _(
+    x: Array,
+    gy: Array,
+    *,
+    kernel_shape: tuple[int, ...],
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+) -> Array:
+    shape = ConvShape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups).check()
+    if shape.pixels == 0:
+        return device_of(x).zeros(kernel_shape, x.dtype)
+    return im2col.weight_grad(contiguous(x), contiguous(gy), shape)
+
+
+@p.bias_grad.on("cuda", name="cuda", supports=lambda gy: is_float(gy))
+def _(gy: Array) -> Array:
+    columns = gy.shape[-1]
+    if gy.size == 0:
+        return device_of(gy).zeros((columns,), gy.dtype)
+    parts = contiguous(gy).reshape(-1, columns)
+    lanes = _lanes(columns)
+    while True:
+        rows = parts.shape[0]
+        # A thousand blocks of rows at most, so that the next pass is the last up to 10⁶ of them.
+        each = max(BLOCK // lanes * _ROWS_EACH, divide_up(rows, 1024))
+        sums = empty_like(gy, (divide_up(rows, each), columns))
+        _column_sums.launch(
+            sums.shape[0] * divide_up(columns, lanes), BLOCK, parts, sums, rows, columns, each,
+            lanes, T=gy.dtype,
+        )  # fmt: skip
+        if sums.shape[0] == 1:
+            return sums.reshape(columns)
+        parts = sums
+
+
+def _lanes(columns: int) -> int:
+    """Columns side by side in a block: the power of two that holds them, up to a warp's 32."""
+    return min(1 << (columns - 1).bit_length(), 32)
+
+
+def _deep(blocks: int, shape: ConvShape) -> int:
+    """Blocks along z, which a card limits to 65535."""
+    if blocks > MOST_DEEP:
+        raise SettingError(
+            f"convolution of {shape.x} with groups={shape.groups}, stride {shape.stride}: groups "
+            f"times strides is {blocks}, kernels take up to {MOST_DEEP}; use algo='reference'"
+        )
+    return blocks

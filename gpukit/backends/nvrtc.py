@@ -57,7 +57,7 @@ class CompileError(GpukitError):
     """The compiler refused a source; the message ends with its whole log."""
 
 
-def compile(
+def compile_text(
     source: str, name_expressions: Sequence[str], arch: int, *, name: str = "kernel.cu"
 ) -> Compiled:
     """Compile the text `source` for sm_`arch`, with the kernels called `name_expressions`.
@@ -103,7 +103,7 @@ def compile(
 def compile_source(source: Source, arch: int) -> Compiled:
     """Every declared instance in `source` that is meant for sm_`arch`."""
     expressions = [i.expression for i in source.instances if i.arch <= arch]
-    return compile(source.text, expressions, arch, name=source.file)
+    return compile_text(source.text, expressions, arch, name=source.file)
 
 
 def version() -> tuple[int, int]:

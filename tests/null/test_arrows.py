@@ -49,8 +49,20 @@ HOUSE = (
 # Data sets know nothing of devices and networks, and can be used without them.
 ONLY = {"data": {"errors", "settings"}, "kernels": set()}
 
-# Inside backends: the definitions know of no implementation.
-BACKENDS = ("primitive", "geometry", "reference", "cpu")
+# Inside backends: the definitions know of no implementation, kernels of no launcher.
+BACKENDS = (
+    "primitive",
+    "geometry",
+    "reference",
+    "cpu",
+    "wheels",
+    "sources",
+    "nvrtc",
+    "engine",
+    "kernel",
+    "emulator",
+    "cuda",
+)
 
 # What may open a room by its name at run time, which no list of imports shows: the package itself
 # (gpukit.layers on first use) and the registry (a backend at its first call).

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends.emulator.check import FAULT_EXIT
+from gpukit.backends.emulator.check import FAULT_EXIT, read_array
 from gpukit.backends.kernel import Kernel
 from gpukit.device import get_device, to_host
 from gpukit.errors import GpukitError
@@ -29,8 +29,7 @@ def main(folder: Path) -> int:
     for value in call["arguments"]:
         if isinstance(value, dict):
             number = value["array"]
-            host = np.load(folder / f"{number}.npy", allow_pickle=False)
-            value = arrays[number] = device.asarray(host)
+            value = arrays[number] = device.asarray(read_array(folder / f"{number}.npy"))
         arguments.append(value)
     template = {k: _template(v) for k, v in call["template"].items()}
     try:

@@ -5,6 +5,7 @@
 // instances: global_overrun<false>, inner_overrun<true>, inner_overrun<false>
 // instances: misaligned<true>, misaligned<false>, uninitialised<true>, uninitialised<false>
 // instances: partial_output<true>, partial_output<false>, underrun<true>, underrun<false>
+// instances: dynamic_overrun<true>, dynamic_overrun<false>
 
 // Each value and its right neighbour; the last thread's neighbour is outside of the shared array.
 template <bool BUG> __global__ void shared_overrun(const float* __restrict__ x, float* __restrict__ y) {
@@ -65,4 +66,12 @@ template <bool BUG>
 __global__ void partial_output(const float* __restrict__ x, float* __restrict__ y, int n) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i < (BUG ? n / (int)blockDim.x * (int)blockDim.x : n)) y[i] = x[i] + 1;
+}
+
+// One float more than the launch asked for.
+template <bool BUG> __global__ void dynamic_overrun(const float* __restrict__ x, float* __restrict__ y) {
+    extern __shared__ float values[];
+    values[threadIdx.x + (BUG ? 1 : 0)] = x[threadIdx.x];
+    __syncthreads();
+    y[threadIdx.x] = values[threadIdx.x];
 }

@@ -4,6 +4,7 @@
 #include "block.cpp"
 #include "report.cpp"
 
+#include <dlfcn.h>
 #include <signal.h>
 
 #include <condition_variable>
@@ -245,7 +246,14 @@ void gpukit_copy_wait(int groups_left) {
 extern "C" void __sanitizer_set_death_callback(void (*callback)());
 namespace {
 struct Told {
-    Told() { __sanitizer_set_death_callback(gpukit_where); }
+    Told() {
+        __sanitizer_set_death_callback(gpukit_where);
+        // UBSan is a library of its own, with a callback of its own.
+        using Set = void (*)(void (*)());
+        if (void* ubsan = dlopen("libubsan.so.1", RTLD_NOW | RTLD_NOLOAD))
+            if (auto set = reinterpret_cast<Set>(dlsym(ubsan, "__sanitizer_set_death_callback")))
+                if (set != &__sanitizer_set_death_callback) set(gpukit_where);
+    }
 } told;
 }  // namespace
 #endif

@@ -17,6 +17,7 @@ import click
 
 from gpukit import __version__
 from gpukit.cli.data import data
+from gpukit.cli.kernels import kernels
 from gpukit.cli.look import info, summary
 from gpukit.cli.train import train
 from gpukit.cli.use import evaluate, predict
@@ -43,7 +44,7 @@ def app(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (train, evaluate, predict, summary, info, data):
+for command in (train, evaluate, predict, summary, info, data, kernels):
     app.add_command(command)
 
 

@@ -82,7 +82,9 @@ def _argument(value: Any) -> Any:
 
 def _failure(call: Call, error: Exception) -> str:
     shapes = ", ".join(
-        f"{p.name} {tuple(a.shape)} {a.dtype}" if hasattr(a, "shape") and a.shape else f"{p.name}={a}"
+        f"{p.name} {tuple(a.shape)} {a.dtype}"
+        if hasattr(a, "shape") and a.shape
+        else f"{p.name}={a}"
         for p, a in zip(call.bound.parameters, call.arguments)
     )
     return (

@@ -30,9 +30,7 @@ def _(like: Array, *, shape: tuple[int, ...], seed: int, layer: int, step: int) 
     words = empty_like(like, shape, np.uint32)
     size = math.prod(shape)
     if size:
-        _philox.launch(
-            divide_up(size, 4 * BLOCK), BLOCK, words, size, *_place(seed, layer, step)
-        )
+        _philox.launch(divide_up(size, 4 * BLOCK), BLOCK, words, size, *_place(seed, layer, step))
     return words
 
 

@@ -1,4 +1,4 @@
-"""Launchers of kernels/reduction.cu: any axes as passes over the middle of (outer, length, inner)."""
+"""Launchers of kernels/reduction.cu: any axes, as passes over the middle one of three."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def _power_of_two(n: int, most: int) -> int:
     return min(1 << max(n - 1, 0).bit_length(), most)
 
 
-def _pass(x: Array, sizes: tuple[int, int, int], parts: int, deep: int, op: str, by: float) -> Array:
+def _pass(
+    x: Array, sizes: tuple[int, int, int], parts: int, deep: int, op: str, by: float
+) -> Array:
     """x (outer, length, inner) -> (outer, parts, inner)."""
     outer, length, inner = sizes
     wide = _power_of_two(inner, WIDEST)

@@ -1,0 +1,47 @@
+"""When a result counts as right: the bounds to which kernels are held.
+
+Data of whole numbers, and primitives that only choose or copy, must match exactly. Else a result is
+compared with the definition's in float64: float64 within 1e-10, float32 within roundings that grow
+with the number of values added, 4·(length + 8); TF32, or one product left out, is far outside.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+ROUNDOFF = 2.0**-24  # float32's
+ELEMENTWISE = 32  # roundings for functions of the card's own, as exp
+
+
+def problem(
+    name: str, actual: Any, wanted: np.ndarray, exact: bool, length: int, scale: float
+) -> str:
+    """What is wrong with `actual`; empty if nothing is.
+
+    `wanted` is the definition's result, of the same dtype where `exact`, else perhaps wider.
+    """
+    if actual.shape != wanted.shape:
+        return f"{name} has shape {actual.shape}, the definition's {wanted.shape}"
+    if exact:
+        same = (actual == wanted) | ((actual != actual) & (wanted != wanted))
+        return "" if same.all() else f"{name} {_worst(actual, wanted, ~same)}"
+    if actual.dtype == np.float64:
+        allowed = 1e-10
+    else:
+        allowed = max(4 * (length + 8), ELEMENTWISE) * ROUNDOFF
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(actual - wanted)
+        limit = allowed * (scale + np.abs(wanted))
+        same = (actual == wanted) | ((actual != actual) & (wanted != wanted))
+        wrong = ~(same | (difference <= limit))
+    return f"{name} {_worst(actual, wanted, wrong)}, {allowed:.2g} allowed" if wrong.any() else ""
+
+
+def _worst(actual: np.ndarray, wanted: np.ndarray, wrong: np.ndarray) -> str:
+    where = tuple(int(i) for i in np.argwhere(wrong)[0])
+    return (
+        f"differs at {int(wrong.sum())} of {wrong.size} places, first at {where}: "
+        f"{actual[where]!r}, by definition {wanted[where]!r}"
+    )

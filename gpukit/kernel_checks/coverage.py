@@ -1,0 +1,62 @@
+"""Which primitive has which implementations, and which kernel files those launch."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from gpukit.backends.kernel import Kernel
+from gpukit.backends.primitive import REFERENCE, Primitive, registry
+from gpukit.errors import SettingError
+
+KINDS = ("cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One implementation of a primitive on cards, called `conv2d:im2col`."""
+
+    primitive: str
+    algo: str
+
+    def __str__(self) -> str:
+        return f"{self.primitive}:{self.algo}"
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The kernel files of the module that launches it."""
+        function = registry[self.primitive].implementations("cuda")[self.algo].function
+        found = (v for v in function.__globals__.values() if isinstance(v, Kernel))
+        return tuple(sorted({str(kernel.file) for kernel in found}))
+
+
+def primitives() -> dict[str, Primitive]:
+    """All primitives by name, those of gpukit's definitions."""
+    from gpukit.backends import reference
+
+    return {name: registry[name] for name in sorted(reference.__all__)}
+
+
+def implementations(name: str) -> dict[str, list[str]]:
+    """By kind of device, the names of a primitive's implementations beside its definition."""
+    found = primitives()[name]
+    return {k: [w for w in found.implementations(k) if w != REFERENCE] for k in KINDS}
+
+
+def targets(name: str | None = None) -> list[Target]:
+    """What `name` means: "conv2d" all its kernels, "conv2d:direct" one; None everything."""
+    if name is None:
+        return [Target(n, w) for n in primitives() for w in implementations(n)["cuda"]]
+    primitive, _, algo = name.partition(":")
+    if primitive not in primitives():
+        close = difflib.get_close_matches(primitive, primitives(), n=3)
+        hint = f"did you mean {', '.join(close)}?" if close else "see gpukit kernels list"
+        raise SettingError(f"no primitive is called {primitive!r}: {hint}")
+    known = implementations(primitive)["cuda"]
+    if not known:
+        raise SettingError(
+            f"{primitive} has no CUDA kernel, on cards its definition runs; see gpukit kernels list"
+        )
+    if algo and algo not in known:
+        raise SettingError(f"{primitive} has no kernel {algo!r}; use {', '.join(known)}")
+    return [Target(primitive, w) for w in known if not algo or w == algo]

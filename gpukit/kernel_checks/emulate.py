@@ -1,0 +1,121 @@
+"""One case on the emulator, held to the definition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpukit.backends.engine import Bound
+from gpukit.backends.kernel import Kernel
+from gpukit.backends.kernel import kernels as all_kernels
+from gpukit.backends.primitive import Primitive, registry
+from gpukit.backends.sources import Declaration, Instance
+from gpukit.device import get_device, to_host
+from gpukit.errors import GpukitError
+from gpukit.kernel_checks import cases_by_element  # noqa: F401  (enters its makers)
+from gpukit.kernel_checks.cases import MAKERS, Case, case
+from gpukit.kernel_checks.compare import problem
+from gpukit.kernel_checks.coverage import Target
+
+
+def run_case(target: Target, seed: int, number: int) -> str:
+    """What is wrong with case `number`; empty if nothing is. Any error of the launcher's counts."""
+    if target.primitive not in MAKERS:
+        return f"nothing makes cases for {target.primitive}; see gpukit/kernel_checks/cases.py"
+    made = case(target.primitive, seed, number)
+    primitive = registry[target.primitive]
+    try:
+        ours = _on_emulator(primitive, target.algo, made)
+        found = undeclared()
+    except GpukitError as error:
+        return f"{error} [{describe(made)}]"
+    except Exception as error:  # a launcher's fault is a finding, not the end of the check
+        return f"{type(error).__name__}: {error} [{describe(made)}]"
+    if found:
+        return found
+    definition = _by_definition(primitive, made)
+    if len(ours) != len(definition):
+        return f"{len(ours)} results, the definition has {len(definition)} [{describe(made)}]"
+    for i, (mine, theirs) in enumerate(zip(ours, definition)):
+        name = f"result {i}" if len(ours) > 1 else "the result"
+        found = problem(name, mine, theirs, made.exact, made.length, made.scale)
+        if found:
+            return f"{found} [{describe(made)}]"
+    return ""
+
+
+def describe(made: Case) -> str:
+    """The shapes and settings of a case in one line."""
+    shown = []
+    for a in made.arrays:
+        if isinstance(a, np.ndarray):
+            order = "" if a.flags.c_contiguous else " strided"
+            shown.append(f"{a.dtype}{a.shape}{order}")
+        else:
+            shown.append(repr(a))
+    settings = [f"{k}={v!r}" for k, v in made.settings.items()]
+    return ", ".join(shown + settings)
+
+
+def undeclared() -> str:
+    """A kernel that was launched for types without a budget: its file must declare them.
+
+    Numbers among the template arguments (tiles, activations) may be a choice of those launched.
+    """
+    for kernel in all_kernels:
+        for bound in launched(kernel):
+            declared = {_types(bound.declaration, i) for i in bound.source.instances}
+            if _types(bound.declaration, bound.instance) not in declared:
+                return (
+                    f"{kernel.file} launches {bound.expression}, whose types no line "
+                    "'// instances:' of it lists"
+                )
+    return ""
+
+
+def _types(declaration: Declaration, instance: Instance) -> tuple[str, ...]:
+    kinds = [t.kind in ("typename", "class") for t in declaration.template]
+    chosen = [a for is_type, a in zip(kinds, instance.arguments) if is_type]
+    return (instance.kernel, *chosen)
+
+
+def launched(kernel: Kernel) -> list[Bound]:
+    """The instances of a kernel that this process has bound."""
+    return list(kernel._bound.values())
+
+
+def _on_emulator(primitive: Primitive, algo: str, made: Case) -> list[np.ndarray]:
+    device = get_device("emu")
+
+    def put(value: Any) -> Any:
+        # Not asarray, which would make it contiguous.
+        return device.wrap(value.copy(order="K")) if isinstance(value, np.ndarray) else value
+
+    arrays = [
+        device.wrap(a) if isinstance(a, np.ndarray) and not a.flags.c_contiguous else put(a)
+        for a in made.arrays
+    ]
+    before = [a.copy() if isinstance(a, np.ndarray) else a for a in made.arrays]
+    results = primitive(*arrays, algo=algo, **made.settings)
+    if results is None:
+        return [to_host(a) for a in arrays if hasattr(a, "shape")]
+    for array, old in zip(arrays, before):
+        if isinstance(old, np.ndarray) and not np.array_equal(to_host(array), old, equal_nan=True):
+            raise GpukitError(f"{primitive.name}:{algo} wrote to its input")
+    return [to_host(r) for r in (results if isinstance(results, tuple) else (results,))]
+
+
+def _by_definition(primitive: Primitive, made: Case) -> list[np.ndarray]:
+    def wide(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            is_float = value.dtype.kind == "f" and not made.exact
+            return value.astype(np.float64) if is_float else value.copy()
+        return value
+
+    arrays = [wide(a) for a in made.arrays]
+    with np.errstate(all="ignore"):
+        results = primitive.reference(*arrays, **made.settings)
+    if results is None:
+        return [a for a in arrays if isinstance(a, np.ndarray)]
+    return [np.asarray(r) for r in (results if isinstance(results, tuple) else (results,))]

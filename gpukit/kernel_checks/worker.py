@@ -1,0 +1,58 @@
+"""The process in which cases run: under a sanitizer it may die, and the parent goes on.
+
+    python -m gpukit.kernel_checks.worker '{"targets": ["relu:cuda"], "seed": 1, "cases": [0, 20]}'
+
+One line of JSON on stdout before each case, one for each problem, one when a target is done.
+`prepare` names sanitizer builds, each with the number of cases for which libraries are built here,
+where nothing slows the compiler.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from gpukit.backends.emulator.build import kernel_library, runtime_library
+from gpukit.backends.kernel import kernels
+from gpukit.kernel_checks.coverage import targets
+from gpukit.kernel_checks.emulate import launched, run_case
+
+MOST_PROBLEMS = 3  # of one target: more of the same helps nobody
+
+
+def say(**what: Any) -> None:
+    print(json.dumps(what), flush=True)
+
+
+def main(order: dict[str, Any]) -> int:
+    """Run the cases of `order`; 0 also where there are problems, which were said."""
+    first, last = order["cases"]
+    for name in order["targets"]:
+        (target,) = targets(name)
+        problems = 0
+        for number in range(first, last):
+            say(target=name, case=number)
+            found = run_case(target, order["seed"], number)
+            if found:
+                problems += 1
+                say(target=name, case=number, problem=found)
+            for mode, count in order.get("prepare", {}).items():
+                if number == first + count - 1:
+                    _prepare(mode)
+            if problems == MOST_PROBLEMS:
+                break
+        say(target=name, done=True)
+    return 0
+
+
+def _prepare(mode: str) -> None:
+    bounds = [bound for kernel in kernels for bound in launched(kernel)]
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(runtime_library, mode)
+        list(pool.map(lambda bound: kernel_library(bound, mode), bounds))
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.loads(sys.argv[1])))

@@ -1,6 +1,7 @@
 """Each class of bug, planted in a kernel, is caught by the checker meant for it; without the bug
 the same kernel raises no alarm."""
 
+# ruff: noqa: E501  (tables, a case a line)
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,0 +1,143 @@
+"""The engine for cards, against a CuPy that only remembers what it was asked (no card needed)."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from gpukit.backends.cuda.cupy_engine import CupyEngine
+from gpukit.backends.engine import Call
+from gpukit.backends.kernel import Kernel
+from gpukit.device import Device
+from gpukit.errors import GpukitError
+
+FEATURES = Path(__file__).parent / "features.cu"
+
+
+class CompileException(Exception):
+    def get_message(self) -> str:
+        return "line 1\nline 2"
+
+
+class DriverError(Exception):
+    pass
+
+
+class RuntimeFailure(Exception):
+    pass
+
+
+class FakeCupy:
+    """Just what CupyEngine uses; `log` lists what happened."""
+
+    def __init__(self, capability: str = "86") -> None:
+        self.log: list[tuple] = []
+        self.compile_error = self.launch_error = False
+        fake = self
+
+        @contextmanager
+        def on_device(index):
+            fake.log.append(("device", index))
+            yield
+
+        def device(index):
+            context = on_device(index)
+            context.compute_capability = capability
+            return context
+
+        self.cuda = SimpleNamespace(
+            Device=device,
+            driver=SimpleNamespace(CUDADriverError=DriverError),
+            runtime=SimpleNamespace(CUDARuntimeError=RuntimeFailure),
+            compiler=SimpleNamespace(CompileException=CompileException),
+            get_current_stream=lambda: SimpleNamespace(
+                synchronize=lambda: fake.log.append(("synchronize",))
+            ),
+        )
+
+    def RawModule(self, *, code, options, name_expressions):
+        self.log.append(("module", options, name_expressions, '#include "' in code))
+        return SimpleNamespace(get_function=self._function)
+
+    def _function(self, name):
+        if self.compile_error:
+            raise CompileException
+        return FakeFunction(self, name)
+
+
+class FakeFunction:
+    max_dynamic_shared_size_bytes = 0
+
+    def __init__(self, cupy: FakeCupy, name: str) -> None:
+        self.cupy = cupy
+        self.name = name
+
+    def __call__(self, grid, block, arguments, *, shared_mem):
+        if self.cupy.launch_error:
+            raise DriverError("CUDA_ERROR_ILLEGAL_ADDRESS")
+        asked = self.max_dynamic_shared_size_bytes
+        self.cupy.log.append(("launch", self.name, grid, block, arguments, shared_mem, asked))
+
+
+def call(x=None, shared=0, arch=75) -> Call:
+    bound = Kernel(FEATURES, "sums", min_arch=arch).bind(T=np.float32)
+    arguments = (x, x, np.int32(8))
+    return Call(bound, Device("cuda", 1), (2, 1, 1), (32, 1, 1), arguments, shared)
+
+
+@pytest.fixture
+def cupy(monkeypatch):
+    made = FakeCupy()
+    monkeypatch.setitem(sys.modules, "cupy", made)
+    return made
+
+
+def test_a_source_is_compiled_once_and_launched_on_its_device(cupy):
+    engine, x = CupyEngine(), np.zeros(8, np.float32)
+    for _ in range(2):
+        engine.launch(call(x))
+    kinds = [entry[0] for entry in cupy.log]
+    assert kinds == ["device", "module", "launch", "device", "launch"]
+    assert cupy.log[1] == ("module", ("-std=c++17",), ("sums<float>",), False)
+    _, name, grid, block, arguments, shared, asked = cupy.log[2]
+    assert (name, grid, block, shared, asked) == ("sums<float>", (2, 1, 1), (32, 1, 1), 0, 0)
+    assert arguments[0] is x and arguments[2].dtype == np.int32
+
+
+def test_null_pointers_are_64_bits_wide(cupy):
+    CupyEngine().launch(call(None))
+    null = cupy.log[-1][4][0]
+    assert null == 0 and null.dtype == np.int64
+
+
+def test_much_shared_memory_is_asked_for(cupy):
+    CupyEngine().launch(call(np.zeros(8, np.float32), shared=96 << 10))
+    assert cupy.log[-1][5:] == (96 << 10, 96 << 10)
+
+
+def test_an_old_card_is_refused(cupy):
+    with pytest.raises(GpukitError, match=r"sums<float> .*needs sm_90, cuda:1 is sm_86"):
+        CupyEngine().launch(call(arch=90))
+
+
+def test_the_compilers_log_is_whole(cupy):
+    cupy.compile_error = True
+    with pytest.raises(GpukitError, match=r"(?s)does not compile for sm_86:\nline 1\nline 2"):
+        CupyEngine().launch(call())
+
+
+def test_a_refused_launch_names_kernel_grid_and_shapes(cupy):
+    cupy.launch_error = True
+    with pytest.raises(GpukitError, match=r"cuda:1, grid \(2, 1, 1\).*ILLEGAL.*x \(8,\) float32"):
+        CupyEngine().launch(call(np.zeros(8, np.float32)))
+
+
+def test_gpukit_sync_waits_after_each_launch(cupy, monkeypatch):
+    monkeypatch.setenv("GPUKIT_SYNC", "1")
+    CupyEngine().launch(call(np.zeros(8, np.float32)))
+    assert cupy.log[-1] == ("synchronize",)

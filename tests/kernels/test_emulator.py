@@ -1,0 +1,150 @@
+"""The device emu means by CUDA C what a card does: shuffles, votes, atomics, mma, positions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpukit.backends.emulator import KernelFault, compiler_problem
+from gpukit.backends.kernel import Kernel
+from gpukit.backends.wheels import nvidia_folder
+from gpukit.device import get_device
+from gpukit.errors import GpukitError
+
+pytestmark = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
+
+FEATURES = Path(__file__).parent / "features.cu"
+
+
+def on_emu(array):
+    return get_device("emu").asarray(array)
+
+
+def kernel(name):
+    return Kernel(FEATURES, name)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("seed", ["0", "1", "7"])
+def test_a_block_sum_is_the_same_in_every_thread_and_order(dtype, seed, monkeypatch):
+    monkeypatch.setenv("GPUKIT_EMU_SEED", seed)
+    x = np.arange(1000, dtype=dtype)
+    y = get_device("emu").empty((256,), dtype)
+    kernel("sums").launch(1, 256, on_emu(x), y, x.size, T=dtype)
+    np.testing.assert_array_equal(y.data, np.full(256, x.sum()))
+
+
+@pytest.mark.parametrize("width", [32, 16, 8, 2])
+@pytest.mark.parametrize("argument", [0, 1, 5, 31])
+def test_shuffles(argument, width):
+    x = np.arange(100, 132, dtype=np.int32)
+    y = get_device("emu").empty((4, 32), np.int32)
+    kernel("shuffles").launch(1, 32, on_emu(x), y, argument, width)
+    lanes = np.arange(32)
+    first = lanes // width * width
+    up, down, other = lanes - argument, lanes + argument, lanes ^ argument
+    expected = [
+        x[first + argument % width],
+        x[np.where(up < first, lanes, up)],
+        x[np.where(down >= first + width, lanes, np.minimum(down, 31))],
+        x[np.where(other >= first + width, lanes, other)],
+    ]
+    np.testing.assert_array_equal(y.data, expected)
+
+
+def test_votes():
+    x = np.zeros(64, np.int32)
+    x[[3, 31]] = 1
+    x[32:] = 1
+    y = get_device("emu").empty((2, 6), np.uint32)
+    kernel("votes").launch(1, 64, on_emu(x), y)
+    np.testing.assert_array_equal(
+        y.data, [[1 << 3 | 1 << 31, 1, 0, 34, 0, 1], [2**32 - 1, 1, 1, 34, 0, 1]]
+    )
+
+
+def test_atomics_over_many_blocks():
+    x = np.random.default_rng(0).integers(-1000, 1000, 10_000).astype(np.int32)
+    device = get_device("emu")
+    y, total, big = (device.zeros(s, t) for s, t in (((4,), np.int32), ((1,), float), ((1,), "u8")))
+    kernel("atomics").launch(40, 256, on_emu(x), y, total, big, x.size)
+    np.testing.assert_array_equal(y.data, [x.sum(), x.max(), x.min(), 7])
+    assert total.data[0] == x.sum() and big.data[0] == x.size << 33
+
+
+def test_positions_in_three_dimensions():
+    y = get_device("emu").empty((2 * 3 * 2, 4 * 2 * 3), np.int32)
+    kernel("positions").launch((2, 3, 2), (4, 2, 3), y, shared=4 * 24)
+    np.testing.assert_array_equal(y.data, 1000 * np.arange(12)[:, None] + np.arange(24))
+
+
+def test_dynamic_shared_memory_must_be_asked_for():
+    y = get_device("emu").empty((32,), np.int32)
+    with pytest.raises(KernelFault, match=r"positions at features.cu:\d+.*launch with shared="):
+        kernel("positions").launch(1, 32, y)
+
+
+def test_mma_tf32_is_a_product():
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-8, 9, s).astype(np.float32) for s in ((16, 8), (8, 8)))
+    c = get_device("emu").empty((16, 8))
+    kernel("product_tf32").launch(1, 32, on_emu(a), on_emu(b), c)
+    np.testing.assert_array_equal(c.data, a @ b)
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_mma_16_bit_by_ldmatrix_and_async_copies_is_a_product(half):
+    rng = np.random.default_rng(1)
+    a, b = (rng.integers(-8, 9, s).astype(np.float32) for s in ((16, 16), (16, 8)))
+
+    def bits(x):
+        return x.astype(np.float16).view(np.uint16) if half else (x.view(np.uint32) >> 16)
+
+    c = get_device("emu").empty((16, 8))
+    device_arrays = [on_emu(np.ascontiguousarray(bits(m).astype(np.uint16))) for m in (a, b)]
+    kernel("product_16bit").launch(1, 32, *device_arrays, c, HALF=half)
+    np.testing.assert_array_equal(c.data, a @ b)
+
+
+@pytest.mark.skipif(nvidia_folder() is None, reason="pip install 'gpukit[kernels]'")
+def test_half_and_bfloat16_by_nvidias_headers():
+    x = np.arange(100).astype(np.float16)
+    y = get_device("emu").empty((100,))
+    Kernel(FEATURES.with_name("halves.cu"), "halves").launch(1, 128, on_emu(x), y, 100)
+    np.testing.assert_array_equal(y.data, np.arange(100) + 0.5)
+
+
+def test_a_failed_assertion_names_kernel_line_block_and_thread():
+    x = np.ones(32, np.float32)
+    x[9] = -1
+    expected = r"checked at features.cu:\d+, block \(0,0,0\), thread \(9,0,0\): assertion failed"
+    with pytest.raises(KernelFault, match=expected):
+        kernel("checked").launch(1, 32, on_emu(x), None, True)
+    kernel("checked").launch(1, 32, on_emu(abs(x)), None, True)  # the next launch is not harmed
+
+
+def test_compiler_errors_name_the_source_line(tmp_path):
+    source = tmp_path / "wrong.cu"
+    source.write_text("__global__ void wrong(float* y) {\n    y[0] = nothing;\n}\n")
+    with pytest.raises(GpukitError, match=r"(?s)cannot compile wrong for emu.*wrong.cu:2:12"):
+        Kernel(source, "wrong").launch(1, 1, get_device("emu").empty((1,)))
+
+
+def test_without_a_compiler_the_message_says_what_to_install(monkeypatch):
+    from gpukit.backends.emulator import build
+
+    monkeypatch.setenv("GPUKIT_CXX", "no-such-compiler")
+    build.compiler.cache_clear()
+    try:
+        assert "apt install g++" in build.compiler_problem()
+    finally:
+        build.compiler.cache_clear()
+
+
+def test_empty_memory_is_nan_and_aligned_as_on_a_card():
+    for dtype in (np.float32, np.float64):
+        array = get_device("emu:1").empty((3, 5), dtype)
+        assert np.isnan(array.data).all() and array.data.ctypes.data % 256 == 0
+    assert get_device("emu") is get_device("emu:0") is not get_device("emu:1")

@@ -1,0 +1,100 @@
+"""A kernel's own declaration checks its launches, before anything is compiled or run."""
+
+# ruff: noqa: E501  (tables, a case a line)
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpukit.backends.kernel import Kernel
+from gpukit.backends.sources import load
+from gpukit.device import get_device
+from gpukit.errors import DeviceError, DTypeError, GpukitError, ShapeError
+
+FEATURES = Path(__file__).parent / "features.cu"
+
+SUMS = Kernel(FEATURES, "sums")
+
+
+def emu(shape=(8,), dtype=np.float32, device="emu"):
+    return get_device(device).zeros(shape, dtype)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ((emu(), emu()), GpukitError, r"sums<float> \(features.cu:\d+\) takes 3 arguments \(x, y, n\), got 2"),
+        ((emu(), emu(dtype=np.float64), 8), DTypeError, "argument y has elements of float64, the kernel's are float32"),
+        ((emu((4, 4))[:, ::2], emu(), 8), ShapeError, "argument x of shape .* is not contiguous; pass contiguous"),
+        ((np.zeros(8, np.float32), np.zeros(8, np.float32), 8), DeviceError, "is on cpu; kernels take arrays on cuda or emu"),
+        ((emu(), emu(device="emu:1"), 8), DeviceError, "emu:0 and emu:1 in one call"),
+        ((None, emu(), 8), GpukitError, "argument x is None"),
+        ((emu(), 3, 8), DTypeError, "argument y is int; pass an array"),
+        ((emu(), emu(), 8.0), DTypeError, "argument n takes a int .*got 8.0"),
+        ((emu(), emu(), True), DTypeError, "argument n takes a int"),
+        ((emu(), emu(), 2**31), DTypeError, "n=2147483648 does not fit into int32"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_are_refused(arguments, error, words):
+    with pytest.raises(error, match=words):
+        SUMS.launch(1, 32, *arguments, T=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("grid", "block"),
+    [(0, 32), (1, 0), (1, 2048), ((1, 70000), 1), (1, (64, 32)), ((1, 1, 1, 1), 1)],
+)
+def test_impossible_grids_are_refused(grid, block):
+    with pytest.raises(ShapeError, match="sums<float>"):
+        SUMS.launch(grid, block, emu(), emu(), 8, T=np.float32)
+
+
+@pytest.mark.parametrize("template", [{}, {"U": np.float32}, {"T": np.float32, "N": 4}])
+def test_template_parameters_are_the_kernels_own(template):
+    with pytest.raises(GpukitError, match=r"template parameters \(T\)"):
+        SUMS.launch(1, 32, emu(), emu(), 8, **template)
+
+
+def test_unknown_kernels_and_files_are_named():
+    with pytest.raises(GpukitError, match=r"no kernel 'nothing'; it has sums"):
+        Kernel(FEATURES, "nothing").bind()
+    with pytest.raises(GpukitError, match=r"no kernel source 'nothing.cu'"):
+        Kernel("nothing.cu", "nothing").bind()
+
+
+def test_declarations_are_read_from_the_text(tmp_path):
+    file = tmp_path / "a.cu"
+    file.write_text(
+        '#include "b.cuh"\n'
+        "// __global__ void comment(int a);\n"
+        "// instances: f<T, 4, true>, f<float, 8, false>\n"
+        "template <typename T, int N, bool FLAG = false>\n"
+        "__global__ void __launch_bounds__(Tile<N, 2>::THREADS, 2)\n"
+        "    f(const T* __restrict__ x, T* y_or_null, unsigned int n, long long m, T scale) {}\n"
+        'extern "C" __global__ void g(const unsigned char *x) {}\n'
+    )
+    (tmp_path / "b.cuh").write_text(
+        "#pragma once\ntemplate <typename T> __global__ void h(T* y) {}\n"
+    )
+    source = load(file)
+    assert list(source.kernels) == ["h", "f", "g"]
+    f = source.kernels["f"]
+    assert f.place == "a.cu:5" and source.kernels["h"].place == "b.cuh:2"
+    assert [(p.type, p.name, p.is_pointer, p.is_const) for p in f.parameters] == [
+        ("T", "x", True, True),
+        ("T", "y_or_null", True, False),
+        ("unsigned int", "n", False, False),
+        ("long long", "m", False, False),
+        ("T", "scale", False, False),
+    ]
+    assert [i.expression for i in source.instances] == [
+        "h<float>",
+        "h<double>",
+        "f<float, 4, true>",
+        "f<double, 4, true>",
+        "f<float, 8, false>",
+        "g",
+    ]
+    assert not source.kernels["g"].template

@@ -42,6 +42,7 @@ HOUSE = (
     "inspect",
     "models",
     "runs",
+    "kernel_checks",
     "cli",
     "__main__",
 )

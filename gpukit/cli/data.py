@@ -6,6 +6,7 @@ import io
 import json
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import click
 
@@ -85,7 +86,7 @@ def _write_sheet(dataset: data_room.Dataset, path: Path) -> None:
 
 
 class _Bars:
-    """A progress bar for each file that is downloaded; without a terminal, a line."""
+    """A progress bar for each file that is downloaded; without a terminal, a line for each."""
 
     def __init__(self, quiet: bool) -> None:
         from rich.console import Console
@@ -98,19 +99,21 @@ class _Bars:
             TransferSpeedColumn,
         )
 
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=quiet,
-        )
-        self._tasks: dict[str, int] = {}
+        console = Console(stderr=True)
+        self._quiet = quiet
+        self._bar: Progress | None = None
+        if console.is_terminal and not quiet:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                DownloadColumn(),
+                TransferSpeedColumn(),
+                TimeRemainingColumn(),
+                console=console,
+            )
+        self._tasks: dict[str, Any] = {}
 
     def __enter__(self) -> _Bars:
-        self._bar.start()
         return self
 
     def __exit__(
@@ -119,10 +122,19 @@ class _Bars:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        if self._bar is not None and self._tasks:
+            self._bar.stop()
 
     def show(self, file: str, done: int, total: int | None) -> None:
         """`done` bytes of `total` (None: not told) of `file` are here."""
+        if self._bar is None:
+            if not self._quiet and file not in self._tasks:
+                size = "" if total is None else f", {total:,} bytes"
+                click.echo(f"fetching {file}{size}", err=True)
+            self._tasks[file] = None
+            return
+        if not self._tasks:
+            self._bar.start()  # not before there is something to show
         if file not in self._tasks:
             self._tasks[file] = self._bar.add_task(file, total=total)
-        self._bar.update(self._tasks[file], completed=done, total=total)  # type: ignore[arg-type]
+        self._bar.update(self._tasks[file], completed=done, total=total)

@@ -14,9 +14,12 @@ from gpukit import data as data_room
 from gpukit.training.checkpoint import write_atomically
 
 
-@click.group()
-def data() -> None:
+@click.group(invoke_without_command=True)
+@click.pass_context
+def data(context: click.Context) -> None:
     """List, fetch and look at data sets."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 @data.command(name="list")
@@ -39,9 +42,10 @@ def list_sets(as_json: bool) -> None:
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
 def fetch(name: str, quiet: bool, as_json: bool) -> None:
-    """Download NAME (mnist, fashion-mnist or cifar10) into the data folder.
+    """Download a data set into the data folder.
 
-    Files that are there are used as they are; a broken download is taken up again.
+    NAME is mnist, fashion-mnist or cifar10. Files that are there are used as they are; a broken
+    download is taken up again.
     """
     with _Bars(quiet) as bars:
         folder = data_room.fetch(name, progress=bars.show)
@@ -56,7 +60,10 @@ def fetch(name: str, quiet: bool, as_json: bool) -> None:
 @click.option("--picture", type=click.Path(path_type=Path), help="Write a sheet of examples (PNG).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 def show(name: str, limit: int | None, picture: Path | None, as_json: bool) -> None:
-    """Describe the data set NAME (or a folder): counts, sizes, classes."""
+    """Describe a data set: counts, sizes, classes.
+
+    NAME is one that `gpukit data list` shows, or a folder.
+    """
     dataset = data_room.load(name, limit=limit)
     facts = data_room.describe(dataset)
     if picture is not None:

@@ -20,13 +20,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpukit.backends.emulator import compiler_problem
-from gpukit.backends.primitive import REFERENCE, Primitive, registry
-from gpukit.device import cuda_count, device_of, get_device, to_host
+# The installed package is what is tested: `python -m pytest` would put the checkout before it.
+# Tests share oracles (naive.py), which lie beside this file.
+TESTS = Path(__file__).resolve().parent
+sys.path[:] = [str(TESTS), *(p for p in sys.path if Path(p or ".").resolve() != TESTS.parent)]
 
-# Tests share oracles (naive.py); the checkout itself stays off the path, so that the installed
-# package is what is tested.
-sys.path.insert(0, str(Path(__file__).parent))
+from gpukit.backends.emulator import compiler_problem  # noqa: E402
+from gpukit.backends.primitive import REFERENCE, Primitive, registry  # noqa: E402
+from gpukit.device import cuda_count, device_of, get_device, to_host  # noqa: E402
 
 
 def pytest_configure(config: pytest.Config) -> None:

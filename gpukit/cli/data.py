@@ -6,6 +6,7 @@ import io
 import json
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import click
 
@@ -13,9 +14,12 @@ from gpukit import data as data_room
 from gpukit.training.checkpoint import write_atomically
 
 
-@click.group()
-def data() -> None:
+@click.group(invoke_without_command=True)
+@click.pass_context
+def data(context: click.Context) -> None:
     """List, fetch and look at data sets."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 @data.command(name="list")
@@ -38,9 +42,10 @@ def list_sets(as_json: bool) -> None:
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
 def fetch(name: str, quiet: bool, as_json: bool) -> None:
-    """Download NAME (mnist, fashion-mnist or cifar10) into the data folder.
+    """Download a data set into the data folder.
 
-    Files that are there are used as they are; a broken download is taken up again.
+    NAME is mnist, fashion-mnist or cifar10. Files that are there are used as they are; a broken
+    download is taken up again.
     """
     with _Bars(quiet) as bars:
         folder = data_room.fetch(name, progress=bars.show)
@@ -55,7 +60,10 @@ def fetch(name: str, quiet: bool, as_json: bool) -> None:
 @click.option("--picture", type=click.Path(path_type=Path), help="Write a sheet of examples (PNG).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 def show(name: str, limit: int | None, picture: Path | None, as_json: bool) -> None:
-    """Describe the data set NAME (or a folder): counts, sizes, classes."""
+    """Describe a data set: counts, sizes, classes.
+
+    NAME is one that `gpukit data list` shows, or a folder.
+    """
     dataset = data_room.load(name, limit=limit)
     facts = data_room.describe(dataset)
     if picture is not None:
@@ -85,7 +93,7 @@ def _write_sheet(dataset: data_room.Dataset, path: Path) -> None:
 
 
 class _Bars:
-    """A progress bar for each file that is downloaded; without a terminal, a line."""
+    """A progress bar for each file that is downloaded; without a terminal, a line for each."""
 
     def __init__(self, quiet: bool) -> None:
         from rich.console import Console
@@ -98,19 +106,21 @@ class _Bars:
             TransferSpeedColumn,
         )
 
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=quiet,
-        )
-        self._tasks: dict[str, int] = {}
+        console = Console(stderr=True)
+        self._quiet = quiet
+        self._bar: Progress | None = None
+        if console.is_terminal and not quiet:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                DownloadColumn(),
+                TransferSpeedColumn(),
+                TimeRemainingColumn(),
+                console=console,
+            )
+        self._tasks: dict[str, Any] = {}
 
     def __enter__(self) -> _Bars:
-        self._bar.start()
         return self
 
     def __exit__(
@@ -119,10 +129,19 @@ class _Bars:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        if self._bar is not None and self._tasks:
+            self._bar.stop()
 
     def show(self, file: str, done: int, total: int | None) -> None:
         """`done` bytes of `total` (None: not told) of `file` are here."""
+        if self._bar is None:
+            if not self._quiet and file not in self._tasks:
+                size = "" if total is None else f", {total:,} bytes"
+                click.echo(f"fetching {file}{size}", err=True)
+            self._tasks[file] = None
+            return
+        if not self._tasks:
+            self._bar.start()  # not before there is something to show
         if file not in self._tasks:
             self._tasks[file] = self._bar.add_task(file, total=total)
-        self._bar.update(self._tasks[file], completed=done, total=total)  # type: ignore[arg-type]
+        self._bar.update(self._tasks[file], completed=done, total=total)

@@ -36,9 +36,9 @@ def summary(model: str, input_shape: str | None, classes: int | None, as_json: b
     from gpukit import models
     from gpukit.errors import SettingError
     from gpukit.inspect.sizes import sizes
-    from gpukit.runs import load_best
+    from gpukit.runs import exists, load_best
 
-    if model not in models.ZOO and Path(model).exists():
+    if model not in models.ZOO and exists(Path(model)):
         if input_shape is not None or classes is not None:
             raise SettingError(f"{model} has its sizes already; leave --input and --classes out")
         made = load_best(Path(model), "cpu")

@@ -167,12 +167,14 @@ class Base(ABC):
     # Training
 
     def compile(
-        self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Sequence[Any] = ()
+        self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Sequence[Any] | None = None
     ) -> None:
-        """Choose the optimiser, the loss and the metrics, each an object or a name."""
+        """Choose the optimiser, the loss and a list of metrics, each an object or a name."""
+        if metrics is not None and not isinstance(metrics, (list, tuple)):
+            metrics = [metrics]
         self._optimizer = optimizers.get(optimizer)
         self._loss = None if loss is None else losses.get(loss)
-        self._metrics = [metric_family.get(spec) for spec in metrics]
+        self._metrics = [metric_family.get(spec) for spec in metrics or ()]
 
     @property
     def optimizer(self) -> optimizers.Optimizer:
@@ -239,7 +241,7 @@ class Base(ABC):
         batch_size: int = 32,
         epochs: int = 1,
         verbose: Any = "auto",
-        callbacks: Sequence[Callback] | None = None,
+        callbacks: Callback | Sequence[Callback] | None = None,
         validation_split: float = 0.0,
         validation_data: tuple[Any, Any] | None = None,
         shuffle: bool = True,
@@ -258,7 +260,7 @@ class Base(ABC):
             batch_size=batch_size,
             epochs=epochs,
             verbose=verbose,
-            callbacks=callbacks or (),
+            callbacks=[callbacks] if isinstance(callbacks, Callback) else callbacks or (),
             validation_split=validation_split,
             validation_data=validation_data,
             shuffle=shuffle,
@@ -330,7 +332,8 @@ class Base(ABC):
             return self.to_device(np.asarray(x))
         if getattr(x, "dtype", None) == np.uint8 and not isinstance(x, Tensor):
             return self.to_device((self.normalise or Normalise())(to_host(x)))
-        return x
+        # Arrays of the host come along, as in fit; what lives elsewhere is for the caller to move.
+        return self.device.asarray(x) if isinstance(x, np.ndarray) else x
 
     def __repr__(self) -> str:
         what = f"{type(self).__name__} {self.name!r}"

@@ -8,6 +8,7 @@ import numpy as np
 
 from gpukit.autograd import differentiable
 from gpukit.backends import reference as p
+from gpukit.device import device_of
 from gpukit.errors import DataError, ShapeError
 
 
@@ -16,8 +17,11 @@ def softmax_cross_entropy(logits: Any, targets: Any) -> Any:
     """−Σ t ln softmax(logits) for each sample: logits (N, K) → (N,).
 
     `targets` are class numbers (N,), integers from 0 to K − 1, or probabilities (N, K) of the
-    logits' dtype. Raises ShapeError, and DataError for a class number out of range.
+    logits' dtype; host arrays of them are brought to the logits' device. Raises ShapeError, and
+    DataError for a class number out of range.
     """
+    if isinstance(targets, np.ndarray):
+        targets = device_of(logits).asarray(targets)
     shape = tuple(logits.shape)
     wanted = shape[:1] if targets.dtype.kind in "iu" else shape
     if logits.ndim != 2 or tuple(targets.shape) != wanted:

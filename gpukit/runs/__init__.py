@@ -1,6 +1,6 @@
 """Runs: training by settings, kept in a folder, and resumed to the bit."""
 
-from gpukit.runs.folder import BEST, LAST, SETTINGS, is_run, latest_folder, new_folder
+from gpukit.runs.folder import BEST, LAST, SETTINGS, exists, is_run, latest_folder, new_folder
 from gpukit.runs.keeper import Interrupted
 from gpukit.runs.run import RunResult, load_best, train
 from gpukit.runs.settings import RECIPES, RunSettings
@@ -13,6 +13,7 @@ __all__ = [
     "Interrupted",
     "RunResult",
     "RunSettings",
+    "exists",
     "is_run",
     "latest_folder",
     "load_best",

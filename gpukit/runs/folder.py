@@ -32,7 +32,12 @@ def latest_folder(model: str, root: Path = Path("runs")) -> Path | None:
 
 def is_run(folder: Path) -> bool:
     """Whether a run was begun in `folder`, though it may not have saved anything yet."""
-    return os.path.isfile(folder / SETTINGS)  # noqa: PTH113 - False too where not allowed to look
+    return exists(folder / SETTINGS)
+
+
+def exists(path: Path) -> bool:
+    """Whether there is such a file or folder; no error where a name cannot be one."""
+    return os.path.exists(path)  # noqa: PTH110
 
 
 @contextlib.contextmanager

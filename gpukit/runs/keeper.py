@@ -46,10 +46,10 @@ class Keeper(Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         model = self.model
-        self._check("val_loss", logs, f"in epoch {epoch + 1}")
+        self._check("val_loss", logs, epoch, f"in epoch {epoch + 1}")
         for parameter in model.parameters:
             if not np.isfinite(parameter.numpy()).all():
-                self._diverged(f"{parameter.name} is no longer finite after epoch {epoch + 1}")
+                self._diverged(f"{parameter.name} is not finite after epoch {epoch + 1}", epoch)
         history = model.training_state.history
         if pictures.best_epoch(history) == len(history) - 1:
             save(model, self._folder / BEST)
@@ -59,7 +59,7 @@ class Keeper(Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         epoch = self.model.training_state.epoch
-        self._check("loss", logs, f"in epoch {epoch + 1}, step {batch + 1}")
+        self._check("loss", logs, epoch, f"in epoch {epoch + 1}, step {batch + 1}")
         if self._signal is not None:
             save(self.model, self._folder / LAST)
             self._stop_if_asked()
@@ -83,14 +83,13 @@ class Keeper(Callback):
         if self._signal is not None:
             raise Interrupted(self._signal, self._folder)
 
-    def _check(self, name: str, logs: dict[str, float] | None, when: str) -> None:
+    def _check(self, name: str, logs: dict[str, float] | None, epoch: int, when: str) -> None:
         value = (logs or {}).get(name, 0.0)
         if not math.isfinite(value):
-            self._diverged(f"{name} became {value} {when}")
+            self._diverged(f"{name} became {value} {when}", epoch)
 
-    def _diverged(self, what: str) -> None:
-        done = self.model.training_state.history
-        kept = f"; {self._folder} keeps epoch {len(done)}" if (self._folder / LAST).exists() else ""
+    def _diverged(self, what: str, epoch: int) -> None:
+        kept = f"; {self._folder} keeps epoch {epoch}" if (self._folder / LAST).exists() else ""
         rate = self.model.optimizer.learning_rate
         raise SettingError(
             f"{self.model.name}: {what}, at a learning rate of {rate:.3g}; train again with a "

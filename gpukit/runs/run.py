@@ -15,7 +15,7 @@ from gpukit.errors import CheckpointError, DataError, SettingError
 from gpukit.inspect import pictures
 from gpukit.models.base import Base
 from gpukit.models.saving import load_into
-from gpukit.runs.folder import BEST, CURVES, FILES, FILTERS, HISTORY, LAST, SETTINGS, held
+from gpukit.runs.folder import BEST, CURVES, FILES, FILTERS, HISTORY, LAST, SETTINGS, exists, held
 from gpukit.runs.keeper import Keeper
 from gpukit.runs.settings import RECIPES, RunSettings
 from gpukit.training import loop
@@ -113,11 +113,11 @@ def load_best(path: Path, device: str | None = None) -> Base:
 
 def _refuse_taken(out: Path) -> None:
     """Nothing of another run, or of the user's, is overwritten."""
-    if (out / SETTINGS).exists():
+    if exists(out / SETTINGS):
         raise SettingError(
             f"{out} holds a run already; go on with it by --resume {out}, or choose another --out"
         )
-    taken = [name for name in FILES if (out / name).exists()]
+    taken = [name for name in FILES if exists(out / name)]
     if taken:
         raise SettingError(f"{out} holds a file {taken[0]} already; choose another --out")
 

@@ -37,7 +37,7 @@ def write(path: str | Path, tensors: Mapping[str, np.ndarray], state: Mapping[st
 
     plain = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     try:
-        text = json.dumps({"format": FORMAT, **state}, sort_keys=True)
+        text = json.dumps({"format": FORMAT, **state})
     except (TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path} is not written: what a checkpoint keeps must be of JSON's types ({error})"

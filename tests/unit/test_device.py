@@ -121,3 +121,10 @@ def test_gradients_cross_devices() -> None:
 def test_moving_to_where_it_is_does_nothing() -> None:
     x = Tensor([1.0])
     assert ops.to_device(x, "cpu") is x
+
+
+def test_labels_of_the_host_go_with_logits_elsewhere() -> None:
+    logits = Tensor(on_twin(2, 3), requires_grad=True)
+    losses = ops.softmax_cross_entropy(logits, np.array([0, 2]))
+    losses.sum().backward()
+    assert losses.device is TWIN and logits.grad.device is TWIN

@@ -449,6 +449,20 @@ def test_compile_by_names_and_by_objects(optimizer, loss, metrics):
     assert len(figures[0]) == 1 + len(metrics)
 
 
+def test_one_metric_and_one_callback_need_no_list():
+    from gpukit.callbacks import EarlyStopping
+
+    x, y = samples()
+    model = network()
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics="accuracy")
+    history = model.fit(
+        x, y, epochs=9, verbose=0, callbacks=EarlyStopping("loss", min_delta=9, patience=1)
+    )
+    assert len(history.history["accuracy"]) == 2
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=None)
+    assert type(model.evaluate(x, y)) is float
+
+
 def test_own_functions_as_loss_and_callbacks_of_ones_own():
     from gpukit.callbacks import Callback
 

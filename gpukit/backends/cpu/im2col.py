@@ -18,7 +18,7 @@ from __future__ import annotations
 from gpukit.backends.cpu.activation import finish
 from gpukit.backends.cpu.blas import gemm
 from gpukit.backends.cpu.jit import jit
-from gpukit.backends.cpu.vectors import add_run, clear_run, copy_beyond, copy_run
+from gpukit.backends.cpu.vectors import add_run, clear_beyond, copy_beyond, copy_run
 
 
 @jit
@@ -57,7 +57,7 @@ def fill_panel(x, panel, plan, group, first_line, last_line, first_row, last_row
                 h = p * step_h - top + r * apart_h
                 source = ((image * height + h) * width + w) * channels + group * depth
                 if h < 0 or h >= height:
-                    clear_run(panel, out, row_run)
+                    clear_beyond(panel, out, row_run)
                 elif whole_runs:
                     if inside:
                         if source <= safe:
@@ -67,9 +67,12 @@ def fill_panel(x, panel, plan, group, first_line, last_line, first_row, last_row
                     else:
                         before = min(max(-w, 0), columns) * channels
                         after = max(min(max(width - w, 0), columns) * channels, before)
-                        clear_run(panel, out, before)
-                        copy_run(panel, out + before, x, source + before, after - before)
-                        clear_run(panel, out + after, row_run - after)
+                        clear_beyond(panel, out, before)
+                        if source <= safe:
+                            copy_beyond(panel, out + before, x, source + before, after - before)
+                        else:
+                            copy_run(panel, out + before, x, source + before, after - before)
+                        clear_beyond(panel, out + after, row_run - after)
                 else:
                     for s in range(columns):
                         cell = out + s * depth
@@ -80,7 +83,7 @@ def fill_panel(x, panel, plan, group, first_line, last_line, first_row, last_row
                             else:
                                 copy_run(panel, cell, x, run, depth)
                         else:
-                            clear_run(panel, cell, depth)
+                            clear_beyond(panel, cell, depth)
                 out += row_run
 
 

@@ -29,6 +29,7 @@ def _vector_place(context: Any, builder: Any, signature: Any, arguments: Any, i:
 def _vector_operation(width: int, operation: str) -> Any:
     """Nopython function on `width` values of arrays from an index on.
 
+    clear     (target, out)                                  target  = 0
     copy      (target, out, source, first)                   target  = source
     add       (target, out, source, first)                   target += source
     multiply  (target, out, source, first, factors, place)   target += source · factors
@@ -40,11 +41,15 @@ def _vector_operation(width: int, operation: str) -> Any:
         return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=align)
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        values = load(context, builder, signature, arguments, 2)
+        if operation == "clear":
+            item = context.get_data_type(signature.args[0].dtype)
+            values = ir.Constant(ir.VectorType(item, width), [0.0] * width)
+        else:
+            values = load(context, builder, signature, arguments, 2)
         if operation == "multiply":
             factors = load(context, builder, signature, arguments, 4)
             values = builder.fmul(values, factors, flags=("contract",))
-        if operation != "copy":
+        if operation in ("add", "multiply"):
             old = load(context, builder, signature, arguments, 0)
             values = builder.fadd(old, values, flags=("contract",))
         pointer, item, align = _vector_place(context, builder, signature, arguments, 0)
@@ -60,7 +65,10 @@ def _vector_operation(width: int, operation: str) -> Any:
     def two(typing_context, target, out, source, first):  # type: ignore[no-untyped-def]
         return types.none(target, index, source, index), generate
 
-    return intrinsic(three if operation == "multiply" else two)
+    def one(typing_context, target, out):  # type: ignore[no-untyped-def]
+        return types.none(target, index), generate
+
+    return intrinsic({"clear": one, "multiply": three}.get(operation, two))
 
 
 def _pool_vector(typing_context, y, out, index, x, above, below, channels):  # type: ignore[no-untyped-def]
@@ -126,6 +134,7 @@ def _choose_vector(typing_context, gx, place, gy, index, out, cell):  # type: ig
 
 pool_vector: Any = intrinsic(_pool_vector)
 choose_vector: Any = intrinsic(_choose_vector)
+_clear_16 = _vector_operation(VECTOR, "clear")
 _copy_16 = _vector_operation(VECTOR, "copy")
 _add_16 = _vector_operation(VECTOR, "add")
 _add_4 = _vector_operation(4, "add")
@@ -147,6 +156,13 @@ def copy_beyond(target, out, source, first, length):  # type: ignore[no-untyped-
     """As `copy_run`, in whole vectors: reads and writes up to 15 values beyond the end."""
     for start in range(0, length, VECTOR):
         _copy_16(target, out + start, source, first + start)
+
+
+@jit(inline=True)
+def clear_beyond(target, out, length):  # type: ignore[no-untyped-def]
+    """As `clear_run`, in whole vectors: writes up to 15 values beyond the end."""
+    for start in range(0, length, VECTOR):
+        _clear_16(target, out + start)
 
 
 @jit(inline=True)

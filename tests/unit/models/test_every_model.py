@@ -262,7 +262,12 @@ def test_training_on_a_twin_gives_the_same_bits(images):
         assert figures[key] == same[key]
     for a, b in zip(host.get_weights(), twin.get_weights()):
         np.testing.assert_array_equal(a, b)
-    assert type(twin.predict(images.test_images[:3])) is np.ndarray
+    x = images.test_images[:3] * np.float32(1 / 255)
+    assert type(twin.predict(x)) is np.ndarray
+    outputs = twin(x)
+    assert outputs.device.name == "cpu:1", "arrays of the host come along"
+    np.testing.assert_array_equal(outputs.numpy(), host(x).numpy())
+    losses.SparseCategoricalCrossentropy()(images.test_labels[:3], outputs).backward()
     text = message(lambda: Sequential(host.layers, device="cpu:1"), SettingError)
     assert "is on cpu:1" in text and "give them one device" in text
 

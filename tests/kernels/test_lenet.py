@@ -46,19 +46,8 @@ def test_twins_compute_the_same_bits() -> None:
 
 
 def test_the_command_trains_on_emu(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    command = [
-        "train",
-        "lenet5",
-        "--device",
-        "emu",
-        "--limit",
-        "64",
-        "--epochs",
-        "1",
-        "--json",
-        "--quiet",
-        "--out",
-    ]
+    options = ["--limit", "64", "--epochs", "1", "--json", "--quiet"]
+    command = ["train", "lenet5", "--device", "emu", *options, "--out"]
     done = subprocess.run(
         [sys.executable, "-m", "gpukit", *command, str(tmp_path / "run")],
         capture_output=True,

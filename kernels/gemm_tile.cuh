@@ -41,6 +41,7 @@ template <int TILE_M, int TILE_N>
 struct Tiling {
     static constexpr int EACH = TILE_M >= 128 && TILE_N >= 128 ? 8 : 4;
     static constexpr int K = EACH == 8 ? 8 : 16;
+    static constexpr int UNROLL = EACH == 8 ? 2 : K;  // unrolled further, 8×8 sums spill
     static constexpr int ACROSS = TILE_N / EACH;  // threads side by side
     static constexpr int THREADS = TILE_M / EACH * ACROSS;
 };
@@ -177,12 +178,12 @@ __device__ __forceinline__ void multiply_tile(
     b_reader.store(b_stages[0]);
     __syncthreads();
 
-    // The last round fetches zeros: a branch around it would cost registers, and spill some.
+    // The last round fetches zeros: a branch around it would cost registers.
     int stage = 0;
     for (int k = k_begin; k < k_end; k += K) {
         a_reader.fetch(a, k + K, stage ^ 1);
         b_reader.fetch(b, k + K, stage ^ 1);
-#pragma unroll
+#pragma unroll Tile::UNROLL
         for (int i = 0; i < K; ++i) {
             T left[EACH], right[EACH];
             read_line<TILE_M, EACH>(a_stages[stage][i], row, left);

@@ -1,7 +1,10 @@
 """What every kernel may take on every card: registers, shared memory, spilled bytes.
 
 budgets.json holds what NVRTC reported when a person last looked. A change that moves a figure fails
-until `gpukit kernels check --all --fuzz 0 --update-budgets` writes it down, and the diff shows what it cost.
+until someone writes it down, and the diff shows what it cost:
+
+    gpukit kernels check --all --fuzz 0 --update-budgets
+
 Another version of NVRTC allots registers its own way, so its figures are only held to spills.
 """
 

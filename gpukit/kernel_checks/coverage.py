@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
 
 from gpukit.backends.kernel import Kernel
 from gpukit.backends.primitive import REFERENCE, Primitive, registry
 from gpukit.errors import SettingError
 
 KINDS = ("cpu", "cuda")
+LAUNCHERS = "gpukit.backends.cuda"
 
 
 @dataclass(frozen=True)
@@ -24,10 +27,39 @@ class Target:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The kernel files of the module that launches it."""
-        function = registry[self.primitive].implementations("cuda")[self.algo].function
-        found = (v for v in function.__globals__.values() if isinstance(v, Kernel))
-        return tuple(sorted({str(kernel.file) for kernel in found}))
+        """The kernel files that its launcher names, itself or through functions that it calls."""
+        found: set[str] = set()
+        seen: set[int] = set()
+        ahead: list[Any] = [registry[self.primitive].implementations("cuda")[self.algo].function]
+        while ahead:
+            value = ahead.pop()
+            if id(value) in seen:
+                continue
+            seen.add(id(value))
+            if isinstance(value, Kernel):
+                found.add(str(value.file))
+            elif isinstance(value, (tuple, list)):
+                ahead += value
+            elif isinstance(value, dict):
+                ahead += value.values()
+            elif isinstance(value, type) and value.__module__.startswith(LAUNCHERS):
+                ahead += vars(value).values()
+            elif isinstance(value, FunctionType) and value.__module__.startswith(LAUNCHERS):
+                ahead += _names_in(value)
+        return tuple(sorted(found))
+
+
+def _names_in(function: FunctionType) -> list[Any]:
+    """The objects that a function's code mentions: globals and those of the functions around it."""
+    codes, values = [function.__code__], [c.cell_contents for c in function.__closure__ or ()]
+    while codes:
+        code = codes.pop()
+        codes += [c for c in code.co_consts if isinstance(c, CodeType)]
+        mentioned = [function.__globals__[n] for n in code.co_names if n in function.__globals__]
+        modules = [m for m in mentioned if isinstance(m, ModuleType)]
+        values += mentioned
+        values += [getattr(m, n) for m in modules for n in code.co_names if hasattr(m, n)]
+    return values
 
 
 def primitives() -> dict[str, Primitive]:

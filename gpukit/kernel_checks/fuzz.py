@@ -18,6 +18,7 @@ from gpukit.errors import GpukitError
 from gpukit.kernel_checks.coverage import Target
 
 PARTS = {"plain": 1, "asan": 10, "tsan": 100}  # a sanitizer runs every so-manieth of the cases
+WORKER = ("-m", "gpukit.kernel_checks.worker")
 CASE_SECONDS = 300.0  # a worker that says nothing for this long hangs
 
 
@@ -73,7 +74,7 @@ def _work(
     done, case = first, first
     with tempfile.TemporaryFile("w+", errors="replace") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gpukit.kernel_checks.worker", json.dumps(order)],
+            [sys.executable, *WORKER, json.dumps(order)],
             env={**os.environ, **environment(mode)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

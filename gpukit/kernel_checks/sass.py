@@ -1,23 +1,54 @@
-"""What a card would really execute: SASS by nvdisasm, counted by instruction."""
+"""What a card would really execute: SASS by nvdisasm, and the facts that kernels promise of it.
+
+A hot loop is an innermost loop with at least 64 multiply-adds. In it, nothing may go to local
+memory: a spilled sum would cost more than the tile saves. Where a kernel's template argument calls
+an operand packed, its global loads there are 16 bytes wide.
+"""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import tempfile
-from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from gpukit.backends.nvrtc import Compiled
+from gpukit.backends.sources import Source
 from gpukit.backends.wheels import nvidia_file
 from gpukit.errors import GpukitError
 
+HOT = 64  # multiply-adds
+MULTIPLY_ADDS = ("FFMA", "FFMA2", "DFMA")
+
 _FUNCTION = re.compile(r"^\s*\.section\s+\.text\.([^,\s]+)")
-_INSTRUCTION = re.compile(r"^\s*/\*[0-9a-f]+\*/\s+(?:@!?U?P[0-9T]+\s+)?([A-Z][A-Z0-9_.]*)")
+_LABEL = re.compile(r"^(\.L\w+):")
+_INSTRUCTION = re.compile(r"^\s*/\*[0-9a-f]+\*/\s+(?:@!?U?P[0-9T]+\s+)?([A-Z][A-Z0-9_.]*)(.*)")
+_TARGET = re.compile(r"`\((\.L\w+)\)")
 
 
-def instructions(made: Compiled) -> dict[str, list[str]]:
-    """By name expression, the instructions of a kernel in order, each with its modifiers."""
+@dataclass(frozen=True)
+class Instruction:
+    """Its name with modifiers (LDG.E.128), and the label that it jumps to or that stands here."""
+
+    name: str
+    label: str = ""
+
+    @property
+    def opcode(self) -> str:
+        return self.name.partition(".")[0]
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether it moves 16 bytes."""
+        return "128" in self.name.split(".")
+
+
+Listing = list[Instruction]
+
+
+def disassemble(made: Compiled) -> dict[str, Listing]:
+    """By name expression, a kernel's instructions in order; labels are ones without a name."""
     tool = nvidia_file("bin/nvdisasm", "NVIDIA's disassembler")
     with tempfile.TemporaryDirectory(prefix="gpukit-sass-") as folder:
         cubin = Path(folder) / "kernel.cubin"
@@ -25,22 +56,58 @@ def instructions(made: Compiled) -> dict[str, list[str]]:
         done = subprocess.run([str(tool), "-c", str(cubin)], capture_output=True, text=True)
     if done.returncode:
         raise GpukitError(f"nvdisasm: {done.stderr.strip() or done.returncode}")
-    names = {lowered: expression for expression, lowered in made.lowered.items()}
-    found: dict[str, list[str]] = {}
-    current: list[str] = []
-    for line in done.stdout.splitlines():
+    return parse(done.stdout, {lowered: name for name, lowered in made.lowered.items()})
+
+
+def parse(text: str, names: dict[str, str]) -> dict[str, Listing]:
+    """nvdisasm's listing cut into functions, called by what `names` has for their symbols."""
+    found: dict[str, Listing] = {}
+    current: Listing = []
+    for line in text.splitlines():
         if match := _FUNCTION.match(line):
             current = found.setdefault(names.get(match[1], match[1]), [])
+        elif match := _LABEL.match(line):
+            current.append(Instruction("", match[1]))
         elif match := _INSTRUCTION.match(line):
-            current.append(match[1])
+            target = _TARGET.search(match[2])
+            current.append(Instruction(match[1], target[1] if target else ""))
     return found
 
 
-def counts(listing: list[str]) -> Counter[str]:
-    """How often each opcode occurs, without modifiers: FFMA, LDG, LDL …"""
-    return Counter(name.split(".")[0] for name in listing)
+def count(listing: Listing, *opcodes: str) -> int:
+    return sum(i.opcode in opcodes for i in listing)
 
 
-def wide(listing: list[str], opcode: str) -> int:
-    """How many of `opcode` (LDG, STG, LDS …) move 16 bytes."""
-    return sum(name.split(".")[0] == opcode and "128" in name.split(".") for name in listing)
+def hot_loops(listing: Listing) -> list[Listing]:
+    """The bodies of innermost loops with many multiply-adds: from a label to a jump back to it."""
+    places = {i.label: at for at, i in enumerate(listing) if not i.name}
+    loops = [
+        (places[i.label], at)
+        for at, i in enumerate(listing)
+        if i.opcode == "BRA" and i.label in places and places[i.label] < at
+    ]
+    hot = [(a, b) for a, b in loops if count(listing[a:b], *MULTIPLY_ADDS) >= HOT]
+    inner = [
+        (a, b) for a, b in hot if not any((c, d) != (a, b) and a <= c and d <= b for c, d in hot)
+    ]
+    return [listing[a : b + 1] for a, b in inner]
+
+
+def broken_facts(source: Source, listings: dict[str, Listing]) -> list[str]:
+    """What kernels of `source` promise and their code does not hold."""
+    broken = []
+    for instance in source.instances:
+        listing = listings.get(instance.expression, [])
+        names = [t.name for t in source.kernels[instance.kernel].template]
+        packed = [
+            value == "true"
+            for name, value in zip(names, instance.arguments)
+            if name.startswith("PACKED")
+        ]
+        for loop in hot_loops(listing):
+            if count(loop, "LDL", "STL"):
+                broken.append(f"{instance.expression} uses local memory in its hot loop")
+            narrow = [i.name for i in loop if i.opcode == "LDG" and not i.is_wide]
+            if packed and all(packed) and narrow:
+                broken.append(f"{instance.expression} loads by {narrow[0]} where it is packed")
+    return broken

@@ -1,4 +1,4 @@
-"""Launchers of kernels/pool.cu; the global average is a mean over the middle axis (reduction.cu)."""
+"""Launchers of kernels/pool.cu; a global average is a mean over the middle axis (reduction.cu)."""
 
 from __future__ import annotations
 

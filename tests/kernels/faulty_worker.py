@@ -1,0 +1,47 @@
+"""kernel_checks.worker with faulty kernels for relu, one a fault: what a checker must not let pass.
+
+Run as the worker is; the implementations are called wrong, overrun, race, crash and deaf.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from gpukit.backends import reference as p
+from gpukit.backends.kernel import Kernel
+from gpukit.device import device_of
+from gpukit.kernel_checks import worker
+
+FILE = Path(__file__).with_name("planted") / "faulty_relu.cu"
+
+
+def enter(name: str, kernel: str) -> None:
+    made = Kernel(FILE, kernel)
+
+    @p.relu.on("cuda", name=name)
+    def _(x):
+        y = device_of(x).empty(x.shape, x.dtype)
+        if x.size:
+            made.launch(1, 64, x.copy(), y, x.size, T=x.dtype)
+        return y
+
+
+for fault in ("wrong", "overrun", "race"):
+    enter(fault, fault)
+
+
+@p.relu.on("cuda", name="crash")
+def _(x):
+    os.abort()
+
+
+@p.relu.on("cuda", name="deaf")
+def _(x):
+    raise RuntimeError("no such luck")
+
+
+if __name__ == "__main__":
+    sys.exit(worker.main(json.loads(sys.argv[1])))

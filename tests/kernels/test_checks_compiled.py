@@ -1,0 +1,143 @@
+"""Every kernel × dtype × architecture compiles without a warning, within its committed budget.
+
+For some architectures the machine code is looked at too: hot loops keep away from local memory, and
+loads are as wide as the tiling promises.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from gpukit.backends import nvrtc
+from gpukit.backends.sources import load
+from gpukit.errors import GpukitError
+from gpukit.kernel_checks import budgets, sass
+
+try:
+    nvrtc.version()
+    PROBLEM = ""
+except GpukitError as error:
+    PROBLEM = str(error)
+
+needs_nvrtc = pytest.mark.skipif(bool(PROBLEM), reason=PROBLEM)
+DISASSEMBLED = (75, 90, 120)
+TILED = {"gemm.cu": 1, "conv_direct.cu": 1}
+# Kernels that go through arrays in packs of 16 bytes (kernels/pack.cuh).
+PACKS = ("unary<", "gradient<", "binary<", "scalar<", "sgd_plain<", "sgd_momentum<", "dropout<")
+
+
+@needs_nvrtc
+@pytest.mark.parametrize("arch", nvrtc.ARCHITECTURES)
+@pytest.mark.parametrize("file", budgets.all_files())
+def test_compiled_code(file, arch):
+    source = load(file)
+    made = nvrtc.compile_source(source, arch)
+    assert made.warnings == ()
+    taken = {
+        name: {str(arch): [getattr(resources, field) for field in budgets.FIELDS]}
+        for name, resources in made.resources.items()
+    }
+    found = budgets.compare({file: taken}, budgets.read(), budgets.version())
+    assert [finding.text for finding in found] == []
+    if arch in DISASSEMBLED:
+        look(source, sass.disassemble(made))
+
+
+def look(source, listings):
+    assert set(listings) >= {i.expression for i in source.instances}
+    assert sass.broken_facts(source, listings) == []
+    for name, listing in listings.items():
+        if name.startswith(PACKS):
+            for opcode in ("LDG", "STG"):
+                assert any(i.opcode == opcode and i.is_wide for i in listing), (name, opcode)
+        if re.search(r"<float\b", name):
+            double = [i.name for i in listing if i.opcode in ("DADD", "DMUL", "DFMA")]
+            assert double == [], f"{name} computes in double"
+        if source.file in TILED and not name.startswith(("split_sum", "scatter")):
+            assert sass.hot_loops(listing), f"{name} has no loop of multiply-adds"
+
+
+@needs_nvrtc
+def test_nothing_spills():
+    """The one thing that no budget may grow into unseen: what spills is named here."""
+    spills = {
+        f"{name} sm_{arch}"
+        for instances in budgets.read().kernels.values()
+        for name, by_arch in instances.items()
+        for arch, figures in by_arch.items()
+        if dict(zip(budgets.FIELDS, figures))["spill_stores"]
+    }
+    assert spills == SPILLS
+
+
+# Beside the hot loop, which test_compiled_code shows.
+SPILLS = {"conv2d_input_grad<float, 128, 128, true> sm_90"}
+
+
+TAKEN = {"a.cu": {"f<float>": {"80": [32, 0, 0, 0, 0], "90": [32, 0, 0, 0, 0]}}}
+
+
+@pytest.mark.parametrize(
+    ("budget", "version", "found"),
+    [
+        ([32, 0, 0, 0, 0], "13.5", []),
+        ([30, 0, 0, 0, 0], "13.5", ["f<float> registers 30 -> 32 on sm_80, sm_90"]),
+        ([32, 64, 0, 0, 0], "13.5", ["f<float> shared 64 -> 0 on sm_80, sm_90"]),
+        ([30, 0, 0, 0, 0], "13.0", []),
+        ([32, 0, 8, 4, 0], "13.0", ["f<float> spill stores 4 -> 0 on sm_80, sm_90"]),
+        (None, "13.5", ["f<float> has no budget yet on sm_80, sm_90"]),
+    ],
+)  # fmt: skip
+def test_a_change_must_be_written_down(budget, version, found):
+    known = {"f<float>": dict.fromkeys(("80", "90"), budget)} if budget else {}
+    table = budgets.Table("13.5", {"a.cu": known})
+    assert [f.text for f in budgets.compare(TAKEN, table, version)] == found
+
+
+def test_what_is_no_longer_built_leaves_the_budgets():
+    table = budgets.Table("13.5", {"a.cu": {**TAKEN["a.cu"], "g<float>": {}}})
+    (found,) = budgets.compare(TAKEN, table, "13.5")
+    assert found.text == "g<float> has a budget, but is no longer built"
+    assert "--update-budgets" in found.again
+
+
+def test_budgets_are_written_and_read(tmp_path):
+    path = tmp_path / "budgets.json"
+    budgets.write(budgets.Table("13.5", TAKEN), path)
+    assert budgets.read(path) == budgets.Table("13.5", TAKEN)
+    other = {"a.cu": {"f<float>": {"80": [40, 0, 0, 0, 0]}}}
+    merged = budgets.merge(budgets.read(path), other, "13.5", everything=False)
+    assert merged.kernels["a.cu"]["f<float>"] == {"80": [40, 0, 0, 0, 0], "90": [32, 0, 0, 0, 0]}
+    assert budgets.read(tmp_path / "none.json").kernels == {}
+
+
+SPILLING = """
+\t.section\t.text.f,"ax",@progbits
+        /*0000*/                   MOV R1, c[0x0][0x28] ;
+.L_x_1:
+        /*0010*/                   LDG.E R2, [R4.64] ;
+        /*0020*/                   LDG.E.128 R8, [R4.64] ;
+        /*0030*/                   STL [R1], R2 ;
+{multiply_adds}
+        /*0900*/              @!P0 BRA `(.L_x_1) ;
+        /*0910*/                   EXIT ;
+"""
+
+
+@pytest.mark.parametrize("many", [63, 64])
+def test_a_spill_in_a_hot_loop_is_seen(many):
+    line = "        /*0040*/                   FFMA R8, R9, R2, R8 ;\n"
+    listings = sass.parse(SPILLING.format(multiply_adds=line * many), {"f": "gemm<true>"})
+    (listing,) = listings.values()
+    assert sass.count(listing, "LDG") == 2
+    assert len(sass.hot_loops(listing)) == (many == 64)
+    source = type(load("gemm.cu"))(
+        "x.cu",
+        "// instances: gemm<true>\ntemplate <bool PACKED_A> __global__ void gemm(float* y) {}\n",
+    )
+    broken = sass.broken_facts(source, listings)
+    assert [b.partition(" ")[2] for b in broken] == (
+        ["uses local memory in its hot loop", "loads by LDG.E where it is packed"] * (many == 64)
+    )

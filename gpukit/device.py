@@ -45,6 +45,10 @@ class Device:
     def __str__(self) -> str:
         return self.name
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Devices are compared by identity: a copy of what holds one must hold the same one.
+        return get_device, (self.name,)
+
     @property
     def is_twin(self) -> bool:
         """Whether this is a second, third … CPU: the same implementations, DeviceArrays."""

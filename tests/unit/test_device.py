@@ -1,5 +1,7 @@
 """Devices: names, twins that never mix, and the way between them."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -128,3 +130,9 @@ def test_labels_of_the_host_go_with_logits_elsewhere() -> None:
     losses = ops.softmax_cross_entropy(logits, np.array([0, 2]))
     losses.sum().backward()
     assert losses.device is TWIN and logits.grad.device is TWIN
+
+
+def test_a_copy_of_an_array_is_on_the_same_device() -> None:
+    copied = copy.deepcopy({"array": on_twin(2), "device": TWIN})
+    assert copied["device"] is TWIN
+    assert device_of(copied["array"]) is TWIN

@@ -15,7 +15,7 @@ import numpy as np
 
 from gpukit import tape
 from gpukit.device import Device, DeviceArray, device_of, get_device, to_host
-from gpukit.errors import DTypeError, SettingError, ShapeError, TapeError
+from gpukit.errors import DTypeError, GpukitError, SettingError, ShapeError, TapeError
 from gpukit.tape import Node, is_recording, no_grad
 
 __all__ = ["Parameter", "Tensor", "differentiable", "is_recording", "no_grad", "read_only"]
@@ -41,14 +41,17 @@ class Tensor:
         elif not isinstance(array, (np.ndarray, DeviceArray, np.generic)) and not hasattr(
             array, "__cuda_array_interface__"
         ):
-            array = np.asarray(array)
+            try:
+                array = np.asarray(array)
+            except ValueError as error:
+                raise ShapeError(f"a tensor cannot be made of these values: {error}") from None
             if array.dtype == np.float64:
                 array = array.astype(np.float32)
             if array.dtype.kind not in "biuf":
                 raise DTypeError(f"a tensor cannot be made of {array.dtype} values; pass numbers")
         elif isinstance(array, np.generic):
             array = np.asarray(array)
-        self._init(array.copy(), requires_grad)
+        self._init(array.astype(array.dtype.newbyteorder("="), copy=True), requires_grad)
 
     def _init(self, array: Any, requires_grad: bool) -> None:
         if requires_grad and array.dtype.kind != "f":
@@ -84,6 +87,11 @@ class Tensor:
     def requires_grad(self) -> bool:
         """Whether a gradient flows through this tensor."""
         return self._leaf or self._node is not None
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether `backward` leaves a gradient here: made with requires_grad, not by operations."""
+        return self._leaf
 
     @property
     def _source(self) -> Source:
@@ -172,11 +180,16 @@ class Tensor:
                 )
             grad = ones_like(self._array)
         else:
+            if isinstance(grad, (int, float, list, tuple)):
+                grad = np.asarray(grad, self.dtype)
             grad = self.device.asarray(grad._array if isinstance(grad, Tensor) else grad)
-            if tuple(grad.shape) != self.shape or grad.dtype != self.dtype:
-                raise ShapeError(
-                    f"backward of a {self.dtype} tensor of shape {self.shape} was given a gradient "
-                    f"of {grad.dtype} {tuple(grad.shape)}"
+            if tuple(grad.shape) != self.shape:
+                given = f"was given a gradient of shape {tuple(grad.shape)}"
+                raise ShapeError(f"backward of a tensor of shape {self.shape} {given}")
+            if grad.dtype != self.dtype:
+                raise DTypeError(
+                    f"backward of a {self.dtype} tensor was given a gradient of {grad.dtype}; use "
+                    f".astype(np.{self.dtype})"
                 )
         tape.backward(source, grad)
 
@@ -198,6 +211,27 @@ class Tensor:
         where = "" if self.device.name == "cpu" else f", device={self.device.name!r}"
         values = np.array2string(self.numpy(), separator=", ", threshold=20, prefix="Tensor(")
         return f"Tensor({values}, dtype={self.dtype}{where}{extra})"
+
+    def __getstate__(self) -> Any:
+        """What copies and pickles hold."""
+        if self._node is not None:
+            raise TapeError(
+                f"{self.label} is the result of operations and cannot be copied with its tape; "
+                "copy .detach()"
+            )
+        names = [n for c in type(self).__mro__ for n in getattr(c, "__slots__", ())]
+        state = {n: getattr(self, n) for n in names if n != "__weakref__"}
+        # A copy is not in the flat buffer: it must not look as if it were.
+        return None, {**state, "_grad_buffer": None}
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if isinstance(other, (Tensor, int, float, np.generic)) or _is_array(other):
+            raise DTypeError("== does not compare values of Tensors; compare .numpy() with arrays")
+        return NotImplemented
+
+    __hash__ = object.__hash__
 
     def __len__(self) -> int:
         return len(self._array)
@@ -240,6 +274,9 @@ class Tensor:
 
     def __pow__(self, other: Any) -> Tensor:
         return methods["power"](self, other)
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return methods["power"](other, self)
 
     def __matmul__(self, other: Any) -> Tensor:
         return methods["matmul"](self, other)
@@ -364,7 +401,11 @@ def differentiable(
         else:
             record = False
         arrays = _arrays(name, array_names, args, integers)
-        result, gradients, *extras = function(*arrays, **settings)
+        try:
+            result, gradients, *extras = function(*arrays, **settings)
+        except (AttributeError, TypeError) as error:
+            _refuse_scalars(name, array_names, arrays, error)
+            raise
         if not tensors:
             return (result, *extras[0]) if extras else result
         node = None
@@ -433,6 +474,18 @@ def _arrays(
             )
         arrays.append(a)
     return arrays
+
+
+def _refuse_scalars(
+    name: str, array_names: list[str], arrays: list[Any], error: AttributeError | TypeError
+) -> None:
+    """Name the number or None at which an operation that needs arrays failed, if there is one."""
+    for i, a in enumerate(arrays):
+        kind = type(a).__name__
+        scalar = a is None or isinstance(a, (int, float))
+        if scalar and f"'{kind}'" in str(error) and not isinstance(error, GpukitError):
+            what = f"{name}: {_argument(array_names, i)} is a {kind}"
+            raise DTypeError(f"{what}; pass an array or a Tensor") from None
 
 
 def _argument(array_names: list[str], i: int) -> str:

@@ -183,6 +183,13 @@ class Optimizer(Configurable):
                     array[place] = device_of(flat.weights).asarray(flat_value)
         return _Slots(list(flat.parameters), names, list(flat.slices), arrays)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles hold; slots belong to the parameters copied with them."""
+        return {**vars(self), "_slots": list(self._slots.items())}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _slots=WeakKeyDictionary(state["_slots"]))
+
     def slots_in_use(self) -> tuple[str, ...]:
         """The slots that these settings need."""
         return self.slot_names
@@ -369,6 +376,11 @@ def _flats(target: Any) -> list[FlatBuffer]:
             flat.gather_grads()
         return flats
     tensors: Iterable[Any] = [target] if isinstance(target, Tensor) else target
+    if not isinstance(tensors, Iterable):
+        raise SettingError(
+            f"step was given a {type(target).__name__}; pass a model, or a list of Tensors such as "
+            "a layer's parameters"
+        )
     flats = []
     for i, tensor in enumerate(tensors):
         if not isinstance(tensor, Tensor):
@@ -376,6 +388,11 @@ def _flats(target: Any) -> list[FlatBuffer]:
                 f"step was given a {type(tensor).__name__}; pass a model or a list of Tensors made "
                 "with requires_grad=True"
             )
+        if not tensor.is_leaf and not isinstance(tensor, Parameter):
+            way_out = "step takes what operations are applied to, not their results"
+            if not tensor.requires_grad:
+                way_out = "make it with requires_grad=True"
+            raise SettingError(f"step: {tensor.label} (number {i}) is never trained; {way_out}")
         if tensor.grad is not None:
             flats.append(FlatBuffer.single(f"tensor_{i}", tensor))
     return flats

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -72,6 +73,10 @@ class Layer(Configurable):
 
     rank: int | None = None  # axes of the input, batch included; None takes any
     axes = ""  # what these axes are, for messages
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        _refuse_keras_methods(cls)
 
     def __init__(
         self,
@@ -191,16 +196,19 @@ class Layer(Configurable):
         self,
         short_name: str,
         shape: Sequence[int],
-        initializer: initializers.Initializer,
+        initializer: Any,
         regularizer: regularizers.Regularizer | None = None,
         constraint: constraints.Constraint | None = None,
         trainable: bool = True,
         groups: int = 1,
     ) -> Parameter:
-        """A new parameter called "layer/short_name" on the layer's device."""
+        """A new parameter called "layer/short_name" on the layer's device.
+
+        `initializer` is an object, a name or a function.
+        """
         assert self.device is not None and self._rng is not None, "called outside build"
         _spend(math.prod(shape))
-        values = initializer(shape, self.parameter_dtype, self._rng, groups)
+        values = initializers.get(initializer)(shape, self.parameter_dtype, self._rng, groups)
         parameter = Parameter(self.device.asarray(values), f"{self.name}/{short_name}", trainable)
         self._parameters[short_name] = parameter
         if regularizer is not None:
@@ -307,6 +315,8 @@ class Layer(Configurable):
                 self.check_rank(_shape(inputs))
             self._check_dtype(inputs)
             outputs = function(inputs, is_training() if training is None else bool(training))
+            if outputs is None:
+                raise SettingError("call returned None; return its outputs")
             if self.activity_regularizer is not None:
                 self._penalise_activity(outputs)
         except GpukitError as error:
@@ -370,6 +380,25 @@ def register(cls: type[Layer]) -> type[Layer]:
 def from_config(config: Mapping[str, Any]) -> Layer:
     """The layer that `get_config` described; CheckpointError for an unknown class."""
     return _family.from_config(config)
+
+
+def _refuse_keras_methods(cls: type[Layer]) -> None:
+    """Say how a layer of one's own is written here, where it is written as for Keras."""
+    if "build" in vars(cls) and not _takes(vars(cls)["build"], 5):
+        raise SettingError(
+            f"{cls.__name__}: make parameters in create_parameters(self, input_shape), by "
+            "self.add_parameter(name, shape, initializer), not in build"
+        )
+    if "call" in vars(cls) and not _takes(vars(cls)["call"], 3):
+        raise SettingError(f"{cls.__name__}: call needs all of (self, inputs, training)")
+
+
+def _takes(method: Any, arguments: int) -> bool:
+    try:
+        inspect.signature(method).bind(*range(arguments))
+    except TypeError:
+        return False
+    return True
 
 
 def _shape(array: Any) -> tuple[int, ...]:

@@ -13,9 +13,10 @@ from gpukit import losses, ops, optimizers
 from gpukit import metrics as metric_family
 from gpukit.autograd import Parameter, Tensor
 from gpukit.callbacks import Callback, CallbackList, History
+from gpukit.config import whole
 from gpukit.data.normalise import Normalise
 from gpukit.device import Device, get_device, to_host
-from gpukit.errors import CheckpointError, DTypeError, SettingError, ShapeError
+from gpukit.errors import CheckpointError, DataError, DTypeError, SettingError, ShapeError
 from gpukit.flat import FlatBuffer, flat_buffers
 from gpukit.layers.base import Context, Layer
 from gpukit.layers.symbolic import show_shape
@@ -46,10 +47,14 @@ class Base(ABC):
     ) -> None:
         self.name = name or type(self).__name__.lower()
         self.device = get_device(device)
-        self.dtype = np.dtype(dtype)
+        try:
+            self.dtype = np.dtype(dtype)
+        except TypeError:
+            raise SettingError(f"dtype {dtype!r}: models use float32 or float64") from None
         if self.dtype not in (np.float32, np.float64):
             raise SettingError(f"dtype {self.dtype}: models use float32 or float64")
-        self.context = self._own_context = Context(default_seed() if seed is None else seed)
+        seed = default_seed() if seed is None else whole("seed", seed, low=0)
+        self.context = self._own_context = Context(seed)
         self.layers: list[Layer] = []
         self.normalise: Normalise | None = None
         self.class_names: tuple[str, ...] = ()
@@ -155,7 +160,7 @@ class Base(ABC):
             raise ShapeError(
                 f"{self.name} has {len(parameters)} parameter arrays, {len(weights)} were given"
             )
-        arrays = [np.asarray(w) if isinstance(w, (list, tuple)) else w for w in weights]
+        arrays = [w if hasattr(w, "shape") else np.asarray(w) for w in weights]
         for parameter, array in zip(parameters, arrays):
             if tuple(array.shape) != parameter.shape:
                 raise ShapeError(
@@ -287,6 +292,8 @@ class Base(ABC):
     def train_on_batch(self, x: Any, y: Any, return_dict: bool = False) -> Any:
         """One update on a batch; returns what `evaluate` returns, measured before the update."""
         x, y = loop.as_arrays(x, y)
+        if len(x) == 0:
+            raise DataError("train_on_batch: there are no images")
         self.prepare(x)
         if x.dtype == np.uint8:
             x = (self.normalise or Normalise())(x)
@@ -403,6 +410,10 @@ class Base(ABC):
 
         A layer of another model keeps what it has, and this model goes on with its seed and step.
         """
+        if not hasattr(layer, "auto_named"):
+            raise SettingError(
+                f"{type(layer).__name__}'s __init__ does not call super().__init__(name=…) first"
+            )
         taken = {other.name for other in self.layers}
         if layer.auto_named and layer.context is None:
             layer.rename(_unique(layer.name, taken))

@@ -31,6 +31,8 @@ class Sequential(Base):
         super().__init__(name, device, dtype, seed)
         self._input_shape: Shape | None = None
         self._output_shape: Shape | None = None
+        if isinstance(layers, Layer):
+            raise SettingError("Sequential takes a list of layers: Sequential([first, second])")
         for layer in layers or ():
             self.add(layer)
 

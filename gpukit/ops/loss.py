@@ -21,6 +21,8 @@ def softmax_cross_entropy(logits: Any, targets: Any) -> Any:
     DataError for a class number out of range.
     """
     if isinstance(targets, np.ndarray):
+        if not targets.dtype.isnative:  # as files of the IDX kind are read
+            targets = targets.astype(targets.dtype.newbyteorder("="))
         targets = device_of(logits).asarray(targets)
     shape = tuple(logits.shape)
     wanted = shape[:1] if targets.dtype.kind in "iu" else shape
@@ -41,7 +43,7 @@ def softmax_cross_entropy(logits: Any, targets: Any) -> Any:
 def check_labels(labels: Any, classes: int) -> None:
     """Raise DataError where a class number is not in 0 … classes − 1."""
     # One pass: negative numbers become huge as unsigned ones.
-    if labels.size and int(labels.view(f"u{labels.dtype.itemsize}").max()) >= classes:
+    if labels.size and int(labels.view(labels.dtype.str.replace("i", "u")).max()) >= classes:
         low, high = int(np.min(labels)), int(np.max(labels))
         wrong = low if low < 0 else high
         raise DataError(

@@ -8,7 +8,7 @@ from typing import Any
 
 from gpukit.autograd import differentiable
 from gpukit.backends import reference as p
-from gpukit.errors import ShapeError
+from gpukit.errors import DTypeError, ShapeError
 from gpukit.ops.arithmetic import sum_to
 
 
@@ -53,8 +53,13 @@ def _concat(*arrays: Any, axis: int) -> Any:
 
 def concat(arrays: Sequence[Any], axis: int = -1) -> Any:
     """Arrays joined along `axis`; their other lengths must agree."""
+    if not isinstance(arrays, (list, tuple)):
+        raise DTypeError(f"concat: got a {type(arrays).__name__}; pass a list of arrays or Tensors")
     if not arrays:
         raise ShapeError("concat: no arrays given")
+    for a in arrays:
+        if not hasattr(a, "shape"):
+            raise DTypeError(f"concat: got a {type(a).__name__}; pass arrays or Tensors")
     shapes = [tuple(a.shape) for a in arrays]
     ndim = len(shapes[0])
     if not -ndim <= axis < ndim:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +12,10 @@ import numpy as np
 
 from gpukit.autograd import Tensor, no_grad
 from gpukit.callbacks import Callback, CallbackList, History
-from gpukit.config import number, whole
+from gpukit.config import number, snake_case, whole
 from gpukit.data.batches import batch_count, batches
 from gpukit.device import to_host
-from gpukit.errors import CheckpointError, DataError, DTypeError
+from gpukit.errors import CheckpointError, DataError, DTypeError, SettingError, ShapeError
 from gpukit.losses import SparseCategoricalCrossentropy
 from gpukit.ops.loss import check_labels
 from gpukit.settings import training_mode
@@ -88,13 +90,19 @@ def fit(
     validation_split = number("validation_split", validation_split, low=0, below=1)
     x, y, validation = _split_end(x, y, 0.0 if validation_data is not None else validation_split)
     if validation_data is not None:
+        if not isinstance(validation_data, (list, tuple)) or len(validation_data) != 2:
+            raise SettingError("fit: validation_data is a pair of inputs and targets, (x, y)")
         validation = as_arrays(*validation_data)
     if len(x) == 0:
         raise DataError("fit: there are no images to train on")
     model.prepare(x)
     _check_targets(model, y)
     if validation is not None:
+        if len(validation[0]) == 0:
+            raise DataError("fit: there are no images in validation_data")
+        model.prepare(validation[0])
         _check_targets(model, validation[1])
+    _warn_of_logits(model)
     if state is None:
         reached = model.training_state
         going_on = initial_epoch > 0 and reached.epoch == initial_epoch
@@ -105,6 +113,7 @@ def fit(
     model.training_state = state
     model.stop_training = state.stopped
     steps = batch_count(len(x), batch_size)
+    warned = False
     progress = progress_for(verbose, epochs=epochs, steps=steps, images=len(x), state=state)
     with progress:
         every.on_train_begin()
@@ -133,6 +142,13 @@ def fit(
             logs["seconds"] = round(state.seconds, 3)
             state.finish_epoch(dict(logs))
             every.on_epoch_end(epoch, logs)
+            if not math.isfinite(logs["loss"]) and not model.stop_training and not warned:
+                warned = True
+                warnings.warn(
+                    f"epoch {epoch + 1}: the loss is {logs['loss']}. Use a smaller learning rate "
+                    "or look for NaN in the data; callbacks.TerminateOnNaN() stops training there",
+                    stacklevel=3,
+                )
             progress.epoch_done(logs)
         state.callbacks, state.callback_arrays = every.state(), every.arrays()
         state.stopped = False
@@ -150,6 +166,19 @@ def _check_targets(model: Base, y: np.ndarray) -> None:
         model.loss.per_sample(first, Tensor.wrap(outputs))
     if isinstance(model.loss, SparseCategoricalCrossentropy) and y.dtype.kind in "iu":
         check_labels(y, shape[-1])
+
+
+def _warn_of_logits(model: Base) -> None:
+    """Say so where the loss takes the last layer's sums for probabilities."""
+    last, loss = model.last_layer, model.loss
+    if getattr(loss, "from_logits", True) or getattr(last, "activation", "none") is not None:
+        return
+    warnings.warn(
+        f"{last.label} has no activation, but {snake_case(type(loss).__name__)} takes "
+        f"probabilities: give the layer activation={loss.fused_activation!r}, or the loss "
+        "from_logits=True",
+        stacklevel=4,
+    )
 
 
 class _NoteStop(Callback):
@@ -240,12 +269,15 @@ def as_arrays(x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def as_array(name: str, value: Any) -> np.ndarray:
     """`value` as a host array with a batch axis, its numbers as they are."""
-    array = to_host(value.array) if isinstance(value, Tensor) else to_host(value)
+    try:
+        array = to_host(value.array) if isinstance(value, Tensor) else to_host(value)
+    except ValueError as error:
+        raise ShapeError(f"{name} is no array: {error}") from None
     if array.ndim == 0 or array.dtype.kind not in "biuf":
         raise DTypeError(
             f"{name} is {array.dtype} of shape {array.shape}; pass an array of numbers"
         )
-    return array
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def _split_end(

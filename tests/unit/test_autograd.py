@@ -1,6 +1,8 @@
 """The tape: gradients, fan-out, what is freed when, and what is refused."""
 
+import copy
 import gc
+import pickle
 import threading
 import weakref
 
@@ -218,3 +220,85 @@ def test_lists_and_floats_become_float32() -> None:
     assert Tensor([1, 2]).dtype == np.int64
     with pytest.raises(DTypeError, match="numbers"):
         Tensor(["a"])
+
+
+def test_copies_hold_values_and_refuse_a_tape() -> None:
+    a = Tensor([1.0, 2.0], requires_grad=True)
+    (a * a).sum().backward()
+    for b in (copy.deepcopy(a), pickle.loads(pickle.dumps(a))):
+        assert b.requires_grad and b.grad is not None and b.grad.numpy().tolist() == [2.0, 4.0]
+        b.assign(np.zeros(2, np.float32))
+        assert a.numpy().tolist() == [1.0, 2.0]
+    with pytest.raises(TapeError, match=r"cannot be copied with its tape; copy \.detach"):
+        copy.deepcopy(a * 2.0)
+    assert copy.deepcopy((a * 2.0).detach()).numpy().tolist() == [2.0, 4.0]
+
+
+@pytest.mark.parametrize("other", [np.array([1.0]), Tensor([1.0]), 1.0, np.float32(1)])
+def test_equality_of_values_is_refused_rather_than_false(other: object) -> None:
+    a = Tensor([1.0])
+    for compare in (lambda: a == other, lambda: other == a, lambda: a != other):
+        with pytest.raises(DTypeError, match=r"compare \.numpy\(\)"):
+            compare()
+    assert a == a and a in [a] and {a: 1}[a] == 1 and a != None and a != "a"  # noqa: E711
+
+
+def test_gradients_given_to_backward() -> None:
+    a = Tensor([1.0, 2.0], requires_grad=True)
+    (a * 2.0).backward([1, 3])
+    assert a.grad is not None and a.grad.numpy().tolist() == [2.0, 6.0]
+    with pytest.raises(ShapeError, match=r"shape \(2,\) was given a gradient of shape \(3,\)"):
+        (a * 2.0).backward(np.ones(3, np.float32))
+    with pytest.raises(DTypeError, match=r"float32 .* of float64; use .astype\(np.float32\)"):
+        (a * 2.0).backward(np.ones(2))
+
+
+def test_powers_of_a_number() -> None:
+    a = Tensor([1.0, 3.0], requires_grad=True)
+    y = 2.0**a
+    y.sum().backward()
+    assert y.numpy().tolist() == [2.0, 8.0] and a.grad is not None
+    np.testing.assert_allclose(a.grad.numpy(), np.log(2) * np.array([2.0, 8.0]), rtol=1e-6)
+
+
+def test_bytes_of_another_order_and_ragged_lists() -> None:
+    a = Tensor(np.array([1.0, 2.0], ">f4"))
+    assert a.dtype == np.float32 and a.dtype.isnative and a.numpy().tolist() == [1.0, 2.0]
+    with pytest.raises(ShapeError, match="cannot be made of these values"):
+        Tensor([[1.0], [1.0, 2.0]])
+    labels = np.array([0, 2, 1])
+    logits = np.eye(3, dtype=np.float32)
+    for dtype in (">i4", ">u2", ">i8"):
+        np.testing.assert_array_equal(
+            ops.softmax_cross_entropy(logits, labels.astype(dtype)),
+            ops.softmax_cross_entropy(logits, labels),
+        )
+
+
+X, W = np.ones((1, 4, 4, 1), np.float32), np.ones((3, 3, 1, 2), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ops.conv2d(X, W, 1.0), "conv2d: argument 'b' is a float; pass an array"),
+        (lambda: ops.conv2d(None, W), "conv2d: argument 'x' is a NoneType; pass an array"),
+        (lambda: ops.dense(1, 2), "dense: argument 'x' is a int; pass an array"),
+        (lambda: ops.relu(1.0), "relu: argument 'x' is a float; pass an array"),
+        (lambda: ops.squared_error(X, 0.0), "squared_error: argument 't' is a float"),
+        (lambda: ops.concat(X), "concat: got a ndarray; pass a list"),
+        (lambda: ops.concat([X, 1.0]), "concat: got a float; pass arrays"),
+    ],
+)
+def test_numbers_where_arrays_are_needed(call, message: str) -> None:
+    with pytest.raises(DTypeError, match=message):
+        call()
+
+
+def test_faults_inside_an_operation_keep_their_own_message() -> None:
+    @differentiable
+    def faulty(x, y):
+        return x.nonsense, (None, None)
+
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        faulty(X, 1.0)

@@ -1,11 +1,13 @@
 """Optimisers against PyTorch's and formulas, over several steps; settings; exact resume."""
 
+import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
 
-from gpukit import Tensor, optimizers, schedules
+from gpukit import Tensor, layers, optimizers, schedules
 from gpukit.autograd import Parameter
 from gpukit.device import get_device
 from gpukit.errors import CheckpointError, SettingError
@@ -267,3 +269,33 @@ def test_names_and_classes():
     assert isinstance(optimizers.get("SGD"), optimizers.SGD)
     assert isinstance(optimizers.get("RMSprop"), optimizers.RMSprop)
     assert isinstance(optimizers.get(optimizers.Adam), optimizers.Adam)
+
+
+def test_what_can_never_be_trained_is_refused():
+    leaf = Tensor([1.0], requires_grad=True)
+    with pytest.raises(SettingError, match=r"is never trained; make it with requires_grad=True"):
+        optimizers.SGD(0.1).step([leaf, Tensor([1.0])])
+    with pytest.raises(SettingError, match=r"number 0.* never trained; step takes what .* applied"):
+        optimizers.SGD(0.1).step([leaf * 0.1])
+    with pytest.raises(SettingError, match=r"given a Dense; pass a model, or a list of Tensors"):
+        optimizers.SGD(0.1).step(layers.Dense(2))
+    norm = layers.BatchNormalization()
+    norm(Tensor([[1.0, 2.0]]), training=True).sum().backward()
+    optimizers.SGD(0.1).step(norm.parameters)  # moving averages among them
+
+
+@pytest.mark.parametrize("make", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))])
+def test_copies_remember(make):
+    w = Tensor([1.0, 2.0], requires_grad=True)
+    optimizer = optimizers.Adam(0.1)
+    other, again = make((optimizer, w)), None
+    for _ in range(3):
+        (w * w).sum().backward()
+        optimizer.step([w])
+        w.zero_grad()
+        again = make((optimizer, w))
+    assert again is not None and again[0].iterations == 3 and other[0].iterations == 0
+    for o, v in ((optimizer, w), again):
+        (v * v).sum().backward()
+        o.step([v])
+    np.testing.assert_array_equal(again[1].numpy(), w.numpy())

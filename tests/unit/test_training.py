@@ -9,11 +9,12 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 
-from gpukit import callbacks, layers, models, optimizers, schedules
+from gpukit import callbacks, layers, losses, models, optimizers, schedules
 from gpukit.errors import (
     CheckpointError,
     DataError,
@@ -244,6 +245,11 @@ def wrong(error, match, **settings):
         wrong(DataError, "label 4 is out of range: 4 classes are", y=Y + 1),
         wrong(DataError, "label 9 is out of range: 4 classes are", y=np.append(Y[:-1], 9)),
         wrong(DataError, "label 9 is", validation_data=(X, np.append(Y[:-1], 9))),
+        wrong(DataError, "no images in validation_data", validation_data=(X[:0], Y[:0])),
+        wrong(ShapeError, "takes inputs .*x has shape", validation_data=(X[:, :4], Y)),
+        wrong(SettingError, "validation_data is a pair", validation_data=(X, Y, Y)),
+        wrong(SettingError, "validation_data is a pair", validation_data=X),
+        wrong(ShapeError, "x is no array", x=[[1.0], [1.0, 2.0]]),
         wrong(DataError, "label -1 is out of range: 4 classes are", y=Y - 1),
         wrong(GpukitError, "whole", y=Y + 0.5),
         wrong(ShapeError, "one class number for each sample", y=np.eye(5, dtype=np.float32)[Y]),
@@ -377,3 +383,36 @@ def test_figures_do_not_depend_on_how_batches_are_cut():
     whole = model.evaluate(X, Y, batch_size=50)
     np.testing.assert_allclose(model.evaluate(X, Y, batch_size=7), whole, rtol=1e-6)
     np.testing.assert_allclose(loop.predict(model, X, batch_size=7), model.predict(X), rtol=1e-6)
+
+
+def test_bytes_of_another_order_are_read_as_what_they_mean():
+    plain, swapped = make(), make()
+    plain.fit(X, Y, verbose=0)
+    swapped.fit(X.astype(">f4"), Y.astype(">i4"), verbose=0)
+    assert_same_bits(plain.state_tensors(), swapped.state_tensors())
+
+
+def test_a_loss_that_is_no_number_is_said_once():
+    model = make()
+    with pytest.warns(UserWarning, match=r"epoch 1: the loss is nan.*TerminateOnNaN") as said:
+        model.fit(np.full_like(X, np.nan), Y, epochs=3, verbose=0)
+    assert len(said) == 1 and said[0].filename == __file__
+
+
+@pytest.mark.parametrize("loss", ["sparse_categorical_crossentropy", "binary_crossentropy"])
+def test_sums_taken_for_probabilities_are_pointed_out(loss):
+    model = models.Sequential([layers.Flatten(), layers.Dense(1, name="d")], seed=0)
+    model.compile("sgd", loss)
+    y = np.zeros((len(X), 1), np.float32)
+    with pytest.warns(UserWarning, match=rf"Dense 'd' has no activation, but {loss} .*from_logits"):
+        model.fit(X, y, verbose=0)
+
+
+def test_no_warning_where_the_loss_takes_logits():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for loss in (losses.SparseCategoricalCrossentropy(from_logits=True), "mse"):
+            model = models.Sequential([layers.Flatten(), layers.Dense(4)], seed=0)
+            model.compile("sgd", loss)
+            model.fit(X, Y if loss != "mse" else np.eye(4, dtype=np.float32)[Y], verbose=0)
+        make().fit(X, Y, verbose=0)

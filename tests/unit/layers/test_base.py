@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gpukit import Tensor, layers, ops
+from gpukit import Tensor, layers, models, ops
 from gpukit.errors import DTypeError, SettingError, ShapeError
 from gpukit.settings import training_mode
 from gpukit.utils import set_random_seed
@@ -301,3 +301,42 @@ def test_own_layers_can_be_registered():
 
     again = layers.from_config(Scale(3.0).get_config())
     assert isinstance(again, Scale) and again(Tensor([1.0])).item() == 3.0
+
+
+def test_own_layers_written_as_for_keras_are_told_how():
+    with pytest.raises(SettingError, match=r"^Built: make parameters in create_parameters"):
+
+        class Built(layers.Layer):
+            def build(self, input_shape):
+                pass
+
+    with pytest.raises(SettingError, match=r"^Called: call needs all of \(self, inputs, training"):
+
+        class Called(layers.Layer):
+            def call(self, inputs):
+                return inputs
+
+    class Fine(layers.Layer):
+        def call(self, inputs, training=False):
+            return None
+
+    with pytest.raises(SettingError, match=r"^Fine 'fine': call returned None"):
+        Fine()(Tensor([1.0]))
+
+    class Bare(layers.Layer):
+        def __init__(self):
+            pass
+
+    with pytest.raises(SettingError, match=r"Bare's __init__ does not call super\(\).__init__"):
+        models.Sequential([Bare()])
+
+
+def test_own_layers_name_their_initializers():
+    class Named(layers.Layer):
+        def create_parameters(self, input_shape):
+            self.w = self.add_parameter("w", input_shape[-1:], "ones")
+
+        def call(self, inputs, training):
+            return ops.multiply(inputs, self.w)
+
+    assert Named()(Tensor([[2.0, 3.0]])).numpy().tolist() == [[2.0, 3.0]]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
 from gpukit import data, layers, losses, ops, optimizers
-from gpukit.errors import DTypeError, SettingError, ShapeError
+from gpukit.errors import DataError, DTypeError, SettingError, ShapeError
 from gpukit.layers import Activation, Conv2D, Dense, Dropout, Flatten, Input
 from gpukit.models import Sequential, get, lenet5
 
@@ -164,7 +167,7 @@ def test_add_one_by_one_before_and_after_it_is_built(images):
         model.train_on_batch(x, images.train_labels[:8])
     for a, b in zip(grown.get_weights(), whole.get_weights()):
         np.testing.assert_array_equal(a, b)
-    grown.add(Dense(2, name="more"))
+    grown.add(Dense(2, activation="softmax", name="more"))
     text = message(lambda: grown.fit(x, images.train_labels[:8] % 2, verbose=0), SettingError)
     assert "compile the changed model" in text
     grown.compile("sgd", "sparse_categorical_crossentropy")
@@ -355,3 +358,33 @@ def test_layers_of_ones_own(images):
     np.testing.assert_array_equal(
         again.predict(images.test_images), model.predict(images.test_images)
     )
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_copies_go_on_like_the_model_and_leave_it_alone(images, way):
+    x, y = images.train_images[:64], images.train_labels[:64]
+    model = small(device="cpu")
+    model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+    model.fit(x, y, verbose=0)
+    other, before = way(model), model.get_weights()
+    other.fit(x, y, verbose=0)
+    for a, b, start in zip(model.get_weights(), other.get_weights(), before):
+        np.testing.assert_array_equal(a, start)
+        assert (b != start).any()
+    model.fit(x, y, verbose=0)
+    for a, b in zip(model.get_weights(), other.get_weights()):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_slips_of_construction_and_of_single_batches(images):
+    assert "list of layers" in message(lambda: Sequential(Dense(2), Dense(3)), SettingError)
+    assert "'flaot': models use" in message(lambda: Sequential(dtype="flaot"), SettingError)
+    for seed in (-1, "a", 1.5):
+        assert "seed=" in message(lambda seed=seed: Sequential(seed=seed), SettingError)
+    model = small()
+    assert "has shape" in message(lambda: model.set_weights([1, 2, 3, 4]), ShapeError)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    text = message(
+        lambda: model.train_on_batch(images.train_images[:0], images.train_labels[:0]), DataError
+    )
+    assert "no images" in text and model.context.step == 0

@@ -9,12 +9,20 @@ import numpy as np
 
 from bench.cases import Conv, Image
 from gpukit.backends import reference as p
+from gpukit.device import CPU, get_device
 
 Task = Callable[[], Any]
+_place = CPU
+
+
+def use(device: str) -> None:
+    """Make the tasks that follow for `device`."""
+    global _place
+    _place = get_device(device)
 
 
 def _random(*shape: int) -> Any:
-    return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    return _place.asarray(np.random.default_rng(0).standard_normal(shape, dtype=np.float32))
 
 
 def _conv_arrays(case: Conv) -> tuple[Any, Any, Any]:
@@ -127,7 +135,7 @@ def lenet_step(case: Image) -> Task:
     from gpukit.models import lenet5
     from gpukit.optimizers import SGD
 
-    model = lenet5(seed=0)
+    model = lenet5(seed=0, device=_place)
     model.compile(SGD(0.01, momentum=0.9), "sparse_categorical_crossentropy")
     x = _image(case)
     labels = np.random.default_rng(0).integers(0, 10, case.batch)

@@ -1,0 +1,119 @@
+"""Whether gpukit on a device and PyTorch compute the same, before anybody times them.
+
+Both get the same arrays; PyTorch computes in float64 on `torch_device`. A difference counts as
+‖ours − theirs‖ / ‖theirs‖; float32 lands far below LIMIT, TF32 above it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from bench.cases import Conv, Image
+from gpukit.backends import reference as p
+from gpukit.device import get_device, to_host
+
+LIMIT = 5e-5
+
+
+def tiny(case: Any) -> Any:
+    """`case` with the same kernel, stride, padding and kind of groups, but few numbers."""
+    if isinstance(case, Conv):
+        size = min(case.size, case.kernel + 2 * case.stride + 1)
+        if case.groups == case.channels:
+            return replace(case, batch=2, size=size, channels=4, outputs=4, groups=4)
+        channels = min(case.channels, 3) * case.groups
+        return replace(case, batch=2, size=size, channels=channels, outputs=4 * case.groups)
+    size = case.window + 2 * case.stride if case.window > 1 else min(case.size, 7)
+    return replace(case, batch=3, size=size, channels=min(case.channels, 11))
+
+
+def difference(task: str, case: Any, device: str, torch_device: str) -> float:
+    """The relative difference of one task; NaN where a result holds one."""
+    ours, theirs = (
+        _conv(task, case, device, torch_device)
+        if isinstance(case, Conv)
+        else _image(task, case, device, torch_device)
+    )
+    got, wanted = to_host(ours).astype(np.float64), theirs.detach().cpu().numpy()
+    if got.shape != wanted.shape:
+        raise AssertionError(f"{task} {case.name}: {got.shape}, PyTorch's is {wanted.shape}")
+    return float(np.linalg.norm(got - wanted) / max(np.linalg.norm(wanted), 1e-30))
+
+
+def _random(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
+def _torch(array: np.ndarray, device: str) -> Any:
+    import torch
+
+    return torch.from_numpy(array).to(device, torch.float64)
+
+
+def _first(array: Any) -> Any:
+    return array.permute(0, 3, 1, 2)  # channels to where PyTorch has them
+
+
+def _last(array: Any) -> Any:
+    return array.permute(0, 2, 3, 1)
+
+
+def _conv(task: str, case: Conv, device: str, torch_device: str) -> tuple[Any, Any]:
+    import torch
+
+    x = _random(1, case.batch, case.size, case.size, case.channels)
+    w = _random(2, case.kernel, case.kernel, case.channels // case.groups, case.outputs)
+    b = _random(3, case.outputs)
+    gy = _random(4, case.batch, case.output_size, case.output_size, case.outputs)
+    pad = (case.padding, case.padding)
+    settings: dict[str, Any] = {
+        "stride": (case.stride, case.stride),
+        "padding": (pad, pad),
+        "dilation": (1, 1),
+        "groups": case.groups,
+    }
+    place = get_device(device)
+    hx, hw, hb, hg = (place.asarray(a) for a in (x, w, b, gy))
+    tx, tw, tb, tg = (_torch(a, torch_device) for a in (x, w, b, gy))
+    tx, tg, tw = _first(tx), _first(tg), tw.permute(3, 2, 0, 1)
+    theirs = {"stride": case.stride, "padding": case.padding, "groups": case.groups}
+    if task == "conv2d":
+        y = torch.nn.functional.conv2d(tx, tw, tb, **theirs)
+        return p.conv2d(hx, hw, hb, **settings), _last(y)
+    if task == "conv2d_input_grad":
+        g = torch.nn.grad.conv2d_input(tx.shape, tw, tg, **theirs)
+        return p.conv2d_input_grad(hg, hw, input_shape=x.shape, **settings), _last(g)
+    g = torch.nn.grad.conv2d_weight(tx, tw.shape, tg, **theirs)
+    ours = p.conv2d_weight_grad(hx, hg, kernel_shape=w.shape, **settings)
+    return ours, g.permute(2, 3, 1, 0)
+
+
+def _image(task: str, case: Image, device: str, torch_device: str) -> tuple[Any, Any]:
+    import torch
+
+    place = get_device(device)
+    if task == "softmax":
+        x = _random(1, case.batch, case.channels)
+        return p.softmax(place.asarray(x)), torch.softmax(_torch(x, torch_device), 1)
+    if task == "dense":
+        x, w = _random(1, case.batch, case.channels), _random(2, case.channels, case.size)
+        b = _random(3, case.size)
+        tx, tw, tb = (_torch(a, torch_device) for a in (x, w, b))
+        return p.dense(*(place.asarray(a) for a in (x, w, b))), tx @ tw + tb
+    x = _random(1, case.batch, case.size, case.size, case.channels)
+    window: dict[str, Any] = {
+        "window": (case.window, case.window),
+        "stride": (case.stride, case.stride),
+        "padding": ((0, 0), (0, 0)),
+    }
+    tx = _first(_torch(x, torch_device)).requires_grad_()
+    y, index = p.max_pool2d(place.asarray(x), **window)
+    ty = torch.nn.functional.max_pool2d(tx, case.window, case.stride)
+    if task == "max_pool2d":
+        return y, _last(ty)
+    gy = _random(4, *to_host(y).shape)
+    (gx,) = torch.autograd.grad(ty, tx, _first(_torch(gy, torch_device)))
+    return p.max_pool2d_grad(place.asarray(gy), index, input_shape=x.shape, **window), _last(gx)

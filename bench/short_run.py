@@ -1,0 +1,154 @@
+"""A short run of every kernel at small sizes, held to the definitions: for sanitizers.
+
+    compute-sanitizer python -m bench.short_run --device cuda
+    python -m bench.short_run --device emu --sanitizer asan
+
+Each implementation of each primitive on the device gets a few random cases; then LeNet-5 takes two
+steps. On cards, memory comes without CuPy's pool, so that memcheck sees where arrays end.
+--sanitizer asan or tsan runs on emu built for it. --plant runs one kernel with a bug instead:
+overrun for memcheck and asan, race for racecheck and tsan. Exits with 1 for a wrong result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpukit.backends.kernel import Kernel
+from gpukit.backends.primitive import registry
+from gpukit.device import get_device, to_host
+from gpukit.errors import GpukitError
+from gpukit.kernel_checks import cases_by_element  # noqa: F401  (enters its makers)
+from gpukit.kernel_checks.cases import MAKERS, Case, case
+from gpukit.kernel_checks.compare import problem
+from gpukit.kernel_checks.coverage import Target, targets
+
+PLANTED = Path(__file__).parent / "planted.cu"
+SEED = 11
+
+
+def use_plain_memory(device: str) -> None:
+    """On a card, take every array from the driver and give it back at once."""
+    if get_device(device).kind == "cuda":
+        import cupy
+
+        cupy.cuda.set_allocator(None)
+
+
+def _as_list(results: Any) -> list[Any]:
+    return list(results) if isinstance(results, tuple) else [results]
+
+
+def _definition(target: Target, made: Case) -> list[np.ndarray]:
+    arrays = [
+        a.astype(np.float64)
+        if isinstance(a, np.ndarray) and a.dtype.kind == "f" and not made.exact
+        else (a.copy() if isinstance(a, np.ndarray) else a)
+        for a in made.arrays
+    ]
+    with np.errstate(all="ignore"):
+        results = registry[target.primitive].reference(*arrays, **made.settings)
+    if results is None:
+        return [a for a in arrays if isinstance(a, np.ndarray)]
+    return [np.asarray(r) for r in _as_list(results)]
+
+
+def run_case(target: Target, device: str, number: int) -> str:
+    """What is wrong with case `number` of an implementation; empty if nothing is."""
+    made = case(target.primitive, SEED, number)
+    place = get_device(device)
+    arrays = [place.asarray(a.copy()) if isinstance(a, np.ndarray) else a for a in made.arrays]
+    try:
+        results = registry[target.primitive](*arrays, algo=target.algo, **made.settings)
+        place.synchronize()
+    except GpukitError as error:
+        return str(error)
+    outputs = [a for a in arrays if hasattr(a, "shape")] if results is None else _as_list(results)
+    for i, (mine, wanted) in enumerate(zip(outputs, _definition(target, made), strict=True)):
+        found = problem(f"result {i}", to_host(mine), wanted, made.exact, made.length, made.scale)
+        if found:
+            return found
+    return ""
+
+
+def lenet_step(device: str) -> str:
+    """Two steps of LeNet-5 on eight images."""
+    from gpukit.models import lenet5
+    from gpukit.optimizers import SGD
+
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((8, 28, 28, 1), dtype=np.float32)
+    losses = {}
+    for where in ("cpu", device):
+        model = lenet5(seed=0, device=where)
+        model.compile(SGD(0.01, momentum=0.9), "sparse_categorical_crossentropy")
+        labels = np.arange(8) % 10
+        losses[where] = [float(np.ravel(model.train_on_batch(x, labels))[0]) for _ in range(2)]
+    close = np.allclose(losses["cpu"], losses[device], rtol=1e-5)
+    return "" if close else f"losses {losses}"
+
+
+def plant(which: str, device: str) -> None:
+    """Launch a kernel with a bug."""
+    place = get_device(device)
+    x = place.asarray(np.ones(256, np.float32))
+    y = place.empty((256,))
+    if which == "overrun":
+        Kernel(PLANTED, "planted_overrun").launch(1, 1024, x, y)
+    else:
+        Kernel(PLANTED, "planted_race").launch(1, 256, x, y)
+    place.synchronize()
+
+
+def main() -> int:
+    """Run and print one line for each implementation with a problem."""
+    parser = argparse.ArgumentParser(prog="python -m bench.short_run")
+    parser.add_argument("--device", default="cuda", help="cuda or emu (cuda)")
+    parser.add_argument("--cases", type=int, default=2, help="for each implementation (2)")
+    parser.add_argument("--only", default="", help="primitives, with commas between")
+    parser.add_argument("--no-lenet", action="store_true", help="leave LeNet-5 out")
+    parser.add_argument("--plant", choices=("overrun", "race"), help="only a kernel with a bug")
+    parser.add_argument("--sanitizer", choices=("asan", "tsan"), help="on emu, built for it")
+    options = parser.parse_args()
+    if options.sanitizer:
+        from gpukit.backends.emulator.check import environment
+
+        at = sys.argv.index("--sanitizer")
+        rest = [*sys.argv[1:at], *sys.argv[at + 2 :]]
+        variables = {**os.environ, **environment(options.sanitizer)}
+        return subprocess.run(
+            [sys.executable, "-m", "bench.short_run", *rest], env=variables
+        ).returncode
+    use_plain_memory(options.device)
+    if options.plant:
+        plant(options.plant, options.device)
+        return 0
+    only = set(filter(None, options.only.split(",")))
+    bad = done = 0
+    for target in targets():
+        if target.primitive not in MAKERS or (only and target.primitive not in only):
+            continue
+        for number in range(options.cases):
+            found = run_case(target, options.device, number)
+            done += 1
+            if found:
+                bad += 1
+                print(f"{target} case {number}: {found}")
+    if not options.no_lenet:
+        found = lenet_step(options.device)
+        done += 1
+        if found:
+            bad += 1
+            print(f"LeNet-5: {found}")
+    print(f"{done} runs on {options.device}, {bad} wrong")
+    return 1 if bad or not done else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -145,6 +145,7 @@ inline void load_matrix(unsigned (&d)[4], const void* row, GPUKIT_HERE) {
 }
 
 inline float to_tf32(float x) {
+    if (x != x) return x;  // a carry out of NaN's mantissa would make it a zero
     return __uint_as_float((__float_as_uint(x) + 0x1000u) & 0xffffe000u);
 }
 

@@ -141,3 +141,13 @@ def test_gpukit_sync_waits_after_each_launch(cupy, monkeypatch):
     monkeypatch.setenv("GPUKIT_SYNC", "1")
     CupyEngine().launch(call(np.zeros(8, np.float32)))
     assert cupy.log[-1] == ("synchronize",)
+
+
+def test_more_shared_memory_than_the_card_has_is_an_error_with_the_kernels_name(cupy, monkeypatch):
+    def refuse(self, value):
+        raise DriverError("CUDA_ERROR_INVALID_VALUE")
+
+    asked = property(lambda self: 0, refuse)
+    monkeypatch.setattr(FakeFunction, "max_dynamic_shared_size_bytes", asked)
+    with pytest.raises(GpukitError, match=r"sums<float>.*shared 524288.*INVALID_VALUE"):
+        CupyEngine().launch(call(np.zeros(8, np.float32), shared=512 << 10))

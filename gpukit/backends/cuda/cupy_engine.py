@@ -39,10 +39,10 @@ class CupyEngine:
             function = self._functions.get((call.bound, call.device.index))
             if function is None:
                 function = self._function(call.bound, call.device.index)
-            if call.shared > FREE_SHARED:
-                function.max_dynamic_shared_size_bytes = call.shared
             arguments = tuple(_argument(a) for a in call.arguments)
             try:
+                if call.shared > FREE_SHARED:  # the driver refuses more than the card has
+                    function.max_dynamic_shared_size_bytes = call.shared
                 function(call.grid, call.block, arguments, shared_mem=call.shared)
                 if os.environ.get("GPUKIT_SYNC", "") not in ("", "0"):
                     self._cupy.cuda.get_current_stream().synchronize()

@@ -46,7 +46,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     backends.append(pytest.param(Backend("cpu:1"), id="twin"))
     backends += emulated(names)
     if cuda_count():
-        backends.append(pytest.param(Backend("cuda:0"), id="cuda", marks=pytest.mark.gpu))
+        kernels = {way for name in names for way in registry[name].implementations("cuda")}
+        for way in sorted(kernels - {REFERENCE}) or [REFERENCE]:
+            card = Backend("cuda:0", way)
+            backends.append(pytest.param(card, id=f"cuda-{way}", marks=pytest.mark.gpu))
     metafunc.parametrize("backend", backends)
 
 

@@ -81,9 +81,10 @@ def _argument(value: Any) -> Any:
 
 
 def _failure(call: Call, error: Exception) -> str:
+    # Shapes only: after an asynchronous error no value can be copied from the card any more.
     shapes = ", ".join(
         f"{p.name} {tuple(a.shape)} {a.dtype}"
-        if hasattr(a, "shape") and a.shape
+        if p.is_pointer and a is not None
         else f"{p.name}={a}"
         for p, a in zip(call.bound.parameters, call.arguments)
     )

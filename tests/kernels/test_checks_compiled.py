@@ -59,9 +59,8 @@ def look(source, listings):
             assert sass.hot_loops(listing), f"{name} has no loop of multiply-adds"
 
 
-@needs_nvrtc
 def test_nothing_spills():
-    """The one thing that no budget may grow into unseen: what spills is named here."""
+    """No budget may grow a spill unseen: a kernel that must have one is named here, with why."""
     spills = {
         f"{name} sm_{arch}"
         for instances in budgets.read().kernels.values()
@@ -69,11 +68,7 @@ def test_nothing_spills():
         for arch, figures in by_arch.items()
         if dict(zip(budgets.FIELDS, figures))["spill_stores"]
     }
-    assert spills == SPILLS
-
-
-# Beside the hot loop, which test_compiled_code shows.
-SPILLS = {"conv2d_input_grad<float, 128, 128, true> sm_90"}
+    assert spills == set()
 
 
 TAKEN = {"a.cu": {"f<float>": {"80": [32, 0, 0, 0, 0], "90": [32, 0, 0, 0, 0]}}}

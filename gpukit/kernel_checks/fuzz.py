@@ -18,7 +18,7 @@ from gpukit.errors import GpukitError
 from gpukit.kernel_checks.coverage import Target
 
 PARTS = {"plain": 1, "asan": 10, "tsan": 100}  # a sanitizer runs every so-manieth of the cases
-WORKER = ("-m", "gpukit.kernel_checks.worker")
+WORKER = ("-P", "-m", "gpukit.kernel_checks.worker")
 CASE_SECONDS = 300.0  # a worker that says nothing for this long hangs
 
 

@@ -49,7 +49,7 @@ def test_the_command_trains_on_emu(tmp_path) -> None:  # type: ignore[no-untyped
     options = ["--limit", "64", "--epochs", "1", "--json", "--quiet"]
     command = ["train", "lenet5", "--device", "emu", *options, "--out"]
     done = subprocess.run(
-        [sys.executable, "-m", "gpukit", *command, str(tmp_path / "run")],
+        [sys.executable, "-P", "-m", "gpukit", *command, str(tmp_path / "run")],
         capture_output=True,
         text=True,
         env={**os.environ, "GPUKIT_DEVICE": ""},

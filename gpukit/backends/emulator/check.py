@@ -109,7 +109,8 @@ def check(
             "template": dict(zip(names, bound.instance.arguments)),
         }
         (folder / "call.json").write_text(json.dumps(call), encoding="utf-8")
-        command = [sys.executable, "-m", "gpukit.backends.emulator.child", str(folder)]
+        # -P: the package that is installed, not one that lies in the working folder.
+        command = [sys.executable, "-P", "-m", "gpukit.backends.emulator.child", str(folder)]
         variables = {**os.environ, **environment(mode), "GPUKIT_EMU_SEED": str(seed)}
         try:
             done = subprocess.run(

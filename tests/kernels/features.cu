@@ -1,6 +1,7 @@
 // What CUDA C offers and the emulator must mean by it: tests compare each with its definition.
 #include "gpukit.cuh"
 #include "ptx.cuh"
+#include "team.cuh"
 
 // instances: sums<T>, product_16bit<true>, product_16bit<false>
 
@@ -8,7 +9,7 @@ template <typename T> __global__ void sums(const T* __restrict__ x, T* __restric
     __shared__ T scratch[32];
     T sum = 0;
     for (int i = threadIdx.x; i < n; i += blockDim.x) sum += x[i];
-    sum = gpukit::block_sum(sum, scratch);
+    sum = over_team<Sum, 256>(sum, scratch);
     y[threadIdx.x] = sum;
 }
 

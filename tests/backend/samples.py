@@ -22,6 +22,11 @@ PLACE = {"seed": 1, "layer": 2, "step": 3}
 LABELS = np.array([2, 0])
 
 
+def bytes_of(*shape: int) -> np.ndarray:
+    """Images as they are stored."""
+    return np.random.default_rng(shape).integers(0, 256, shape).astype(np.uint8)
+
+
 def samples(dtype: Any, batch: int = 2) -> dict[str, Sample]:
     """A call of each primitive in the registry, by name: images of `batch` × 5 × 6 × 4."""
 
@@ -74,6 +79,11 @@ def samples(dtype: Any, batch: int = 2) -> dict[str, Sample]:
         "batch_norm_grad": Sample((x, x, gamma, mean, variance), {"epsilon": 1e-3}),
         "lrn": Sample((x,), LRN),
         "lrn_grad": Sample((x, x), LRN),
+        "bias_relu_lrn_pool": Sample((x, gamma), LRN | POOL | {"relu": True}),
+        "bias_relu_lrn_pool_grad": Sample((pooled, x, gamma, index), LRN | POOL | {"relu": True}),
+        "normalise_images": Sample(
+            (bytes_of(batch, 5, 6, 4), mean, variance, make(batch, 4)), {"dtype": dtype}
+        ),
         "philox": Sample((x,), {"shape": (3, 5), **PLACE}),
         "dropout": Sample((x,), {"rate": 0.5, "scale": 2.0, **PLACE}),
         **{

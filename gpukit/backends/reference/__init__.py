@@ -44,6 +44,8 @@ from gpukit.backends.reference.elementwise import (
     square,
     subtract,
 )
+from gpukit.backends.reference.fused import bias_relu_lrn_pool, bias_relu_lrn_pool_grad
+from gpukit.backends.reference.images import normalise_images
 from gpukit.backends.reference.linear import dense, dense_input_grad, dense_weight_grad, matmul
 from gpukit.backends.reference.loss import (
     softmax_cross_entropy,
@@ -97,6 +99,8 @@ __all__ = [
     "batch_norm_grad",
     "batch_norm_inference",
     "bias_grad",
+    "bias_relu_lrn_pool",
+    "bias_relu_lrn_pool_grad",
     "broadcast_to",
     "concat",
     "conv2d",
@@ -128,6 +132,7 @@ __all__ = [
     "minimum",
     "multiply",
     "negative",
+    "normalise_images",
     "pad",
     "philox",
     "power",

@@ -20,6 +20,7 @@ from gpukit.errors import CheckpointError, DataError, DTypeError, SettingError, 
 from gpukit.flat import FlatBuffer, flat_buffers
 from gpukit.layers.base import Context, Layer
 from gpukit.layers.symbolic import show_shape
+from gpukit.models.execution import Step, execute, plan
 from gpukit.settings import is_training
 from gpukit.training import loop
 from gpukit.training.state import TrainingState
@@ -62,6 +63,7 @@ class Base(ABC):
         self.training_state = TrainingState()
         self.callbacks: CallbackList | None = None
         self._flats: list[FlatBuffer] | None = None
+        self._plans: dict[bool, list[Step]] = {}
         self._optimizer: optimizers.Optimizer | None = None
         self._loss: losses.Loss | None = None
         self._metrics: list[metric_family.Metric] = []
@@ -78,9 +80,19 @@ class Base(ABC):
     def output_shape(self) -> Shape | None:
         """Shape of the output, its batch axis None; None where it is not known yet."""
 
-    @abstractmethod
     def forward(self, x: Any, training: bool | None, logits: bool) -> Any:
         """The output for x; where `logits` is asked for, without the softmax at its end."""
+        return execute(self.steps(logits), x, training)
+
+    def steps(self, logits: bool = False) -> list[Step]:
+        """What a forward pass does, in this order."""
+        if logits not in self._plans:
+            self._plans[logits] = plan(self.graph(), self.placement(), logits)
+        return self._plans[logits]
+
+    def placement(self) -> list[Device]:
+        """The device of every use of a layer, in the order of `graph`."""
+        return [self.device for _ in self.graph()]
 
     @property
     @abstractmethod
@@ -448,6 +460,7 @@ class Base(ABC):
         rng = np.random.Generator(np.random.PCG64(sequence))
         layer.build(shape, self.device, self.dtype, rng)
         self._flats = None
+        self._plans = {}
 
 
 def _unique(base: str, taken: set[str]) -> str:

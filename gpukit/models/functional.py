@@ -56,26 +56,6 @@ class Model(Base):
     def last_layer(self) -> Layer:
         return self._outputs.layer
 
-    def forward(self, x: Any, training: bool | None, logits: bool) -> Any:
-        values: dict[int, Any] = {id(self._inputs): x}
-        uses: dict[int, int] = {}
-        for node in self._order:
-            for parent in node.inputs:
-                uses[id(parent)] = uses.get(id(parent), 0) + 1
-        for node in self._order:
-            arguments = [values[id(parent)] for parent in node.inputs]
-            given = arguments if len(arguments) > 1 else arguments[0]
-            if logits and node is self._outputs:
-                return node.layer.logits(given, training)
-            values[id(node)] = node.layer(given, training)
-            for parent in node.inputs:
-                # What no later layer reads is let go at once.
-                uses[id(parent)] -= 1
-                if uses[id(parent)] == 0:
-                    del values[id(parent)]
-            del arguments, given
-        return values[id(self._outputs)]
-
     def graph(self) -> list[tuple[Layer, list[int]]]:
         places = {id(node): i for i, node in enumerate([self._inputs, *self._order], start=-1)}
         return [(node.layer, [places[id(p)] for p in node.inputs]) for node in self._order]

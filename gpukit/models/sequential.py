@@ -95,10 +95,7 @@ class Sequential(Base):
     def forward(self, x: Any, training: bool | None, logits: bool) -> Any:
         if self._input_shape is None:
             self.build((None, *x.shape[1:]))
-        last = self.last_layer
-        for layer in self.layers[:-1]:
-            x = layer(x, training)
-        return last.logits(x, training) if logits else last(x, training)
+        return super().forward(x, training, logits)
 
     def graph(self) -> list[tuple[Layer, list[int]]]:
         return [(layer, [i - 1]) for i, layer in enumerate(self.layers)]

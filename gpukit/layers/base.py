@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
@@ -15,7 +16,7 @@ from gpukit import constraints, initializers, regularizers
 from gpukit.autograd import Parameter, Tensor
 from gpukit.config import Configurable, Family, snake_case, whole
 from gpukit.device import Device, device_of, get_device
-from gpukit.errors import DTypeError, GpukitError, SettingError, ShapeError
+from gpukit.errors import DeviceError, DTypeError, GpukitError, SettingError, ShapeError
 from gpukit.layers.symbolic import Shape, Symbolic, show_shape
 from gpukit.settings import is_training
 from gpukit.utils import default_seed
@@ -42,6 +43,20 @@ def _spend(values: int) -> None:
         left[0] -= values
         if left[0] < 0:
             raise ShapeError("needs more values than there are")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which outputs of a whole layer a part of it computes: `first`, `first` + 1 … of `of`.
+
+    `whole` is the name that the layer has where it is not split. A part's parameter is the slice
+    of the whole's along the last axis; `groups` are those of the whole's kernel.
+    """
+
+    whole: str
+    first: int
+    of: int
+    groups: int = 1
 
 
 class Context:
@@ -71,6 +86,7 @@ class Layer(Configurable):
     channels, dtype and device; called with a `Symbolic` it takes its place in a functional model.
     """
 
+    takes_stream = True  # whether it has a stream of random numbers of its own in a model
     rank: int | None = None  # axes of the input, batch included; None takes any
     axes = ""  # what these axes are, for messages
 
@@ -87,6 +103,7 @@ class Layer(Configurable):
         self.auto_named = name is None
         self.name = snake_case(type(self).__name__) if name is None else name
         self.stream = 0
+        self.part: Part | None = None
         self.context: Context | None = None
         self.built = False
         self.device: Device | None = None
@@ -208,7 +225,7 @@ class Layer(Configurable):
         """
         assert self.device is not None and self._rng is not None, "called outside build"
         _spend(math.prod(shape))
-        values = initializers.get(initializer)(shape, self.parameter_dtype, self._rng, groups)
+        values = self._first_values(initializers.get(initializer), tuple(shape), groups)
         parameter = Parameter(self.device.asarray(values), f"{self.name}/{short_name}", trainable)
         self._parameters[short_name] = parameter
         if regularizer is not None:
@@ -216,6 +233,23 @@ class Layer(Configurable):
         if constraint is not None:
             self._constraints[short_name] = constraint
         return parameter
+
+    def _first_values(
+        self, initializer: initializers.Initializer, shape: tuple[int, ...], groups: int
+    ) -> np.ndarray:
+        """Drawn values; a part's are cut from those that the whole layer would have."""
+        assert self._rng is not None
+        part = self.part
+        if part is None:
+            return initializer(shape, self.parameter_dtype, self._rng, groups)
+        end = part.first + shape[-1]
+        if end > part.of:
+            raise ShapeError(
+                f"computes {part.first} … {end - 1} of {part.whole!r}: {part.of} in all"
+            )
+        whole = (*shape[:-1], part.of)
+        values = initializer(whole, self.parameter_dtype, self._rng, part.groups)
+        return np.ascontiguousarray(values[..., part.first : end])
 
     @property
     def parameters(self) -> list[Parameter]:
@@ -344,15 +378,17 @@ class Layer(Configurable):
 
     def _symbolic(self, inputs: Any) -> Symbolic:
         if isinstance(inputs, Symbolic):
-            return Symbolic(self.compute_output_shape(inputs.shape), self, (inputs,))
+            shape = self.compute_output_shape(inputs.shape)
+            return Symbolic(shape, self, (inputs,), inputs.device)
         with self.naming_errors():
             for x in inputs:
                 if not isinstance(x, Symbolic):
                     raise DTypeError(
                         f"got {type(x).__name__} beside symbolic inputs; make it an Input"
                     )
+            device = one_device([x.device for x in inputs if x.device is not None])
         shape = self.compute_output_shape([x.shape for x in inputs])
-        return Symbolic(shape, self, tuple(inputs))
+        return Symbolic(shape, self, tuple(inputs), device)
 
     def random_key(self) -> dict[str, int]:
         """(seed, layer, step) of the next random numbers, as the random operations take them.
@@ -366,6 +402,17 @@ class Layer(Configurable):
         own = self._own_context
         own.step += 1
         return {"seed": own.seed, "layer": self.stream, "step": own.step - 1}
+
+
+def one_device(devices: Sequence[Device]) -> Device | None:
+    """The device that all of a layer's inputs are on; None for an empty list."""
+    for other in devices[1:]:
+        if other is not devices[0]:
+            raise DeviceError(
+                f"has inputs on {devices[0]} and on {other}; bring them together with "
+                f"ToDevice({devices[0].name!r})"
+            )
+    return devices[0] if devices else None
 
 
 _family = Family[Layer]("layer", Layer)

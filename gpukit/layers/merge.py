@@ -58,6 +58,8 @@ class Add(_Merge):
 class Concatenate(_Merge):
     """Inputs side by side along `axis`, the channels by default."""
 
+    takes_stream = False
+
     def __init__(
         self,
         axis: int = -1,

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gpukit.device import Device
     from gpukit.layers.base import Layer
 
 Shape = tuple[int | None, ...]
@@ -13,21 +14,32 @@ Shape = tuple[int | None, ...]
 
 
 class Symbolic:
-    """The output of `layer` applied to `inputs`, without values: a node of a model's graph."""
+    """The output of `layer` applied to `inputs`, without values: a node of a model's graph.
 
-    __slots__ = ("inputs", "layer", "shape")
+    `device` is where it will be computed; None stands for the model's own device.
+    """
 
-    def __init__(self, shape: Shape, layer: Layer, inputs: tuple[Symbolic, ...] = ()) -> None:
+    __slots__ = ("device", "inputs", "layer", "shape")
+
+    def __init__(
+        self,
+        shape: Shape,
+        layer: Layer,
+        inputs: tuple[Symbolic, ...] = (),
+        device: Device | None = None,
+    ) -> None:
         self.shape = shape
         self.layer = layer
         self.inputs = inputs
+        self.device = device
 
     @property
     def ndim(self) -> int:
         return len(self.shape)
 
     def __repr__(self) -> str:
-        return f"<Symbolic {show_shape(self.shape)} from {self.layer.label}>"
+        where = "" if self.device is None else f" on {self.device}"
+        return f"<Symbolic {show_shape(self.shape)} from {self.layer.label}{where}>"
 
 
 def show_shape(shape: Shape) -> str:

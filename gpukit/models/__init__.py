@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from gpukit.errors import SettingError
+from gpukit.models.alexnet import alexnet
 from gpukit.models.base import Base
 from gpukit.models.functional import Model
 from gpukit.models.lenet import lenet5
@@ -10,7 +11,7 @@ from gpukit.models.saving import load_model
 from gpukit.models.sequential import Sequential
 
 # Networks that have a name on the command line.
-ZOO: dict[str, Callable[..., Base]] = {"lenet5": lenet5}
+ZOO: dict[str, Callable[..., Base]] = {"alexnet": alexnet, "lenet5": lenet5}
 
 
 def get(name: str) -> Callable[..., Base]:
@@ -20,4 +21,13 @@ def get(name: str) -> Callable[..., Base]:
     return ZOO[name]
 
 
-__all__ = ["ZOO", "Base", "Model", "Sequential", "get", "lenet5", "load_model"]
+__all__ = [
+    "ZOO",
+    "Base",
+    "Model",
+    "Sequential",
+    "alexnet",
+    "get",
+    "lenet5",
+    "load_model",
+]

@@ -71,6 +71,16 @@ class Base(ABC):
     # Structure
 
     @property
+    def devices(self) -> tuple[Device, ...]:
+        """All devices that layers are on, in order of first use; the first takes the input."""
+        return (self.device,)
+
+    @property
+    def output_device(self) -> Device:
+        """Where the output is, and the loss."""
+        return self.device
+
+    @property
     @abstractmethod
     def input_shape(self) -> Shape | None:
         """Shape of the input, its batch axis None; None where it is not known yet."""
@@ -234,6 +244,7 @@ class Base(ABC):
         for layer in self.layers:
             part = layer.regularization()
             if part is not None:
+                part = ops.to_device(part, self.output_device)
                 total = part if total is None else total + part
         return total
 
@@ -417,7 +428,7 @@ class Base(ABC):
         for parameter in self.parameters:
             parameter.assign(tensors[parameter.name])
 
-    def _adopt(self, layer: Layer) -> None:
+    def _adopt(self, layer: Layer, device: Device) -> None:
         """Take `layer` in: a name of its own, this model's seed and step, a random stream.
 
         A layer of another model keeps what it has, and this model goes on with its seed and step.
@@ -436,14 +447,13 @@ class Base(ABC):
                 f"{self.name}: a layer cannot be named {layer.name!r}, which checkpoints use for "
                 "something else; rename it"
             )
-        if layer.built and layer.device is not self.device:
+        if layer.built and layer.device is not device:
             raise SettingError(
-                f"{self.name} is on {self.device}, its {layer.label} on {layer.device}; give them "
+                f"{self.name} is on {device}, its {layer.label} on {layer.device}; give them "
                 "one device"
             )
         if layer.context is None:
-            layer.context = self.context
-            layer.stream = self.context.new_stream()
+            self._number(layer, self.layers)
         elif layer.context is not self.context:
             if self.context is not self._own_context:
                 raise SettingError(
@@ -451,14 +461,25 @@ class Base(ABC):
                     "with one model only, or make new layers"
                 )
             self.context = layer.context
-            for other in self.layers:
-                other.context, other.stream = self.context, self.context.new_stream()
+            for i, other in enumerate(self.layers):
+                self._number(other, self.layers[:i])
         self.layers.append(layer)
 
-    def _build_layer(self, layer: Layer, shape: Any) -> None:
+    def _number(self, layer: Layer, before: Sequence[Layer]) -> None:
+        """Give `layer` a stream of random numbers; parts of one whole share theirs."""
+        layer.context = self.context
+        if not layer.takes_stream:
+            return
+        for other in before:
+            if layer.part and other.part and layer.part.whole == other.part.whole:
+                layer.stream = other.stream
+                return
+        layer.stream = self.context.new_stream()
+
+    def _build_layer(self, layer: Layer, shape: Any, device: Device) -> None:
         sequence = np.random.SeedSequence(self.context.seed, spawn_key=(layer.stream,))
         rng = np.random.Generator(np.random.PCG64(sequence))
-        layer.build(shape, self.device, self.dtype, rng)
+        layer.build(shape, device, self.dtype, rng)
         self._flats = None
         self._plans = {}
 

@@ -8,8 +8,8 @@ from typing import Any, Self
 from gpukit import layers as layer_family
 from gpukit.device import Device
 from gpukit.errors import SettingError
-from gpukit.layers import Input
-from gpukit.layers.base import Layer
+from gpukit.layers import Input, ToDevice
+from gpukit.layers.base import Layer, one_device
 from gpukit.layers.symbolic import Symbolic
 from gpukit.models.base import Base, Shape
 
@@ -21,7 +21,8 @@ class Model(Base):
         b = Conv2D(8, 3, padding="same")(a)
         model = Model(a, Add()([a, Conv2D(3, 1)(b)]))
 
-    One input and one output; a layer that is called twice shares its parameters.
+    One input and one output; a layer that is called twice shares its parameters. The input is on
+    `device`, a layer on the device of its inputs; `ToDevice` takes values from one to another.
     """
 
     def __init__(
@@ -40,9 +41,18 @@ class Model(Base):
         if not self._order:
             raise SettingError(f"{self.name}: outputs are the inputs; there is no layer between")
         for node in self._order:
+            device = self.device_of(node)
+            if not isinstance(node.layer, ToDevice):
+                with node.layer.naming_errors():
+                    one_device([device, *map(self.device_of, node.inputs)])
             if node.layer not in self.layers:
-                self._adopt(node.layer)
-            self._build_layer(node.layer, _shapes(node))
+                self._adopt(node.layer, device)
+            elif node.layer.parameters and node.layer.device is not device:
+                raise SettingError(
+                    f"{self.name}: {node.layer.label} is used on {node.layer.device} and on "
+                    f"{device}; make a layer for each, its parameters are on one device"
+                )
+            self._build_layer(node.layer, _shapes(node), device)
 
     @property
     def input_shape(self) -> Shape | None:
@@ -55,6 +65,22 @@ class Model(Base):
     @property
     def last_layer(self) -> Layer:
         return self._outputs.layer
+
+    def device_of(self, node: Symbolic) -> Device:
+        """Where `node` of this model's graph is computed."""
+        return node.device or self.device
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        used = [self.device, *map(self.device_of, self._order)]
+        return tuple(dict.fromkeys(used))
+
+    @property
+    def output_device(self) -> Device:
+        return self.device_of(self._outputs)
+
+    def placement(self) -> list[Device]:
+        return [self.device_of(node) for node in self._order]
 
     def graph(self) -> list[tuple[Layer, list[int]]]:
         places = {id(node): i for i, node in enumerate([self._inputs, *self._order], start=-1)}

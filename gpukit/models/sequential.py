@@ -8,6 +8,7 @@ from typing import Any, Self
 from gpukit import layers as layer_family
 from gpukit.device import Device
 from gpukit.errors import GpukitError, SettingError
+from gpukit.layers import ToDevice
 from gpukit.layers.base import Layer
 from gpukit.layers.symbolic import Symbolic
 from gpukit.models.base import Base, Shape
@@ -61,7 +62,9 @@ class Sequential(Base):
                 f"{self.name} holds {layer.label} already; make another one, or a Model, whose "
                 "layers may be used twice"
             )
-        self._adopt(layer)
+        if isinstance(layer, ToDevice):
+            raise SettingError(f"{self.name} is on one device; {layer.label} needs a Model")
+        self._adopt(layer, self.device)
         try:
             if self._input_shape is not None:
                 self._extend(layer)
@@ -89,7 +92,7 @@ class Sequential(Base):
     def _extend(self, layer: Layer) -> None:
         assert self._output_shape is not None
         shape = self._output_shape
-        self._build_layer(layer, shape)
+        self._build_layer(layer, shape, self.device)
         self._output_shape = layer.compute_output_shape(shape)
 
     def forward(self, x: Any, training: bool | None, logits: bool) -> Any:

@@ -1,0 +1,59 @@
+"""The crossing from one device to another inside a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpukit import ops
+from gpukit.config import whole
+from gpukit.device import Device, get_device
+from gpukit.layers.base import Layer, register
+from gpukit.layers.symbolic import Symbolic
+
+
+@register
+class ToDevice(Layer):
+    """Its input, copied to `device`; the gradient is copied back. No parameters.
+
+    Layers called on its output are on `device` too, up to the next crossing. `place` is the number
+    of `device` in the list that `load_model(path, devices=…)` takes, by default its number in
+    `model.devices`: it keeps two columns apart that share a device for now. Raises DeviceError
+    where there is no such device.
+    """
+
+    takes_stream = False
+
+    def __init__(
+        self, device: str | Device, name: str | None = None, place: int | None = None
+    ) -> None:
+        super().__init__(name=name)
+        with self.naming_errors():
+            self.device: Device = get_device(device)
+            self.place = None if place is None else whole("place", place, low=0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "class": type(self).__name__,
+            "device": self.device.name,
+            "name": self.name,
+            "place": self.place,
+        }
+
+    def build(
+        self,
+        input_shape: Any,
+        device: Device | str | None = None,
+        dtype: Any = None,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        super().build(input_shape, self.device, dtype, rng)
+
+    def _symbolic(self, inputs: Any) -> Symbolic:
+        node = super()._symbolic(inputs)
+        node.device = self.device
+        return node
+
+    def call(self, inputs: Any, training: bool) -> Any:
+        return ops.to_device(inputs, self.device)

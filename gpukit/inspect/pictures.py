@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpukit.errors import SettingError
+from gpukit.inspect.filters import RANDOM, Filters, first_filters
 from gpukit.training.checkpoint import write_atomically
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ TRAIN, VALIDATION = "#9aa5b1", "#c2410c"
 
 TILE = 96  # pixels that a filter takes at least, in the picture of the filters
 GAP, MARGIN, LETTER, MIN_WIDTH = 14, 28, 13, 664
+LABEL, HEAD = 24, 34
 
 
 def save_curves(path: str | Path, history: Sequence[Mapping[str, float]], title: str) -> None:
@@ -87,39 +89,82 @@ def best_epoch(history: Sequence[Mapping[str, float]]) -> int:
 
 
 def save_filters(path: str | Path, model: Base) -> None:
-    """Draw the filters of the first convolution to a PNG, each scaled to its own range.
+    """Draw the filters that see the images to a PNG, each scaled to its own range.
 
-    One channel is drawn from blue (negative) over white to red; three channels as colours; for
-    other depths the strongest channel of each filter. Raises SettingError where there is none.
+    Those of several columns come below each other, headed by name, device and, for colour images,
+    the column's `colour` share. One channel is drawn from blue (negative) over white to red; three
+    channels as colours; for other depths the strongest channel of each filter. Raises SettingError
+    where there is no convolution.
     """
-    kernel = next((p for p in model.parameters if p.name.endswith("/kernel") and p.ndim == 4), None)
-    if kernel is None:
+    found = first_filters(model)
+    if not found:
         raise SettingError(f"{model.name} has no convolution, so there are no filters to draw")
-    weights = kernel.numpy().astype(np.float64)
-    rows, columns, depth, count = weights.shape
-    name = kernel.name.rpartition("/")[0]
-    what = f"{count} filter{'s' if count > 1 else ''} {rows}×{columns}×{depth} of {name}"
-    title = f"{model.name}  ·  {what}"
-    cell = max(2, -(-TILE // max(rows, columns)))  # pixels a weight: whole, so that it stays crisp
-    across = min(count, 12)
-    width = max(across * (columns * cell + GAP) - GAP, LETTER * len(title), MIN_WIDTH) + 2 * MARGIN
-    label = 24
-    down = -(-count // across)
-    height = 64 + down * (rows * cell + label + GAP) + 48
+    blocks = [_Block(filters) for filters in found]
+    if len(blocks) == 1 and found[0].colour is None:
+        title, heads = f"{model.name}  ·  {blocks[0].title}", []
+    else:
+        title, heads = f"{model.name}  ·  filters of the first layer", [b.head for b in blocks]
+    texts = [LETTER * len(title), *(LETTER * 0.8 * len(head) for head in heads)]
+    width = max(*(b.width for b in blocks), *texts, MIN_WIDTH) + 2 * MARGIN
+    top = HEAD if heads else 0
+    height = 64 + sum(b.height + top for b in blocks) + 48
     figure = _figure(width / DPI, height / DPI)
     _text(figure, MARGIN, 24, title, size=12, colour=INK, weight="bold", va="top")
-    for i in range(count):
-        one = weights[..., i]
-        if depth != 3:
-            one = one[..., int(np.abs(one).sum((0, 1)).argmax())]
-        x = MARGIN + (i % across) * (columns * cell + GAP)
-        y = 64 + (i // across) * (rows * cell + label + GAP)
-        reach = float(np.abs(one).max())
-        _image(figure, x, y, _colours(one, reach), cell)
-        _text(figure, x + columns * cell / 2, y + rows * cell + 5, f"±{reach:#.2g}", va="top",
-              ha="center", size=8)  # fmt: skip
-    _draw_scale(figure, height - 38, depth)
+    y = 64.0
+    for i, block in enumerate(blocks):
+        if heads:
+            _text(figure, MARGIN, y + 10, heads[i], size=10, colour=INK)
+        block.draw(figure, y + top)
+        y += block.height + top
+    _draw_scale(figure, height - 38, found[0].weights.shape[2])
     _save(figure, path)
+
+
+class _Block:
+    """The filters of one column in rows of up to twelve."""
+
+    def __init__(self, filters: Filters) -> None:
+        self._filters = filters
+        self._rows, self._columns, self.depth, self._count = filters.weights.shape
+        # Pixels a weight: whole, so that it stays crisp.
+        self._cell = max(2, -(-TILE // max(self._rows, self._columns)))
+        self._across = min(self._count, 12)
+        self._step = self._rows * self._cell + LABEL + GAP
+
+    @property
+    def width(self) -> int:
+        return self._across * (self._columns * self._cell + GAP) - GAP
+
+    @property
+    def height(self) -> int:
+        return -(-self._count // self._across) * self._step
+
+    @property
+    def title(self) -> str:
+        sizes = f"{self._rows}×{self._columns}×{self.depth}"
+        many = "s" if self._count > 1 else ""
+        return f"{self._count} filter{many} {sizes} of {self._filters.name}"
+
+    @property
+    def head(self) -> str:
+        """Title, device, and how colour-specific the filters are."""
+        text = f"{self.title} on {self._filters.device}"
+        if self._filters.colour is not None:
+            text += f"  ·  colour share {self._filters.colour:.2f} (random filters: {RANDOM:.2f})"
+        return text
+
+    def draw(self, figure: Figure, top: float) -> None:
+        """Paint the filters from `top` pixels down, the range of each below it."""
+        for i in range(self._count):
+            one = self._filters.weights[..., i]
+            if self.depth != 3:
+                one = one[..., int(np.abs(one).sum((0, 1)).argmax())]
+            x = MARGIN + (i % self._across) * (self._columns * self._cell + GAP)
+            y = top + (i // self._across) * self._step
+            reach = float(np.abs(one).max())
+            _image(figure, x, y, _colours(one, reach), self._cell)
+            _text(figure, x + self._columns * self._cell / 2, y + self._rows * self._cell + 5,
+                  f"±{reach:#.2g}", va="top", ha="center", size=8)  # fmt: skip
 
 
 def _colours(one: np.ndarray, reach: float) -> np.ndarray:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpukit import layers
+from gpukit.device import Device
 from gpukit.errors import SettingError
 from gpukit.layers.base import Layer
 from gpukit.layers.pooling import Pooling2D
@@ -36,6 +37,7 @@ _VALUE_BY_VALUE = (
     layers.LocalResponseNormalization,
     layers.Add,
     layers.Concatenate,
+    layers.ToDevice,
 )
 _BIASES = ("bias", "beta")
 
@@ -45,11 +47,12 @@ class LayerSizes:
     """Figures of one layer for one image; `receptive_field` is (rows, columns) of the input.
 
     `fixed` counts values that no gradient changes: moving averages. The parameters of a layer that
-    is used again are counted at its first use.
+    is used again are counted at its first use. `device` is where it is computed.
     """
 
     name: str
     kind: str
+    device: str
     output_shape: tuple[int, ...]
     units: int
     connections: int
@@ -97,8 +100,9 @@ def sizes(model: Base) -> list[LayerSizes]:
     seen = _Field((1, 1), (1, 1))
     fields: list[_Field] = []
     shapes: list[tuple[int, ...]] = []
-    table = []
+    table: list[LayerSizes] = []
     counted: set[int] = set()
+    where = places(model)
     for layer, parents in model.graph():
         before = [shapes[i] if i >= 0 else tuple(n or 0 for n in input_shape[1:]) for i in parents]
         given = [(None, *s) for s in before]
@@ -108,14 +112,26 @@ def sizes(model: Base) -> list[LayerSizes]:
         field = _field(layer, functools.reduce(_Field.joined, sources), before[0], image)
         fields.append(field)
         shapes.append(shape)
-        table.append(_figures(layer, before[0], shape, field, image, model.dtype.itemsize,
-                              first=id(layer) not in counted))  # fmt: skip
+        table.append(_figures(layer, where[len(table)], before[0], shape, field, image,
+                              model.dtype.itemsize, first=id(layer) not in counted))  # fmt: skip
         counted.add(id(layer))
     return table
 
 
+def places(model: Base) -> list[Device]:
+    """The device of every use of a layer, in order: that of its input, but for crossings."""
+    found: list[Device] = []
+    for layer, parents in model.graph():
+        if isinstance(layer, layers.ToDevice):
+            found.append(layer.device)
+        else:
+            found.append(found[parents[0]] if parents[0] >= 0 else model.device)
+    return found
+
+
 def _figures(
     layer: Layer,
+    device: Device,
     before: tuple[int, ...],
     shape: tuple[int, ...],
     field: _Field,
@@ -146,6 +162,7 @@ def _figures(
     return LayerSizes(
         name=layer.name,
         kind=type(layer).__name__,
+        device=device.name,
         output_shape=shape,
         units=units,
         connections=connections,

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from gpukit.inspect.notes import notes
+from gpukit.inspect.placement import BATCH, memory, traffic
 from gpukit.inspect.sizes import LayerSizes, sizes
 
 if TYPE_CHECKING:
@@ -23,8 +25,12 @@ class _Column(NamedTuple):
     left: bool = False
 
 
-def show(model: Base) -> None:
-    """Print the table of `model` to stdout, in as many columns as its width allows."""
+def show(model: Base, batch: int | None = None) -> None:
+    """Print the table of `model` to stdout, in as many columns as its width allows.
+
+    With `batch`, or where there are several devices (batch 128), also what a training step on so
+    many images takes: memory a device, and bytes that cross between them.
+    """
     from rich.console import Console
     from rich.text import Text
 
@@ -34,16 +40,22 @@ def show(model: Base) -> None:
     at = _times((model.input_shape or ())[1:])
     console.print(Text.assemble((model.name, "bold"), f"  input {at}"), soft_wrap=True)
     images = len(model.input_shape or ()) == 4
-    console.print(_widest_that_fits(console, figures, images), crop=False)
-    for line in _totals(model, figures):
+    several = len(model.devices) > 1
+    console.print(_widest_that_fits(console, figures, images, several), crop=False)
+    lines = _totals(model, figures)
+    if several or batch is not None:
+        lines += _step(model, batch or BATCH)
+    for line in lines + notes(model, figures):
         console.print(line, soft_wrap=True)
 
 
-def _widest_that_fits(console: Console, figures: list[LayerSizes], images: bool) -> Table:
+def _widest_that_fits(
+    console: Console, figures: list[LayerSizes], images: bool, several: bool
+) -> Table:
     """The table with all columns, or without those that can be missed most easily."""
     from rich.measure import Measurement
 
-    columns = _columns(images)
+    columns = _columns(images, several)
     for dropped in ((), ("biases",), ("biases", "kind"), ("biases", "kind", "units")):
         made = _table(figures, [c for c in columns if c.title not in dropped])
         wanted = Measurement.get(console, console.options.update(max_width=1000), made).maximum
@@ -54,7 +66,7 @@ def _widest_that_fits(console: Console, figures: list[LayerSizes], images: bool)
     return made
 
 
-def _columns(images: bool) -> list[_Column]:
+def _columns(images: bool, several: bool) -> list[_Column]:
     columns = [
         _Column("layer", lambda f: f.name, left=True),
         _Column("kind", lambda f: f.kind, left=True),
@@ -73,6 +85,8 @@ def _columns(images: bool) -> list[_Column]:
     ]
     if images:
         columns.append(_Column("receptive\nfield", lambda f: _times(f.receptive_field)))
+    if several:
+        columns.insert(2, _Column("device", lambda f: f.device, left=True))
     return columns
 
 
@@ -108,6 +122,23 @@ def _totals(model: Base, figures: list[LayerSizes]) -> list[str]:
     ]
 
 
+def _step(model: Base, batch: int) -> list[str]:
+    """What a training step on `batch` images takes."""
+    lines = [
+        f"{m.device}: {_bytes(m.total)} in a step on {batch} images: parameters "
+        f"{_bytes(m.parameters)}, gradients {_bytes(m.gradients)}, momentum {_bytes(m.slots)}, "
+        f"activations {_bytes(m.activations)}"
+        for m in memory(model, batch)
+    ]
+    for t in traffic(model, batch):
+        images = f"; and the images, {_bytes(t.images)}" if t.images else ""
+        lines.append(
+            f"{t.source} → {t.target}: {_bytes(t.total)} cross in a step on {batch} images "
+            f"({_bytes(t.forward)} forward, {_bytes(t.backward)} backward){images}"
+        )
+    return lines
+
+
 def _times(lengths: Sequence[int | None]) -> str:
     return "×".join("?" if n is None else str(n) for n in lengths)
 
@@ -117,7 +148,7 @@ def _count(number: int) -> str:
 
 
 def _bytes(count: int) -> str:
-    for unit, size in (("GB", 1 << 30), ("MB", 1 << 20), ("kB", 1 << 10)):
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= size:
             return f"{count / size:.1f} {unit}"
     return f"{count} B"

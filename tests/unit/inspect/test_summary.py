@@ -38,19 +38,19 @@ lenet5  input 28×28×1
                                                                        multiply-           receptive
  layer    kind            output  units  connections  weights  biases       adds   memory      field
  ───────────────────────────────────────────────────────────────────────────────────────────────────
- c1       Conv2D         28×28×6  4,704      117,600      150       6    117,600  18.4 kB        5×5
- s2       MaxPooling2D   14×14×6  1,176        4,704        –       –          –   4.6 kB        6×6
- c3       Conv2D        10×10×16  1,600      240,000    2,400      16    240,000   6.2 kB      14×14
+ c1       Conv2D         28×28×6  4,704      117,600      150       6    117,600  18.8 kB        5×5
+ s2       MaxPooling2D   14×14×6  1,176        4,704        –       –          –   4.7 kB        6×6
+ c3       Conv2D        10×10×16  1,600      240,000    2,400      16    240,000   6.4 kB      14×14
  s4       MaxPooling2D    5×5×16    400        1,600        –       –          –   1.6 kB      16×16
  flatten  Flatten            400      –            –        –       –          –        –      16×16
  f5       Dense              120    120       48,000   48,000     120     48,000    480 B      28×28
  f6       Dense               84     84       10,080   10,080      84     10,080    336 B      28×28
  output   Dense               10     10          840      840      10        840     40 B      28×28
 
- total                            8,094      422,824   61,470     236    416,520  31.6 kB
+ total                            8,094      422,824   61,470     236    416,520  32.4 kB
 
-61,706 parameters (61,470 weights, 236 biases): 241.0 kB as float32
-416,520 multiply-adds and 31.6 kB of activations an image
+61,706 parameters (61,470 weights, 236 biases): 246.8 kB as float32
+416,520 multiply-adds and 32.4 kB of activations an image
 """
 
 
@@ -66,7 +66,7 @@ def test_a_narrow_terminal_gets_fewer_columns_and_whole_figures(monkeypatch, wid
     assert len(lines) == len(LENET.strip("\n").splitlines()), "no line is broken"
     text = "\n".join(lines)
     assert "…" not in text
-    for figure in ("10×10×16", "240,000", "2,400", "6.2 kB", "14×14"):
+    for figure in ("10×10×16", "240,000", "2,400", "6.4 kB", "14×14"):
         assert figure in text
 
 
@@ -90,9 +90,9 @@ def test_names_are_shown_as_they_are(monkeypatch):
 
 
 def test_bytes():
-    assert [summary._bytes(n) for n in (0, 1023, 1024, 5 << 20, 3 << 30)] == [
+    assert [summary._bytes(n) for n in (0, 999, 1000, 5_000_000, 3_000_000_000)] == [
         "0 B",
-        "1023 B",
+        "999 B",
         "1.0 kB",
         "5.0 MB",
         "3.0 GB",

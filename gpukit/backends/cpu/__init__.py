@@ -9,6 +9,8 @@ from gpukit.backends.cpu import (  # noqa: F401
     averaging,
     conv,
     elementwise,
+    fused,
+    images,
     linear,
     loss,
     lrn,

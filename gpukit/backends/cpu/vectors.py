@@ -101,8 +101,11 @@ def _pool_vector(typing_context, y, out, index, x, above, below, channels):  # t
     return types.none(y, i, index, x, i, i, i), generate
 
 
-def _choose_vector(typing_context, gx, place, gy, index, out, cell):  # type: ignore[no-untyped-def]
-    """Nopython: gx[place] = gy[out] where index[out] is `cell`, else 0, 16 channels."""
+def _window_3x3_vector(typing_context, y, out, index, x, first, row_step, pixel_step):  # type: ignore[no-untyped-def]
+    """Nopython: y and index at `out` from the 3×3 window whose first cell is x[first], 16 channels.
+
+    Cells are `pixel_step` apart, rows `row_step`.
+    """
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         item = context.get_data_type(signature.args[0].dtype)
@@ -113,27 +116,80 @@ def _choose_vector(typing_context, gx, place, gy, index, out, cell):  # type: ig
             data = context.make_array(signature.args[array])(context, builder, arguments[array])
             return builder.bitcast(builder.gep(data.data, [place]), kind.as_pointer())
 
-        _, place, _, _, out, cell = arguments
-        gradient = builder.load(pointer(2, out, vector), align=align)
-        which = builder.load(pointer(3, out, cells), align=1)
-        wanted = ir.Constant(cells, ir.Undefined)
-        narrow = builder.trunc(cell, ir.IntType(8))
-        for lane in range(VECTOR):
-            wanted = builder.insert_element(wanted, narrow, ir.Constant(ir.IntType(32), lane))
-        chosen = builder.select(
-            builder.icmp_unsigned("==", which, wanted),
-            gradient,
-            ir.Constant(vector, [0.0] * VECTOR),
-        )
-        builder.store(chosen, pointer(0, place, vector), align=align)
+        def larger(left: Any, right: Any) -> Any:
+            # Unordered: true for a NaN, too, unless there was one before.
+            above = builder.fcmp_unordered(">", right[0], left[0])
+            better = builder.and_(above, builder.fcmp_ordered("==", left[0], left[0]))
+            return tuple(builder.select(better, r, v) for r, v in zip(right, left))
+
+        _, out, _, _, first, row_step, pixel_step = arguments
+        found = []
+        for r in range(3):
+            place = first
+            for s in range(3):
+                value = builder.load(pointer(3, place, vector), align=align)
+                found.append((value, ir.Constant(cells, [3 * r + s] * VECTOR)))
+                place = builder.add(place, pixel_step)
+            first = builder.add(first, row_step)
+        # In pairs, neighbours only, so that the first of equals wins as in a row.
+        while len(found) > 1:
+            pairs = [larger(*found[i : i + 2]) for i in range(0, len(found) - 1, 2)]
+            found = pairs + found[len(found) // 2 * 2 :]
+        builder.store(found[0][0], pointer(0, out, vector), align=align)
+        builder.store(found[0][1], pointer(2, out, cells), align=1)
         return context.get_dummy_value()
 
     i = types.intp
-    return types.none(gx, i, gy, index, i, i), generate
+    return types.none(y, i, index, x, i, i, i), generate
+
+
+def _splat(builder: Any, value: Any, kind: Any) -> Any:
+    """A vector of `kind` that holds `value` in every lane."""
+    one = builder.insert_element(
+        ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0)
+    )
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [0] * kind.count)
+    return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), zeros)
+
+
+def _choosing(add: bool) -> Any:
+    """Nopython: gx[place] = (or, to `add`, +=) gy[out] where index[out] is `cell`, else 0."""
+
+    def choose(typing_context, gx, place, gy, index, out, cell):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            item = context.get_data_type(signature.args[0].dtype)
+            align = context.get_abi_sizeof(item)
+            vector, cells = ir.VectorType(item, VECTOR), ir.VectorType(ir.IntType(8), VECTOR)
+
+            def pointer(array: int, place: Any, kind: Any) -> Any:
+                data = context.make_array(signature.args[array])(context, builder, arguments[array])
+                return builder.bitcast(builder.gep(data.data, [place]), kind.as_pointer())
+
+            _, place, _, _, out, cell = arguments
+            gradient = builder.load(pointer(2, out, vector), align=align)
+            which = builder.load(pointer(3, out, cells), align=1)
+            wanted = _splat(builder, builder.trunc(cell, ir.IntType(8)), cells)
+            chosen = builder.select(
+                builder.icmp_unsigned("==", which, wanted),
+                gradient,
+                ir.Constant(vector, [0.0] * VECTOR),
+            )
+            target = pointer(0, place, vector)
+            if add:
+                chosen = builder.fadd(builder.load(target, align=align), chosen)
+            builder.store(chosen, target, align=align)
+            return context.get_dummy_value()
+
+        i = types.intp
+        return types.none(gx, i, gy, index, i, i), generate
+
+    return intrinsic(choose)
 
 
 pool_vector: Any = intrinsic(_pool_vector)
-choose_vector: Any = intrinsic(_choose_vector)
+window_3x3_vector: Any = intrinsic(_window_3x3_vector)
+choose_vector: Any = _choosing(add=False)
+collect_vector: Any = _choosing(add=True)
 _clear_16 = _vector_operation(VECTOR, "clear")
 _copy_16 = _vector_operation(VECTOR, "copy")
 _add_16 = _vector_operation(VECTOR, "add")

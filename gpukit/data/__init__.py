@@ -4,6 +4,7 @@ from gpukit.data.batches import batch_count, batches
 from gpukit.data.catalogue import catalogue
 from gpukit.data.dataset import Dataset
 from gpukit.data.describe import contact_sheet, describe
+from gpukit.data.feed import ArrayFeed, Batch, Feed
 from gpukit.data.fetch import fetch
 from gpukit.data.images import read_picture
 from gpukit.data.load import load
@@ -11,7 +12,10 @@ from gpukit.data.normalise import Normalise
 from gpukit.data.split import train_validation_split
 
 __all__ = [
+    "ArrayFeed",
+    "Batch",
     "Dataset",
+    "Feed",
     "Normalise",
     "batch_count",
     "batches",

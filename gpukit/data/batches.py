@@ -8,11 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpukit.data.feed import ArrayFeed, Batch
 from gpukit.data.normalise import Normalise
-from gpukit.data.order import permutation
-from gpukit.errors import DataError, SettingError
-
-_STREAM = 0
 
 
 def batches(
@@ -37,18 +34,10 @@ def batches(
     Raises, at the call, `DataError` where lengths differ and `SettingError` for settings outside
     their range.
     """
-    if len(x) != len(y):
-        raise DataError(f"{len(x)} inputs and {len(y)} targets; there must be one an input")
-    if batch_size < 1:
-        raise SettingError(f"batch size {batch_size}: use 1 or more")
-    if start < 0 or epoch < 0:
-        raise SettingError(f"start={start}, epoch={epoch}: use 0 or more")
-    order = permutation(len(x), seed, _STREAM, epoch) if shuffle else None
+    feed = ArrayFeed(x, y, batch_size, shuffle=shuffle, seed=seed, drop_last=drop_last)
     if x.dtype == np.uint8 and normalise is None:
         normalise = Normalise()
-    stop = len(x) - len(x) % batch_size if drop_last else len(x)
-    starts = range(start * batch_size, stop, batch_size)
-    return _cut(x, y, batch_size, starts, order, normalise)
+    return _normalised(feed.epoch(epoch, start), normalise)
 
 
 def batch_count(count: int, batch_size: int, *, drop_last: bool = False) -> int:
@@ -56,18 +45,8 @@ def batch_count(count: int, batch_size: int, *, drop_last: bool = False) -> int:
     return count // batch_size if drop_last else -(-count // batch_size)
 
 
-def _cut(
-    x: NDArray[Any],
-    y: NDArray[Any],
-    size: int,
-    starts: range,
-    order: NDArray[np.intp] | None,
-    normalise: Normalise | None,
+def _normalised(
+    feed: Iterator[Batch], normalise: Normalise | None
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-    for first in starts:
-        if order is None:
-            x_batch, y_batch = x[first : first + size], y[first : first + size]
-        else:
-            rows = order[first : first + size]
-            x_batch, y_batch = x[rows], y[rows]
-        yield (x_batch if normalise is None else normalise(x_batch)), y_batch
+    for batch in feed:
+        yield (batch.x if normalise is None else normalise(batch.x)), batch.y

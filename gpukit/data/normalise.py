@@ -15,8 +15,8 @@ from gpukit.errors import DTypeError, SettingError, ShapeError
 class Normalise:
     """float32 y = (x·scale - mean) / std of uint8 images x; mean and std are one a channel.
 
-    The default maps 0 … 255 to 0 … 1. It is worked out as one multiplication and one addition in
-    float32, so the last bit can differ from the formula's.
+    The default maps 0 … 255 to 0 … 1. It is worked out as one subtraction and one multiplication
+    (see `affine`) in float32, as on any device, so the last bit can differ from the formula's.
     """
 
     scale: float = 1 / 255
@@ -65,21 +65,30 @@ class Normalise:
         _check(images)
         if self.mean is None or self.std is None:
             return np.multiply(images, np.float32(self.scale), dtype=np.float32)
-        channels = images.shape[-1]
-        if len(self.mean) not in (1, channels):
-            raise ShapeError(f"Normalise: mean of {len(self.mean)} channels, images {images.shape}")
-        std = np.array(self.std)
-        factor, shift = self.scale / std, -np.array(self.mean) / std
-        if factor.size > 1 and images.ndim > 1:
+        mean, scale = (a.astype(np.float32) for a in self.affine(images.shape[-1]))
+        if mean.size > 1 and images.ndim > 1:
             # (..., W, C) · (W, C): rows of W·C are long inner loops, where C alone is 3.
-            factor = np.tile(factor, (images.shape[-2], 1))
-            shift = np.tile(shift, (images.shape[-2], 1))
-            rows = images.reshape(*images.shape[:-2], factor.size)
+            mean, scale = (np.tile(a, images.shape[-2]) for a in (mean, scale))
+            rows = images.reshape(*images.shape[:-2], mean.size)
         else:
             rows = images
-        y = np.multiply(rows, factor.reshape(-1).astype(np.float32), dtype=np.float32)
-        y += shift.reshape(-1).astype(np.float32)
+        y = np.subtract(rows, mean, dtype=np.float32)
+        y *= scale
         return y.reshape(images.shape)
+
+    def affine(self, channels: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(mean, scale), both (C,), of the same map written as y = (x - mean)·scale.
+
+        What the primitive `normalise_images` takes; `ShapeError` for another number of channels.
+        """
+        if self.mean is None or self.std is None:
+            return np.zeros(channels), np.full(channels, self.scale)
+        if len(self.mean) not in (1, channels):
+            raise ShapeError(
+                f"Normalise: mean of {len(self.mean)} channels, images of {channels} channels"
+            )
+        scale = np.broadcast_to(self.scale / np.array(self.std), channels)
+        return np.broadcast_to(np.array(self.mean) / self.scale, channels).copy(), scale.copy()
 
     def config(self) -> dict[str, Any]:
         """The settings, in types that JSON has; `from_config` takes them back exactly."""

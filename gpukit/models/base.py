@@ -12,24 +12,23 @@ import numpy as np
 from gpukit import losses, ops, optimizers
 from gpukit import metrics as metric_family
 from gpukit.autograd import Parameter, Tensor
+from gpukit.backends.reference import normalise_images
 from gpukit.callbacks import Callback, CallbackList, History
 from gpukit.config import whole
 from gpukit.data.normalise import Normalise
-from gpukit.device import Device, get_device, to_host
-from gpukit.errors import CheckpointError, DataError, DTypeError, SettingError, ShapeError
+from gpukit.device import Device, get_device
+from gpukit.errors import DataError, DTypeError, SettingError, ShapeError
 from gpukit.flat import FlatBuffer, flat_buffers
 from gpukit.layers.base import Context, Layer
 from gpukit.layers.symbolic import show_shape
 from gpukit.models.execution import Step, execute, plan
+from gpukit.models.parts import Wholes
 from gpukit.settings import is_training
 from gpukit.training import loop
 from gpukit.training.state import TrainingState
 from gpukit.utils import default_seed
 
 Shape = tuple[int | None, ...]
-
-# First parts of the names of other tensors in a checkpoint.
-_RESERVED = ("optimizer", "callbacks")
 
 
 class Base(ABC):
@@ -253,31 +252,37 @@ class Base(ABC):
         for layer in self.layers:
             layer.apply_constraints()
 
-    def measure(self, y: Any, outputs: Tensor) -> dict[str, tuple[float, float]]:
-        """(sum, weight) of each metric over a batch, for `outputs` of `for_loss`."""
+    def measure(
+        self, y: Any, outputs: Tensor, fused: bool = True
+    ) -> dict[str, tuple[float, float]]:
+        """(sum, weight) of each metric over a batch, for `outputs` of `for_loss`.
+
+        With `fused` False, for outputs of the model itself, its last activation applied.
+        """
         if not self._metrics:
             return {}
         predictions = outputs.array
-        if self._fused_loss() is not None:
+        if fused and self._fused_loss() is not None:
             predictions = getattr(ops, str(self.last_layer.final_activation))(predictions)
         return {metric.name: metric.update(y, predictions) for metric in self._metrics}
 
     def fit(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         batch_size: int = 32,
         epochs: int = 1,
         verbose: Any = "auto",
         callbacks: Callback | Sequence[Callback] | None = None,
         validation_split: float = 0.0,
-        validation_data: tuple[Any, Any] | None = None,
+        validation_data: Any = None,
         shuffle: bool = True,
         initial_epoch: int = 0,
     ) -> History:
-        """Train on samples x (N, …) and targets y (N, …).
+        """Train on samples x (N, …) and targets y (N, …), or on a `data.Feed` instead of both.
 
-        `validation_split` takes that fraction from the end of the data, before any shuffling.
+        A feed has batches, an order and a seed of its own. `validation_data` is a pair (x, y) or a
+        feed; `validation_split` takes that fraction from the end of the data, before any shuffling.
         `verbose` is "auto" or 1 (a progress bar on stderr), 2 (a line an epoch) or 0. Returns the
         history: `.history["loss"]` and so on, one figure an epoch.
         """
@@ -296,9 +301,14 @@ class Base(ABC):
         )
 
     def evaluate(
-        self, x: Any, y: Any, batch_size: int = 256, return_dict: bool = False, verbose: Any = 0
+        self,
+        x: Any,
+        y: Any = None,
+        batch_size: int = 256,
+        return_dict: bool = False,
+        verbose: Any = 0,
     ) -> Any:
-        """Loss and metrics over samples x and targets y.
+        """Loss and metrics over samples x and targets y, or over a `data.Feed`, without y.
 
         The loss alone as a float, or [loss, metric, …]; with `return_dict`, by name.
         """
@@ -309,7 +319,7 @@ class Base(ABC):
         return values[0] if len(values) == 1 else values
 
     def predict(self, x: Any, batch_size: int = 256, verbose: Any = 0) -> np.ndarray:
-        """The outputs for samples x, on the host."""
+        """The outputs for samples x, or for those of a `data.Feed`, on the host."""
         return loop.predict(self, x, batch_size=batch_size)
 
     def train_on_batch(self, x: Any, y: Any, return_dict: bool = False) -> Any:
@@ -318,8 +328,6 @@ class Base(ABC):
         if len(x) == 0:
             raise DataError("train_on_batch: there are no images")
         self.prepare(x)
-        if x.dtype == np.uint8:
-            x = (self.normalise or Normalise())(x)
         sums = loop.train_step(self, self.to_device(x), y)
         figures = {name: total / weight for name, (total, weight) in sums.items()}
         if return_dict:
@@ -353,15 +361,27 @@ class Base(ABC):
         """Make the parameters for inputs of `input_shape`, the batch axis None."""
         raise SettingError(f"{self.name} knows its input shape already")
 
-    def to_device(self, x: np.ndarray) -> Any:
-        """A host batch as the model computes with it."""
-        return self.device.asarray(x.astype(self.dtype, copy=False))
+    def to_device(self, x: Any, shift: np.ndarray | None = None) -> Any:
+        """A batch as the model computes with it.
+
+        uint8 images go to the device as they are, and are normalised there; `shift` (N, C) is
+        added to the channels of each first.
+        """
+        if x.dtype != np.uint8:
+            return self.device.asarray(x.astype(self.dtype, copy=False))
+        channels = x.shape[-1]
+        constants = (*(self.normalise or Normalise()).affine(channels), shift)
+        mean, scale, shift = (a if a is None else self.device.asarray(a) for a in constants)
+        images = self.device.asarray(x).reshape(
+            (len(x), 1, -1, channels) if x.ndim != 4 else x.shape
+        )
+        return normalise_images(images, mean, scale, shift, dtype=self.dtype).reshape(x.shape)
 
     def _as_input(self, x: Any) -> Any:
         if isinstance(x, (list, tuple)):
             return self.to_device(np.asarray(x))
         if getattr(x, "dtype", None) == np.uint8 and not isinstance(x, Tensor):
-            return self.to_device((self.normalise or Normalise())(to_host(x)))
+            return self.to_device(x)
         # Arrays of the host come along, as in fit; what lives elsewhere is for the caller to move.
         return self.device.asarray(x) if isinstance(x, np.ndarray) else x
 
@@ -403,78 +423,15 @@ class Base(ABC):
         return self
 
     def state_tensors(self) -> dict[str, np.ndarray]:
-        """Every parameter on the host by name."""
-        return {parameter.name: parameter.numpy() for parameter in self.parameters}
+        """Every parameter on the host by name; of layers that are split, the whole ones."""
+        tensors = {parameter.name: parameter.numpy() for parameter in self.parameters}
+        return Wholes(self.layers).join(tensors)
 
     def load_tensors(self, tensors: Mapping[str, np.ndarray], source: str) -> None:
         """Overwrite every parameter from `tensors`, after checking that all of them fit."""
+        own = Wholes(self.layers).take(tensors, source, self.name)
         for parameter in self.parameters:
-            array = tensors.get(parameter.name)
-            if array is None:
-                raise CheckpointError(
-                    f"{source} is of another model: it has no {parameter.name!r} of {self.name}"
-                )
-            if array.shape != parameter.shape:
-                raise CheckpointError(
-                    f"{source} is of another model: {parameter.name!r} is {array.shape} there and "
-                    f"{parameter.shape} in {self.name}"
-                )
-        known = {parameter.name for parameter in self.parameters}
-        for name in tensors:
-            if name not in known and name.partition("/")[0] not in _RESERVED:
-                raise CheckpointError(
-                    f"{source} is of another model: {self.name} has no {name!r}, which is in it"
-                )
-        for parameter in self.parameters:
-            parameter.assign(tensors[parameter.name])
-
-    def _adopt(self, layer: Layer, device: Device) -> None:
-        """Take `layer` in: a name of its own, this model's seed and step, a random stream.
-
-        A layer of another model keeps what it has, and this model goes on with its seed and step.
-        """
-        if not hasattr(layer, "auto_named"):
-            raise SettingError(
-                f"{type(layer).__name__}'s __init__ does not call super().__init__(name=…) first"
-            )
-        taken = {other.name for other in self.layers}
-        if layer.auto_named and layer.context is None:
-            layer.rename(_unique(layer.name, taken))
-        elif layer.name in taken:
-            raise SettingError(f"{self.name} has two layers named {layer.name!r}; rename one")
-        if layer.name.partition("/")[0] in _RESERVED:
-            raise SettingError(
-                f"{self.name}: a layer cannot be named {layer.name!r}, which checkpoints use for "
-                "something else; rename it"
-            )
-        if layer.built and layer.device is not device:
-            raise SettingError(
-                f"{self.name} is on {device}, its {layer.label} on {layer.device}; give them "
-                "one device"
-            )
-        if layer.context is None:
-            self._number(layer, self.layers)
-        elif layer.context is not self.context:
-            if self.context is not self._own_context:
-                raise SettingError(
-                    f"{self.name} shares layers with a model that {layer.label} is not of; share "
-                    "with one model only, or make new layers"
-                )
-            self.context = layer.context
-            for i, other in enumerate(self.layers):
-                self._number(other, self.layers[:i])
-        self.layers.append(layer)
-
-    def _number(self, layer: Layer, before: Sequence[Layer]) -> None:
-        """Give `layer` a stream of random numbers; parts of one whole share theirs."""
-        layer.context = self.context
-        if not layer.takes_stream:
-            return
-        for other in before:
-            if layer.part and other.part and layer.part.whole == other.part.whole:
-                layer.stream = other.stream
-                return
-        layer.stream = self.context.new_stream()
+            parameter.assign(own[parameter.name])
 
     def _build_layer(self, layer: Layer, shape: Any, device: Device) -> None:
         sequence = np.random.SeedSequence(self.context.seed, spawn_key=(layer.stream,))
@@ -482,12 +439,3 @@ class Base(ABC):
         layer.build(shape, device, self.dtype, rng)
         self._flats = None
         self._plans = {}
-
-
-def _unique(base: str, taken: set[str]) -> str:
-    if base not in taken:
-        return base
-    number = 1
-    while f"{base}_{number}" in taken:
-        number += 1
-    return f"{base}_{number}"

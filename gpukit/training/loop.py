@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gpukit import ops
 from gpukit.autograd import Tensor, no_grad
 from gpukit.callbacks import Callback, CallbackList, History
 from gpukit.config import number, snake_case, whole
-from gpukit.data.batches import batch_count, batches
+from gpukit.data.feed import ArrayFeed, Batch, Feed
 from gpukit.device import to_host
 from gpukit.errors import CheckpointError, DataError, DTypeError, SettingError, ShapeError
 from gpukit.losses import SparseCategoricalCrossentropy
@@ -49,30 +51,46 @@ def train_step(model: Base, x: Any, y: Any) -> dict[str, tuple[float, float]]:
     return figures
 
 
-def test_step(model: Base, x: Any, y: Any) -> dict[str, tuple[float, float]]:
-    """The figures of `train_step` without an update."""
+def test_step(model: Base, x: Any, y: Any, views: int = 1) -> dict[str, tuple[float, float]]:
+    """The figures of `train_step` without an update.
+
+    Of every sample there may be several `views` in a row in x: they are those of the mean output.
+    """
     with no_grad(), training_mode(False):
-        outputs = model.for_loss(x)
-        losses = model.training_loss.per_sample(y, outputs)
+        if views == 1:
+            outputs = model.for_loss(x)
+            losses = model.training_loss.per_sample(y, outputs)
+        else:
+            outputs = _mean_of_views(model, x, views)
+            losses = model.loss.per_sample(y, outputs)
         penalty = model.penalty()
-        count = float(len(x))
+        count = float(len(x) // views)
         total = float(losses.sum().item())
         if penalty is not None:
             total += penalty.item() * count
-        return {"loss": (total, count), **model.measure(y, outputs)}
+        return {"loss": (total, count), **model.measure(y, outputs, fused=views == 1)}
+
+
+def _mean_of_views(model: Base, x: Any, views: int) -> Tensor:
+    """The model's outputs for x (N·views, …), averaged over the views: (N, …)."""
+    outputs = model(Tensor.wrap(x))
+    if views == 1:
+        return outputs
+    shape = (len(x) // views, views, *outputs.shape[1:])
+    return ops.mean(ops.reshape(outputs, shape=shape), axis=1)
 
 
 def fit(
     model: Base,
     x: Any,
-    y: Any,
+    y: Any = None,
     *,
     batch_size: int = 32,
     epochs: int = 1,
     verbose: Any = "auto",
     callbacks: Sequence[Callback] = (),
     validation_split: float = 0.0,
-    validation_data: tuple[Any, Any] | None = None,
+    validation_data: Any = None,
     shuffle: bool = True,
     initial_epoch: int = 0,
     seed: int | None = None,
@@ -84,37 +102,41 @@ def fit(
     training state has reached, whether it was trained to there or loaded: callbacks then remember
     what those before them, of the same classes in the same order, did.
     """
-    x, y = as_arrays(x, y)
-    batch_size, epochs = whole("batch_size", batch_size), whole("epochs", epochs)
+    epochs = whole("epochs", epochs)
     initial_epoch = whole("initial_epoch", initial_epoch, low=0)
     validation_split = number("validation_split", validation_split, low=0, below=1)
-    x, y, validation = _split_end(x, y, 0.0 if validation_data is not None else validation_split)
-    if validation_data is not None:
-        if not isinstance(validation_data, (list, tuple)) or len(validation_data) != 2:
-            raise SettingError("fit: validation_data is a pair of inputs and targets, (x, y)")
-        validation = as_arrays(*validation_data)
-    if len(x) == 0:
+    seed = model.context.seed if seed is None else seed
+    feed, validation = _feeds(x, y, batch_size, shuffle, seed, validation_split, validation_data)
+    if feed.count == 0:
         raise DataError("fit: there are no images to train on")
-    model.prepare(x)
-    _check_targets(model, y)
+    if feed.views != 1:
+        raise SettingError(
+            f"fit: the feed gives {feed.views} views of each image, which are for evaluation; "
+            "train on a feed of one"
+        )
+    model.prepare(_like(feed))
+    _check_targets(model, feed)
     if validation is not None:
-        if len(validation[0]) == 0:
+        if validation.count == 0:
             raise DataError("fit: there are no images in validation_data")
-        model.prepare(validation[0])
-        _check_targets(model, validation[1])
+        model.prepare(_like(validation))
+        _check_targets(model, validation)
     _warn_of_logits(model)
     if state is None:
         reached = model.training_state
         going_on = initial_epoch > 0 and reached.epoch == initial_epoch
         state = reached if going_on else TrainingState(epoch=initial_epoch)
-    seed = model.context.seed if seed is None else seed
+    if state.feed:
+        feed.take_up(state.feed)
+    state.feed = feed.config()
     history = History()
     every = CallbackList(_savers_last([*callbacks, history, _NoteStop()]), model)
     model.training_state = state
     model.stop_training = state.stopped
-    steps = batch_count(len(x), batch_size)
     warned = False
-    progress = progress_for(verbose, epochs=epochs, steps=steps, images=len(x), state=state)
+    progress = progress_for(
+        verbose, epochs=epochs, steps=feed.steps, images=feed.count, state=state
+    )
     with progress:
         every.on_train_begin()
         _recall(every, state)
@@ -123,20 +145,10 @@ def fit(
             epoch = state.epoch
             if state.batch == 0:
                 every.on_epoch_begin(epoch)
-            feed = batches(
-                x,
-                y,
-                batch_size,
-                shuffle=shuffle,
-                seed=seed,
-                epoch=epoch,
-                start=state.batch,
-                normalise=model.normalise,
-            )
             _run_epoch(model, feed, state, every, progress)
             logs = {"epoch": epoch, **state.figures()}
             if validation is not None:
-                figures = evaluate(model, *validation, batch_size=batch_size)
+                figures = evaluate(model, validation)
                 logs.update({f"val_{name}": value for name, value in figures.items()})
             logs["lr"] = float(model.optimizer.learning_rate)
             logs["seconds"] = round(state.seconds, 3)
@@ -150,14 +162,68 @@ def fit(
                     stacklevel=3,
                 )
             progress.epoch_done(logs)
+            for remark in [*feed.remarks(), *(validation.remarks() if validation else ())]:
+                progress.say(remark)
         state.callbacks, state.callback_arrays = every.state(), every.arrays()
         state.stopped = False
         every.on_train_end()
     return history
 
 
-def _check_targets(model: Base, y: np.ndarray) -> None:
+def _feeds(
+    x: Any,
+    y: Any,
+    batch_size: int,
+    shuffle: bool,
+    seed: int,
+    validation_split: float,
+    validation_data: Any,
+) -> tuple[Feed, Feed | None]:
+    """The feeds to train on and to validate on, of arrays or as given."""
+    validation: Feed | None = None
+    if isinstance(x, Feed):
+        if validation_split and validation_data is None:
+            raise SettingError(
+                "fit: validation_split takes a part of arrays; of a feed, give validation_data"
+            )
+        feed: Feed = _as_feed("fit", x, y, batch_size)
+    else:
+        x, y = as_arrays(x, y)
+        size = whole("batch_size", batch_size)
+        split = 0.0 if validation_data is not None else validation_split
+        x, y, rest = _split_end(x, y, split)
+        feed = ArrayFeed(x, y, size, shuffle=shuffle, seed=seed)
+        if rest is not None:
+            validation = ArrayFeed(*rest, size, shuffle=False)
+    if isinstance(validation_data, Feed):
+        validation = validation_data
+    elif validation_data is not None:
+        if not isinstance(validation_data, (list, tuple)) or len(validation_data) != 2:
+            raise SettingError("fit: validation_data is a pair of inputs and targets, (x, y)")
+        validation = ArrayFeed(*as_arrays(*validation_data), feed.batch_size, shuffle=False)
+    return feed, validation
+
+
+def _as_feed(what: str, x: Any, y: Any, batch_size: int) -> Feed:
+    """x itself where it is a feed, else the arrays x and y in their order."""
+    if not isinstance(x, Feed):
+        x, y = as_arrays(x, y)
+        return ArrayFeed(x, y, whole("batch_size", batch_size), shuffle=False)
+    if y is not None:
+        raise SettingError(f"{what}: a feed brings its targets; give no y with it")
+    return x
+
+
+def _like(feed: Feed) -> np.ndarray:
+    """An array like all samples of `feed` that takes no memory, for `Model.prepare`."""
+    return np.broadcast_to(np.zeros((), feed.dtype), (feed.count, *feed.image_shape))
+
+
+def _check_targets(model: Base, feed: Feed) -> None:
     """Refuse, before anything is changed, targets that the loss would refuse in some batch."""
+    y = feed.targets
+    if y is None:
+        return
     assert model.output_shape is not None
     shape = [n or 1 for n in model.output_shape[1:]]
     first = y[:64]
@@ -205,52 +271,61 @@ def _recall(every: CallbackList, state: TrainingState) -> None:
 
 
 def _run_epoch(
-    model: Base,
-    feed: Iterable[tuple[Any, Any]],
-    state: TrainingState,
-    every: CallbackList,
-    progress: Any,
+    model: Base, feed: Feed, state: TrainingState, every: CallbackList, progress: Any
 ) -> None:
     before = state.seconds
     begun = time.perf_counter()
-    for x, y in feed:
-        every.on_train_batch_begin(state.batch)
-        figures = train_step(model, model.to_device(x), y)
-        for name, (total, weight) in figures.items():
-            state.add(name, total, weight)
-        state.batch += 1
-        state.seconds = before + time.perf_counter() - begun
-        progress.step(len(x), state)
-        every.on_train_batch_end(state.batch - 1, state.figures())
-        if model.stop_training:
-            break
+    with _batches(feed, state.epoch, state.batch) as batches:
+        for batch in batches:
+            every.on_train_batch_begin(state.batch)
+            figures = train_step(model, model.to_device(batch.x, batch.shift), batch.y)
+            for name, (total, weight) in figures.items():
+                state.add(name, total, weight)
+            state.batch += 1
+            state.seconds = before + time.perf_counter() - begun
+            progress.step(len(batch.x), state)
+            every.on_train_batch_end(state.batch - 1, state.figures())
+            if model.stop_training:
+                break
 
 
-def evaluate(model: Base, x: Any, y: Any, *, batch_size: int = 256) -> dict[str, float]:
-    """Mean loss and metrics over (x, y); the figures do not depend on how batches are cut, beyond
-    rounding."""
-    x, y = as_arrays(x, y)
-    batch_size = whole("batch_size", batch_size)
-    if len(x) == 0:
+def _batches(feed: Feed, number: int = 0, start: int = 0) -> closing[Generator[Batch]]:
+    """The batches of an epoch, to be closed where they are not read to the end."""
+    return closing(batch for batch in feed.epoch(number, start))
+
+
+def evaluate(model: Base, x: Any, y: Any = None, *, batch_size: int = 256) -> dict[str, float]:
+    """Mean loss and metrics over (x, y), or over the feed x; the figures do not depend on how
+    batches are cut, beyond rounding."""
+    feed = _as_feed("evaluate", x, y, batch_size)
+    if feed.count == 0:
         raise DataError("evaluate: there are no images")
-    model.prepare(x)
+    model.prepare(_like(feed))
     sums = TrainingState()
-    for xs, ys in batches(x, y, batch_size, shuffle=False, normalise=model.normalise):
-        for name, (total, weight) in test_step(model, model.to_device(xs), ys).items():
-            sums.add(name, total, weight)
+    with _batches(feed) as batches:
+        for batch in batches:
+            inputs = model.to_device(batch.x, batch.shift)
+            for name, (total, weight) in test_step(model, inputs, batch.y, feed.views).items():
+                sums.add(name, total, weight)
     return sums.figures()
 
 
 def predict(model: Base, x: Any, *, batch_size: int = 256) -> np.ndarray:
-    """The outputs of `model` for every sample of x, on the host."""
-    x = as_array("x", x)
-    batch_size = whole("batch_size", batch_size)
-    model.prepare(x)
+    """The outputs of `model` for every sample of x, an array or a feed, on the host.
+
+    Where a feed gives several views of each sample, the mean of their outputs.
+    """
+    if not isinstance(x, Feed):
+        x = as_array("x", x)
+        feed = _as_feed("predict", x, np.zeros(len(x), np.int64), batch_size)
+    else:
+        feed = _as_feed("predict", x, None, batch_size)
+    model.prepare(_like(feed))
     outputs = []
-    nothing = np.zeros(len(x), np.int64)
-    with no_grad(), training_mode(False):
-        for xs, _ in batches(x, nothing, batch_size, shuffle=False, normalise=model.normalise):
-            outputs.append(to_host(model(Tensor.wrap(model.to_device(xs))).array))
+    with no_grad(), training_mode(False), _batches(feed) as batches:
+        for batch in batches:
+            inputs = model.to_device(batch.x, batch.shift)
+            outputs.append(to_host(_mean_of_views(model, inputs, feed.views).array))
     if not outputs:
         shape = model.output_shape or (0,)
         return np.zeros([0, *(n or 0 for n in shape[1:])], model.dtype)

@@ -46,6 +46,9 @@ class Progress:
     def epoch_done(self, logs: dict[str, float]) -> None:
         """An epoch ended with these figures."""
 
+    def say(self, remark: str) -> None:
+        """Show a line beside the figures."""
+
 
 class Lines(Progress):
     """One line an epoch."""
@@ -55,7 +58,10 @@ class Lines(Progress):
         self._images = images
 
     def epoch_done(self, logs: dict[str, float]) -> None:
-        print(_epoch_line(logs, self._epochs, self._images), file=sys.stderr, flush=True)
+        self.say(_epoch_line(logs, self._epochs, self._images))
+
+    def say(self, remark: str) -> None:
+        print(remark, file=sys.stderr, flush=True)
 
 
 class Pace:
@@ -152,7 +158,10 @@ class Bar(Progress):
 
     def epoch_done(self, logs: dict[str, float]) -> None:
         self._seconds = 0.0  # of the next epoch, none of whose steps is done
-        self._bar.console.print(_epoch_line(logs, self._epochs, self._images), highlight=False)
+        self.say(_epoch_line(logs, self._epochs, self._images))
+
+    def say(self, remark: str) -> None:
+        self._bar.console.print(remark, highlight=False, markup=False)
 
     def _title(self, state: TrainingState) -> str:
         return f"epoch {min(state.epoch + 1, self._epochs)}/{self._epochs}"

@@ -18,6 +18,7 @@ class TrainingState:
     sum and its weight for each figure of that epoch, `history` the figures of the complete ones.
     `stopped` says that a callback has asked for the end. `callbacks` and `callback_arrays` are
     what callbacks remembered when training, here or in an earlier process, last stood still.
+    `feed` is what the feed of images must find again, by `Feed.config`.
     """
 
     epoch: int = 0
@@ -26,6 +27,7 @@ class TrainingState:
     sums: dict[str, list[float]] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     stopped: bool = False
+    feed: dict[str, Any] = field(default_factory=dict)
     callbacks: dict[str, Any] = field(default_factory=dict)
     callback_arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -59,6 +61,7 @@ class TrainingState:
             "sums": self.sums,
             "history": self.history,
             "stopped": self.stopped,
+            "feed": self.feed,
         }
 
     @classmethod
@@ -72,6 +75,7 @@ class TrainingState:
                 sums={str(k): [float(a), float(b)] for k, (a, b) in data["sums"].items()},
                 history=[{str(k): _number(v) for k, v in logs.items()} for logs in data["history"]],
                 stopped=bool(data["stopped"]),
+                feed={str(k): v for k, v in data.get("feed", {}).items()},
             )
             if min(state.epoch, state.batch) < 0:
                 raise ValueError(f"epoch {state.epoch}, batch {state.batch}")

@@ -1,0 +1,146 @@
+"""What training takes its batches from: arrays in memory here, folders of pictures elsewhere."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpukit.data.order import permutation
+from gpukit.errors import DataError, SettingError
+
+_STREAM = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Samples x (N·views, …), targets y (N, …), and what is added to each image's channels.
+
+    `shift` is float32 (N·views, C), in grey levels of uint8 images, or None. Later batches
+    do not change the arrays of this one.
+    """
+
+    x: NDArray[Any]
+    y: NDArray[Any]
+    shift: NDArray[np.float32] | None = None
+
+
+class Feed(ABC):
+    """Batches of labelled samples, epoch after epoch; what `fit` and `evaluate` take.
+
+    `count` samples an epoch come in batches of `batch_size` (the last may be smaller), each sample
+    of `image_shape`, (H, W, C) for images, and `dtype`. Of every sample there are `views` in a
+    row (crops of one picture), whose outputs are averaged; training takes one. `class_names` may
+    be empty. A feed is a context manager, and `close` frees what it holds.
+    """
+
+    count: int
+    batch_size: int
+    image_shape: tuple[int, ...]
+    dtype: np.dtype[Any] = np.dtype(np.uint8)
+    class_names: tuple[str, ...] = ()
+    views: int = 1
+    targets: NDArray[Any] | None = None
+    """Targets of all samples in stored order, where they are known before any sample is read."""
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        return -(-self.count // self.batch_size)
+
+    @abstractmethod
+    def epoch(self, number: int = 0, start: int = 0) -> Iterator[Batch]:
+        """The batches of epoch `number`, from batch `start` on.
+
+        They depend on `number` and on what the feed was made with, and on nothing else: what an
+        interrupted epoch had left comes again to the bit.
+        """
+
+    def config(self) -> dict[str, Any]:
+        """What a run must find again to go on with this feed, in JSON's types."""
+        return {}
+
+    def take_up(self, config: dict[str, Any]) -> None:
+        """Go on as the feed that `config` is of; raises `CheckpointError` where this is another."""
+        return None
+
+    def remarks(self) -> list[str]:
+        """What there is to say of the epoch that ended, a line each."""
+        return []
+
+    def close(self) -> None:
+        """Free what the feed holds; an epoch opens it again."""
+        return None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class ArrayFeed(Feed):
+    """Batches of arrays x (N, …) and y (N, …) in memory, by default in another order each epoch.
+
+    The order depends on (seed, epoch) alone. `drop_last` leaves out a last batch that is smaller.
+    Raises `DataError` where the lengths differ and `SettingError` for settings out of range.
+    """
+
+    def __init__(
+        self,
+        x: NDArray[Any],
+        y: NDArray[Any],
+        batch_size: int = 32,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        drop_last: bool = False,
+        class_names: tuple[str, ...] = (),
+    ) -> None:
+        if len(x) != len(y):
+            raise DataError(f"{len(x)} inputs and {len(y)} targets; there must be one an input")
+        check_batch_size(batch_size)
+        self._x, self.targets = x, y
+        self._shuffle, self._seed = shuffle, seed
+        self.batch_size = batch_size
+        self.count = len(x) - len(x) % batch_size if drop_last else len(x)
+        self.image_shape, self.dtype = x.shape[1:], x.dtype
+        self.class_names = class_names
+
+    def epoch(self, number: int = 0, start: int = 0) -> Iterator[Batch]:
+        check_position(number, start)
+        order = None
+        if self._shuffle:
+            order = permutation(len(self._x), self._seed, _STREAM, number)
+        return self._cut(order, start)
+
+    def _cut(self, order: NDArray[np.intp] | None, start: int) -> Iterator[Batch]:
+        assert self.targets is not None
+        for first in range(start * self.batch_size, self.count, self.batch_size):
+            stop = min(first + self.batch_size, self.count)
+            if order is None:
+                yield Batch(self._x[first:stop], self.targets[first:stop])
+            else:
+                yield Batch(self._x[order[first:stop]], self.targets[order[first:stop]])
+
+
+def check_batch_size(size: int) -> None:
+    """Refuse a batch size below 1."""
+    if size < 1:
+        raise SettingError(f"batch size {size}: use 1 or more")
+
+
+def check_position(epoch: int, start: int) -> None:
+    """Refuse a place in the data before its beginning."""
+    if start < 0 or epoch < 0:
+        raise SettingError(f"start={start}, epoch={epoch}: use 0 or more")

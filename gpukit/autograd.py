@@ -411,7 +411,7 @@ def differentiable(
         node = None
         if record:
             parents = tuple(a._source if isinstance(a, Tensor) else None for a in args)
-            node = Node(name, parents, gradients)
+            node = Node(name, device_of(result), parents, gradients)
         output = Tensor.wrap(result, node)
         return (output, *(Tensor.wrap(e) for e in extras[0])) if extras else output
 

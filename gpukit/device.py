@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -66,7 +67,7 @@ class Device:
     def empty(self, shape: Sequence[int], dtype: Any = np.float32) -> Any:
         """An uninitialised array here."""
         if self.kind == "cuda":
-            with self._cupy().cuda.Device(self.index):
+            with self.current():
                 return self._cupy().empty(tuple(shape), dtype)
         if self.kind == "emu":
             return DeviceArray(_unwritten(shape, dtype), self)
@@ -75,7 +76,7 @@ class Device:
     def zeros(self, shape: Sequence[int], dtype: Any = np.float32) -> Any:
         """An array of zeros here."""
         if self.kind == "cuda":
-            with self._cupy().cuda.Device(self.index):
+            with self.current():
                 return self._cupy().zeros(tuple(shape), dtype)
         if self.kind == "emu":
             host = _unwritten(shape, dtype)
@@ -84,13 +85,16 @@ class Device:
         return self.wrap(np.zeros(tuple(shape), dtype))
 
     def asarray(self, array: Any) -> Any:
-        """`array`, from any device, here; no copy where it already is."""
+        """`array`, from any device, here: a copy of its own, except where it already is."""
         if isinstance(array, ARRAY_TYPES) or hasattr(array, "__cuda_array_interface__"):
-            if device_of(array) is self:
+            home = device_of(array)
+            if home is self:
                 return array
             array = to_host(array)
+            if self is CPU and home.tags:
+                return array.copy()
         if self.kind == "cuda":
-            with self._cupy().cuda.Device(self.index):
+            with self.current():
                 return self._cupy().asarray(array)
         host = np.asarray(array)
         if self.kind == "emu":
@@ -98,6 +102,10 @@ class Device:
             np.copyto(copy, host)
             return DeviceArray(copy, self)
         return DeviceArray(host.copy(), self) if self.is_twin else host
+
+    def current(self) -> AbstractContextManager[Any]:
+        """A block in which CuPy works on this card; for other devices nothing changes."""
+        return self._cupy().cuda.Device(self.index) if self.kind == "cuda" else nullcontext()
 
     def synchronize(self) -> None:
         """Wait until all work given to this device is done."""

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from operator import itemgetter
 from typing import Any, Protocol
 
+from gpukit import columns
+from gpukit.device import Device
 from gpukit.errors import TapeError
 
 _recording: ContextVar[bool] = ContextVar("gpukit_recording", default=True)
@@ -40,6 +43,10 @@ class Leaf(Protocol):
     def label(self) -> str:
         """What error messages call it."""
 
+    @property
+    def device(self) -> Device:
+        """Where it and its gradient live."""
+
     def accumulate(self, grad: Any) -> None:
         """Add `grad` to the gradient held so far."""
 
@@ -48,13 +55,16 @@ class Node:
     """A step of the tape: how to turn the gradient of its result into those of its parents.
 
     A parent is the node that made an argument, the tensor itself where that is a leaf, or None
-    where no gradient is wanted.
+    where no gradient is wanted. `device` is where the result lives.
     """
 
-    __slots__ = ("gradients", "name", "parents", "versions")
+    __slots__ = ("device", "gradients", "name", "parents", "versions")
 
-    def __init__(self, name: str, parents: tuple[Node | Leaf | None, ...], gradients: Any) -> None:
+    def __init__(
+        self, name: str, device: Device, parents: tuple[Node | Leaf | None, ...], gradients: Any
+    ) -> None:
         self.name = name
+        self.device = device
         self.parents = parents
         self.gradients = gradients
         self.versions = tuple(0 if p is None or isinstance(p, Node) else p.version for p in parents)
@@ -95,24 +105,75 @@ class Node:
 
 
 def backward(root: Node | Leaf, grad: Any) -> None:
-    """Carry `grad`, the gradient of what `root` made, back to every leaf, freeing the tape."""
+    """Carry `grad`, the gradient of what `root` made, back to every leaf, freeing the tape.
+
+    Nodes of several CPU twins run at one time; gradients are summed in the same order anyway.
+    """
     order = _topological(root)
+    device = root.device
+    if any(node.device is not device for node in order):
+        _on_several_devices(order, grad)
+        return
     grads: dict[int, Any] = {id(root): grad}
-    while order:
-        # Popped, so that nothing but the graph itself keeps a node alive once it is used.
-        node = order.pop()
-        grad = grads.pop(id(node), None)
-        if grad is None:
-            continue
-        if not isinstance(node, Node):
-            node.accumulate(grad)
-            continue
-        for parent, pulled in zip(node.parents, node.pull(grad)):
-            if parent is None or pulled is None:
+    with device.current():
+        while order:
+            # Popped, so that nothing but the graph itself keeps a node alive once it is used.
+            node = order.pop()
+            grad = grads.pop(id(node), None)
+            if grad is None:
                 continue
-            before = grads.get(id(parent))
-            grads[id(parent)] = pulled if before is None else before + pulled
-        node.free()
+            for parent, pulled in _pass_back(node, grad):
+                before = grads.get(id(parent))
+                grads[id(parent)] = pulled if before is None else before + pulled
+
+
+def _pass_back(node: Node | Leaf, grad: Any) -> list[tuple[Node | Leaf, Any]]:
+    """Give `grad` to `node`: the gradients of its parents, none for a leaf; frees the node."""
+    if not isinstance(node, Node):
+        node.accumulate(grad)
+        return []
+    pulled = node.pull(grad)
+    passed = [(p, g) for p, g in zip(node.parents, pulled) if p is not None and g is not None]
+    node.free()
+    return passed
+
+
+def _on_several_devices(order: list[Node | Leaf], grad: Any) -> None:
+    """`backward` over `order`, parents before children, where nodes live on several devices."""
+    order.reverse()
+    place = {id(node): i for i, node in enumerate(order)}
+    readers: list[list[int]] = [[] for _ in order]
+    for i, node in enumerate(order):
+        if isinstance(node, Node):
+            for parent in node.parents:
+                if parent is not None:
+                    readers[place[id(parent)]].append(i)
+    turns = columns.interleaved([node.device for node in order], readers)
+    turn_of = {i: turn for turn, i in enumerate(turns)}
+    # Gradients of each node, with the place in `order` of the node that they came from.
+    arrived: list[list[tuple[int, Any]]] = [[] for _ in order]
+    arrived[0].append((-1, grad))
+    todo: list[Node | Leaf | None] = list(order)
+    devices = [order[i].device for i in turns]
+    needs = [[turn_of[reader] for reader in readers[i]] for i in turns]
+    order.clear()
+
+    def work(turn: int) -> None:
+        i = turns[turn]
+        node, todo[i] = todo[i], None
+        parts, arrived[i] = arrived[i], []
+        if node is None or not parts:
+            return
+        # The order of a pass over one device, whichever thread was first.
+        parts.sort(key=itemgetter(0))
+        total = parts[0][1]
+        for _, part in parts[1:]:
+            total = total + part
+        del parts
+        for parent, pulled in _pass_back(node, total):
+            arrived[place[id(parent)]].append((i, pulled))
+
+    columns.run(devices, needs, work)
 
 
 def _topological(root: Node | Leaf) -> list[Node | Leaf]:

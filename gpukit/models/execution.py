@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
+from gpukit.columns import interleaved, run
 from gpukit.device import Device
 from gpukit.layers.base import Layer
 
@@ -30,34 +33,42 @@ class Step:
 def plan(
     graph: Sequence[tuple[Layer, Sequence[int]]], devices: Sequence[Device], logits: bool = False
 ) -> list[Step]:
-    """The steps of `graph`, each use of a layer on its device; the last one makes the output.
+    """The steps of `graph`, each use of a layer on its device; devices take turns.
 
-    With `logits` the last layer leaves out its final activation.
+    The last use of `graph` makes the output; with `logits` without its final activation.
     """
     last = len(graph) - 1
-    return [
-        Step(i, tuple(inputs), layer, layer.logits if logits and i == last else layer, devices[i])
-        for i, (layer, inputs) in enumerate(graph)
-    ]
+    order = interleaved(devices, [[i for i in inputs if i != INPUT] for _, inputs in graph])
+    steps = []
+    for i in order:
+        layer, inputs = graph[i]
+        call = layer.logits if logits and i == last else layer
+        steps.append(Step(i, tuple(inputs), layer, call, devices[i]))
+    return steps
 
 
 def execute(steps: Sequence[Step], x: Any, training: bool | None) -> Any:
-    """What the last of `steps` makes of the model's input `x`.
+    """What the steps make of the model's input `x`: the value with the highest number.
 
-    A value that no later step reads is let go at once.
+    Steps on several CPU twins run at one time. A value that no later step reads is let go at once.
     """
     values = {INPUT: x}
     del x
-    readers: dict[int, int] = {steps[-1].node: 1}
-    for step in steps:
-        for value in step.inputs:
-            readers[value] = readers.get(value, 0) + 1
-    for step in steps:
-        given = [values[i] for i in step.inputs]
-        for i in step.inputs:
-            readers[i] -= 1
-            if readers[i] == 0:
-                del values[i]
+    output = max(step.node for step in steps)
+    readers = Counter([output, *(i for step in steps for i in step.inputs)])
+    counting = Lock()
+
+    def work(number: int) -> None:
+        step = steps[number]
+        with counting:
+            given = [values[i] for i in step.inputs]
+            for i in step.inputs:
+                readers[i] -= 1
+                if readers[i] == 0:
+                    del values[i]
         values[step.node] = step.call(given if len(given) > 1 else given[0], training)
-        del given
-    return values[steps[-1].node]
+
+    maker = {step.node: number for number, step in enumerate(steps)}
+    needs = [[maker[i] for i in step.inputs if i != INPUT] for step in steps]
+    run([step.device for step in steps], needs, work)
+    return values[output]

@@ -24,6 +24,7 @@ HOUSE = (
     "data",
     "device",
     "backends",
+    "columns",
     "tape",
     "autograd",
     "flat",

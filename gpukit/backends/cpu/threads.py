@@ -12,6 +12,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from queue import SimpleQueue
 
 from gpukit import settings
@@ -70,9 +71,12 @@ class ThreadPool:
             job.work()
             del job  # a sleeping worker must not keep the last job's arrays alive
 
-    def run(self, tasks: int, function: Task) -> None:
-        """Call `function(i)` for every i below `tasks`; return when all calls have returned."""
-        helpers = min(self.threads, tasks) - 1
+    def run(self, tasks: int, function: Task, most: int | None = None) -> None:
+        """Call `function(i)` for every i below `tasks`; return when all calls have returned.
+
+        `most` bounds the threads that do so, the caller's included.
+        """
+        helpers = min(self.threads if most is None else most, tasks) - 1
         if helpers < 1:
             for task in range(tasks):
                 function(task)
@@ -84,6 +88,28 @@ class ThreadPool:
         job.done.acquire()
         if job.error is not None:
             raise job.error
+
+
+class Shares:
+    """The pool divided among `running` threads that begin jobs at one time."""
+
+    __slots__ = ("running",)
+
+    def __init__(self, running: int) -> None:
+        self.running = running
+
+
+_shares: ContextVar[Shares | None] = ContextVar("gpukit_shares", default=None)
+
+
+def share(shares: Shares) -> None:
+    """From now on jobs of this context use the pool's threads divided by `shares.running`."""
+    _shares.set(shares)
+
+
+def is_shared() -> bool:
+    """Whether jobs of this context have a share of the pool only."""
+    return _shares.get() is not None
 
 
 _pool: ThreadPool | None = None
@@ -108,8 +134,12 @@ def parallel_for(tasks: int, function: Task) -> None:
     """
     if tasks == 1:
         function(0)
+        return
+    threads, shares = _pool or pool(), _shares.get()
+    if shares is None:
+        threads.run(tasks, function)
     else:
-        (_pool or pool()).run(tasks, function)
+        threads.run(tasks, function, max(1, threads.threads // max(1, shares.running)))
 
 
 def cuts(units: int, count: int) -> list[tuple[int, int]]:

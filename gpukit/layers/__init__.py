@@ -1,13 +1,14 @@
 """Layers: functions with parameters, for Sequential and functional models and for loops by hand."""
 
 from gpukit.layers.activation import ELU, Activation, LeakyReLU, ReLU, Softmax
-from gpukit.layers.base import Context, Layer, Part, from_config, register
+from gpukit.layers.base import Context, Layer, from_config, register
 from gpukit.layers.conv import Conv2D, DepthwiseConv2D
 from gpukit.layers.dense import Dense
 from gpukit.layers.device import ToDevice
 from gpukit.layers.dropout import Dropout
 from gpukit.layers.merge import Add, Concatenate
 from gpukit.layers.normalisation import BatchNormalization, LocalResponseNormalization
+from gpukit.layers.part import Part
 from gpukit.layers.pooling import AveragePooling2D, GlobalAveragePooling2D, MaxPooling2D
 from gpukit.layers.shape import Flatten, Input, InputLayer, Reshape
 from gpukit.layers.symbolic import Symbolic

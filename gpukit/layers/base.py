@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
@@ -17,6 +16,7 @@ from gpukit.autograd import Parameter, Tensor
 from gpukit.config import Configurable, Family, snake_case, whole
 from gpukit.device import Device, device_of, get_device
 from gpukit.errors import DeviceError, DTypeError, GpukitError, SettingError, ShapeError
+from gpukit.layers.part import Part
 from gpukit.layers.symbolic import Shape, Symbolic, show_shape
 from gpukit.settings import is_training
 from gpukit.utils import default_seed
@@ -29,7 +29,10 @@ _budget: ContextVar[list[int] | None] = ContextVar("gpukit_parameter_budget", de
 
 @contextmanager
 def parameter_budget(values: int) -> Iterator[None]:
-    """Within the block, ShapeError before parameters take memory for more than `values` values."""
+    """Within the block, ShapeError before parameters take memory for more than `values` values.
+
+    First values are zeros there: a file is about to overwrite them.
+    """
     token = _budget.set([values])
     try:
         yield
@@ -43,20 +46,6 @@ def _spend(values: int) -> None:
         left[0] -= values
         if left[0] < 0:
             raise ShapeError("needs more values than there are")
-
-
-@dataclass(frozen=True)
-class Part:
-    """Which outputs of a whole layer a part of it computes: `first`, `first` + 1 … of `of`.
-
-    `whole` is the name that the layer has where it is not split. A part's parameter is the slice
-    of the whole's along the last axis; `groups` are those of the whole's kernel.
-    """
-
-    whole: str
-    first: int
-    of: int
-    groups: int = 1
 
 
 class Context:
@@ -239,6 +228,8 @@ class Layer(Configurable):
     ) -> np.ndarray:
         """Drawn values; a part's are cut from those that the whole layer would have."""
         assert self._rng is not None
+        if _budget.get() is not None:
+            return np.zeros(shape, self.parameter_dtype)
         part = self.part
         if part is None:
             return initializer(shape, self.parameter_dtype, self._rng, groups)
@@ -247,8 +238,8 @@ class Layer(Configurable):
             raise ShapeError(
                 f"computes {part.first} … {end - 1} of {part.whole!r}: {part.of} in all"
             )
-        whole = (*shape[:-1], part.of)
-        values = initializer(whole, self.parameter_dtype, self._rng, part.groups)
+        every = (*shape[:-1], part.of)
+        values = initializer(every, self.parameter_dtype, self._rng, part.groups)
         return np.ascontiguousarray(values[..., part.first : end])
 
     @property

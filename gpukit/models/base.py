@@ -116,6 +116,21 @@ class Base(ABC):
     def structure(self) -> dict[str, Any]:
         """What `from_structure` of the same class makes the same model of, in JSON's types."""
 
+    @classmethod
+    def places(cls, structure: Mapping[str, Any]) -> int:
+        """How many devices the model that `structure` describes can be spread over."""
+        return 1
+
+    @classmethod
+    @abstractmethod
+    def from_structure(
+        cls,
+        structure: Mapping[str, Any],
+        devices: Sequence[str | Device | None] | None = None,
+        **settings: Any,
+    ) -> Self:
+        """The model that `structure` describes, on a device for each of its `places`."""
+
     def __call__(self, x: Any, training: bool | None = None) -> Any:
         """The model's output for samples x (N, …), as a Tensor; an array if nothing is trainable.
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from gpukit import layers as layer_family
-from gpukit.device import Device
+from gpukit.device import Device, get_device
 from gpukit.errors import SettingError
 from gpukit.layers import Input, ToDevice
 from gpukit.layers.base import Layer, one_device
+from gpukit.layers.part import Part
 from gpukit.layers.symbolic import Symbolic
+from gpukit.models.adoption import adopt
 from gpukit.models.base import Base, Shape
 
 
@@ -46,7 +48,7 @@ class Model(Base):
                 with node.layer.naming_errors():
                     one_device([device, *map(self.device_of, node.inputs)])
             if node.layer not in self.layers:
-                self._adopt(node.layer, device)
+                adopt(self, node.layer, device)
             elif node.layer.parameters and node.layer.device is not device:
                 raise SettingError(
                     f"{self.name}: {node.layer.label} is used on {node.layer.device} and on "
@@ -88,21 +90,53 @@ class Model(Base):
 
     def structure(self) -> dict[str, Any]:
         assert self.input_shape is not None
+        configs = []
+        for layer in self.layers:
+            config = layer.get_config()
+            if isinstance(layer, ToDevice):
+                place = layer.place
+                config["place"] = self.devices.index(layer.device) if place is None else place
+                del config["device"]
+            configs.append(config)
         return {
             "input_shape": list(self.input_shape[1:]),
-            "layers": [layer.get_config() for layer in self.layers],
+            "layers": configs,
+            "parts": {
+                layer.name: [layer.part.whole, layer.part.first, layer.part.of, layer.part.groups]
+                for layer in self.layers
+                if layer.part is not None
+            },
             "nodes": [{"layer": layer.name, "inputs": inputs} for layer, inputs in self.graph()],
         }
 
     @classmethod
-    def from_structure(cls, structure: Mapping[str, Any], **settings: Any) -> Self:
-        """The model that `structure` described."""
-        made = {c["name"]: layer_family.from_config(c) for c in structure["layers"]}
+    def places(cls, structure: Mapping[str, Any]) -> int:
+        crossings = [c for c in structure["layers"] if c["class"] == ToDevice.__name__]
+        places = 1 + max((c["place"] for c in crossings), default=0)
+        if places > 1 + len(crossings):
+            raise ValueError(f"{places} devices for {len(crossings)} crossings")
+        return places
+
+    @classmethod
+    def from_structure(
+        cls,
+        structure: Mapping[str, Any],
+        devices: Sequence[str | Device | None] | None = None,
+        **settings: Any,
+    ) -> Self:
+        devices = devices or [None] * cls.places(structure)
+        made = {}
+        for config in structure["layers"]:
+            if config["class"] == ToDevice.__name__:
+                config = {**config, "device": get_device(devices[config["place"]])}
+            made[config["name"]] = layer_family.from_config(config)
+        for name, part in structure.get("parts", {}).items():
+            made[name].part = Part(*part)
         values = [Input(tuple(structure["input_shape"]))]
         for node in structure["nodes"]:
             inputs = [values[i + 1] for i in node["inputs"]]
             values.append(made[node["layer"]](inputs if len(inputs) > 1 else inputs[0]))
-        return cls(values[0], values[-1], **settings)
+        return cls(values[0], values[-1], device=devices[0], **settings)
 
 
 def _one(name: str, what: str, value: Any) -> Symbolic:

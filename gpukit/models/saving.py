@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from gpukit import __version__, losses, optimizers
 from gpukit import metrics as metric_family
 from gpukit.data.normalise import Normalise
 from gpukit.device import Device, get_device
-from gpukit.errors import CheckpointError, DeviceError, GpukitError
+from gpukit.errors import CheckpointError, DeviceError, GpukitError, SettingError
 from gpukit.layers.base import parameter_budget
 from gpukit.models.base import Base
 from gpukit.models.functional import Model
+from gpukit.models.parts import Wholes
 from gpukit.models.sequential import Sequential
 from gpukit.training import checkpoint
 from gpukit.training.state import TrainingState
@@ -33,7 +34,7 @@ def save(model: Base, path: str | Path, *, weights_only: bool = False) -> None:
     tensors = model.state_tensors()
     compiled = None
     if model._optimizer is not None and not weights_only:
-        tensors.update(model.optimizer.state())
+        tensors.update(Wholes(model.layers).join(model.optimizer.state()))
         compiled = {
             "optimizer": model.optimizer.get_config(),
             "loss": None if model._loss is None else model.loss.get_config(),
@@ -67,15 +68,23 @@ def _callbacks(model: Base) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return model.training_state.callbacks, model.training_state.callback_arrays
 
 
-def load_model(path: str | Path, device: str | Device | None = None) -> Sequential | Model:
-    """The model in the checkpoint at `path`, on `device`, ready to train on.
+def load_model(
+    path: str | Path,
+    device: str | Device | None = None,
+    devices: Sequence[str | Device] | None = None,
+) -> Sequential | Model:
+    """The model in the checkpoint at `path`, ready to train on: on `device`, or spread again.
 
+    `devices` are as many as the model has columns, whatever devices it was on when it was saved.
     Raises CheckpointError for a file that is missing, damaged or not a gpukit model.
     """
     tensors, state = checkpoint.read(path)
     with _reading(path):
         description = state["model"]
         kind = _KINDS[description["class"]]
+        places = kind.places(description["structure"])
+    chosen = _devices(path, places, device, devices)
+    with _reading(path):
         # A description that asks for more values than the file has is wrong, and may ask for more
         # than there is memory.
         with parameter_budget(sum(array.size for array in tensors.values())):
@@ -83,13 +92,33 @@ def load_model(path: str | Path, device: str | Device | None = None) -> Sequenti
                 description["structure"],
                 name=str(description["name"]),
                 dtype=description["dtype"],
-                device=get_device(device),
+                devices=chosen,
                 seed=_Content(tensors, state).seed,
             )
         if state["compiled"] is not None:
             _compile(model, state["compiled"])
         _restore(model, tensors, state)
     return model
+
+
+def _devices(
+    path: str | Path,
+    places: int,
+    device: str | Device | None,
+    devices: Sequence[str | Device] | None,
+) -> list[Device]:
+    """The device for each of the places over which the model at `path` can be spread."""
+    if devices is None:
+        return [get_device(device)] * places
+    if device is not None:
+        raise SettingError(f"load_model: device={str(device)!r} beside devices; leave out one")
+    names = [devices] if isinstance(devices, (str, Device)) else list(devices)
+    if len(names) != places:
+        raise SettingError(
+            f"{path}: the model in it can be on {places} device{'s' * (places > 1)}, "
+            f"{len(names)} were given; name {places}, or one as device=…"
+        )
+    return [get_device(name) for name in names]
 
 
 def load_into(model: Base, path: str | Path) -> None:
@@ -140,15 +169,18 @@ class _Content:
         self.training = TrainingState.from_json(state["training"])
         self.training.callbacks = {k: dict(v) for k, v in state.get("callbacks", {}).items()}
         self.parameters: dict[str, np.ndarray] = {}
+        self.optimizer: dict[str, np.ndarray] = {}
         for name, array in tensors.items():
             if name.startswith(_CALLBACKS):
                 self.training.callback_arrays[name.removeprefix(_CALLBACKS)] = array
-            elif not name.startswith(f"{optimizers.PREFIX}/"):
+            elif name.startswith(f"{optimizers.PREFIX}/"):
+                self.optimizer[name] = array
+            else:
                 self.parameters[name] = array
 
     def check(self, model: Base) -> None:
         """Refuse what does not belong to `model`."""
-        ours = {parameter.name: parameter for parameter in model.parameters}
+        ours = Wholes(model.layers).shapes
         for name, array in self.parameters.items():
             if name not in ours:
                 raise CheckpointError(f"is of another model: {model.name} has no {name!r}")
@@ -171,12 +203,14 @@ def _restore(model: Base, tensors: Mapping[str, np.ndarray], state: Mapping[str,
     """Overwrite `model` by a checkpoint's content, all of which is checked first."""
     content = _Content(tensors, state)
     content.check(model)
+    wholes = Wholes(model.layers)
+    wholes.take(content.parameters, "it", model.name)
     optimizer = None
     compiled = state["compiled"]
     if compiled is not None and model._optimizer is not None:
         saved = optimizers.get(compiled["optimizer"])
         if type(saved) is type(model.optimizer):
-            saved.load_state(tensors)
+            saved.load_state(wholes.cut(content.optimizer))
             optimizer = saved
     model.load_tensors(content.parameters, "it")
     if optimizer is not None:

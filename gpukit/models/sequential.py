@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from gpukit import layers as layer_family
@@ -11,6 +11,7 @@ from gpukit.errors import GpukitError, SettingError
 from gpukit.layers import ToDevice
 from gpukit.layers.base import Layer
 from gpukit.layers.symbolic import Symbolic
+from gpukit.models.adoption import adopt
 from gpukit.models.base import Base, Shape
 
 
@@ -64,7 +65,7 @@ class Sequential(Base):
             )
         if isinstance(layer, ToDevice):
             raise SettingError(f"{self.name} is on one device; {layer.label} needs a Model")
-        self._adopt(layer, self.device)
+        adopt(self, layer, self.device)
         try:
             if self._input_shape is not None:
                 self._extend(layer)
@@ -111,9 +112,14 @@ class Sequential(Base):
         }
 
     @classmethod
-    def from_structure(cls, structure: Mapping[str, Any], **settings: Any) -> Self:
-        """The model that `structure` described."""
-        model = cls([layer_family.from_config(c) for c in structure["layers"]], **settings)
+    def from_structure(
+        cls,
+        structure: Mapping[str, Any],
+        devices: Sequence[str | Device | None] | None = None,
+        **settings: Any,
+    ) -> Self:
+        layers = [layer_family.from_config(c) for c in structure["layers"]]
+        model = cls(layers, device=devices[0] if devices else None, **settings)
         shape = structure["input_shape"]
         if shape is not None and model.input_shape is None:
             model.build((None, *shape))

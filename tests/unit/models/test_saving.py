@@ -28,6 +28,7 @@ from gpukit.layers import (
     ReLU,
     Reshape,
     Softmax,
+    ToDevice,
     from_config,
 )
 from gpukit.layers.base import _family
@@ -64,12 +65,13 @@ def every_layer():
 
 
 def graph(activation="softmax"):
-    """Branches, and a layer that is used twice."""
+    """Branches, a layer that is used twice, and a stretch on another device."""
     a = Input(SHAPE)
     shared = Conv2D(4, 3, padding="same", activation="relu", name="shared")
     b = Add()([shared(shared(a)), a])
     c = Concatenate()([GlobalAveragePooling2D()(b), Flatten()(MaxPooling2D(4)(b))])
-    return Model(a, Activation(activation)(Dense(5)(Dropout(0.2)(c))), name="graph", seed=9)
+    d = ToDevice("cpu")(Dropout(0.2)(ToDevice("cpu:1")(c)))
+    return Model(a, Activation(activation)(Dense(5)(d)), name="graph", device="cpu", seed=9)
 
 
 MODELS = {"sequential": every_layer, "graph": graph}

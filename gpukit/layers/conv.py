@@ -70,11 +70,22 @@ class _Convolution(WeightedLayer):
         self.add_weights(channels, (*self.kernel_size, channels // groups, filters), groups)
 
     def weigh(self, inputs: Any, activation: str | None) -> Any:
+        return self._convolve(inputs, self.bias, activation)
+
+    def bare(self, inputs: Any, training: bool | None = None) -> Any:
+        """The outputs without bias and activation, for whoever computes these with what follows."""
+        return self._run(self._call_bare, inputs, training)
+
+    def _call_bare(self, inputs: Any, training: bool) -> Any:
+        self._check_channels(inputs.shape)
+        return self._convolve(inputs, None, None)
+
+    def _convolve(self, inputs: Any, bias: Any, activation: str | None) -> Any:
         with nullcontext() if self.strict is None else strict_mode(self.strict):
             return ops.conv2d(
                 inputs,
                 self.kernel,
-                self.bias,
+                bias,
                 stride=self.strides,
                 padding=self.padding,
                 dilation=self.dilation_rate,

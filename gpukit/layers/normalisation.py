@@ -162,12 +162,16 @@ class LocalResponseNormalization(Layer):
             )
         return input_shape
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The formula's constants, as operations take them."""
+        return {
+            "size": self.size,
+            "alpha": self.alpha,
+            "beta": self.beta,
+            "k": self.k,
+            "groups": self.groups,
+        }
+
     def call(self, inputs: Any, training: bool) -> Any:
-        return ops.lrn(
-            inputs,
-            size=self.size,
-            alpha=self.alpha,
-            beta=self.beta,
-            k=self.k,
-            groups=self.groups,
-        )
+        return ops.lrn(inputs, **self.settings)

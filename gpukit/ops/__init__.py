@@ -28,6 +28,7 @@ from gpukit.ops.arithmetic import (
 )
 from gpukit.ops.conv import conv2d
 from gpukit.ops.device import to_device
+from gpukit.ops.fused import bias_relu_lrn_pool
 from gpukit.ops.linear import dense, matmul
 from gpukit.ops.loss import softmax_cross_entropy, squared_error
 from gpukit.ops.normalisation import batch_norm, batch_norm_inference, lrn
@@ -60,6 +61,7 @@ __all__ = [
     "avg_pool2d",
     "batch_norm",
     "batch_norm_inference",
+    "bias_relu_lrn_pool",
     "broadcast_to",
     "concat",
     "conv2d",

@@ -63,12 +63,7 @@ def lrn(
     x (N, H, W, C). The formula of Krizhevsky et al., 2012 has no division by size: their α = 1e-4
     is 5e-4 here.
     """
-    channels = x.shape[-1]
-    if size < 1 or groups < 1 or channels % groups:
-        raise SettingError(
-            f"lrn: size={size}, groups={groups} with {channels} channels; size must be 1 or more "
-            "and groups divide the channels"
-        )
+    check_lrn("lrn", x.shape[-1], size, groups)
     settings: dict[str, Any] = {
         "size": size,
         "alpha": alpha,
@@ -77,6 +72,15 @@ def lrn(
         "groups": groups,
     }
     return p.lrn(x, **settings), (lambda gy: p.lrn_grad(gy, x, **settings),)
+
+
+def check_lrn(name: str, channels: int, size: int, groups: int) -> None:
+    """Refuse neighbourhoods and groups that `channels` channels do not have."""
+    if size < 1 or groups < 1 or channels % groups:
+        raise SettingError(
+            f"{name}: size={size}, groups={groups} with {channels} channels; size must be 1 or "
+            "more and groups divide the channels"
+        )
 
 
 def _check(x: Any, *vectors: Any) -> None:

@@ -17,7 +17,7 @@ def max_pool2d(x: Any, *, window: Any = 2, stride: Any = None, padding: Any = 0)
     `window` and `stride` (default: the window) are an integer or a pair; padding never wins. At a
     tie the first cell in row-major order gets the gradient. Raises ShapeError and SettingError.
     """
-    settings = _settings("max_pool2d", x, window, stride, padding)
+    settings = pool_settings("max_pool2d", x, window, stride, padding)
     x_shape = tuple(x.shape)
     y, index = p.max_pool2d(x, **settings)
     return y, (lambda gy: p.max_pool2d_grad(gy, index, input_shape=x_shape, **settings),)
@@ -26,7 +26,7 @@ def max_pool2d(x: Any, *, window: Any = 2, stride: Any = None, padding: Any = 0)
 @differentiable
 def avg_pool2d(x: Any, *, window: Any = 2, stride: Any = None, padding: Any = 0) -> Any:
     """The mean of each window, padding not counted: x (N, H, W, C) → (N, H', W', C)."""
-    settings = _settings("avg_pool2d", x, window, stride, padding)
+    settings = pool_settings("avg_pool2d", x, window, stride, padding)
     x_shape = tuple(x.shape)
     return p.avg_pool2d(x, **settings), (
         lambda gy: p.avg_pool2d_grad(gy, input_shape=x_shape, **settings),
@@ -46,7 +46,8 @@ def _check(name: str, x: Any) -> None:
         raise ShapeError(f"{name}: x {tuple(x.shape)} must be (N, H, W, C)")
 
 
-def _settings(name: str, x: Any, window: Any, stride: Any, padding: Any) -> dict[str, Any]:
+def pool_settings(name: str, x: Any, window: Any, stride: Any, padding: Any) -> dict[str, Any]:
+    """Window, stride and padding as primitives take them, checked for the images x."""
     _check(name, x)
     made = cached_pool_window(tuple(x.shape[1:3]), window, stride=stride, padding=padding)
     return {"window": made.size, "stride": made.stride, "padding": made.padding}

@@ -90,7 +90,7 @@ class EarlyStopping(Monitor):
         self.stopped_epoch = 0
         self.best: float | None = None
         self.best_epoch = 0
-        self.best_weights: list[np.ndarray] | None = None
+        self.best_weights: dict[str, np.ndarray] | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._reset()
@@ -103,7 +103,8 @@ class EarlyStopping(Monitor):
         if improved:
             self.best = value
         if self.restore_best_weights and (improved or self.best_weights is None):
-            self.best_weights = self.model.get_weights()
+            tensors = self.model.state_tensors()
+            self.best_weights = {name: array.copy() for name, array in tensors.items()}
             self.best_epoch = epoch
         self.wait += 1
         if improved:
@@ -120,7 +121,7 @@ class EarlyStopping(Monitor):
         if self.best_weights is not None:
             if self.verbose:
                 say(f"restoring the weights of epoch {self.best_epoch + 1}, the best")
-            self.model.set_weights(self.best_weights)
+            self.model.load_tensors(self.best_weights, "best_weights")
 
     def state(self) -> dict[str, Any]:
         return {"wait": self.wait, "best": self.best, "best_epoch": self.best_epoch}
@@ -131,10 +132,10 @@ class EarlyStopping(Monitor):
         self.best_epoch = int(state["best_epoch"])
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {str(i): w for i, w in enumerate(self.best_weights or ())}
+        return dict(self.best_weights or {})
 
     def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self.best_weights = [np.array(arrays[str(i)]) for i in range(len(arrays))]
+        self.best_weights = {name: np.array(array) for name, array in arrays.items()}
 
 
 class ReduceLROnPlateau(Monitor):

@@ -161,75 +161,74 @@ def _dense_layers(x: Symbolic, sizes: _Sizes) -> Symbolic:
 
 
 def _two_columns(image: Symbolic, sizes: _Sizes, places: Sequence[Device]) -> Symbolic:
-    crossing = _Crossing(places)
-    x = [crossing.bring(image, "image", 0, column) for column in range(2)]
-
-    def each(name: str, make: Callable[[str], Layer], of: int, groups: int = 1) -> None:
-        """A layer of `of` maps or units in all, half of them in each column."""
-        for column, letter in enumerate(COLUMNS):
-            layer = make(name + letter)
-            layer.part = Part(name, column * (of // 2), of, groups)
-            x[column] = layer(x[column])
+    columns = _Columns(image, places)
 
     def conv(name: str, size: int, groups: int = 1, **settings: Any) -> int:
         of = 2 * sizes.maps[int(name[4]) - 1]
-        each(name, lambda own: sizes.conv(own, size, 1, **settings), of, groups)
+        columns.each(name, of, lambda own: sizes.conv(own, size, 1, **settings), groups)
         return of
 
     of = conv("conv1", 11, strides=4)
-    each("norm1", _norm, of)
-    each("pool1", _pool, of)
+    columns.each("norm1", of, _norm)
+    columns.each("pool1", of, _pool)
     of = conv("conv2", 5, 2, padding="same")
-    each("norm2", _norm, of)
-    each("pool2", _pool, of)
-    x = crossing.exchange(x, "pool2")
+    columns.each("norm2", of, _norm)
+    columns.each("pool2", of, _pool)
+    columns.exchange("pool2")
     conv("conv3", 3, padding="same")
     conv("conv4", 3, 2, padding="same")
     of = conv("conv5", 3, 2, padding="same")
-    each("pool5", _pool, of)
-    # One Flatten and one Dropout for both columns: each has all values, and the same mask on them.
-    x = [*map(Flatten(name="flatten"), crossing.exchange(x, "pool5"))]
+    columns.each("pool5", of, _pool)
+    columns.exchange("pool5")
+    columns.share(Flatten(name="flatten"))
     for digit in "67":
-        each(f"fc{digit}", lambda own: sizes.dense(own, 1), 2 * sizes.units)
-        shared = Dropout(sizes.dropout, name=f"dropout{digit}")
-        x = [*map(shared, crossing.exchange(x, f"fc{digit}"))]
-    return crossing.scores(x, sizes)
+        columns.each(f"fc{digit}", 2 * sizes.units, lambda own: sizes.dense(own, 1))
+        columns.exchange(f"fc{digit}")
+        columns.share(Dropout(sizes.dropout, name=f"dropout{digit}"))
+    half = {"fc8a": (sizes.classes + 1) // 2, "fc8b": sizes.classes // 2}
+    columns.each("fc8", sizes.classes, lambda own: sizes.scores(own, half[own]))
+    return columns.joined("fc8", 0)
 
 
-class _Crossing:
-    """The places where a column meets what the other one computed."""
+class _Columns:
+    """Two columns while they grow: `x` is what each has computed so far."""
 
-    def __init__(self, places: Sequence[Device]) -> None:
+    def __init__(self, image: Symbolic, places: Sequence[Device]) -> None:
         self.places = places
+        self.x = [image, image]
+        self.x[1] = self.brought("image", 0, 1)
 
-    def bring(self, x: Symbolic, name: str, source: int, target: int) -> Symbolic:
-        """x of one column as the other one reads it."""
-        if source == target:
-            return x
-        crossing = f"{name}_{COLUMNS[source]}_to_{COLUMNS[target]}"
-        return ToDevice(self.places[target], name=crossing, place=target)(x)
+    def each(self, name: str, of: int, make: Callable[[str], Layer], groups: int = 1) -> None:
+        """In both columns a layer of their own, `of` maps or units in all, a's before b's.
 
-    def exchange(self, x: Sequence[Symbolic], name: str) -> list[Symbolic]:
-        """For each column the values of both, a's before b's."""
-        return [self.join(x, name, column) for column in range(2)]
+        `groups` are those of the layer's kernel in the grouped form.
+        """
+        first = 0
+        for column, letter in enumerate(COLUMNS):
+            layer = make(name + letter)
+            layer.part = Part(name, first, of, groups)
+            self.x[column] = layer(self.x[column])
+            first += self.x[column].shape[-1] or 0
 
-    def join(self, x: Sequence[Symbolic], name: str, target: int) -> Symbolic:
+    def share(self, layer: Layer) -> None:
+        """One layer for both, where both have all values: a Dropout has one mask for them."""
+        self.x = [layer(x) for x in self.x]
+
+    def exchange(self, name: str) -> None:
+        """Give both columns the values of `name` of both."""
+        self.x = [self.joined(name, column) for column in range(2)]
+
+    def joined(self, name: str, target: int) -> Symbolic:
         """The values of both columns, a's before b's, in the column `target`."""
-        both = [self.bring(x[source], name, source, target) for source in range(2)]
+        both = [self.brought(name, source, target) for source in range(2)]
         return Concatenate(name=f"{name}_all_{COLUMNS[target]}")(both)
 
-    def scores(self, x: Sequence[Symbolic], sizes: _Sizes) -> Symbolic:
-        """fc8: each column scores half of the classes; a has the first half and collects them."""
-        first = (sizes.classes + 1) // 2
-        scores = []
-        for own, values, start, count in (
-            ("fc8a", x[0], 0, first),
-            ("fc8b", x[1], first, sizes.classes - first),
-        ):
-            layer = sizes.scores(own, count)
-            layer.part = Part("fc8", start, sizes.classes)
-            scores.append(layer(values))
-        return self.join(scores, "fc8", 0)
+    def brought(self, name: str, source: int, target: int) -> Symbolic:
+        """What the column `source` computed, in the column `target`."""
+        if source == target:
+            return self.x[source]
+        crossing = f"{name}_{COLUMNS[source]}_to_{COLUMNS[target]}"
+        return ToDevice(self.places[target], name=crossing, place=target)(self.x[source])
 
 
 def _norm(name: str, groups: int = 1) -> LocalResponseNormalization:

@@ -22,11 +22,11 @@ class FakeModel:
         self.epoch = -1
         self.saved = []
 
-    def get_weights(self):
-        return [np.full(2, float(self.epoch)), np.array(self.epoch)]
+    def state_tensors(self):
+        return {"w": np.full(2, float(self.epoch)), "b": np.array(self.epoch)}
 
-    def set_weights(self, weights):
-        self.epoch = int(weights[1])
+    def load_tensors(self, tensors, source):
+        self.epoch = int(tensors["b"])
 
     def save(self, path):
         self.saved.append(str(path))

@@ -20,39 +20,94 @@ LARGEST = 1 << 16  # pixels of a side, or channels
 @click.argument("model")
 @click.option("--input", "input_shape", metavar="H,W,C", help="Size of the images.")
 @click.option("--classes", type=click.IntRange(2), help="Number of classes.")
+@click.option("--columns", type=int, help="AlexNet: 2, as in the paper, or 1. [default: 2]")
+@click.option("--groups", is_flag=True, help="AlexNet: its two columns as groups of one.")
+@click.option("--width", type=float, help="AlexNet: maps and units by this factor. [default: 1]")
+@click.option("--input-size", type=int, metavar="N", help="AlexNet: images of N×N. [default: 227]")
+@click.option("--devices", metavar="A,B", help="One for each column. [default: cpu:0,cpu:1]")
+@click.option("--batch", type=click.IntRange(1), metavar="N", help="Images a training step, for "
+              "memory and what crosses between devices. [default: 128]")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-def summary(model: str, input_shape: str | None, classes: int | None, as_json: bool) -> None:
+def summary(
+    model: str,
+    input_shape: str | None,
+    classes: int | None,
+    batch: int | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Show the layers of a model and their sizes.
 
     \b
     gpukit summary lenet5 --input 32,32,3 --classes 100
+    gpukit summary alexnet --columns 1 --groups
     gpukit summary runs/lenet5-1
 
     For one image: output shape, units, connections, weights, multiply-adds, activation memory and
-    receptive field. MODEL is lenet5, the folder of a run or a checkpoint.
+    receptive field. For a training step where layers are on several devices: memory of each, and
+    bytes that cross. MODEL is lenet5, alexnet, the folder of a run or a checkpoint.
     """
     from dataclasses import asdict
 
     from gpukit import models
     from gpukit.errors import SettingError
+    from gpukit.inspect import summary as table
+    from gpukit.inspect.notes import notes
+    from gpukit.inspect.placement import BATCH, memory, traffic
     from gpukit.inspect.sizes import sizes
     from gpukit.runs import exists, load_best
 
+    given = {name: value for name, value in options.items() if value not in (None, False)}
     if model not in models.ZOO and exists(Path(model)):
         if input_shape is not None or classes is not None:
             raise SettingError(f"{model} has its sizes already; leave --input and --classes out")
-        made = load_best(Path(model), "cpu")
+        _only(given, {"devices"}, f"{model} has its form already")
+        made = load_best(Path(model), **(_devices(given) or {"device": "cpu"}))
     else:
-        settings: dict[str, Any] = {"device": "cpu"}
+        settings = _settings(model, given)
         if input_shape is not None:
             settings["input_shape"] = _image_shape(input_shape)
         if classes is not None:
             settings["classes"] = classes
         made = models.get(model)(**settings)
-    if as_json:
-        click.echo(json.dumps({"model": made.name, "layers": [asdict(f) for f in sizes(made)]}))
-    else:
-        made.summary()
+    if not as_json:
+        table.show(made, batch)
+        return
+    figures = sizes(made)
+    facts: dict[str, Any] = {"model": made.name, "layers": [asdict(f) for f in figures]}
+    facts["batch"] = batch or BATCH
+    facts["devices"] = [asdict(m) for m in memory(made, facts["batch"])]
+    facts["traffic"] = [asdict(t) for t in traffic(made, facts["batch"])]
+    facts["notes"] = notes(made, figures)
+    click.echo(json.dumps(facts))
+
+
+def _settings(model: str, given: dict[str, Any]) -> dict[str, Any]:
+    """What the function that makes `model` is called with: first values that cost no time."""
+    from gpukit import models
+    from gpukit.runs import recipes
+
+    models.get(model)
+    if not recipes.takes_pictures(model):
+        _only(given, set(), f"{model} has one form")
+        return {"device": "cpu"}
+    form = {name: value for name, value in given.items() if name != "devices"}
+    if form.get("groups"):
+        form.setdefault("columns", 1)
+    places = _devices(given) or {"devices": ("cpu", "cpu:1")[: form.get("columns", 2)]}
+    return {**form, **places, "kernel_initializer": "zeros"}
+
+
+def _devices(given: dict[str, Any]) -> dict[str, Any]:
+    return {"devices": given["devices"].split(",")} if "devices" in given else {}
+
+
+def _only(given: dict[str, Any], allowed: set[str], why: str) -> None:
+    from gpukit.errors import SettingError
+
+    for name in given:
+        if name not in allowed:
+            raise SettingError(f"{why}; leave --{name.replace('_', '-')} out")
 
 
 def _image_shape(text: str) -> tuple[int, ...]:

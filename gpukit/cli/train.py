@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from gpukit import models
 from gpukit.errors import SettingError
 from gpukit.runs import LAST, RunResult, RunSettings, is_run, latest_folder, new_folder
 from gpukit.runs import train as run
@@ -26,10 +27,15 @@ DEFAULTS = RunSettings("lenet5")
     help="cpu, cpu:1, cuda, cuda:0 … [default: a GPU where there is one]",
 )
 @click.option("--dtype", metavar="NAME", help=f"float32 or float64. [default: {DEFAULTS.dtype}]")
+@click.option("--recipe", metavar="NAME", help="Settings that go together, which other options "
+              "override. lenet5: default; alexnet: small, paper. [default: the first]")  # fmt: skip
 @click.option("--epochs", type=int, help=f"Passes over the images. [default: {DEFAULTS.epochs}]")
 @click.option("--batch-size", type=int, help=f"Images a step. [default: {DEFAULTS.batch_size}]")
-@click.option("--lr", type=float, help="Learning rate at the start; it falls to 0 along a cosine. "
+@click.option("--lr", type=float, help="Learning rate at the start. "
               f"[default: {DEFAULTS.lr}, less for other optimizers]")  # fmt: skip
+@click.option("--schedule", metavar="NAME", help="How the rate falls: cosine, to 0; plateau, by "
+              "ten where validation stands still. "
+              f"[default: {DEFAULTS.schedule}]")  # fmt: skip
 @click.option("--optimizer", metavar="NAME", help="sgd (momentum 0.9), adam, rmsprop or adagrad. "
               f"[default: {DEFAULTS.optimizer}]")  # fmt: skip
 @click.option("--weight-decay", type=float, help="Added to each gradient, times the weight. "
@@ -38,6 +44,17 @@ DEFAULTS = RunSettings("lenet5")
 @click.option("--limit", type=int, metavar="N", help="Use at most N images of each part.")
 @click.option("--validation-split", type=float, help="Fraction of the shuffled train part that "
               f"picks the best epoch. [default: {DEFAULTS.validation_split}]")  # fmt: skip
+@click.option("--columns", type=int, help="AlexNet: 2, as in the paper, or 1. [default: 2]")
+@click.option("--groups", is_flag=True, default=None, help="AlexNet: two columns as groups of one.")
+@click.option("--devices", metavar="A,B", help="AlexNet: one for each column, instead of --device.")
+@click.option("--width", type=float, help="AlexNet: maps and units by this factor.")
+@click.option("--input-size", type=int, metavar="N", help="AlexNet: train on crops of N×N.")
+@click.option("--dropout", type=float, help="AlexNet: rate after fc6 and fc7.")
+@click.option("--init", metavar="NAME", help="AlexNet: gaussian, of deviation 0.01, or he.")
+@click.option("--workers", type=int, metavar="N", help="Pictures: processes that read them. "
+              "[default: 1]")  # fmt: skip
+@click.option("--bad-images", metavar="NAME", help="Pictures that cannot be read: raise or skip. "
+              "[default: raise]")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. "
               "[default: runs/MODEL-N]")  # fmt: skip
 @click.option("--resume", metavar="PATH|auto", help="Go on with the run in PATH; auto: with --out "
@@ -57,15 +74,20 @@ def train(
     \b
     gpukit train lenet5
     gpukit train lenet5 --data mnist --epochs 12 --out runs/digits
+    gpukit train alexnet --data pictures --devices cpu:0,cpu:1
     gpukit train --resume runs/digits
 
-    MODEL is lenet5. The folder gets settings.json, history.jsonl, best.safetensors,
-    last.safetensors, curves.png and filters.png. Ctrl-C stops after saving.
+    MODEL is lenet5 or alexnet, which trains on folders of pictures: DIR/train/CLASS/*.jpg and
+    DIR/val/CLASS/*.jpg. Defaults below are lenet5's. The folder of the run gets settings.json,
+    history.jsonl, best.safetensors, last.safetensors, curves.png and filters.png. Ctrl-C stops
+    after saving.
     """
     chosen = {name: value for name, value in given.items() if value is not None}
+    if "device" in chosen and "devices" in chosen:
+        raise SettingError("--device and --devices: give one of them")
     folder = _folder_to_resume(model, out, resume)
     if folder is not None:
-        saved = RunSettings.read(folder, given["device"])
+        saved = RunSettings.read(folder, given["device"], given["devices"], given["workers"])
         settings = _resumed(saved, folder, model, chosen)
     else:
         if model is None:
@@ -85,7 +107,7 @@ def train(
 
 
 def _with_device(settings: RunSettings, chosen: dict[str, Any]) -> RunSettings:
-    if "device" in chosen:
+    if "device" in chosen or "devices" in chosen:
         return settings
     from gpukit.device import default_device
 
@@ -113,23 +135,33 @@ def _resumed(
     saved: RunSettings, folder: Path, model: str | None, chosen: dict[str, Any]
 ) -> RunSettings:
     """The saved settings; only where it runs may differ, or the bits would."""
-    asked = RunSettings(**{**asdict(saved), "model": model or saved.model, **chosen})
+    if model is not None and model != saved.model:
+        models.get(model)
+        raise _begun_otherwise(folder, "the model", saved.model, model)
+    asked = RunSettings(**{**asdict(saved), **chosen})
     for name, value in asdict(asked).items():
         if value != getattr(saved, name):
-            option = "the model" if name == "model" else "--" + name.replace("_", "-")
-            raise SettingError(
-                f"the run in {folder} was begun with {option} {getattr(saved, name)}, not {value}; "
-                f"leave {option} out to resume it, or start a new run"
-            )
+            option = "--" + name.replace("_", "-")
+            raise _begun_otherwise(folder, option, getattr(saved, name), value)
     return saved
 
 
+def _begun_otherwise(folder: Path, option: str, saved: Any, asked: Any) -> SettingError:
+    return SettingError(
+        f"the run in {folder} was begun with {option} {saved}, not {asked}; "
+        f"leave {option} out to resume it, or start a new run"
+    )
+
+
 def _report(result: RunResult) -> None:
+    by = f" by {result.crops} crops" if result.crops > 1 else ""
     click.echo(
-        f"test accuracy {result.test_accuracy:.4f}   ({result.epochs} "
+        f"test accuracy {result.test_accuracy:.4f}{by}   ({result.epochs} "
         f"epoch{'s' if result.epochs > 1 else ''} in {result.seconds:.1f} s, "
         f"{result.images_per_second:,.0f} images/s on {result.device})"
     )
+    for line in result.colour:
+        click.echo(line)
     click.echo(f"curves  {result.out}/curves.png")
     click.echo(f"filters {result.out}/filters.png")
     click.echo(f"use it: gpukit predict {result.out} photo.png")

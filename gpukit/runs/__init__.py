@@ -3,12 +3,11 @@
 from gpukit.runs.folder import BEST, LAST, SETTINGS, exists, is_run, latest_folder, new_folder
 from gpukit.runs.keeper import Interrupted
 from gpukit.runs.run import RunResult, load_best, train
-from gpukit.runs.settings import RECIPES, RunSettings
+from gpukit.runs.settings import RunSettings
 
 __all__ = [
     "BEST",
     "LAST",
-    "RECIPES",
     "SETTINGS",
     "Interrupted",
     "RunResult",

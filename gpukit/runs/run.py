@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from gpukit import data, models, schedules
+from gpukit import models, schedules
 from gpukit import settings as process
-from gpukit.errors import CheckpointError, DataError, SettingError
+from gpukit.callbacks import Callback, ReduceLROnPlateau
+from gpukit.errors import CheckpointError, SettingError
 from gpukit.inspect import pictures
+from gpukit.inspect.filters import colour_report
 from gpukit.models.base import Base
 from gpukit.models.saving import load_into
 from gpukit.runs.folder import BEST, CURVES, FILES, FILTERS, HISTORY, LAST, SETTINGS, exists, held
 from gpukit.runs.keeper import Keeper
-from gpukit.runs.settings import RECIPES, RunSettings
+from gpukit.runs.material import Material, gather
+from gpukit.runs.recipes import OPTIMIZERS
+from gpukit.runs.settings import RunSettings
 from gpukit.training import loop
 from gpukit.training.checkpoint import write_atomically
+
+SMALLEST_RATE = 1e-3  # of the first one: the paper's fell by ten three times
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a finished run came to; `seconds` and `images_per_second` are of training alone."""
+    """What a finished run came to; `seconds` and `images_per_second` are of training alone.
+
+    The test accuracy is of the mean output over `crops` of each image. `colour` says of every
+    column that sees colour images how much its filters care for it.
+    """
 
     test_accuracy: float
     seconds: float
@@ -32,6 +40,8 @@ class RunResult:
     epochs: int
     device: str
     out: str
+    crops: int = 1
+    colour: tuple[str, ...] = ()
 
 
 def train(
@@ -51,64 +61,93 @@ def train(
     if not resume:
         _refuse_taken(out)
     process.threads()  # refused here, if at all
-    dataset = data.load(settings.data, limit=settings.limit)
-    x, y, x_val, y_val = data.train_validation_split(
-        dataset.train_images, dataset.train_labels, settings.validation_split, settings.seed
+    with gather(settings) as material:
+        model = _make_model(settings, material)
+        with held(out):
+            if resume:
+                _take_up(model, out, material)
+            else:
+                _refuse_taken(out)
+                write_atomically(out / SETTINGS, settings.to_json().encode())
+            history = _train(model, settings, material, out, verbose, tell)
+            load_into(model, out / BEST)
+            pictures.save_filters(out / FILTERS, model)
+        return _result(model, settings, material, history, out, tell)
+
+
+def _train(
+    model: Base,
+    settings: RunSettings,
+    material: Material,
+    out: Path,
+    verbose: Any,
+    tell: Callable[[str], None],
+) -> list[dict[str, float]]:
+    """Train from where `model` stands to the last epoch; the history, also written and drawn."""
+    kept = 0 if material.validation is None else material.validation.count
+    places = ", ".join(map(str, model.devices))
+    tell(
+        f"{settings.model} on {material.name}: {material.train.count:,} images to train, {kept:,} "
+        f"to validate, {material.test.count:,} to test; {places}, {settings.dtype}"
     )
-    model = _make_model(settings, dataset, x)
-    with held(out):
-        if resume:
-            _take_up(model, out, dataset)
-        else:
-            _refuse_taken(out)
-            write_atomically(out / SETTINGS, settings.to_json().encode())
-        tell(
-            f"{settings.model} on {dataset.name}: {len(x):,} images to train, {len(x_val):,} to "
-            f"validate, {len(dataset.test_images):,} to test; {model.device}, {settings.dtype}"
+    state = model.training_state
+    if state.epoch or state.batch:
+        tell(f"going on after epoch {state.epoch}, step {state.batch} of {settings.epochs}")
+    keeper = Keeper(out)
+    with keeper.watching_signals():
+        loop.fit(
+            model,
+            material.train,
+            epochs=settings.epochs,
+            verbose=verbose,
+            callbacks=[*_callbacks(settings, verbose), keeper],
+            validation_data=material.validation,
+            seed=settings.seed,
+            state=state,
         )
-        state = model.training_state
-        if state.epoch or state.batch:
-            tell(f"going on after epoch {state.epoch}, step {state.batch} of {settings.epochs}")
-        keeper = Keeper(out)
-        with keeper.watching_signals():
-            loop.fit(
-                model,
-                x,
-                y,
-                batch_size=settings.batch_size,
-                epochs=settings.epochs,
-                verbose=verbose,
-                callbacks=[keeper],
-                validation_data=(x_val, y_val) if len(x_val) else None,
-                seed=settings.seed,
-                state=state,
-            )
-        keeper.write_history(model)
-        pictures.save_curves(out / CURVES, state.history, f"{settings.model} on {dataset.name}")
-        load_into(model, out / BEST)
-        pictures.save_filters(out / FILTERS, model)
-    epochs = len(state.history)
-    best = pictures.best_epoch(state.history)
+    keeper.write_history(model)
+    pictures.save_curves(out / CURVES, state.history, f"{settings.model} on {material.name}")
+    return state.history
+
+
+def _result(
+    model: Base,
+    settings: RunSettings,
+    material: Material,
+    history: list[dict[str, float]],
+    out: Path,
+    tell: Callable[[str], None],
+) -> RunResult:
+    """What a run with this history came to, `model` being that of the best epoch."""
+    epochs = len(history)
+    best = pictures.best_epoch(history)
     tell(f"best epoch {best + 1} of {epochs}; reading the test set once")
-    accuracy = loop.evaluate(model, dataset.test_images, dataset.test_labels)["accuracy"]
-    seconds = sum(logs["seconds"] for logs in state.history)
+    accuracy = loop.evaluate(model, material.test)["accuracy"]
+    for remark in material.test.remarks():
+        tell(remark)
+    seconds = sum(logs["seconds"] for logs in history)
     return RunResult(
         test_accuracy=accuracy,
         seconds=round(seconds, 3),
-        images_per_second=round(len(x) * epochs / seconds, 1) if seconds else 0.0,
+        images_per_second=round(material.train.count * epochs / seconds, 1) if seconds else 0.0,
         epochs=epochs,
-        device=str(model.device),
+        device=", ".join(map(str, model.devices)),
         out=str(out),
+        crops=material.test.views,
+        colour=tuple(colour_report(model)),
     )
 
 
-def load_best(path: Path, device: str | None = None) -> Base:
-    """The model of the best epoch of the run in the folder `path`, or in a checkpoint file."""
+def load_best(path: Path, device: str | None = None, devices: Sequence[str] | None = None) -> Base:
+    """The model of the best epoch of the run in the folder `path`, or in a checkpoint file.
+
+    It is all on `device`, or spread over `devices`, one for each column.
+    """
     if path.is_dir():
         if not (path / BEST).exists():
             raise CheckpointError(f"{path} holds no trained network: there is no {BEST} in it")
         path = path / BEST
-    return models.load_model(path, device)
+    return models.load_model(path, device, devices)
 
 
 def _refuse_taken(out: Path) -> None:
@@ -122,7 +161,7 @@ def _refuse_taken(out: Path) -> None:
         raise SettingError(f"{out} holds a file {taken[0]} already; choose another --out")
 
 
-def _take_up(model: Base, out: Path, dataset: data.Dataset) -> None:
+def _take_up(model: Base, out: Path, material: Material) -> None:
     """Bring `model` to where the run in `out` was last saved; a run that never was begins anew."""
     if not (out / LAST).exists():
         if (out / HISTORY).exists():
@@ -132,30 +171,44 @@ def _take_up(model: Base, out: Path, dataset: data.Dataset) -> None:
     load_into(model, out / LAST)
     if model.normalise != images:
         raise CheckpointError(
-            f"{out}: the images of {dataset.name} are not those that the run began with; bring "
+            f"{out}: the images of {material.name} are not those that the run began with; bring "
             "them back, or start a new run"
         )
     if model.training_state.history and not (out / BEST).exists():
         raise CheckpointError(f"{out} has lost its {BEST}; start a new run")
 
 
-def _make_model(settings: RunSettings, dataset: data.Dataset, x: np.ndarray) -> Base:
-    if len(x) == 0:
-        raise DataError(f"{dataset.name}: no images are left to train on; raise --limit")
+def _make_model(settings: RunSettings, material: Material) -> Base:
     make = models.get(settings.model)
     model = make(
-        dataset.image_shape,
-        dataset.classes,
+        material.train.image_shape,
+        material.classes,
         device=settings.device,
         dtype=settings.dtype,
         seed=settings.seed,
+        **settings.options(),
     )
-    steps = data.batch_count(len(x), settings.batch_size) * settings.epochs
-    assert settings.lr is not None
-    optimizer = RECIPES[settings.optimizer].make(
-        schedules.CosineDecay(settings.lr, steps), weight_decay=settings.weight_decay
-    )
+    rate: Any = settings.lr
+    if settings.schedule == "cosine":
+        rate = schedules.CosineDecay(settings.lr, material.train.steps * settings.epochs)
+    optimizer = OPTIMIZERS[settings.optimizer].make(rate, weight_decay=settings.weight_decay)
     model.compile(optimizer, "sparse_categorical_crossentropy", ["accuracy"])
-    model.normalise = data.Normalise.from_images(x)
-    model.class_names = tuple(dataset.class_names)
+    model.normalise = material.normalise
+    model.class_names = material.class_names
     return model
+
+
+def _callbacks(settings: RunSettings, verbose: Any) -> list[Callback]:
+    """What changes the course of training: the fall of the rate where validation stands still."""
+    if settings.schedule != "plateau":
+        return []
+    return [
+        ReduceLROnPlateau(
+            "val_accuracy",
+            factor=0.1,
+            patience=settings.how.patience,
+            min_delta=0.0,
+            min_lr=settings.lr * SMALLEST_RATE,
+            verbose=1 if verbose else 0,
+        )
+    ]

@@ -1,75 +1,74 @@
-"""The settings of a run: checked, with defaults that suit LeNet-5, and kept as JSON."""
+"""The settings of a run: checked, filled in from a recipe, and kept as JSON."""
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from gpukit import models, optimizers
+from gpukit import models
 from gpukit.config import number, whole
 from gpukit.data.sources import EMBEDDED_NAME, SOURCES
 from gpukit.device import get_device
 from gpukit.errors import CheckpointError, SettingError
+from gpukit.runs import recipes
 from gpukit.runs.folder import SETTINGS
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """An optimiser for runs: how it is made, and what suits LeNet-5 where nothing else is asked."""
-
-    make: Callable[..., optimizers.Optimizer]
-    lr: float
-    weight_decay: float
-
-
-RECIPES = {
-    "sgd": Recipe(partial(optimizers.SGD, momentum=0.9), 0.03, 2e-3),
-    "adam": Recipe(optimizers.Adam, 0.002, 0.0),
-    "rmsprop": Recipe(optimizers.RMSprop, 0.001, 0.0),
-    "adagrad": Recipe(optimizers.Adagrad, 0.02, 0.0),
-}
+_RECIPE: Any = None  # as the recipe says
+# Settings that some networks have; None where they do not apply.
+_OF_NETWORKS = ("columns", "groups", "width", "input_size", "devices", "dropout", "init")
+_OF_PICTURES = ("workers", "bad_images")
+BAD_IMAGES = ("raise", "skip")
 
 
 @dataclass(frozen=True)
 class RunSettings:
     """What fixes a run: the same settings give the same bits on one device.
 
-    A learning rate or weight decay of None becomes the one of the optimiser's recipe. A folder of
-    data is kept as an absolute path, so that the run can be taken up from anywhere.
+    What is None becomes what the recipe says (the learning rate and weight decay what suits the
+    optimiser); settings of networks, columns to init, and of pictures stay None where they do not
+    apply. `devices` has one name for each column, the first of which is `device`. A folder of data
+    is kept as an absolute path, so that the run can be taken up from anywhere.
     """
 
     model: str
     data: str = EMBEDDED_NAME
     device: str = "cpu"
     dtype: str = "float32"
-    epochs: int = 20
-    batch_size: int = 64
-    lr: float | None = None
-    optimizer: str = "sgd"
-    weight_decay: float | None = None
+    epochs: int = _RECIPE
+    batch_size: int = _RECIPE
+    lr: float = _RECIPE
+    optimizer: str = _RECIPE
+    weight_decay: float = _RECIPE
     seed: int = 0
     limit: int | None = None
-    validation_split: float = 0.1
+    validation_split: float = _RECIPE
+    recipe: str = _RECIPE
+    schedule: str = _RECIPE
+    columns: int | None = None
+    groups: bool | None = None
+    width: float | None = None
+    input_size: int | None = None
+    devices: tuple[str, ...] | None = None
+    dropout: float | None = None
+    init: str | None = None
+    workers: int | None = None
+    bad_images: str | None = None
 
     def __post_init__(self) -> None:
-        models.get(self.model)
-        recipe = RECIPES.get(self.optimizer)
-        if recipe is None:
-            raise SettingError(f"optimizer {self.optimizer!r}: use {', '.join(RECIPES)}")
-        for name, value in (("lr", recipe.lr), ("weight_decay", recipe.weight_decay)):
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
+        self._refuse_what_does_not_apply()
+        self._place()
+        self._fill_in()
         if self.data != EMBEDDED_NAME and self.data not in SOURCES:
             folder = Path(self.data).expanduser()
             if folder.exists():
-                object.__setattr__(self, "data", str(folder.resolve()))
+                self._set("data", str(folder.resolve()))
         get_device(self.device)
-        if self.dtype not in ("float32", "float64"):
-            raise SettingError(f"dtype {self.dtype!r}: use float32 or float64")
+        _choice("dtype", self.dtype, ("float32", "float64"))
+        _choice("schedule", self.schedule, recipes.SCHEDULES)
         whole("epochs", self.epochs)
         whole("batch-size", self.batch_size)
         whole("seed", self.seed, low=0)
@@ -78,22 +77,127 @@ class RunSettings:
         number("validation-split", self.validation_split, low=0.0, below=1.0)
         if self.limit is not None:
             whole("limit", self.limit)
+        if self.takes_pictures:
+            self._check_pictures()
+
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether the data are a folder of pictures."""
+        return recipes.takes_pictures(self.model)
+
+    @property
+    def how(self) -> recipes.Recipe:
+        """The recipe that the run follows in all that it has no settings for."""
+        return recipes.get(self.model, self.recipe)[1]
+
+    def options(self) -> dict[str, Any]:
+        """What the function that makes the network is called with, beside shapes and device."""
+        if not self.takes_pictures:
+            return {}
+        names = ("columns", "groups", "width", "input_size", "dropout", "devices")
+        found = {name: getattr(self, name) for name in names}
+        if self.init == "he":
+            found["kernel_initializer"] = "he_normal"
+        return found
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def _refuse_what_does_not_apply(self) -> None:
+        known = inspect.signature(models.get(self.model)).parameters
+        for name in (*_OF_NETWORKS, *_OF_PICTURES):
+            applies = self.takes_pictures or name in known
+            if not applies and getattr(self, name) is not None:
+                raise SettingError(
+                    f"--{name.replace('_', '-')} does not apply to {self.model}; leave it out"
+                )
+
+    def _place(self) -> None:
+        if self.devices is None:
+            return
+        names: Any = self.devices
+        if isinstance(names, str):
+            names = [name.strip() for name in names.split(",")]
+        if not isinstance(names, Sequence) or not all(isinstance(n, str) and n for n in names):
+            raise SettingError(
+                f"devices={self.devices!r}: name one for each column, as cpu:0,cpu:1"
+            )
+        found = tuple(get_device(name).name for name in names)
+        self._set("devices", found)
+        self._set("device", found[0])
+
+    def _fill_in(self) -> None:
+        name, recipe = recipes.get(self.model, self.recipe)
+        self._set("recipe", name)
+        if self.groups and self.columns is None:
+            self._set("columns", 1)
+        for key in ("epochs", "batch_size", "optimizer", "validation_split", "schedule"):
+            self._default(key, getattr(recipe, key))
+        update = recipes.OPTIMIZERS.get(self.optimizer)
+        if update is None:
+            known = ", ".join(recipes.OPTIMIZERS)
+            raise SettingError(f"optimizer {self.optimizer!r}: use {known}")
+        best: Any = recipe if self.optimizer == recipe.optimizer else update
+        self._default("lr", best.lr)
+        self._default("weight_decay", best.weight_decay)
+        for key, value in recipe.options.items():
+            self._default(key, value)
+        if self.takes_pictures:
+            self._default("workers", 1)
+            self._default("bad_images", "raise")
+
+    def _default(self, name: str, value: Any) -> None:
+        if getattr(self, name) is None:
+            self._set(name, value)
+
+    def _check_pictures(self) -> None:
+        columns = whole("columns", self.columns)
+        number("width", self.width, above=0.0)
+        whole("input-size", self.input_size)
+        number("dropout", self.dropout, low=0.0, below=1.0)
+        whole("workers", self.workers, low=0)
+        _choice("init", self.init, recipes.INITS)
+        _choice("bad-images", self.bad_images, BAD_IMAGES)
+        if self.schedule == "plateau" and self.validation_split == 0:
+            raise SettingError(
+                "the rate falls when validation stands still, and there is none; use a "
+                "--validation-split above 0, or --schedule cosine"
+            )
+        if self.devices is not None and len(self.devices) != columns:
+            raise SettingError(
+                f"--columns {columns} with --devices {','.join(self.devices)}: name one device "
+                "for each column (the same one twice, where there is but one)"
+            )
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2) + "\n"
+        kept = {name: value for name, value in asdict(self).items() if value is not None}
+        return json.dumps(kept, indent=2) + "\n"
 
     @classmethod
-    def read(cls, folder: Path, device: str | None = None) -> Self:
-        """The settings of the run in `folder`; with `device`, of one that goes on there.
+    def read(
+        cls,
+        folder: Path,
+        device: str | None = None,
+        devices: str | Sequence[str] | None = None,
+        workers: int | None = None,
+    ) -> Self:
+        """The settings of the run in `folder`; with the others, of one that goes on there.
 
         Raises CheckpointError where they are missing or unreadable.
         """
         path = folder / SETTINGS
+        where: dict[str, Any] = {}
+        if device is not None:
+            where = {"device": device, "devices": None}
+        if devices is not None:
+            where = {"devices": devices}
+        if workers is not None:
+            where["workers"] = workers
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             known = {f.name for f in fields(cls)}
             found: dict[str, Any] = {k: v for k, v in values.items() if k in known}
-            return cls(**(found if device is None else {**found, "device": device}))
+            return cls(**{**found, **where})
         except (FileNotFoundError, NotADirectoryError):
             raise CheckpointError(f"{folder} holds no run: there is no {SETTINGS} in it") from None
         except SettingError as error:
@@ -102,3 +206,8 @@ class RunSettings:
             raise CheckpointError(
                 f"{path} is not readable ({' '.join(str(error).split())}); start a new run"
             ) from None
+
+
+def _choice(name: str, value: Any, known: Sequence[str]) -> None:
+    if value not in known:
+        raise SettingError(f"{name} {value!r}: use {' or '.join(known)}")

@@ -46,7 +46,8 @@ def test_train_ends_with_results_and_one_object(trained):
     assert lines[3] == f"use it: gpukit predict {out} photo.png"
     facts = result.json
     keys = ["test_accuracy", "seconds", "images_per_second", "epochs", "device", "out"]
-    assert list(facts) == keys
+    assert list(facts) == [*keys, "crops", "colour"]
+    assert (facts["crops"], facts["colour"]) == (1, [])
     assert facts["test_accuracy"] > 0.5
     assert facts["epochs"] == 3
     assert facts["out"] == str(out)
@@ -87,7 +88,10 @@ def test_every_option_of_train_reaches_the_run(gpukit, here):
     assert result.code == 0, result.err
     assert result.json["device"] == "cpu:1"
     saved = json.loads(Path("o/settings.json").read_text())
-    assert saved == {"model": "lenet5", **options, "data": str((here / "mine").resolve())}
+    assert saved == {
+        "model": "lenet5", **options, "data": str((here / "mine").resolve()),
+        "recipe": "default", "schedule": "cosine",
+    }  # fmt: skip
 
 
 def test_the_same_command_twice_gives_the_same_bits(gpukit, trained):

@@ -34,3 +34,7 @@ class CheckpointError(GpukitError, ValueError):
 
 class TapeError(GpukitError, RuntimeError):
     """A backward pass that cannot be made: freed tape, missing gradient, changed parameter."""
+
+
+class WorkerError(GpukitError, RuntimeError):
+    """A process that worked for this one ended before its work was done."""

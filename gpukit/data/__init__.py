@@ -1,11 +1,14 @@
 """Data sets: the embedded one, the public ones, folders of the user's."""
 
+from gpukit.data.augment import Augment, ColourNoise
 from gpukit.data.batches import batch_count, batches
 from gpukit.data.catalogue import catalogue
 from gpukit.data.dataset import Dataset
 from gpukit.data.describe import contact_sheet, describe
 from gpukit.data.feed import ArrayFeed, Batch, Feed
 from gpukit.data.fetch import fetch
+from gpukit.data.folder import ImageFolder, is_image_folder, scan
+from gpukit.data.image_feed import ImageFeed, colours
 from gpukit.data.images import read_picture
 from gpukit.data.load import load
 from gpukit.data.normalise import Normalise
@@ -13,17 +16,24 @@ from gpukit.data.split import train_validation_split
 
 __all__ = [
     "ArrayFeed",
+    "Augment",
     "Batch",
+    "ColourNoise",
     "Dataset",
     "Feed",
+    "ImageFeed",
+    "ImageFolder",
     "Normalise",
     "batch_count",
     "batches",
     "catalogue",
+    "colours",
     "contact_sheet",
     "describe",
     "fetch",
+    "is_image_folder",
     "load",
     "read_picture",
+    "scan",
     "train_validation_split",
 ]

@@ -49,14 +49,19 @@ def read_picture(
             "use 1 or 3 channels, a size of 1 or more, a margin of 0 or more"
         )
     notes: list[str] = []
-    picture = _on_white(_opened(Path(path), notes), notes)
-    pixels = _in_channels(picture, channels, notes)
+    picture = on_white(opened(path, notes), notes)
+    pixels = in_channels(picture, channels, notes)
     if channels == 1:
         pixels = _light_on_dark(pixels, size, margin, notes)
     return _fitted(pixels, size, notes), notes
 
 
-def _opened(path: Path, notes: list[str]) -> Image:
+def opened(path: str | Path, notes: list[str], shorter: int | None = None) -> Image:
+    """The picture in a file, decoded and upright; `DataError` as `read_picture`.
+
+    Where its shorter side need have no more than `shorter` pixels, a JPEG is decoded at a half, a
+    quarter or an eighth of its size if that leaves as many.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -72,6 +77,9 @@ def _opened(path: Path, notes: list[str]) -> Image:
                     )
                 if getattr(picture, "is_animated", False):
                     notes.append("took the first of several frames")
+                if shorter is not None and picture.format == "JPEG":
+                    least = max(min(width, height), 1)
+                    picture.draft(None, (width * shorter // least, height * shorter // least))
                 return _upright(picture, notes)
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file") from error
@@ -101,10 +109,14 @@ def _upright(picture: Image, notes: list[str]) -> Image:
     after = picture.getexif().get(_ORIENTATION, 1)
     if before in range(2, 9) or after in range(2, 9):
         notes.append("turned upright as its EXIF orientation says")
-    return ImageOps.exif_transpose(picture)
+    if after in range(2, 9):
+        return ImageOps.exif_transpose(picture)
+    # A JPEG's file is not needed any more; others come back to it for their next frame.
+    return picture if picture.format == "JPEG" else picture.copy()
 
 
-def _on_white(picture: Image, notes: list[str]) -> Image:
+def on_white(picture: Image, notes: list[str]) -> Image:
+    """The picture, what is transparent in it laid on white."""
     from PIL import Image
 
     if not (picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info):
@@ -117,7 +129,7 @@ def _on_white(picture: Image, notes: list[str]) -> Image:
     return Image.alpha_composite(Image.new("RGBA", coloured.size, "white"), coloured).convert("RGB")
 
 
-def _in_channels(picture: Image, channels: int, notes: list[str]) -> NDArray[np.uint8]:
+def in_channels(picture: Image, channels: int, notes: list[str]) -> NDArray[np.uint8]:
     """uint8 (H, W, channels)."""
     if picture.mode[0] in "IF":  # 16 or 32 bits a pixel: Pillow would clip them to 8
         levels = np.asarray(picture, dtype=np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +60,11 @@ class Normalise:
             means.append(mean)
             deviations.append(variance**0.5 or 1.0)
         return cls(scale, tuple(means), tuple(deviations))
+
+    @classmethod
+    def centred(cls, mean: Sequence[float]) -> Normalise:
+        """x - mean, with `mean` in grey levels: pixels as they are, around 0."""
+        return cls(1.0, tuple(mean), (1.0,) * len(mean))
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """float32 of the shape of `images`, uint8 (..., C); `DTypeError` for other elements."""

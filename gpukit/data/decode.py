@@ -1,0 +1,136 @@
+"""Turns pictures in files into square crops of one size, in this process or in a worker's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpukit.data.augment import Augment, Crop
+from gpukit.data.images import in_channels, on_white, opened
+from gpukit.errors import DataError
+
+CHANNELS = 3
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A picture that cannot be read, why, and the one that took its place (-1: none)."""
+
+    index: int
+    reason: str
+    instead: int
+
+
+def read_crops(
+    path: str | Path, square: int, crops: Sequence[Crop], out: NDArray[np.uint8]
+) -> None:
+    """Fill `out`, uint8 (views, size, size, 3), with crops of the picture in a file.
+
+    The largest central square of the picture is brought to square×square pixels (bilinear, over
+    all pixels that each one covers), and the crops are cut from that. `DataError` names the file.
+    """
+    from PIL import Image
+
+    picture = on_white(opened(path, [], square), [])
+    if picture.mode[0] in "IF":  # more than 8 bits
+        picture = Image.fromarray(in_channels(picture, CHANNELS, []))
+    elif picture.mode != "RGB":
+        picture = picture.convert("RGB")
+    width, height = picture.size
+    side = min(width, height)
+    x, y, size = (width - side) / 2, (height - side) / 2, out.shape[1]
+    if len(crops) == 1:
+        # Only what the crop shows: a pixel is the same, whatever else is resized beside it.
+        top, left, flip = crops[0]
+        scale = side / square
+        box = (
+            x + left * scale,
+            y + top * scale,
+            min(x + (left + size) * scale, width),
+            min(y + (top + size) * scale, height),
+        )
+        pixels = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR, box))
+        out[0] = pixels[:, ::-1] if flip else pixels
+        return
+    whole = (x, y, x + side, y + side)
+    pixels = np.asarray(picture.resize((square, square), Image.Resampling.BILINEAR, whole))
+    for view, (top, left, flip) in zip(out, crops, strict=True):
+        cut = pixels[top : top + size, left : left + size]
+        view[:] = cut[:, ::-1] if flip else cut
+
+
+class Decoder:
+    """Reads the pictures that indices name: the same pixels whoever reads them.
+
+    `path(index)` gives the file, `labels` int64 (N,) the classes; `size`, `square`, `seed` and
+    `augment` fix the crops. A file that cannot be read raises `DataError`; where `skip`, the next
+    one of its class that can takes its place.
+    """
+
+    def __init__(
+        self,
+        path: Callable[[int], str | Path],
+        labels: NDArray[np.int64],
+        *,
+        size: int,
+        square: int,
+        seed: int,
+        augment: Augment,
+        skip: bool,
+    ) -> None:
+        self._path, self._labels = path, labels
+        self.size, self.square, self.seed = size, square, seed
+        self.augment, self.skip = augment, skip
+
+    def fill(
+        self,
+        epoch: int,
+        indices: Sequence[int],
+        x: NDArray[np.uint8],
+        shift: NDArray[np.float32],
+        begin: Callable[[int], Any] = lambda index: None,
+    ) -> list[Bad]:
+        """Read pictures into x (N·views, size, size, 3) and shifts of colours into (N·views, 3).
+
+        `begin` is called with the index of each file before it is opened. Returns what was bad.
+        """
+        bad: list[Bad] = []
+        views = self.augment.views
+        for place, index in enumerate(indices):
+            rows = slice(place * views, (place + 1) * views)
+            crops, colour = self.augment.draw(self.seed, epoch, index, self.square, self.size)
+            shift[rows] = colour
+            begin(index)
+            try:
+                read_crops(self._path(index), self.square, crops, x[rows])
+            except DataError as error:
+                if not self.skip:
+                    raise DataError(
+                        f"{error}; --bad-images skip goes on without such files"
+                    ) from error
+                instead = self._instead(index, crops, x[rows], begin)
+                bad.append(Bad(index, str(error), instead))
+        return bad
+
+    def _instead(
+        self, index: int, crops: list[Crop], out: NDArray[np.uint8], begin: Callable[[int], Any]
+    ) -> int:
+        """Fill `out` with the next picture of the same class that can be read; its index."""
+        alike = np.flatnonzero(self._labels == self._labels[index])
+        first = int(np.searchsorted(alike, index))
+        for other in np.roll(alike, -first)[1:].tolist():
+            begin(other)
+            try:
+                read_crops(self._path(other), self.square, crops, out)
+            except DataError:
+                continue
+            return other
+        raise DataError(
+            f"{Path(self._path(index)).parent}: none of its {len(alike)} images can be read; "
+            "replace them"
+        )

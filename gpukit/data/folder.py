@@ -1,0 +1,215 @@
+"""Finds the pictures of a folder that has one folder a class."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpukit.data.order import permutation
+from gpukit.errors import DataError, SettingError
+
+TRAIN, VAL = "train", "val"
+# Of the formats that `images` decodes.
+SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+SUFFIXES |= {".ppm", ".pgm", ".pbm"}
+
+_SPLIT, _LIMIT = 1, 4  # streams of orders
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """Pictures in files: `names` under `root` in a fixed order, labels int64 (N,)."""
+
+    root: Path
+    names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def path(self, index: int) -> Path:
+        """The file of picture `index`."""
+        return self.root / self.names[index]
+
+    def take(self, indices: Sequence[int] | NDArray[np.intp]) -> Items:
+        """The pictures `indices`, in that order."""
+        chosen = tuple(self.names[i] for i in indices)
+        return Items(self.root, chosen, self.labels[np.asarray(indices, np.intp)], self.class_names)
+
+    def limited(self, limit: int | None) -> Items:
+        """At most `limit` pictures, drawn evenly over the whole; always the same ones."""
+        if limit is None or limit >= len(self):
+            return self
+        return self.take(np.sort(permutation(len(self), 0, _LIMIT)[:limit]))
+
+    def digest(self) -> str:
+        """SHA-256 of names and labels: tells another set of files, not other pictures in them."""
+        digest = hashlib.sha256("\0".join(self.class_names).encode(errors="surrogateescape"))
+        for name in self.names:
+            digest.update(b"\0" + os.fsencode(name))
+        digest.update(self.labels.tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFolder:
+    """The pictures to train on and those to validate on, of the same classes."""
+
+    train: Items
+    val: Items
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.train.class_names
+
+
+def is_image_folder(folder: str | Path) -> bool:
+    """Whether `folder` looks like one for `scan`: folders of pictures, one or two levels down."""
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        return False
+    if (folder / TRAIN).is_dir() or (folder / VAL).is_dir():
+        return True
+    return any(_pictures(inner)[0] for inner in _folders(folder))
+
+
+def scan(
+    folder: str | Path, *, split: float = 0.1, seed: int = 0, limit: int | None = None
+) -> ImageFolder:
+    """The pictures of DIR/train/CLASS/* and DIR/val/CLASS/*, or of DIR/CLASS/*.
+
+    Classes are the folders' names in alphabetical order, files come in that order too. Hidden
+    files and files of other kinds are left out; links are followed. Of one level, and where there
+    is no DIR/val, the fraction `split` of each class (at least one picture) is for validation, as
+    `seed` draws it. `limit` keeps at most that many pictures of each part.
+
+    Raises `DataError`, one line, where there are no pictures, one class only, a class without
+    pictures, parts of different classes, or a folder that cannot be read.
+    """
+    folder = Path(folder).expanduser()
+    if not 0 < split < 1:
+        raise SettingError(f"validation split {split}: use a fraction above 0 and below 1")
+    if limit is not None and limit < 1:
+        raise SettingError(f"limit={limit}: keep at least 1 image of each part")
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "there is no such folder"
+        raise DataError(f"{folder}: {what}; give a folder with one folder of pictures a class")
+    if (folder / TRAIN).is_dir():
+        train = _part(folder / TRAIN)
+        if not (folder / VAL).is_dir():
+            train, val = _split(train, split, seed)
+        else:
+            val = _part(folder / VAL)
+            _same_classes(folder, train, val)
+    elif (folder / VAL).is_dir():
+        raise DataError(f"{folder}: has {VAL} but no {TRAIN}; put {TRAIN}/CLASS/*.jpg beside it")
+    else:
+        train, val = _split(_part(folder), split, seed)
+    return ImageFolder(train.limited(limit), val.limited(limit))
+
+
+def _part(folder: Path) -> Items:
+    """The pictures of one folder of classes."""
+    classes = _folders(folder)
+    found = {inner.name: _pictures(inner) for inner in classes}
+    if not any(pictures for pictures, _ in found.values()):
+        raise DataError(
+            f"{folder}: holds no images{_what_it_holds(folder, found)}; put them into one folder "
+            f"a class: {folder.name}/cat/1.jpg …"
+        )
+    if len(classes) == 1:
+        raise DataError(
+            f"{folder}: holds images of one class only, {classes[0].name!r}; a classifier needs "
+            "two folders or more"
+        )
+    for name, (pictures, others) in found.items():
+        if not pictures:
+            kinds = f" (but {others[0]}{_more(len(others) - 1)})" if others else ""
+            raise DataError(
+                f"{folder / name}: holds no images{kinds}; add some, or remove the folder"
+            )
+    names = [f"{name}/{picture}" for name, (pictures, _) in found.items() for picture in pictures]
+    counts = [len(pictures) for pictures, _ in found.values()]
+    labels = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+    return Items(folder, tuple(names), labels, tuple(found))
+
+
+def _what_it_holds(folder: Path, found: dict[str, tuple[list[str], list[str]]]) -> str:
+    loose = _pictures(folder)[0]
+    if loose:
+        return f" in class folders, but {loose[0]}{_more(len(loose) - 1)} beside them"
+    others = [f"{name}/{other}" for name, (_, rest) in found.items() for other in rest]
+    if others:
+        return f" ({others[0]}{_more(len(others) - 1)} of other kinds)"
+    return "" if found else "; it has no folders"
+
+
+def _more(count: int) -> str:
+    return f" and {count} more" if count else ""
+
+
+def _same_classes(folder: Path, train: Items, val: Items) -> None:
+    for has, lacks, part, other in ((train, val, TRAIN, VAL), (val, train, VAL, TRAIN)):
+        lone = [name for name in has.class_names if name not in lacks.class_names]
+        if lone:
+            raise DataError(
+                f"{folder}: {part} has a class {lone[0]!r}{_more(len(lone) - 1)} that {other} "
+                "lacks; both need the same folders"
+            )
+
+
+def _split(items: Items, fraction: float, seed: int) -> tuple[Items, Items]:
+    """(train, validation), class by class, each in the order of the files."""
+    held: list[int] = []
+    for label, name in enumerate(items.class_names):
+        indices = np.flatnonzero(items.labels == label)
+        if len(indices) < 2:
+            raise DataError(
+                f"{items.root / name}: holds one image only; a class needs two, one of them to "
+                "validate on"
+            )
+        count = min(max(round(len(indices) * fraction), 1), len(indices) - 1)
+        held.extend(indices[permutation(len(indices), seed, _SPLIT, label)[:count]].tolist())
+    validation = np.zeros(len(items), bool)
+    validation[held] = True
+    return items.take(np.flatnonzero(~validation)), items.take(np.flatnonzero(validation))
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The folders in `folder` that are not hidden, by name."""
+    entries = _entries(folder)
+    return [folder / e.name for e in entries if e.is_dir()]
+
+
+def _pictures(folder: Path) -> tuple[list[str], list[str]]:
+    """(names of pictures, names of other files) in `folder`, by name; hidden ones left out.
+
+    A link that leads nowhere counts as the file it should be: reading it will name it.
+    """
+    pictures: list[str] = []
+    others: list[str] = []
+    for entry in _entries(folder):
+        if entry.is_dir():
+            continue
+        known = PurePath(entry.name).suffix.lower() in SUFFIXES
+        (pictures if known else others).append(entry.name)
+    return pictures, others
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            entries = [entry for entry in found if not entry.name.startswith(".")]
+    except OSError as error:
+        raise DataError(
+            f"{folder}: cannot be read ({error.strerror or error}); change its permissions, or "
+            "leave it out"
+        ) from error
+    return sorted(entries, key=lambda entry: entry.name)

@@ -1,0 +1,232 @@
+"""Batches of pictures that are read from files as they are needed."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpukit.data.augment import Augment
+from gpukit.data.decode import CHANNELS, Bad, Decoder
+from gpukit.data.feed import Batch, Feed, check_batch_size, check_position
+from gpukit.data.folder import Items
+from gpukit.data.order import permutation
+from gpukit.data.workers import Job, Workers
+from gpukit.errors import CheckpointError, DataError, SettingError
+
+AHEAD = 3  # batches that workers read before they are asked for
+POLICIES = ("raise", "skip")
+
+_STREAM = 0
+
+
+def resized(size: int) -> int:
+    """Side of the square that crops of `size` are cut from: 256 for 227, in that proportion."""
+    return max(round(size * 256 / 227), size)
+
+
+class ImageFeed(Feed):
+    """Pictures of `items` as batches of uint8 (N, size, size, 3), cut and coloured by `augment`.
+
+    The largest central square of each picture is brought to `resize` pixels (default: `resized`),
+    and crops of `size` are cut from that: by default the central one, in the order of the files,
+    which is for evaluation. With an `augment` that draws, the order is drawn too (`shuffle` says
+    otherwise). All depends on (seed, epoch, index of the picture) and not on `workers`: 0 reads
+    the pictures as they are asked for, more start that many processes, which read ahead.
+
+    A picture that cannot be read raises `DataError` with its name; where `bad_images` is "skip",
+    another one of its class takes its place, and `remarks` counts them.
+    """
+
+    def __init__(
+        self,
+        items: Items,
+        batch_size: int = 128,
+        size: int = 227,
+        augment: Augment | None = None,
+        *,
+        resize: int | None = None,
+        seed: int = 0,
+        workers: int = 0,
+        bad_images: str = "raise",
+        shuffle: bool | None = None,
+    ) -> None:
+        check_batch_size(batch_size)
+        if size < 1:
+            raise SettingError(f"size={size}: crops have 1 pixel or more")
+        resize = resized(size) if resize is None else resize
+        if resize < size:
+            raise SettingError(f"resize={resize}: crops of {size} need {size} or more")
+        if workers < 0:
+            raise SettingError(f"workers={workers}: use 0 or more")
+        if bad_images not in POLICIES:
+            raise SettingError(f"bad_images {bad_images!r}: use {' or '.join(POLICIES)}")
+        if seed < 0:
+            raise SettingError(f"seed {seed}: use 0 or more")
+        augment = Augment("centre", flip=False) if augment is None else augment
+        self._items = items
+        self._shuffle = augment.random if shuffle is None else shuffle
+        self._workers = workers
+        self._decoder = Decoder(
+            items.path,
+            items.labels,
+            size=size,
+            square=resize,
+            seed=seed,
+            augment=augment,
+            skip=bad_images == "skip",
+        )
+        self._pool: Workers | None = None
+        self._busy = False
+        self.bad: dict[int, Bad] = {}
+        """What could not be read since the last epoch began, by the picture's index."""
+        self.count, self.batch_size = len(items), batch_size
+        self.image_shape = (size, size, CHANNELS)
+        self.class_names, self.targets = items.class_names, items.labels
+        self.views = augment.views
+
+    @property
+    def augment(self) -> Augment:
+        """How pictures are cut and coloured."""
+        return self._decoder.augment
+
+    @property
+    def pids(self) -> list[int]:
+        """Numbers of the worker processes that run."""
+        return [] if self._pool is None else self._pool.pids
+
+    def epoch(self, number: int = 0, start: int = 0) -> Iterator[Batch]:
+        check_position(number, start)
+        if self._shuffle:
+            order = permutation(self.count, self._decoder.seed, _STREAM, number)
+        else:
+            order = np.arange(self.count)
+        parts = (
+            order[first : first + self.batch_size].astype(np.int64)
+            for first in range(start * self.batch_size, self.count, self.batch_size)
+        )
+        return self._here(number, parts) if self._workers == 0 else self._ahead(number, parts)
+
+    def _here(self, number: int, parts: Iterator[NDArray[np.int64]]) -> Iterator[Batch]:
+        self.bad = {}
+        for indices in parts:
+            rows = len(indices) * self.views
+            x = np.empty((rows, *self.image_shape), np.uint8)
+            shift = np.empty((rows, CHANNELS), np.float32)
+            bad = self._decoder.fill(number, indices.tolist(), x, shift)
+            yield self._batch(indices, x, shift, bad)
+
+    def _ahead(self, number: int, parts: Iterator[NDArray[np.int64]]) -> Iterator[Batch]:
+        if self._busy:
+            raise SettingError("this feed gives an epoch already; end that one, or make a second")
+        self.bad = {}
+        if self._pool is None:
+            self._pool = Workers(self._items, self._decoder, self._workers, self.batch_size, AHEAD)
+        pool = self._pool
+        jobs: deque[tuple[NDArray[np.int64], Job]] = deque()
+        self._busy = True
+        try:
+            for indices in islice(parts, pool.free):
+                jobs.append((indices, pool.submit(number, indices)))
+            while jobs:
+                indices, job = jobs.popleft()
+                x, shift, bad = pool.collect(job)
+                for following in islice(parts, 1):
+                    jobs.append((following, pool.submit(number, following)))
+                yield self._batch(indices, x, shift, bad)
+        except GeneratorExit:
+            pool.drop([job for _, job in jobs])
+            raise
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self._busy = False
+
+    def _batch(
+        self,
+        indices: NDArray[np.int64],
+        x: NDArray[np.uint8],
+        shift: NDArray[np.float32],
+        bad: list[Bad],
+    ) -> Batch:
+        self.bad.update((entry.index, entry) for entry in bad)
+        colour = None if self.augment.colour is None else shift
+        return Batch(x, self._items.labels[indices], colour)
+
+    def remarks(self) -> list[str]:
+        if not self.bad:
+            return []
+        first = min(self.bad)
+        more = f", and {len(self.bad) - 1} more" if len(self.bad) > 1 else ""
+        return [
+            f"{len(self.bad)} of {self.count} images could not be read, others of their classes "
+            f"took their places: {self.bad[first].reason}{more}"
+        ]
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "images": self.count,
+            "files": self._items.digest(),
+            "batch_size": self.batch_size,
+            "size": self._decoder.size,
+            "resize": self._decoder.square,
+            "seed": self._decoder.seed,
+            "shuffle": self._shuffle,
+            "augment": self.augment.config(),
+        }
+
+    def take_up(self, config: dict[str, Any]) -> None:
+        here = self.config()
+        begun = Augment.from_config(config.get("augment", {}))
+        # The colours of the run's beginning: worked out anew, their last bits might differ.
+        same = replace(begun, colour=None) == replace(self.augment, colour=None)
+        for name, value in here.items():
+            if name != "augment" and config.get(name) != value:
+                found = "other files" if name == "files" else f"{name} {value}"
+                raise CheckpointError(
+                    f"the images are not those that training began with: {found} "
+                    f"instead of {config.get(name)!r}; bring them back, or begin anew"
+                )
+        if not same:
+            raise CheckpointError(
+                f"training began with crops and flips {begun.crop}, {begun.flip}, not "
+                f"{self.augment.crop}, {self.augment.flip}; use those, or begin anew"
+            )
+        if begun != self.augment:
+            self.close()
+            self._decoder.augment = begun
+
+    def close(self) -> None:
+        """End the workers; another epoch starts them again."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
+
+
+def colours(feed: Feed) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(mean (C,), covariance (C, C)) of the pixels of a feed's first epoch, in grey levels.
+
+    Exact sums of whole numbers, so neither the batches nor the machine change a bit of them.
+    """
+    channels = feed.image_shape[-1]
+    total, products, pixels = np.zeros(channels, np.int64), np.zeros((channels,) * 2, np.int64), 0
+    for batch in feed.epoch():
+        flat = batch.x.reshape(-1, channels)
+        total += flat.sum(axis=0, dtype=np.int64)
+        for i in range(channels):
+            for j in range(i, channels):
+                # In uint16 a product of two bytes fits exactly.
+                product = np.multiply(flat[:, i], flat[:, j], dtype=np.uint16)
+                products[i, j] += product.sum(dtype=np.int64)
+        pixels += len(flat)
+    if pixels == 0:
+        raise DataError("there are no images to take the mean of")
+    mean = total / pixels
+    products = np.triu(products) + np.triu(products, 1).T
+    return mean, products / pixels - np.outer(mean, mean)

@@ -1,0 +1,277 @@
+"""Worker processes that decode pictures into shared memory.
+
+Each worker is a plain process of this Python that gets its tasks, a few integers each, on a pipe,
+and one thread here that feeds it: two tasks at a time, so that it has the next one when it is done.
+Nothing of this has a name in the file system. Whichever side is killed, the other one sees its
+pipe end; memory goes with the last process that maps it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from signal import Signals
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpukit.data.decode import Bad, Decoder
+from gpukit.data.folder import Items
+from gpukit.data.worker import ANSWER, IDLE, TASK, Memory, read_exactly
+from gpukit.errors import DataError, SettingError, WorkerError
+
+_AT_ONCE = 2  # tasks that a worker has: one at work, one in its pipe
+_LARGEST_TASK = 16  # images
+_PROGRAM = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from gpukit.data.worker import main; main(json.loads(sys.argv[2]))"
+)
+
+
+@dataclass(eq=False)
+class Job:
+    """A batch that is being read into a slot."""
+
+    slot: int
+    count: int
+    left: int = 0
+    answers: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class _Task:
+    job: Job
+    first: int
+    epoch: int
+    indices: NDArray[np.int64]
+
+    def message(self) -> bytes:
+        head = TASK.pack(self.epoch, self.job.slot, self.first, len(self.indices))
+        return head + self.indices.astype("<i8").tobytes()
+
+
+class _Crew:
+    """What the threads that feed workers share."""
+
+    def __init__(self, processes: list[subprocess.Popen[bytes]], memory: Memory) -> None:
+        self.processes, self.memory = processes, memory
+        self.changed = threading.Condition()
+        self.queue: deque[_Task] = deque()
+        self.lost: tuple[int, int] | None = None  # the worker that ended, the image it was at
+        self.closed = False
+
+    def serve(self, number: int) -> None:
+        """Feed one worker until it or all of this ends."""
+        process = self.processes[number]
+        assert process.stdin is not None and process.stdout is not None
+        given: deque[_Task] = deque()
+        try:
+            while True:
+                for task in self._next(_AT_ONCE - len(given), wait=not given):
+                    given.append(task)
+                    process.stdin.write(task.message())
+                    process.stdin.flush()
+                if not given:
+                    return
+                (size,) = ANSWER.unpack(read_exactly(process.stdout, ANSWER.size))  # type: ignore[arg-type]
+                answer = json.loads(read_exactly(process.stdout, size))  # type: ignore[arg-type]
+                task = given.popleft()
+                with self.changed:
+                    task.job.answers[task.first] = answer
+                    task.job.left -= 1
+                    self.changed.notify_all()
+        except (OSError, EOFError, ValueError):
+            with self.changed:
+                if self.lost is None and not self.closed:
+                    self.lost = number, self.memory.at(number)
+                self.changed.notify_all()
+
+    def _next(self, most: int, wait: bool) -> list[_Task]:
+        """Up to `most` tasks; where `wait`, at least one, unless all is over."""
+        with self.changed:
+            while wait and not self.queue and not self.closed:
+                self.changed.wait()
+            if self.closed:
+                return []
+            return [self.queue.popleft() for _ in range(min(most, len(self.queue)))]
+
+    def end(self, owner: int) -> None:
+        """End the workers; the threads end with them."""
+        if os.getpid() != owner:  # a copy of the process that started them
+            return
+        with self.changed:
+            self.closed = True
+            self.queue.clear()
+            self.changed.notify_all()
+        for process in self.processes:
+            process.kill()
+        for process in self.processes:
+            process.wait()
+
+
+class Workers:
+    """Processes that read batches of pictures into slots.
+
+    `slots` batches of up to `batch_size` pictures are read at a time. Raises `SettingError` where
+    worker processes cannot be had.
+    """
+
+    def __init__(
+        self, items: Items, decoder: Decoder, workers: int, batch_size: int, slots: int
+    ) -> None:
+        if os.name != "posix":
+            raise SettingError(f"workers={workers}: worker processes need POSIX; use workers=0")
+        self._items, self._views = items, decoder.augment.views
+        self._share = max(1, min(_LARGEST_TASK, -(-batch_size // (2 * workers))))
+        self._free = list(range(slots))
+        layout = (workers, slots, batch_size * self._views, decoder.size)
+        opened: list[int] = []
+        processes: list[subprocess.Popen[bytes]] = []
+        try:
+            opened += [_shared_memory(), _table(items)]
+            memory = Memory(opened[0], *layout)
+            settings = {
+                "memory": opened[0],
+                "table": opened[1],
+                "layout": layout,
+                "count": len(items),
+                "augment": decoder.augment.config(),
+                "decoder": {
+                    name: getattr(decoder, name) for name in ("size", "square", "seed", "skip")
+                },
+            }
+            for number in range(workers):
+                memory.set_at(number, IDLE)
+                processes.append(_start({**settings, "worker": number}, opened))
+        except OSError as error:
+            for process in processes:
+                process.kill()
+                process.wait()
+            raise WorkerError(
+                f"{workers} worker processes cannot be started ({error.strerror or error}); "
+                "use fewer --workers"
+            ) from error
+        finally:
+            for fd in opened:
+                os.close(fd)
+        self._crew = _Crew(processes, memory)
+        self._end = weakref.finalize(self, self._crew.end, os.getpid())
+        for number in range(workers):
+            threading.Thread(
+                target=self._crew.serve, args=(number,), name=f"worker {number}", daemon=True
+            ).start()
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes' numbers."""
+        return [process.pid for process in self._crew.processes]
+
+    @property
+    def free(self) -> int:
+        """Slots that no batch is in."""
+        return len(self._free)
+
+    def submit(self, epoch: int, indices: NDArray[np.int64]) -> Job:
+        """Have the pictures `indices` read into a free slot."""
+        job = Job(self._free.pop(), len(indices))
+        tasks = [
+            _Task(job, first, epoch, indices[first : first + self._share])
+            for first in range(0, len(indices), self._share)
+        ]
+        with self._crew.changed:
+            job.left = len(tasks)
+            self._crew.queue.extend(tasks)
+            self._crew.changed.notify_all()
+        return job
+
+    def collect(self, job: Job) -> tuple[NDArray[np.uint8], NDArray[np.float32], list[Bad]]:
+        """(images, shifts, what was bad) of a batch, copies, when it is read; its slot is free.
+
+        Raises `DataError` where a picture cannot be read and `WorkerError` where a worker ended.
+        """
+        crew = self._crew
+        with crew.changed:
+            while job.left and crew.lost is None and not crew.closed:
+                crew.changed.wait()
+            if job.left:
+                raise self._lost()
+        self._free.append(job.slot)
+        bad: list[Bad] = []
+        for _, answer in sorted(job.answers.items()):
+            if "error" in answer:
+                raise DataError(answer["error"])
+            if "fault" in answer:
+                raise RuntimeError(f"a worker process failed:\n{answer['fault']}")
+            bad.extend(Bad(*entry) for entry in answer["bad"])
+        rows = job.count * self._views
+        images, shifts = crew.memory.slot(job.slot)
+        return images[:rows].copy(), shifts[:rows].copy(), bad
+
+    def drop(self, jobs: Sequence[Job]) -> None:
+        """Give up batches that nobody will collect; returns when their slots are free."""
+        crew = self._crew
+        with crew.changed:
+            for task in [task for task in crew.queue if task.job in jobs]:
+                crew.queue.remove(task)
+                task.job.left -= 1
+            while any(job.left for job in jobs) and crew.lost is None and not crew.closed:
+                crew.changed.wait()
+        self._free.extend(job.slot for job in jobs)
+
+    def close(self) -> None:
+        """End the processes and wait for them."""
+        self._end()
+
+    def _lost(self) -> WorkerError:
+        if self._crew.lost is None:
+            return WorkerError("the worker processes were ended; start another epoch")
+        number, index = self._crew.lost
+        process = self._crew.processes[number]
+        code = process.wait()
+        how = f"ended with code {code}"
+        if code < 0:
+            how = f"was killed by {Signals(-code).name if -code in list(Signals) else -code}"
+        at = "while it had nothing to do" if index == IDLE else f"at {self._items.path(index)}"
+        hint = "; if memory ran out, use fewer --workers" if code == -9 else ""
+        return WorkerError(f"worker {number} (process {process.pid}) {how} {at}{hint}")
+
+
+def _start(settings: dict[str, Any], fds: Sequence[int]) -> subprocess.Popen[bytes]:
+    # A group of its own: Ctrl-C is for the process that trains, which ends the workers when it is
+    # done. The paths of imports, because the folder of a script is not in a child's.
+    return subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), json.dumps(settings)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=fds,
+        process_group=0,
+    )
+
+
+def _shared_memory() -> int:
+    """A file without a name, in memory where the system has that."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("gpukit")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _table(items: Items) -> int:
+    """The file that `worker.Table` reads."""
+    paths = [os.fsencode(items.path(index)) for index in range(len(items))]
+    offsets = np.cumsum([0, *map(len, paths)], dtype=np.int64)
+    fd = _shared_memory()
+    with os.fdopen(os.dup(fd), "wb") as file:
+        file.write(items.labels.tobytes())
+        file.write(offsets.tobytes())
+        file.writelines(paths)
+    return fd

@@ -49,28 +49,27 @@ class _Run:
     def run(self) -> None:
         """All lanes, the first one in this thread; returns or raises when all have ended."""
         helpers: list[_Helper] = []
+        ends: list[threading.Event] = []
         try:
             for lane in self.lanes[1:]:
-                helpers.append(_idle.pop() if _idle else _Helper())
-                helpers[-1].start(self._lane, lane)
+                helpers.append(_helper())
+                ends.append(helpers[-1].start(self._lane, lane))
             contextvars.copy_context().run(self._lane, self.lanes[0])
         except BaseException as error:
             self._fail(-1, error)
-        for helper in helpers:
-            while not helper.rests():
+        for end in ends:
+            while not end.is_set():
                 try:
-                    helper.wait()
-                except (
-                    BaseException
-                ) as error:  # Ctrl-C: the tasks under way end, others do not begin
-                    self._fail(-1, error)
+                    end.wait()
+                except BaseException as error:
+                    self._fail(-1, error)  # Ctrl-C: what is under way ends, nothing else begins
         _idle.extend(reversed(helpers))
-        error, self.error = self.error, None
-        try:
-            if error is not None:
-                raise error
-        finally:
-            del error
+        first, self.error = self.error, None
+        if first is not None:
+            try:
+                raise first
+            finally:
+                del first  # it holds this frame
 
     def _lane(self, tasks: Sequence[int]) -> None:
         threads.share(self.shares)
@@ -89,7 +88,8 @@ class _Run:
         except BaseException as error:
             self._fail(-1, error)
         finally:
-            self.shares.running -= 1
+            with self.changed:
+                self.shares.running -= 1
 
     def _may_begin(self, i: int) -> bool:
         """Wait for what task i needs; False where an earlier task failed."""
@@ -115,32 +115,34 @@ class _Helper:
     """A thread that sleeps between runs; it keeps its work memory (`cpu.memory.scratch`)."""
 
     def __init__(self) -> None:
-        self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._resting = threading.Event()
-        threading.Thread(target=self._serve, name="gpukit-column", daemon=True).start()
+        self._jobs: SimpleQueue[tuple[Callable[[], None], threading.Event]] = SimpleQueue()
+        threading.Thread(target=self._serve, name="gpukit-twin", daemon=True).start()
 
-    def start(self, function: Callable[[Sequence[int]], None], lane: Sequence[int]) -> None:
-        """Call `function(lane)` in this thread, in a copy of the caller's context."""
-        self._resting.clear()
-        self._jobs.put(partial(contextvars.copy_context().run, function, lane))
-
-    def rests(self) -> bool:
-        """Whether the last function has returned."""
-        return self._resting.is_set()
-
-    def wait(self) -> None:
-        """Until `rests`."""
-        self._resting.wait()
+    def start(
+        self, function: Callable[[Sequence[int]], None], lane: Sequence[int]
+    ) -> threading.Event:
+        """Call `function(lane)` in a copy of this context; the event is set when it returns."""
+        end = threading.Event()
+        self._jobs.put((partial(contextvars.copy_context().run, function, lane), end))
+        return end
 
     def _serve(self) -> None:
         while True:
-            job = self._jobs.get()
+            job, end = self._jobs.get()
             job()
             del job  # a sleeping thread must not keep the last run's arrays alive
-            self._resting.set()
+            end.set()
 
 
 _idle: list[_Helper] = []
+
+
+def _helper() -> _Helper:
+    try:
+        return _idle.pop()
+    except IndexError:
+        return _Helper()
+
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_idle.clear)  # threads do not survive a fork

@@ -157,4 +157,4 @@ def test_every_public_layer_is_a_case():
         if isinstance(getattr(layers, name), type)
         and issubclass(getattr(layers, name), layers.Layer)
     }
-    assert public - {"Layer", "ToDevice"} == covered  # ToDevice: test_placement.py
+    assert public - {"Layer", "ToDevice"} == covered  # ToDevice: test_crossings.py

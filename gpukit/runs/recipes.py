@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,6 +14,8 @@ from gpukit.errors import SettingError
 SCHEDULES = ("cosine", "plateau")
 # First values of kernels by the names of --init; images are prepared to go with them.
 INITS = ("gaussian", "he")
+# Processes that read pictures where nothing is asked for; there are none but on POSIX.
+WORKERS = 1 if os.name == "posix" else 0
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "small": Recipe(
             epochs=12,
             batch_size=64,
-            lr=0.02,
+            lr=0.01,
             weight_decay=5e-4,
             schedule="cosine",
             options={**_ALEXNET, "init": "he", "width": 0.5, "input_size": 67},

@@ -98,6 +98,7 @@ class RunSettings:
         found = {name: getattr(self, name) for name in names}
         if self.init == "he":
             found["kernel_initializer"] = "he_normal"
+            found["bias_initializer"] = "zeros"
         return found
 
     def _set(self, name: str, value: Any) -> None:
@@ -143,7 +144,7 @@ class RunSettings:
         for key, value in recipe.options.items():
             self._default(key, value)
         if self.takes_pictures:
-            self._default("workers", 1)
+            self._default("workers", recipes.WORKERS)
             self._default("bad_images", "raise")
 
     def _default(self, name: str, value: Any) -> None:

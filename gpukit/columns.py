@@ -17,9 +17,9 @@ Work = Callable[[int], None]
 def interleaved(devices: Sequence[Device], needs: Sequence[Collection[int]]) -> list[int]:
     """An order of tasks in which devices take turns, so that all of them are busy early.
 
-    Task i runs on `devices[i]` after the tasks `needs[i]`. Next comes a task of the device that
-    has had the fewest; of its tasks that can be begun, one for which another device waits, else
-    the first. Tasks of one device stay as they are if they are in order.
+    Task i runs on `devices[i]` after the tasks `needs[i]`. Of the devices with a task that can be
+    begun, it is the turn of the one that had none for longest; of its tasks, first comes one for
+    which another device waits, then that of the lowest number.
     """
     if len(set(devices)) < 2:
         return list(range(len(devices)))
@@ -29,8 +29,8 @@ def interleaved(devices: Sequence[Device], needs: Sequence[Collection[int]]) -> 
         for j in set(needed):
             readers[j].append(i)
             missing[i] += 1
-    given = dict.fromkeys(devices, 0)
-    ready: dict[Device, list[tuple[bool, int]]] = {device: [] for device in given}
+    last_turn = dict.fromkeys(devices, -1)
+    ready: dict[Device, list[tuple[bool, int]]] = {device: [] for device in last_turn}
 
     def begin(i: int) -> None:
         awaited = any(devices[reader] is not devices[i] for reader in readers[i])
@@ -41,9 +41,9 @@ def interleaved(devices: Sequence[Device], needs: Sequence[Collection[int]]) -> 
             begin(i)
     order: list[int] = []
     while len(order) < len(devices):
-        device = min((d for d in given if ready[d]), key=lambda d: given[d])
+        device = min((d for d in last_turn if ready[d]), key=last_turn.__getitem__)
         _, i = heapq.heappop(ready[device])
-        given[device] += 1
+        last_turn[device] = len(order)
         order.append(i)
         for reader in readers[i]:
             missing[reader] -= 1

@@ -21,7 +21,7 @@ from gpukit.errors import DataError, DTypeError, SettingError, ShapeError
 from gpukit.flat import FlatBuffer, flat_buffers
 from gpukit.layers.base import Context, Layer
 from gpukit.layers.symbolic import show_shape
-from gpukit.models.execution import Step, execute, plan
+from gpukit.models.execution import Step, by_turns, execute, plan
 from gpukit.models.fusion import fuse
 from gpukit.models.parts import Wholes
 from gpukit.settings import is_training
@@ -97,7 +97,8 @@ class Base(ABC):
     def steps(self, logits: bool = False) -> list[Step]:
         """What a forward pass does, in this order."""
         if logits not in self._plans:
-            self._plans[logits] = fuse(plan(self.graph(), self.placement(), logits))
+            steps = fuse(plan(self.graph(), self.placement(), logits))
+            self._plans[logits] = by_turns(steps)
         return self._plans[logits]
 
     def placement(self) -> list[Device]:

@@ -33,18 +33,20 @@ class Step:
 def plan(
     graph: Sequence[tuple[Layer, Sequence[int]]], devices: Sequence[Device], logits: bool = False
 ) -> list[Step]:
-    """The steps of `graph`, each use of a layer on its device; devices take turns.
+    """The steps of `graph`, each use of a layer on its device; the last one makes the output.
 
-    The last use of `graph` makes the output; with `logits` without its final activation.
+    With `logits` the last layer leaves out its final activation.
     """
     last = len(graph) - 1
-    order = interleaved(devices, [[i for i in inputs if i != INPUT] for _, inputs in graph])
-    steps = []
-    for i in order:
-        layer, inputs = graph[i]
-        call = layer.logits if logits and i == last else layer
-        steps.append(Step(i, tuple(inputs), layer, call, devices[i]))
-    return steps
+    return [
+        Step(i, tuple(inputs), layer, layer.logits if logits and i == last else layer, devices[i])
+        for i, (layer, inputs) in enumerate(graph)
+    ]
+
+
+def by_turns(steps: Sequence[Step]) -> list[Step]:
+    """`steps` in an order in which devices take turns, so that all have work early."""
+    return [steps[i] for i in interleaved([step.device for step in steps], _needs(steps))]
 
 
 def execute(steps: Sequence[Step], x: Any, training: bool | None) -> Any:
@@ -68,7 +70,11 @@ def execute(steps: Sequence[Step], x: Any, training: bool | None) -> Any:
                     del values[i]
         values[step.node] = step.call(given if len(given) > 1 else given[0], training)
 
-    maker = {step.node: number for number, step in enumerate(steps)}
-    needs = [[maker[i] for i in step.inputs if i != INPUT] for step in steps]
-    run([step.device for step in steps], needs, work)
+    run([step.device for step in steps], _needs(steps), work)
     return values[output]
+
+
+def _needs(steps: Sequence[Step]) -> list[list[int]]:
+    """For each step the places of those that make its inputs."""
+    maker = {step.node: number for number, step in enumerate(steps)}
+    return [[maker[i] for i in step.inputs if i != INPUT] for step in steps]

@@ -235,9 +235,7 @@ class Layer(Configurable):
             return initializer(shape, self.parameter_dtype, self._rng, groups)
         end = part.first + shape[-1]
         if end > part.of:
-            raise ShapeError(
-                f"computes {part.first} … {end - 1} of {part.whole!r}: {part.of} in all"
-            )
+            raise ShapeError(f"is {part.first} … {end - 1} of {part.whole!r}, which has {part.of}")
         every = (*shape[:-1], part.of)
         values = initializer(every, self.parameter_dtype, self._rng, part.groups)
         return np.ascontiguousarray(values[..., part.first : end])

@@ -29,16 +29,18 @@ def adopt(model: Base, layer: Layer, device: Device) -> None:
     elif layer.name in taken:
         raise SettingError(f"{model.name} has two layers named {layer.name!r}; rename one")
     wholes = {other.part.whole for other in model.layers if other.part is not None}
-    if layer.name in wholes or (layer.part is not None and layer.part.whole in taken):
+    whole = set() if layer.part is None else {layer.part.whole}
+    for name in wholes & {layer.name} | taken & whole:
         raise SettingError(
-            f"{model.name}: {layer.label} cannot be told from a part of it in a checkpoint; "
-            "rename it"
+            f"{model.name}: checkpoints keep the parts of {name!r} under that name, which is "
+            "another layer's; rename it"
         )
-    if layer.name.partition("/")[0] in RESERVED:
-        raise SettingError(
-            f"{model.name}: a layer cannot be named {layer.name!r}, which checkpoints use for "
-            "something else; rename it"
-        )
+    for name in {layer.name} | whole:
+        if name.partition("/")[0] in RESERVED:
+            raise SettingError(
+                f"{model.name}: a layer cannot be named {name!r}, which checkpoints use for "
+                "something else; rename it"
+            )
     if layer.built and layer.device is not device:
         raise SettingError(
             f"{model.name} is on {device}, its {layer.label} on {layer.device}; give them "

@@ -32,6 +32,7 @@ from gpukit.layers import (
 from gpukit.layers.symbolic import Symbolic
 from gpukit.models.functional import Model
 
+INPUT_SIZE = 227  # pixels a side, in the paper
 SMALLEST = 67  # pixels a side: pool5 then has one window
 MAPS = (48, 128, 192, 192, 128)  # of conv1 … conv5, a column
 UNITS = 2048  # of fc6 and fc7, a column
@@ -85,7 +86,7 @@ def alexnet(
     devices: Sequence[str | Device] | None = None,
     groups: bool = False,
     width: float = 1.0,
-    input_size: int = 227,
+    input_size: int = INPUT_SIZE,
     dropout: float = 0.5,
     kernel_initializer: Any = GAUSSIAN,
     bias_initializer: Any = "ones",
@@ -109,7 +110,7 @@ def alexnet(
     the others with zero. `dropout` is the rate after fc6 and fc7. Raises SettingError, ShapeError,
     DeviceError.
     """
-    if isinstance(columns, bool) or columns not in (1, 2):
+    if type(columns) is not int or columns not in (1, 2):
         raise SettingError(f"alexnet: columns={show(columns)}: use 1 or 2")
     if groups and columns == 2:
         raise SettingError(
@@ -256,6 +257,10 @@ def _image_shape(shape: Sequence[int] | None, size: int) -> tuple[int, ...]:
     elif len(shape) != 3:
         raise ShapeError(f"alexnet: input_shape={tuple(shape)}: use (height, width, channels)")
     height, width, _ = shape
+    if size not in (INPUT_SIZE, height) or size not in (INPUT_SIZE, width):
+        raise SettingError(
+            f"alexnet: input_shape={tuple(shape)} beside input_size={size}; leave out one of them"
+        )
     if min(height, width) < SMALLEST:
         raise ShapeError(
             f"alexnet: images of {height}×{width} are too small; use {SMALLEST}×{SMALLEST} or "

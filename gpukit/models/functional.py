@@ -46,7 +46,7 @@ class Model(Base):
             device = self.device_of(node)
             if not isinstance(node.layer, ToDevice):
                 with node.layer.naming_errors():
-                    one_device([device, *map(self.device_of, node.inputs)])
+                    one_device([*map(self.device_of, node.inputs)])
             if node.layer not in self.layers:
                 adopt(self, node.layer, device)
             elif node.layer.parameters and node.layer.device is not device:

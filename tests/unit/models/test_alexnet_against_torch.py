@@ -157,33 +157,40 @@ def test_a_narrow_step_of_the_simplified_net(dtype):
 
 @pytest.mark.skipif(not FULL_BATCH, reason="takes minutes: GPUKIT_TEST_ALEXNET=128 asks for it")
 def test_a_full_step():
-    """227×227, 1000 classes, first values as in the paper, dropout on, all in float32.
+    """227×227, 1000 classes, dropout on: float64 to 1e-10, float32 as well as PyTorch does it.
 
-    Errors are against PyTorch in float64; PyTorch's own in float32 say how large they may be.
+    In float32 a few of the millions of maxima and ReLUs fall the other way, in PyTorch too. He's
+    first values make them fewer: with the paper's all maps of conv5 begin as 1 and a little.
     """
     rng = np.random.default_rng(2)
     x = rng.standard_normal((FULL_BATCH, 227, 227, 3)).astype(np.float32)
     y = rng.integers(0, 1000, FULL_BATCH)
+    grouped = {"columns": 1, "groups": True, "device": "cpu"}
+    first = models.alexnet(seed=4, kernel_initializer="he_normal", **grouped)
+    weights = {name: array.copy() for name, array in first.state_tensors().items()}
+    masks = dropout_masks(first, FULL_BATCH, 4096)
+    del first
+    truth = by_torch(weights, x, y, masks, "float64")
     found = {}
-    for form, settings in (
-        ("grouped", {"columns": 1, "groups": True, "device": "cpu"}),
-        ("two columns", {"columns": 2, "devices": ("cpu:0", "cpu:1")}),
-    ):
-        model = models.alexnet(seed=4, **settings)
-        model.compile("sgd", "sparse_categorical_crossentropy")
-        if not found:
-            weights = {name: array.copy() for name, array in model.state_tensors().items()}
-            masks = dropout_masks(model, FULL_BATCH, 4096)
-            truth = by_torch(weights, x, y, masks, "float64")
-            theirs = by_torch(weights, x, y, masks, "float32", chunk=FULL_BATCH)
-            found["PyTorch"] = errors(theirs, truth)
-            del theirs
-        found[form] = errors(loss_and_gradients(model, x, y), truth)
-        del model
+    theirs = by_torch(weights, x, y, masks, "float32", chunk=FULL_BATCH)
+    found["PyTorch float32"] = errors(theirs, truth)
+    del theirs
+    for dtype in ("float64", "float32"):
+        for form, settings in (
+            ("grouped", grouped),
+            ("two columns", {"columns": 2, "devices": ("cpu:0", "cpu:1")}),
+        ):
+            model = models.alexnet(seed=4, dtype=dtype, **settings)
+            model.compile("sgd", "sparse_categorical_crossentropy")
+            model.load_tensors(weights, "the test")
+            ours = loss_and_gradients(model, x.astype(dtype), y)
+            found[f"{form} {dtype}"] = errors(ours, truth)
+            del model, ours
     print(f"\nlargest error as a fraction of the largest value, batch {FULL_BATCH}")
-    print(f"{'':14}" + "".join(f"{form:>14}" for form in found))
+    print(f"{'':13}" + "".join(f"{form:>21}" for form in found))
     for name in truth:
-        print(f"{name:14}" + "".join(f"{found[form][name]:14.1e}" for form in found))
-    for form in ("grouped", "two columns"):
-        for name, error in found[form].items():
-            assert error <= max(4 * found["PyTorch"][name], 1e-6), (form, name, error)
+        print(f"{name:13}" + "".join(f"{column[name]:21.1e}" for column in found.values()))
+    worst = {form: max(column.values()) for form, column in found.items()}
+    assert worst["grouped float64"] < 1e-10 and worst["two columns float64"] < 1e-10
+    assert worst["grouped float32"] < 4 * worst["PyTorch float32"]
+    assert worst["two columns float32"] < 4 * worst["PyTorch float32"]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpukit import layers
-from gpukit.inspect.sizes import LayerSizes, places, sizes
+from gpukit.inspect.sizes import sizes
 
 if TYPE_CHECKING:
     from gpukit.models.base import Base
@@ -40,7 +39,8 @@ class Memory:
     """Bytes that a device holds in a training step: everything but workspaces of kernels.
 
     `slots` is what the optimiser remembers, one value a parameter; `activations` are the outputs
-    of all layers, kept for the pass back, and the images where they come in.
+    of all layers, kept for the pass back, and the images where they come in, but for values that
+    layers computed together never write down.
     """
 
     device: str
@@ -56,7 +56,7 @@ class Memory:
 
 def traffic(model: Base, batch: int = BATCH) -> list[Traffic]:
     """What crosses in a training step on `batch` images, by source and target."""
-    where, figures = places(model), sizes(model)
+    where, figures = model.placement(), sizes(model)
     sums: dict[tuple[str, str], list[int]] = {}
     for i, (layer, parents) in enumerate(model.graph()):
         if not isinstance(layer, layers.ToDevice):
@@ -80,7 +80,7 @@ def memory(model: Base, batch: int = BATCH, slots: int = 1) -> list[Memory]:
 
     `slots` is the number of values that the optimiser remembers of each parameter: 1 for momentum.
     """
-    figures = sizes(model)
+    figures, unwritten = sizes(model), _unwritten(model)
     size = model.dtype.itemsize
     image = size
     for length in (model.input_shape or ())[1:]:
@@ -96,11 +96,20 @@ def memory(model: Base, batch: int = BATCH, slots: int = 1) -> list[Memory]:
                 parameters=trained + sum(f.fixed for f in here) * size,
                 gradients=trained,
                 slots=trained * slots,
-                activations=(_activations(here) + images) * batch,
+                activations=(
+                    sum(f.activation_bytes for f in here if f.name not in unwritten) + images
+                )
+                * batch,
             )
         )
     return found
 
 
-def _activations(figures: Iterable[LayerSizes]) -> int:
-    return sum(f.activation_bytes for f in figures)
+def _unwritten(model: Base) -> set[str]:
+    """Names of layers whose outputs are not kept: the next layer is computed together with them.
+
+    A convolution's output is kept, before its bias.
+    """
+    chains = [getattr(step, "together", ()) for step in model.steps()]
+    between = [layer for chain in chains for layer in chain[:-1]]
+    return {layer.name for layer in between if not isinstance(layer, layers.Conv2D)}

@@ -102,7 +102,7 @@ def sizes(model: Base) -> list[LayerSizes]:
     shapes: list[tuple[int, ...]] = []
     table: list[LayerSizes] = []
     counted: set[int] = set()
-    where = places(model)
+    where = model.placement()
     for layer, parents in model.graph():
         before = [shapes[i] if i >= 0 else tuple(n or 0 for n in input_shape[1:]) for i in parents]
         given = [(None, *s) for s in before]
@@ -116,17 +116,6 @@ def sizes(model: Base) -> list[LayerSizes]:
                               model.dtype.itemsize, first=id(layer) not in counted))  # fmt: skip
         counted.add(id(layer))
     return table
-
-
-def places(model: Base) -> list[Device]:
-    """The device of every use of a layer, in order: that of its input, but for crossings."""
-    found: list[Device] = []
-    for layer, parents in model.graph():
-        if isinstance(layer, layers.ToDevice):
-            found.append(layer.device)
-        else:
-            found.append(found[parents[0]] if parents[0] >= 0 else model.device)
-    return found
 
 
 def _figures(

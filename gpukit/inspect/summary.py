@@ -45,6 +45,7 @@ def show(model: Base, batch: int | None = None) -> None:
     lines = _totals(model, figures)
     if several or batch is not None:
         lines += _step(model, batch or BATCH)
+    lines += _together(model)
     for line in lines + notes(model, figures):
         console.print(line, soft_wrap=True)
 
@@ -120,6 +121,13 @@ def _totals(model: Base, figures: list[LayerSizes]) -> list[str]:
         f"{everything:,} parameters ({parts}): {size} as {model.dtype}",
         f"{operations:,} multiply-adds and {memory} of activations an image",
     ]
+
+
+def _together(model: Base) -> list[str]:
+    """Which layers are computed as one, so that the values between are not kept."""
+    chains = [getattr(step, "together", ()) for step in model.steps()]
+    names = [" + ".join(layer.name for layer in chain) for chain in chains if chain]
+    return [f"computed together: {', '.join(names)}"] if names else []
 
 
 def _step(model: Base, batch: int) -> list[str]:

@@ -96,6 +96,14 @@ def test_memory_of_two_columns_is_that_of_their_parts(columns):
     assert a.activations - b.activations == (500 + 1000 + 1000) * 4 * 128
 
 
+def test_what_is_computed_together_is_not_kept(columns, monkeypatch):
+    norms = {"norm1a": 55 * 55 * 48, "norm2a": 27 * 27 * 128}
+    assert "computed together: conv1a + norm1a + pool1a" in shown(columns, monkeypatch)
+    outputs = sum(f.activation_bytes for f in sizes(columns) if f.device == "cpu")
+    kept = outputs + 227 * 227 * 3 * 4 - 4 * sum(norms.values())
+    assert memory(columns, 16)[0].activations == kept * 16
+
+
 def test_memory_by_hand():
     x = Input((6,))
     here = Dense(4)(x)

@@ -24,7 +24,7 @@ from gpukit.backends.kernel import Kernel
 from gpukit.backends.primitive import registry
 from gpukit.device import get_device, to_host
 from gpukit.errors import GpukitError
-from gpukit.kernel_checks import cases_by_element  # noqa: F401  (enters its makers)
+from gpukit.kernel_checks import cases_by_channel, cases_by_element  # noqa: F401  (their makers)
 from gpukit.kernel_checks.cases import MAKERS, Case, case
 from gpukit.kernel_checks.compare import problem
 from gpukit.kernel_checks.coverage import Target, targets
@@ -42,7 +42,7 @@ def use_plain_memory(device: str) -> None:
 
 
 def _as_list(results: Any) -> list[Any]:
-    return list(results) if isinstance(results, tuple) else [results]
+    return [r for r in (results if isinstance(results, tuple) else (results,)) if r is not None]
 
 
 def _definition(target: Target, made: Case) -> list[np.ndarray]:

@@ -111,6 +111,8 @@ class Backend:
     def _get(self, value: Any) -> Any:
         if isinstance(value, tuple):
             return tuple(self._get(v) for v in value)
+        if value is None:  # the gradient by a bias that is none
+            return None
         assert not isinstance(value, np.generic), "a scalar where an array of shape () belongs"
         assert device_of(value) is get_device(self.device)
         return to_host(value)

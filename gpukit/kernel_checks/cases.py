@@ -212,7 +212,7 @@ def _(dice: Dice) -> Case:
     return Case([dice.array(m, k), dice.array(k, n)], exact=dice.whole, length=k)
 
 
-def _pooling(dice: Dice) -> tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]:
+def pooling(dice: Dice) -> tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]:
     """Shapes of x and y, and settings; no window lies wholly in the padding."""
     while True:
         window = (dice.between(1, 4), dice.between(1, 4))
@@ -233,13 +233,13 @@ def _pooling(dice: Dice) -> tuple[tuple[int, ...], tuple[int, ...], dict[str, An
 
 @_makes("max_pool2d")
 def _(dice: Dice) -> Case:
-    x, _, settings = _pooling(dice)
+    x, _, settings = pooling(dice)
     return Case([dice.holes(dice.array(*x))], settings, exact=True)
 
 
 @_makes("max_pool2d_grad")
 def _(dice: Dice) -> Case:
-    x, y, settings = _pooling(dice)
+    x, y, settings = pooling(dice)
     cells = math.prod(settings["window"])
     # Any cell that is a pixel could have won; others are not in a real index, but do no harm.
     index = dice.integers(0, cells, y, index_dtype(settings["window"]))
@@ -250,13 +250,13 @@ def _(dice: Dice) -> Case:
 
 @_makes("avg_pool2d")
 def _(dice: Dice) -> Case:
-    x, _, settings = _pooling(dice)
+    x, _, settings = pooling(dice)
     return Case([dice.array(*x)], settings, length=math.prod(settings["window"]))
 
 
 @_makes("avg_pool2d_grad")
 def _(dice: Dice) -> Case:
-    x, y, settings = _pooling(dice)
+    x, y, settings = pooling(dice)
     length = math.prod(settings["window"])
     return Case([dice.array(*y)], settings | {"input_shape": x}, length=length)
 

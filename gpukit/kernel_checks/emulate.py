@@ -13,7 +13,7 @@ from gpukit.backends.primitive import Primitive, registry
 from gpukit.backends.sources import Declaration, Instance
 from gpukit.device import get_device, to_host
 from gpukit.errors import GpukitError
-from gpukit.kernel_checks import cases_by_element  # noqa: F401  (enters its makers)
+from gpukit.kernel_checks import cases_by_channel, cases_by_element  # noqa: F401  (their makers)
 from gpukit.kernel_checks.cases import MAKERS, Case, case
 from gpukit.kernel_checks.compare import problem
 from gpukit.kernel_checks.coverage import Target
@@ -103,7 +103,7 @@ def _on_emulator(primitive: Primitive, algo: str, made: Case) -> list[np.ndarray
     for array, old in zip(arrays, before):
         if isinstance(old, np.ndarray) and not np.array_equal(to_host(array), old, equal_nan=True):
             raise GpukitError(f"{primitive.name}:{algo} wrote to its input")
-    return [to_host(r) for r in (results if isinstance(results, tuple) else (results,))]
+    return [to_host(r) for r in _given(results)]
 
 
 def _by_definition(primitive: Primitive, made: Case) -> list[np.ndarray]:
@@ -118,4 +118,9 @@ def _by_definition(primitive: Primitive, made: Case) -> list[np.ndarray]:
         results = primitive.reference(*arrays, **made.settings)
     if results is None:
         return [a for a in arrays if isinstance(a, np.ndarray)]
-    return [np.asarray(r) for r in (results if isinstance(results, tuple) else (results,))]
+    return [np.asarray(r) for r in _given(results)]
+
+
+def _given(results: Any) -> list[Any]:
+    """The arrays among the results: a gradient by a bias that is None is None."""
+    return [r for r in (results if isinstance(results, tuple) else (results,)) if r is not None]

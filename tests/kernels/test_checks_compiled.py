@@ -25,7 +25,10 @@ needs_nvrtc = pytest.mark.skipif(bool(PROBLEM), reason=PROBLEM)
 DISASSEMBLED = (75, 90, 120)
 TILED = {"gemm.cu": 1, "conv_direct.cu": 1}
 # Kernels that go through arrays in packs of 16 bytes (kernels/pack.cuh).
-PACKS = ("unary<", "gradient<", "binary<", "scalar<", "sgd_plain<", "sgd_momentum<", "dropout<")
+PACKS = (
+    "unary<", "gradient<", "binary<", "scalar<", "sgd_plain<", "sgd_momentum<", "dropout<",
+    "lrn<", "lrn_gradient<", "bias_relu_lrn_pool",
+)  # fmt: skip
 
 
 @needs_nvrtc

@@ -212,7 +212,7 @@ def _(
 
 
 @p.bias_grad.on("cuda", name="cuda", supports=lambda gy: is_float(gy))
-def _(gy: Array) -> Array:
+def bias_gradient(gy: Array) -> Array:
     columns = gy.shape[-1]
     if gy.size == 0:
         return device_of(gy).zeros((columns,), gy.dtype)

@@ -41,7 +41,7 @@ def _gradient_fits(gy: Array, *, input_shape: tuple[int, ...], **_: Any) -> bool
 
 
 @p.max_pool2d.on("cuda", name="cuda", supports=_fits)
-def _(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> tuple[Array, Array]:
+def max_pool(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> tuple[Array, Array]:
     x = contiguous(x)
     output = output_shape(x.shape[1:3], window, stride, padding)
     y = empty_like(x, (x.shape[0], *output, x.shape[3]))
@@ -61,7 +61,7 @@ def _(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> tuple[Array,
         index.dtype == index_dtype(settings["window"]) and _gradient_fits(gy, **settings)
     ),
 )
-def _(
+def max_pool_gradient(
     gy: Array,
     index: Array,
     *,

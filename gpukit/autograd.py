@@ -148,7 +148,8 @@ class Tensor:
         array = self.device.asarray(array)
         if tuple(array.shape) != self.shape:
             raise ShapeError(f"{self.label} cannot take values of shape {tuple(array.shape)}")
-        self._array[...] = array.astype(self.dtype, copy=False)
+        with self.device.current():
+            self._array[...] = array.astype(self.dtype, copy=False)
         self.version += 1
 
     def flat_view(self) -> Any:

@@ -52,20 +52,55 @@ def interleaved(devices: Sequence[Device], needs: Sequence[Collection[int]]) -> 
     return order
 
 
-def run(devices: Sequence[Device], needs: Sequence[Collection[int]], work: Work) -> None:
+def run(
+    devices: Sequence[Device],
+    needs: Sequence[Collection[int]],
+    work: Work,
+    crossings: Collection[int] = (),
+) -> None:
     """Call `work(i)` for every task i, on `devices[i]` and after the tasks `needs[i]`, all below i.
 
     CPU twins run at one time, each its own tasks in order, in copies of the caller's context. An
     error is that of the first task that fails, as in a loop over all tasks, and none is begun
-    after it.
+    after it is known. `crossings` are tasks that do nothing but copy from device to device: a card
+    waits for such a copy only where it has come to a task that needs it.
     """
     used = list(dict.fromkeys(devices))
-    if len(used) > 1 and all(device.kind == "cpu" for device in used):
+    kinds = {device.kind for device in used}
+    if kinds == {"cuda"}:
+        _run_cards(devices, needs, work, set(crossings))
+    elif len(used) > 1 and kinds == {"cpu"}:
         from gpukit.backends.cpu import twins  # with Numba: not when gpukit is imported
 
         lanes = [[i for i, d in enumerate(devices) if d is device] for device in used]
         twins.run(lanes, needs, work)
-        return
-    for i, device in enumerate(devices):
-        with device.current():
-            work(i)
+    else:
+        for i, device in enumerate(devices):
+            with device.current():
+                work(i)
+
+
+def _run_cards(
+    devices: Sequence[Device],
+    needs: Sequence[Collection[int]],
+    work: Work,
+    crossings: Collection[int],
+) -> None:
+    from gpukit.backends.cuda import transfer
+
+    begun: dict[int, list[transfer.Arrival]] = {}  # copies by the tasks that began them
+    try:
+        for i, device in enumerate(devices):
+            for needed in needs[i]:
+                for arrival in begun.get(needed, ()):
+                    arrival.wait()
+            with device.current():
+                if i in crossings:
+                    with transfer.begun_only() as begun[i]:
+                        work(i)
+                else:
+                    work(i)
+    finally:
+        for arrivals in begun.values():
+            for arrival in arrivals:
+                arrival.wait()

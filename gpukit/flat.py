@@ -43,9 +43,10 @@ class FlatBuffer:
             end += parameter.size
         weights = device.zeros((end,), parameters[0].dtype)
         grads = device.zeros((end,), parameters[0].dtype)
-        for parameter, place in zip(parameters, slices):
-            shape = parameter.shape
-            parameter.bind(weights[place].reshape(shape), grads[place].reshape(shape))
+        with device.current():
+            for parameter, place in zip(parameters, slices):
+                shape = parameter.shape
+                parameter.bind(weights[place].reshape(shape), grads[place].reshape(shape))
         return cls(name, parameters, slices, weights, grads)
 
     @classmethod
@@ -66,7 +67,8 @@ class FlatBuffer:
         """Zero the gradients of parameters that the last backward pass did not reach."""
         for parameter, place in zip(self.parameters, self.slices):
             if parameter.grad is None:
-                self.grads[place] = 0
+                with parameter.device.current():
+                    self.grads[place] = 0
 
     def changed(self) -> None:
         """Tell every parameter that its values were written."""

@@ -98,10 +98,12 @@ class Optimizer(Configurable):
     def step(self, target: Any) -> None:
         """Update a model, or leaf Tensors, from their gradients. Tensors without one stay."""
         flats = _flats(target)
-        grads = self._clipped(flats)
+        factor = self._global_factor(flats)
         rate = self.learning_rate
-        for flat, grad in zip(flats, grads):
-            self.update(flat.weights, grad, self._slots_of(flat).arrays, rate)
+        for flat in flats:
+            with device_of(flat.weights).current():
+                grad = self._clipped(flat, factor)
+                self.update(flat.weights, grad, self._slots_of(flat).arrays, rate)
             flat.changed()
         self.iterations += 1
 
@@ -194,22 +196,28 @@ class Optimizer(Configurable):
         """The slots that these settings need."""
         return self.slot_names
 
-    def _clipped(self, flats: list[FlatBuffer]) -> list[Any]:
-        grads = [flat.grads for flat in flats]
+    def _global_factor(self, flats: list[FlatBuffer]) -> float | None:
+        """The factor to which `global_clipnorm` shortens all gradients; None where it does not."""
+        if self.global_clipnorm is None:
+            return None
+        squares = [_square_sum(flat.grads) for flat in flats]  # on every device, then fetched
+        norm = sum(float(to_host(square)) for square in squares) ** 0.5
+        return self.global_clipnorm / norm if norm > self.global_clipnorm else None
+
+    def _clipped(self, flat: FlatBuffer, factor: float | None) -> Any:
+        """The gradients of `flat` as `update` takes them; `factor` is that of `_global_factor`."""
+        g = flat.grads
         if self.clipvalue is not None:
-            return [np.clip(g, -self.clipvalue, self.clipvalue) for g in grads]
-        if self.global_clipnorm is not None:
-            norm = sum(_square_sum(g) for g in grads) ** 0.5
-            if norm > self.global_clipnorm:
-                return [g * (self.global_clipnorm / norm) for g in grads]
+            return np.clip(g, -self.clipvalue, self.clipvalue)
+        if factor is not None:
+            return g * factor
         if self.clipnorm is not None:
-            grads = [g.copy() for g in grads]
-            for flat, g in zip(flats, grads):
-                for place in flat.slices:
-                    norm = _square_sum(g[place]) ** 0.5
-                    if norm > self.clipnorm:
-                        g[place] = g[place] * (self.clipnorm / norm)
-        return grads
+            g = g.copy()
+            for place in flat.slices:
+                norm = float(to_host(_square_sum(g[place]))) ** 0.5
+                if norm > self.clipnorm:
+                    g[place] = g[place] * (self.clipnorm / norm)
+        return g
 
 
 class SGD(Optimizer):
@@ -402,9 +410,10 @@ def _limit(name: str, value: float | None) -> float | None:
     return None if value is None else number(name, value, above=0)
 
 
-def _square_sum(g: Any) -> float:
-    """Σg², added in float64."""
-    return float(to_host(np.sum(np.square(g), dtype=np.float64)))
+def _square_sum(g: Any) -> Any:
+    """Σg², added in float64, on the device of g."""
+    with device_of(g).current():
+        return np.sum(np.square(g), dtype=np.float64)
 
 
 _family = Family[Optimizer]("optimizer", Optimizer)

@@ -156,6 +156,12 @@ def _on_several_devices(order: list[Node | Leaf], grad: Any) -> None:
     todo: list[Node | Leaf | None] = list(order)
     devices = [order[i].device for i in turns]
     needs = [[turn_of[reader] for reader in readers[i]] for i in turns]
+    crossings = {
+        reader
+        for i, found in enumerate(needs)
+        for reader in found
+        if devices[reader] is not devices[i]
+    }
     order.clear()
 
     def work(turn: int) -> None:
@@ -173,7 +179,7 @@ def _on_several_devices(order: list[Node | Leaf], grad: Any) -> None:
         for parent, pulled in _pass_back(node, total):
             arrived[place[id(parent)]].append((i, pulled))
 
-    columns.run(devices, needs, work)
+    columns.run(devices, needs, work, crossings)
 
 
 def _topological(root: Node | Leaf) -> list[Node | Leaf]:

@@ -140,7 +140,11 @@ class Primitive:
         if device.is_twin:
             args = tuple(_data(a) for a in args)
         way = self.choose(device, algo, args, kwargs)
-        result = way.function(*args, **kwargs)
+        if device.kind == "cuda":
+            with device.current():
+                result = way.function(*args, **kwargs)
+        else:
+            result = way.function(*args, **kwargs)
         if device.is_twin:
             return _tag(result, device)
         # NumPy's functions make scalars of results of shape (); arrays in means arrays out.

@@ -70,7 +70,11 @@ def execute(steps: Sequence[Step], x: Any, training: bool | None) -> Any:
                     del values[i]
         values[step.node] = step.call(given if len(given) > 1 else given[0], training)
 
-    run([step.device for step in steps], _needs(steps), work)
+    needs, devices = _needs(steps), [step.device for step in steps]
+    crossings = {
+        i for i, made in enumerate(needs) if any(devices[j] is not devices[i] for j in made)
+    }
+    run(devices, needs, work, crossings)
     return values[output]
 
 

@@ -11,11 +11,22 @@ from gpukit.device import Device, device_of, get_device, to_host
 @differentiable(integers=("x",))
 def _move(x: Any, *, device: Device) -> Any:
     home = device_of(x)
-    return device.asarray(x), (home.asarray,)
+    return _copy(x, home, device), (lambda gy: _copy(gy, device, home),)
+
+
+def _copy(x: Any, home: Device, target: Device) -> Any:
+    if home.kind == target.kind == "cuda":
+        from gpukit.backends.cuda import transfer  # with its launchers: not when ops is imported
+
+        return transfer.copy(x, target)
+    return target.asarray(x)
 
 
 def to_device(x: Any, device: str | Device) -> Any:
-    """x on `device`; its gradient is copied back. Nothing happens where it already is."""
+    """A copy of x on `device`, whose gradient is copied back; x itself where it is there already.
+
+    Between two cards both copies run beside what the cards compute.
+    """
     target = get_device(device)
     here = x.device if isinstance(x, Tensor) else device_of(x)
     if here is target:

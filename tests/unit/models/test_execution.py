@@ -27,7 +27,7 @@ def pool(monkeypatch):
     monkeypatch.setattr(threads, "_pool", threads.ThreadPool(2))
 
 
-def one_after_the_other(devices, needs, work):
+def one_after_the_other(devices, needs, work, crossings=()):
     for i in range(len(devices)):
         work(i)
 

@@ -45,7 +45,8 @@ def read_crops(
     side = min(width, height)
     x, y, size = (width - side) / 2, (height - side) / 2, out.shape[1]
     if len(crops) == 1:
-        # Only what the crop shows: a pixel is the same, whatever else is resized beside it.
+        # Only what the crop shows is resized. A pixel is the same as in the whole square, to one
+        # level: Pillow rounds between the two axes, and takes first the one that costs less.
         top, left, flip = crops[0]
         scale = side / square
         box = (

@@ -191,7 +191,8 @@ def _folders(folder: Path) -> list[Path]:
 def _pictures(folder: Path) -> tuple[list[str], list[str]]:
     """(names of pictures, names of other files) in `folder`, by name; hidden ones left out.
 
-    A link that leads nowhere counts as the file it should be: reading it will name it.
+    A link that leads nowhere counts as the file it should be: reading it will name it. Pipes and
+    devices, whose reading might never end, are no pictures.
     """
     pictures: list[str] = []
     others: list[str] = []
@@ -199,6 +200,7 @@ def _pictures(folder: Path) -> tuple[list[str], list[str]]:
         if entry.is_dir():
             continue
         known = PurePath(entry.name).suffix.lower() in SUFFIXES
+        known = known and (entry.is_file() or not Path(entry.path).exists())
         (pictures if known else others).append(entry.name)
     return pictures, others
 

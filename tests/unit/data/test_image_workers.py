@@ -1,0 +1,190 @@
+"""Worker processes under real signals: errors name them, and none of them is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from photos import folder
+
+from gpukit.data import Augment, ImageFeed, scan, workers
+from gpukit.errors import WorkerError
+
+# A program without `if __name__ == "__main__"`: starting workers must not run it again.
+PROGRAM = """
+import os, sys, time
+from gpukit.data import Augment, ImageFeed, scan
+feed = ImageFeed(scan(sys.argv[1]).train, 4, 32, Augment(), workers=2)
+epoch = feed.epoch(0)
+next(epoch)
+print(*feed.pids, flush=True)
+"""
+
+
+@pytest.fixture
+def images(tmp_path):
+    return scan(folder(tmp_path / "pictures", train=6, val=2)).train
+
+
+def feed(items, count=2) -> ImageFeed:
+    return ImageFeed(items, 4, 32, Augment(flip=False, crop="centre"), workers=count)
+
+
+def gone(pid: int) -> bool:
+    """Whether the process ends within a time that only a hang exceeds."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            os.kill(pid, 0)
+            state = Path(f"/proc/{pid}/stat")
+            if state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z":
+                return True  # ended; its parent, which is not ours, has not looked yet
+        except (ProcessLookupError, FileNotFoundError):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def stuck(items, index: int) -> Path:
+    """Make reading of a picture wait for ever."""
+    path = items.path(index)
+    path.unlink()
+    os.mkfifo(path)
+    return path
+
+
+def wait_until_at(source: ImageFeed, index: int) -> int:
+    """The worker that is reading picture `index`."""
+    memory = source._pool._crew.memory
+    while True:
+        for number in range(len(source.pids)):
+            if memory.at(number) == index:
+                return number
+        time.sleep(0.01)
+
+
+def test_a_killed_worker_is_named_with_its_picture(images):
+    path = stuck(images, 6)
+    with feed(images) as source:
+        epoch = source.epoch(0)
+        next(epoch)  # the first four; the fifth to eighth are being read
+        number, pids = wait_until_at(source, 6), source.pids
+        os.kill(pids[number], signal.SIGKILL)
+        with pytest.raises(WorkerError) as caught:
+            list(epoch)
+        text = str(caught.value)
+        assert f"worker {number} (process {pids[number]}) was killed by SIGKILL at {path}" in text
+        assert "memory" in text and "\n" not in text
+        assert source.pids == [] and all(map(gone, pids))
+        path.unlink()
+        os.link(path.parent / "001.jpg", path)
+        assert len(list(source.epoch(0))) == 5  # the feed starts new ones
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's /proc")
+def test_shared_memory_has_no_name_that_could_be_left(images):
+    with feed(images) as source:
+        next(source.epoch(0))
+        maps = Path(f"/proc/{source.pids[0]}/maps").read_text().splitlines()
+    shared = [line.split(maxsplit=5)[5] for line in maps if " rw-s " in line]
+    assert shared and all("(deleted)" in name and "/dev/shm" not in name for name in shared)
+
+
+def test_workers_killed_between_epochs(images):
+    with feed(images) as source:
+        list(source.epoch(0))
+        for pid in source.pids:
+            os.kill(pid, signal.SIGTERM)
+        with pytest.raises(WorkerError, match=r"was killed by SIGTERM while it had nothing to do"):
+            list(source.epoch(1))
+
+
+def test_a_worker_that_does_not_start(images, monkeypatch, capfd):
+    monkeypatch.setattr(workers, "_PROGRAM", "import sys; sys.exit(3)")
+    with feed(images) as source, pytest.raises(WorkerError, match=r"ended with code 3"):
+        next(source.epoch(0))
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with feed(images) as source, pytest.raises(WorkerError, match=r"cannot be started.*No such"):
+        next(source.epoch(0))
+
+
+def test_training_ends_with_a_killed_worker(images):
+    from gpukit import layers
+    from gpukit.callbacks import Callback
+    from gpukit.models import Sequential
+
+    class Kill(Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            os.kill(source.pids[0], signal.SIGKILL)
+
+    model = Sequential([layers.Flatten(), layers.Dense(3, activation="softmax")], seed=0)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    with feed(images) as source:
+        list(source.epoch(0))
+        pids = source.pids
+        with pytest.raises(WorkerError, match=f"process {pids[0]}"):
+            model.fit(source, epochs=50, verbose=0, callbacks=[Kill()])
+        assert all(map(gone, pids))
+
+
+@pytest.mark.parametrize(
+    ("ending", "signum", "code"),
+    [
+        ("time.sleep(600)", signal.SIGKILL, -signal.SIGKILL),
+        ("time.sleep(600)", signal.SIGTERM, -signal.SIGTERM),
+        ("time.sleep(600)", signal.SIGINT, -signal.SIGINT),
+        ("while True: list(epoch); epoch = feed.epoch(0)", signal.SIGINT, -signal.SIGINT),
+        ("while True: list(epoch); epoch = feed.epoch(0)", signal.SIGKILL, -signal.SIGKILL),
+        ("sys.exit(7)", None, 7),
+        ("raise RuntimeError", None, 1),
+        ("os._exit(0)", None, 0),
+    ],
+)
+def test_no_worker_outlives_its_parent(images, ending, signum, code):
+    program = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM + ending, str(images.root.parent)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert program.stdout is not None
+    pids = [int(pid) for pid in program.stdout.readline().split()]
+    assert len(pids) == 2
+    if signum is not None:
+        time.sleep(0.1)
+        program.send_signal(signum)
+    _, errors = program.communicate(timeout=120)
+    assert program.returncode == code, errors
+    assert all(map(gone, pids))
+    assert b"WorkerError" not in errors and b"Broken" not in errors
+
+
+def test_a_copy_of_the_process_does_not_end_its_workers(images):
+    copy = "\nif os.fork() == 0: sys.exit(0)\nos.wait(); print(sum(len(b.y) for b in epoch))"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PROGRAM + copy, str(images.root.parent)],
+        capture_output=True,
+        timeout=120,
+        check=True,
+    )
+    assert done.stdout.split()[2:] == [b"14"]
+
+
+def test_only_paths_and_pixels_are_shared(images):
+    """The table of paths survives any bytes in them, and slots do not touch each other."""
+    odd = images.root / "a" / os.fsdecode(b"\xfe\xff '\n\".jpg")
+    try:
+        images.path(0).rename(odd)
+    except OSError:
+        pytest.skip("the file system takes text only")
+    items = scan(images.root.parent).train
+    expected = list(ImageFeed(items, 4, 32).epoch(0))
+    with ImageFeed(items, 4, 32, workers=2) as source:
+        found = list(source.epoch(0))
+    for a, b in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(a.x, b.x)

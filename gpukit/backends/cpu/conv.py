@@ -1,6 +1,7 @@
 """Convolution on the CPU: the ways there are, best first, and im2col among them.
 
 depthwise   direct loops, for one input channel a group
+tiled       sums in registers, images read where they lie; float32 with AVX-512, see tiling.py
 im2col      panels and one-thread matrix products, see im2col.py
 direct      the same loops for any shape
 fft         forward as a product of spectra, see fft.py
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gpukit.backends import reference as p
-from gpukit.backends.cpu import direct, fft, im2col
+from gpukit.backends.cpu import direct, fft, im2col, tiling
 from gpukit.backends.cpu.activation import bias_pattern
 from gpukit.backends.cpu.common import ACTIVATIONS, Array, Padding, Pair, flat, plain
 from gpukit.backends.cpu.memory import empty, scratch
@@ -40,6 +41,12 @@ def _input_depthwise(
 p.conv2d.on("cpu", name="depthwise", supports=_depthwise)(direct.conv2d)
 p.conv2d_input_grad.on("cpu", name="depthwise", supports=_input_depthwise)(direct.input_grad)
 p.conv2d_weight_grad.on("cpu", name="depthwise", supports=_depthwise)(direct.weight_grad)
+
+p.conv2d.on("cpu", name="tiled", supports=tiling.supports)(tiling.conv2d)
+p.conv2d_input_grad.on("cpu", name="tiled", supports=tiling.supports_input_grad)(tiling.input_grad)
+p.conv2d_weight_grad.on("cpu", name="tiled", supports=tiling.supports_weight_grad)(
+    tiling.weight_grad
+)
 
 
 def _forward_tasks(plan: Plan) -> list[Pair]:

@@ -143,7 +143,7 @@ def _window_3x3_vector(typing_context, y, out, index, x, first, row_step, pixel_
     return types.none(y, i, index, x, i, i, i), generate
 
 
-def _splat(builder: Any, value: Any, kind: Any) -> Any:
+def splat(builder: Any, value: Any, kind: Any) -> Any:
     """A vector of `kind` that holds `value` in every lane."""
     one = builder.insert_element(
         ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0)
@@ -168,7 +168,7 @@ def _choosing(add: bool) -> Any:
             _, place, _, _, out, cell = arguments
             gradient = builder.load(pointer(2, out, vector), align=align)
             which = builder.load(pointer(3, out, cells), align=1)
-            wanted = _splat(builder, builder.trunc(cell, ir.IntType(8)), cells)
+            wanted = splat(builder, builder.trunc(cell, ir.IntType(8)), cells)
             chosen = builder.select(
                 builder.icmp_unsigned("==", which, wanted),
                 gradient,

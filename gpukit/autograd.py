@@ -179,7 +179,8 @@ class Tensor:
                     f"backward of a tensor of shape {self.shape} needs a gradient of that shape; "
                     "or sum it first"
                 )
-            grad = ones_like(self._array)
+            with self.device.current():
+                grad = ones_like(self._array)
         else:
             if isinstance(grad, (int, float, list, tuple)):
                 grad = np.asarray(grad, self.dtype)

@@ -277,7 +277,8 @@ class Layer(Configurable):
         """Put constrained parameters back into their sets, after a step of the optimiser."""
         for short, constraint in self._constraints.items():
             parameter = self._parameters[short]
-            parameter.assign(constraint(parameter.array))
+            with parameter.device.current():
+                parameter.assign(constraint(parameter.array))
 
     # Penalties
 

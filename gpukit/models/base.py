@@ -281,7 +281,8 @@ class Base(ABC):
         predictions = outputs.array
         if fused and self._fused_loss() is not None:
             predictions = getattr(ops, str(self.last_layer.final_activation))(predictions)
-        return {metric.name: metric.update(y, predictions) for metric in self._metrics}
+        with outputs.device.current():
+            return {metric.name: metric.update(y, predictions) for metric in self._metrics}
 
     def fit(
         self,

@@ -1,6 +1,7 @@
 """Devices: names, twins that never mix, and the way between them."""
 
 import copy
+import itertools
 
 import numpy as np
 import pytest
@@ -136,3 +137,31 @@ def test_a_copy_of_an_array_is_on_the_same_device() -> None:
     copied = copy.deepcopy({"array": on_twin(2), "device": TWIN})
     assert copied["device"] is TWIN
     assert device_of(copied["array"]) is TWIN
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [*itertools.permutations(["cpu", "cpu:1", "cpu:2", "emu:0", "emu:1"], 2)],
+)
+def test_what_crosses_owns_its_memory(source: str, target: str) -> None:
+    """Nothing written on one side shows on the other, of arrays, of Tensors and of gradients."""
+    here, there = get_device(source), get_device(target)
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    original = here.asarray(values.copy())
+    for moved in (
+        there.asarray(original),
+        ops.to_device(original, there),
+        ops.to_device(original.T, there).T,
+        Tensor.wrap(original).to(there).array,
+    ):
+        assert device_of(moved) is there
+        assert not np.shares_memory(gpukit.to_host(moved), gpukit.to_host(original))
+        original[...] = 100
+        np.testing.assert_array_equal(gpukit.to_host(moved), values)
+        original[...] = here.asarray(values)
+    x = Tensor(original, requires_grad=True)
+    seed = Tensor(there.asarray(values))
+    x.to(there).backward(seed)
+    seed.assign(np.zeros((2, 3), np.float32))
+    assert x.grad is not None and x.grad.device is here
+    np.testing.assert_array_equal(x.grad.numpy(), values)

@@ -40,9 +40,9 @@ def make(case: tuple[Any, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dic
     return values(*x_shape), values(r, s, x_shape[3] // groups, k), values(k), settings
 
 
-def assert_close(found: np.ndarray, wanted: np.ndarray) -> None:
+def assert_close(found: np.ndarray, wanted: np.ndarray, tolerance: float = 3e-6) -> None:
     assert found.dtype == np.float32 and found.shape == wanted.shape
-    assert np.abs(found - wanted).max() <= 3e-6 * np.abs(wanted).max()
+    assert np.abs(found - wanted).max() <= tolerance * np.abs(wanted).max()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "x".join(map(str, case[0])))
@@ -53,7 +53,9 @@ def test_forward(case, activation):
     for bias in (b, None):
         y = tiling.conv2d(x, w, bias, **settings, activation=activation)
         wide = [None if a is None else a.astype(np.float64) for a in (x, w, bias)]
-        assert_close(y, p.conv2d(*wide, **settings, activation=activation, algo="reference"))
+        exact = p.conv2d(*wide, **settings, activation=activation, algo="reference")
+        # The sums are some 50 where tanh has its slope: its values are that much less exact.
+        assert_close(y, exact, 1e-4 if activation == "tanh" else 3e-6)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "x".join(map(str, case[0])))

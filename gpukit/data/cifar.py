@@ -102,7 +102,7 @@ def _from_archive(archive: Path) -> dict[str, bytes]:
 
 def _members(archive: Path, file: BinaryIO) -> Iterator[tuple[str, BinaryIO, int]]:
     """(base name, stream, size) of the members that are CIFAR's; their folders are ignored."""
-    unpacked = cast(BinaryIO, _Bounded(gzip.GzipFile(fileobj=file), archive))
+    unpacked = cast(BinaryIO, Bounded(gzip.GzipFile(fileobj=file), archive, _WAY_OUT))
     with tarfile.open(fileobj=unpacked, mode="r|") as tar:
         for member in tar:
             name = PurePosixPath(member.name).name
@@ -122,12 +122,13 @@ def _check_size(path: Path, size: int) -> None:
         )
 
 
-class _Bounded(io.RawIOBase):
-    """Reads on until `_LARGEST_ARCHIVE` bytes have come, then refuses: a small archive can hold
+class Bounded(io.RawIOBase):
+    """Reads on until more bytes have come than CIFAR-10 has, then refuses: a small archive can hold
     terabytes of zeros."""
 
-    def __init__(self, stream: gzip.GzipFile, archive: Path) -> None:
+    def __init__(self, stream: gzip.GzipFile, archive: Path, way_out: str) -> None:
         self._stream, self._archive, self._left = stream, archive, _LARGEST_ARCHIVE
+        self._way_out = way_out
 
     def readable(self) -> bool:
         return True
@@ -136,5 +137,5 @@ class _Bounded(io.RawIOBase):
         data = self._stream.read(min(size, 1 << 20) if size >= 0 else 1 << 20)
         self._left -= len(data)
         if self._left < 0:
-            raise DataError(f"{self._archive}: unpacks to more than CIFAR-10 does; {_WAY_OUT}")
+            raise DataError(f"{self._archive}: unpacks to more than CIFAR-10 does; {self._way_out}")
         return data

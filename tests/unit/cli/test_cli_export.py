@@ -1,0 +1,31 @@
+"""`gpukit data export` writes folders of pictures."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+
+def test_export(gpukit, tmp_path):
+    out = tmp_path / "pictures"
+    done = gpukit("data", "export", "fashion-mnist-small", out, "--limit", 30, "--json")
+    assert done.code == 0 and done.err == f"writing {out}: 60 images\n"
+    assert done.json["train"] == done.json["val"] == 30 and len(done.json["classes"]) == 10
+    assert len(list(out.glob("train/*/*.jpg"))) == len(list(out.glob("val/*/*.jpg"))) == 30
+    again = gpukit("data", "export", "fashion-mnist-small", out)
+    assert again.code == 2 and "is there already" in again.err and again.err.count("\n") == 1
+
+
+def test_export_as_png(gpukit, tmp_path):
+    out = tmp_path / "pictures"
+    options = ("--format", "png", "--limit", 10, "--quiet")
+    done = gpukit("data", "export", "fashion-mnist-small", out, *options)
+    assert done.code == 0 and done.err == ""
+    with Image.open(next(out.glob("train/*/00001.png"))) as picture:
+        assert picture.size == (28, 28)
+
+
+def test_export_refuses(gpukit, tmp_path):
+    assert gpukit("data", "export", "mnist", tmp_path / "x", "--quality", 0).code == 2
+    assert gpukit("data", "export", "mnist", tmp_path / "x", "--format", "gif").code == 2
+    unknown = gpukit("data", "export", tmp_path / "nowhere", tmp_path / "x")
+    assert unknown.code == 2 and "neither a data set's name nor a folder" in unknown.err

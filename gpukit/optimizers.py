@@ -38,8 +38,9 @@ class Optimizer(Configurable):
     """Base of all optimisers.
 
     `learning_rate` is a number or a `gpukit.schedules` schedule of the steps done. At most one of
-    the clippings: `clipnorm` bounds the norm of each parameter's gradient, `global_clipnorm` that
-    of all of them together, `clipvalue` each value. `iterations` counts the steps.
+    the clippings: `clipnorm` bounds the norm of each parameter's gradient (of each part's, where a
+    layer is split), `global_clipnorm` that of all of them together, `clipvalue` each value.
+    `iterations` counts the steps.
     """
 
     slot_names: tuple[str, ...] = ()

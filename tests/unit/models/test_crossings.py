@@ -245,3 +245,19 @@ def test_what_a_file_overwrites_is_not_drawn(tmp_path):
     again = load_model(tmp_path / "m.safetensors")
     assert Noisy.drawn == before == 1
     np.testing.assert_array_equal(again.get_weights()[0], 1)
+
+
+def test_the_norm_of_all_gradients_is_over_all_devices():
+    x, y = samples()
+    weights = []
+    for model in (whole(), columns(), columns(("cpu", "cpu"))):
+        model.compile(optimizers.SGD(0.1, global_clipnorm=1e-3), "sparse_categorical_crossentropy")
+        before = model.state_tensors()
+        before = {name: array.copy() for name, array in before.items()}
+        model.train_on_batch(x, y)
+        moved = {name: array - before[name] for name, array in model.state_tensors().items()}
+        assert np.sqrt(sum((a**2).sum() for a in moved.values())) == pytest.approx(1e-4)
+        weights.append(moved)
+    for other in weights[1:]:
+        for name, array in weights[0].items():
+            np.testing.assert_allclose(other[name], array, rtol=0, atol=1e-15)

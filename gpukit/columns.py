@@ -67,9 +67,13 @@ def run(
     """
     used = list(dict.fromkeys(devices))
     kinds = {device.kind for device in used}
-    if kinds == {"cuda"}:
+    if len(used) == 1:
+        with used[0].current():
+            for i in range(len(devices)):
+                work(i)
+    elif kinds == {"cuda"}:
         _run_cards(devices, needs, work, set(crossings))
-    elif len(used) > 1 and kinds == {"cpu"}:
+    elif kinds == {"cpu"}:
         from gpukit.backends.cpu import twins  # with Numba: not when gpukit is imported
 
         lanes = [[i for i, d in enumerate(devices) if d is device] for device in used]

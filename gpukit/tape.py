@@ -122,20 +122,15 @@ def backward(root: Node | Leaf, grad: Any) -> None:
             grad = grads.pop(id(node), None)
             if grad is None:
                 continue
-            for parent, pulled in _pass_back(node, grad):
+            if not isinstance(node, Node):
+                node.accumulate(grad)
+                continue
+            for parent, pulled in zip(node.parents, node.pull(grad)):
+                if parent is None or pulled is None:
+                    continue
                 before = grads.get(id(parent))
                 grads[id(parent)] = pulled if before is None else before + pulled
-
-
-def _pass_back(node: Node | Leaf, grad: Any) -> list[tuple[Node | Leaf, Any]]:
-    """Give `grad` to `node`: the gradients of its parents, none for a leaf; frees the node."""
-    if not isinstance(node, Node):
-        node.accumulate(grad)
-        return []
-    pulled = node.pull(grad)
-    passed = [(p, g) for p, g in zip(node.parents, pulled) if p is not None and g is not None]
-    node.free()
-    return passed
+            node.free()
 
 
 def _on_several_devices(order: list[Node | Leaf], grad: Any) -> None:
@@ -176,8 +171,13 @@ def _on_several_devices(order: list[Node | Leaf], grad: Any) -> None:
         for _, part in parts[1:]:
             total = total + part
         del parts
-        for parent, pulled in _pass_back(node, total):
-            arrived[place[id(parent)]].append((i, pulled))
+        if not isinstance(node, Node):
+            node.accumulate(total)
+            return
+        for parent, pulled in zip(node.parents, node.pull(total)):
+            if parent is not None and pulled is not None:
+                arrived[place[id(parent)]].append((i, pulled))
+        node.free()
 
     columns.run(devices, needs, work, crossings)
 

@@ -110,6 +110,6 @@ def _unwritten(model: Base) -> set[str]:
 
     A convolution's output is kept, before its bias.
     """
-    chains = [getattr(step, "together", ()) for step in model.steps()]
+    chains = [getattr(step, "together", ()) for step in model.plan().steps]
     between = [layer for chain in chains for layer in chain[:-1]]
     return {layer.name for layer in between if not isinstance(layer, layers.Conv2D)}

@@ -125,7 +125,7 @@ def _totals(model: Base, figures: list[LayerSizes]) -> list[str]:
 
 def _together(model: Base) -> list[str]:
     """Which layers are computed as one, so that the values between are not kept."""
-    chains = [getattr(step, "together", ()) for step in model.steps()]
+    chains = [getattr(step, "together", ()) for step in model.plan().steps]
     names = [" + ".join(layer.name for layer in chain) for chain in chains if chain]
     return [f"computed together: {', '.join(names)}"] if names else []
 

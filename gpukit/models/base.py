@@ -21,7 +21,7 @@ from gpukit.errors import DataError, DTypeError, SettingError, ShapeError
 from gpukit.flat import FlatBuffer, flat_buffers
 from gpukit.layers.base import Context, Layer
 from gpukit.layers.symbolic import show_shape
-from gpukit.models.execution import Step, by_turns, execute, plan
+from gpukit.models.execution import Plan, execute, steps_of
 from gpukit.models.fusion import fuse
 from gpukit.models.parts import Wholes
 from gpukit.settings import is_training
@@ -63,7 +63,7 @@ class Base(ABC):
         self.training_state = TrainingState()
         self.callbacks: CallbackList | None = None
         self._flats: list[FlatBuffer] | None = None
-        self._plans: dict[bool, list[Step]] = {}
+        self._plans: dict[bool, Plan] = {}
         self._optimizer: optimizers.Optimizer | None = None
         self._loss: losses.Loss | None = None
         self._metrics: list[metric_family.Metric] = []
@@ -92,13 +92,13 @@ class Base(ABC):
 
     def forward(self, x: Any, training: bool | None, logits: bool) -> Any:
         """The output for x; where `logits` is asked for, without the softmax at its end."""
-        return execute(self.steps(logits), x, training)
+        return execute(self.plan(logits), x, training)
 
-    def steps(self, logits: bool = False) -> list[Step]:
-        """What a forward pass does, in this order."""
+    def plan(self, logits: bool = False) -> Plan:
+        """What a forward pass does, in order."""
         if logits not in self._plans:
-            steps = fuse(plan(self.graph(), self.placement(), logits))
-            self._plans[logits] = by_turns(steps)
+            steps = steps_of(self.graph(), self.placement(), logits)
+            self._plans[logits] = Plan(fuse(steps))
         return self._plans[logits]
 
     def placement(self) -> list[Device]:

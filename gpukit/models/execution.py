@@ -30,10 +30,10 @@ class Step:
     device: Device
 
 
-def plan(
+def steps_of(
     graph: Sequence[tuple[Layer, Sequence[int]]], devices: Sequence[Device], logits: bool = False
 ) -> list[Step]:
-    """The steps of `graph`, each use of a layer on its device; the last one makes the output.
+    """The steps of `graph`: each use of a layer, on its device; the last one makes the output.
 
     With `logits` the last layer leaves out its final activation.
     """
@@ -44,24 +44,38 @@ def plan(
     ]
 
 
-def by_turns(steps: Sequence[Step]) -> list[Step]:
-    """`steps` in an order in which devices take turns, so that all have work early."""
-    return [steps[i] for i in interleaved([step.device for step in steps], _needs(steps))]
+class Plan:
+    """`steps` in an order in which devices take turns, so that all have work early.
+
+    The value with the highest number is the output.
+    """
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        order = interleaved([step.device for step in steps], _needs(steps))
+        self.steps = [steps[i] for i in order]
+        self.devices = [step.device for step in self.steps]
+        self.needs = _needs(self.steps)
+        self.crossings = {
+            i
+            for i, needed in enumerate(self.needs)
+            if any(self.devices[j] is not self.devices[i] for j in needed)
+        }
+        self.output = max(step.node for step in steps)
+        self.readers = dict(Counter([self.output, *(i for step in steps for i in step.inputs)]))
 
 
-def execute(steps: Sequence[Step], x: Any, training: bool | None) -> Any:
-    """What the steps make of the model's input `x`: the value with the highest number.
+def execute(plan: Plan, x: Any, training: bool | None) -> Any:
+    """What `plan` makes of the model's input `x`.
 
     Steps on several CPU twins run at one time. A value that no later step reads is let go at once.
     """
     values = {INPUT: x}
     del x
-    output = max(step.node for step in steps)
-    readers = Counter([output, *(i for step in steps for i in step.inputs)])
+    readers = plan.readers.copy()
     counting = Lock()
 
     def work(number: int) -> None:
-        step = steps[number]
+        step = plan.steps[number]
         with counting:
             given = [values[i] for i in step.inputs]
             for i in step.inputs:
@@ -70,12 +84,8 @@ def execute(steps: Sequence[Step], x: Any, training: bool | None) -> Any:
                     del values[i]
         values[step.node] = step.call(given if len(given) > 1 else given[0], training)
 
-    needs, devices = _needs(steps), [step.device for step in steps]
-    crossings = {
-        i for i, made in enumerate(needs) if any(devices[j] is not devices[i] for j in made)
-    }
-    run(devices, needs, work, crossings)
-    return values[output]
+    run(plan.devices, plan.needs, work, plan.crossings)
+    return values[plan.output]
 
 
 def _needs(steps: Sequence[Step]) -> list[list[int]]:

@@ -19,7 +19,7 @@ from gpukit import Tensor, ops
 from gpukit.autograd import differentiable
 from gpukit.backends.cuda import transfer
 from gpukit.device import device_of
-from gpukit.models.execution import Step, by_turns, execute
+from gpukit.models.execution import Plan, Step, execute
 
 
 class Stream:
@@ -334,7 +334,7 @@ def test_the_source_computes_on_and_so_does_the_target_up_to_what_reads_the_copy
     other = cards.array(1, np.ones(45))
     x = cards.array(0, np.zeros(45))
     copying = lambda: [s for s in cards.streams if s not in cards._compute.values()]  # noqa: E731
-    result = execute(steps, x, None)
+    result = execute(Plan(steps), x, None)
     cards.drain(random.Random(0), blocked=copying())
     assert sorted(done) == ["a", "a needs no copy", "b needs no copy"]
     cards.drain(random.Random(0))
@@ -382,14 +382,14 @@ def test_two_columns_forward_and_back_whatever_the_order(cards):
         ((10,), lambda x, _: ops.to_device(x, here), here),
         ((9, 11), lambda x, _: total(*x), here),
     ]
-    steps = by_turns([Step(i, inputs, None, f, d) for i, (inputs, f, d) in enumerate(graph)])
-    assert [s.node for s in steps] != list(range(13))
+    plan = Plan([Step(i, inputs, None, f, d) for i, (inputs, f, d) in enumerate(graph)])
+    assert [s.node for s in plan.steps] != list(range(13))
     factor = (6 + 35) * 11 + (6 + 35) * 13
     for seed in range(40):
         dice = random.Random(seed)
         x = Tensor.wrap(cards.array(0, np.arange(45)))
         x._leaf = True
-        y = execute(steps, x, None)
+        y = execute(plan, x, None)
         # What is computed on the way is let go, and its memory used again, before it is computed.
         y.backward(Tensor.wrap(cards.array(0, np.ones(45))))
         result, gradient = y.array, x.grad.array

@@ -259,7 +259,7 @@ def test_nothing_is_kept_after_a_step(monkeypatch):
 def test_steps_of_two_cards_alternate():
     """So that launches reach both cards early: neither has two steps while the other could go."""
     model = narrow(devices=("emu:0", "emu:1"))
-    steps = model.steps()
+    steps = model.plan().steps
     assert sorted(s.node for s in steps) == sorted({s.node for s in steps})
     names = [s.layer.name for s in steps]
     before = steps[: names.index("conv2b") + 1]  # the image's way to the second card included
@@ -268,7 +268,7 @@ def test_steps_of_two_cards_alternate():
     for step in steps:
         assert made.issuperset(step.inputs)
         made.add(step.node)
-    again = narrow(devices=("emu:0", "emu:1")).steps()
+    again = narrow(devices=("emu:0", "emu:1")).plan().steps
     assert [s.node for s in again] == [s.node for s in steps]
 
 
@@ -296,13 +296,13 @@ def test_a_chain_has_the_same_kind_of_plan():
     from gpukit.models import Sequential
 
     model = Sequential([Dense(4, input_shape=(3,)), Dense(2, activation="softmax")], device="cpu:1")
-    steps = model.steps(logits=True)
-    assert [(s.node, s.inputs, s.device) for s in steps] == [
+    plan = model.plan(logits=True)
+    assert [(s.node, s.inputs, s.device) for s in plan.steps] == [
         (0, (-1,), get_device("cpu:1")),
         (1, (0,), get_device("cpu:1")),
     ]
     x = get_device("cpu:1").asarray(np.ones((2, 3), np.float32))
-    logits = execute(steps, x, None).numpy()
+    logits = execute(plan, x, None).numpy()
     np.testing.assert_array_equal(ops.softmax(logits), model(x).numpy())
 
 

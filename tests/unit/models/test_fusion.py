@@ -18,7 +18,7 @@ from gpukit.layers import (
     MaxPooling2D,
 )
 from gpukit.models import Model, Sequential, alexnet
-from gpukit.models.execution import execute, plan
+from gpukit.models.execution import Plan, execute, steps_of
 from gpukit.models.fusion import Fused
 from gpukit.optimizers import SGD
 from gpukit.settings import training_mode
@@ -40,7 +40,9 @@ def chain(dtype: Any = "float64", norm: Any = None, pool: Any = None, **conv: An
 
 
 def together(model: Any) -> list[list[str]]:
-    return [[layer.name for layer in s.together] for s in model.steps() if isinstance(s, Fused)]
+    return [
+        [layer.name for layer in s.together] for s in model.plan().steps if isinstance(s, Fused)
+    ]
 
 
 def gradients(model: Any, x: np.ndarray, fused: bool) -> tuple[float, dict[str, np.ndarray]]:
@@ -48,7 +50,7 @@ def gradients(model: Any, x: np.ndarray, fused: bool) -> tuple[float, dict[str, 
     labels = np.arange(len(x)) % 3
     if not fused:
         model.forward = lambda x, training, logits: execute(  # type: ignore[method-assign]
-            plan(model.graph(), model.placement(), logits), x, training
+            Plan(steps_of(model.graph(), model.placement(), logits)), x, training
         )
     with training_mode():
         outputs = model.for_loss(x)
@@ -100,8 +102,8 @@ def test_alexnet_trains_as_with_its_layers_one_by_one(form):
 def test_inference_gives_the_values_of_the_layers_one_by_one():
     model = chain("float32")
     x = np.random.default_rng(0).standard_normal((2, 12, 11, 2), dtype=np.float32)
-    steps = plan(model.graph(), model.placement())
-    np.testing.assert_allclose(model.predict(x), execute(steps, x, False).numpy(), rtol=1e-6)
+    plain = Plan(steps_of(model.graph(), model.placement()))
+    np.testing.assert_allclose(model.predict(x), execute(plain, x, False).numpy(), rtol=1e-6)
 
 
 class MyNorm(LocalResponseNormalization):

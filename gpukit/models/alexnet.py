@@ -34,7 +34,7 @@ from gpukit.models.functional import Model
 
 INPUT_SIZE = 227  # pixels a side, in the paper
 SMALLEST = 67  # pixels a side: pool5 then has one window
-MAPS = (48, 128, 192, 192, 128)  # of conv1 … conv5, a column
+MAPS = {"conv1": 48, "conv2": 128, "conv3": 192, "conv4": 192, "conv5": 128}  # a column
 UNITS = 2048  # of fc6 and fc7, a column
 COLUMNS = "ab"
 GAUSSIAN = initializers.RandomNormal(stddev=0.01)
@@ -44,7 +44,7 @@ GAUSSIAN = initializers.RandomNormal(stddev=0.01)
 class _Sizes:
     """What the forms have in common: maps and units of one column, classes, rates, first values."""
 
-    maps: tuple[int, ...]
+    maps: dict[str, int]
     units: int
     classes: int
     dropout: float
@@ -52,13 +52,14 @@ class _Sizes:
     biases: initializers.Initializer
 
     def conv(self, name: str, size: int, columns: int, **settings: Any) -> Conv2D:
-        """conv1 … conv5 for `columns` columns at once."""
+        """conv1 … conv5 for `columns` columns at once, or for the column that ends its name."""
+        layer = name.rstrip(COLUMNS)
         return Conv2D(
-            self.maps[int(name[4]) - 1] * columns,
+            self.maps[layer] * columns,
             size,
             activation="relu",
             kernel_initializer=self.kernels,
-            bias_initializer=self.biases if name[:5] in ("conv2", "conv4", "conv5") else "zeros",
+            bias_initializer=self.biases if layer in ("conv2", "conv4", "conv5") else "zeros",
             name=name,
             **settings,
         )
@@ -119,7 +120,7 @@ def alexnet(
         )
     width = number("alexnet: width", width, above=0, high=8)
     sizes = _Sizes(
-        tuple(_even(n * width) for n in MAPS),
+        {name: _even(maps * width) for name, maps in MAPS.items()},
         _even(UNITS * width),
         whole("alexnet: classes", classes, low=2),
         number("alexnet: dropout", dropout, low=0, below=1),
@@ -159,9 +160,9 @@ def _grouped(image: Symbolic, sizes: _Sizes) -> Symbolic:
 
 def _dense_layers(x: Symbolic, sizes: _Sizes) -> Symbolic:
     x = Flatten(name="flatten")(x)
-    for number_ in "67":
-        x = sizes.dense(f"fc{number_}", 2)(x)
-        x = Dropout(sizes.dropout, name=f"dropout{number_}")(x)
+    for digit in "67":
+        x = sizes.dense(f"fc{digit}", 2)(x)
+        x = Dropout(sizes.dropout, name=f"dropout{digit}")(x)
     return sizes.scores("fc8", sizes.classes)(x)
 
 
@@ -169,7 +170,7 @@ def _two_columns(image: Symbolic, sizes: _Sizes, places: Sequence[Device]) -> Sy
     columns = _Columns(image, places)
 
     def conv(name: str, size: int, groups: int = 1, **settings: Any) -> int:
-        of = 2 * sizes.maps[int(name[4]) - 1]
+        of = 2 * sizes.maps[name]
         columns.each(name, of, lambda own: sizes.conv(own, size, 1, **settings), groups)
         return of
 

@@ -261,3 +261,20 @@ def test_the_norm_of_all_gradients_is_over_all_devices():
     for other in weights[1:]:
         for name, array in weights[0].items():
             np.testing.assert_allclose(other[name], array, rtol=0, atol=1e-15)
+
+
+def test_a_model_may_end_on_another_device():
+    x, y = samples()
+    figures = []
+    for cross in (False, True):
+        a = Input((6,))
+        hidden = Dense(4, activation="tanh", kernel_regularizer="l2", name="hidden")(a)
+        hidden = ToDevice("cpu:1", name="there")(hidden) if cross else hidden
+        outputs = Dense(3, activation="softmax", kernel_regularizer="l2", name="out")(hidden)
+        model = Model(a, outputs, device="cpu", dtype="float64", seed=1)
+        model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+        history = model.fit(x, y, batch_size=2, epochs=2, validation_split=0.2, verbose=0)
+        figures.append([*history.history["loss"], *history.history["val_loss"]])
+        figures[-1] += [*model.evaluate(x, y), *model.predict(x).ravel()]
+    assert model.output_device is TWIN and model.devices == (CPU, TWIN)
+    assert figures[0] == figures[1]

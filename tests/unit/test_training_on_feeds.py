@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from gpukit import layers
-from gpukit.data import ArrayFeed, Batch, Feed, Normalise
+from gpukit.data import (
+    ArrayFeed,
+    Augment,
+    Batch,
+    ColourNoise,
+    Feed,
+    ImageFeed,
+    Normalise,
+    colours,
+    scan,
+)
 from gpukit.errors import CheckpointError, DataError, SettingError
 from gpukit.models import Sequential
 from gpukit.training import loop
@@ -189,3 +200,62 @@ def test_the_state_of_training_keeps_the_feed():
     for wrong in ([], 3, "x"):
         with pytest.raises(CheckpointError):
             TrainingState.from_json({**state.to_json(), "feed": wrong})
+
+
+class SaveAt(loop.Callback):
+    """Saves in the middle of an epoch, and stops there."""
+
+    def __init__(self, path, epoch: int, batch: int) -> None:
+        super().__init__()
+        self.path, self.epoch, self.batch = path, epoch, batch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.model.training_state.epoch, batch) == (self.epoch, self.batch):
+            self.model.save(self.path)
+            raise KeyboardInterrupt
+
+
+def test_training_on_pictures_goes_on_within_an_epoch(tmp_path):
+    for part in ("train", "val"):
+        for label, name in enumerate("ab"):
+            folder = tmp_path / "pictures" / part / name
+            folder.mkdir(parents=True)
+            for number in range(11):
+                Image.fromarray(X[2 * number + label]).save(folder / f"{number}.png")
+    images = scan(tmp_path / "pictures")
+    mean, covariance = colours(ImageFeed(images.train, 8, 6))
+    augment = Augment(colour=ColourNoise.from_covariance(covariance))
+
+    def network():
+        model = Sequential(
+            [layers.Flatten(), layers.Dense(8), layers.Dropout(0.5), layers.Dense(2, "softmax")],
+            seed=3,
+        )
+        model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+        model.normalise = Normalise.centred(mean)
+        return model
+
+    def fit(model, workers, augment=augment, **settings):
+        train = ImageFeed(images.train, 4, 6, augment, seed=3, workers=workers)
+        held = ImageFeed(images.val, 7, 6, Augment("ten", flip=False), workers=workers)
+        with train, held:
+            settings = {"validation_data": held, "verbose": 0, "epochs": 3, **settings}
+            return loop.fit(model, train, **settings)
+
+    whole = network()
+    history = fit(whole, 0).history
+    assert len(history["val_accuracy"]) == 3
+    for epoch, batch in ((0, 0), (1, 2), (2, 5)):
+        path = tmp_path / f"{epoch}-{batch}.safetensors"
+        begun = network()
+        with pytest.raises(KeyboardInterrupt):
+            fit(begun, 1, callbacks=[SaveAt(path, epoch, batch)])
+        resumed = network()
+        resumed.build((None, 6, 6, 3))
+        resumed.load(path)
+        fresh = ColourNoise.from_covariance(covariance * 2)  # as other sampled images would give
+        fit(resumed, 2, Augment(colour=fresh), state=resumed.training_state)
+        assert same(resumed, whole)
+        rows = resumed.training_state.history
+        for name in ("loss", "val_loss", "val_accuracy"):
+            assert [row[name] for row in rows] == history[name]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gpukit import tape
-from gpukit.device import Device, DeviceArray, device_of, get_device, to_host
+from gpukit.device import CPU, Device, DeviceArray, device_of, get_device, to_host
 from gpukit.errors import DTypeError, GpukitError, SettingError, ShapeError, TapeError
 from gpukit.tape import Node, is_recording, no_grad
 
@@ -121,7 +121,7 @@ class Tensor:
 
     @property
     def device(self) -> Device:
-        return device_of(self._array)
+        return _device(self._array)
 
     @property
     def label(self) -> str:
@@ -413,11 +413,16 @@ def differentiable(
         node = None
         if record:
             parents = tuple(a._source if isinstance(a, Tensor) else None for a in args)
-            node = Node(name, device_of(result), parents, gradients)
+            node = Node(name, _device(result), parents, gradients)
         output = Tensor.wrap(result, node)
         return (output, *(Tensor.wrap(e) for e in extras[0])) if extras else output
 
     return operation
+
+
+def _device(array: Any) -> Device:
+    # Asked for every node of the tape: the common case costs one comparison.
+    return CPU if type(array) is np.ndarray else device_of(array)
 
 
 def _is_array(value: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gpukit import get_device, ops, optimizers
+from gpukit import callbacks, get_device, ops, optimizers
 from gpukit.errors import CheckpointError, DeviceError, GpukitError, SettingError, ShapeError
 from gpukit.layers import (
     Add,
@@ -278,3 +278,33 @@ def test_a_model_may_end_on_another_device():
         figures[-1] += [*model.evaluate(x, y), *model.predict(x).ravel()]
     assert model.output_device is TWIN and model.devices == (CPU, TWIN)
     assert figures[0] == figures[1]
+
+
+def test_fit_goes_on_in_another_form(tmp_path):
+    """Optimiser, masks, order of samples and the weights of the best epoch go with the file."""
+    x, y = samples()
+    x, y = np.concatenate([x, x + 1]), np.concatenate([y, y])
+    settings = {"batch_size": 4, "verbose": 0}
+
+    def watch(*more):
+        best_is_first = callbacks.EarlyStopping(
+            "loss", mode="max", patience=9, restore_best_weights=True
+        )
+        return {"callbacks": [best_is_first, *more], **settings}
+
+    def compiled(model):
+        model.compile(optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+        return model
+
+    path = tmp_path / "m.safetensors"
+    unbroken = compiled(whole())
+    expected = unbroken.fit(x, y, epochs=5, **watch())
+    for first, second in ((whole, columns), (columns, whole)):
+        compiled(first()).fit(x, y, epochs=3, **watch(callbacks.ModelCheckpoint(path)))
+        model = compiled(second(seed=99)).load(path)
+        history = model.fit(x, y, epochs=5, initial_epoch=3, **watch())
+        np.testing.assert_allclose(
+            history.history["loss"], expected.history["loss"], rtol=0, atol=1e-12
+        )
+        for name, array in unbroken.state_tensors().items():
+            np.testing.assert_allclose(model.state_tensors()[name], array, rtol=0, atol=1e-12)

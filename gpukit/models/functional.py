@@ -111,11 +111,10 @@ class Model(Base):
 
     @classmethod
     def places(cls, structure: Mapping[str, Any]) -> int:
-        crossings = [c for c in structure["layers"] if c["class"] == ToDevice.__name__]
-        places = 1 + max((c["place"] for c in crossings), default=0)
-        if places > 1 + len(crossings):
-            raise ValueError(f"{places} devices for {len(crossings)} crossings")
-        return places
+        named = [c["place"] for c in structure["layers"] if c["class"] == ToDevice.__name__]
+        if any(place not in range(1 + len(named)) for place in named):
+            raise ValueError(f"{len(named)} crossings to the places {named}")
+        return 1 + max(named, default=0)
 
     @classmethod
     def from_structure(

@@ -20,6 +20,7 @@ from gpukit.layers import (
     from_config,
 )
 from gpukit.models import Model, Sequential, load_model
+from gpukit.training import checkpoint
 
 CPU, TWIN = get_device("cpu"), get_device("cpu:1")
 
@@ -308,3 +309,34 @@ def test_fit_goes_on_in_another_form(tmp_path):
         )
         for name, array in unbroken.state_tensors().items():
             np.testing.assert_allclose(model.state_tensors()[name], array, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda structure: structure["parts"].update(hiddena=["hidden", 3, 10, 1]),
+        lambda structure: structure["parts"].update(hiddena=["hidden", 0, 10**12, 1]),
+        lambda structure: structure["parts"].update(hiddena=["hidden", "0", 10, 1]),
+        lambda structure: structure["parts"].update(hiddena=[]),
+        lambda structure: structure["parts"].update(other=["hidden", 0, 10, 1]),
+        lambda structure: structure.update(parts=[3]),
+        lambda structure: crossing(structure).update(place=10**9),
+        lambda structure: crossing(structure).update(place=-1),
+        lambda structure: crossing(structure).update(place="1"),
+        lambda structure: crossing(structure).update(place=None),
+        lambda structure: crossing(structure).pop("place"),
+    ],
+)
+def test_files_that_describe_no_model(tmp_path, spoil):
+    path = tmp_path / "m.safetensors"
+    columns().save(path)
+    tensors, state = checkpoint.read(path)
+    spoil(state["model"]["structure"])
+    checkpoint.write(path, tensors, state)
+    for given in ({"device": "cpu"}, {"devices": ("cpu", "cpu:1")}):
+        text = message(lambda given=given: load_model(path, **given), CheckpointError)
+        assert str(path) in text
+
+
+def crossing(structure):
+    return next(c for c in structure["layers"] if c["name"] == "there")

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np  # before gpukit and with no environment set: that is how users come
 
-from bench import cases, ours
+from bench import alexnet, cases, loading, ours
 from bench.duel import VOID_SPREAD, Result, duel
 from bench.rival import Rival
 
@@ -34,6 +34,8 @@ GROUPS: dict[str, list[tuple[str, list[Any]]]] = {
     "dense": [("dense", cases.DENSES)],
     "lenet": [("lenet_step", cases.LENETS)],
 }
+# Whole networks, which take minutes: run where they are named.
+NETWORKS = {"alexnet": alexnet.training, "alexnet-inference": alexnet.inference}
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -85,6 +87,8 @@ def row(result: Result) -> str:
     """One line of the table."""
     speed = f"{result.gflop / result.ours_ms * 1e3:7.0f}" if result.gflop else " " * 7
     note = f"void: spread {result.spread:.0%}" if result.void else result.way
+    if result.ours_mb is not None:
+        note += f"; peak {result.ours_mb:.0f} and {result.theirs_mb:.0f} MB"
     return (
         f"{result.group:20} {result.name:26} {result.ours_ms:9.3f} {result.theirs_ms:9.3f} "
         f"{result.ratio:6.2f} {result.spread:6.0%} {speed}  {note}"
@@ -118,22 +122,30 @@ def merged(path: Path, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def main(arguments: list[str] | None = None) -> None:
     """Run the groups asked for, print a table, write JSON where asked."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("groups", nargs="*", metavar="group", help=", ".join([*GROUPS, "import"]))
+    known = [*GROUPS, *NETWORKS, "loading", "import"]
+    parser.add_argument("groups", nargs="*", metavar="group", help=", ".join(known))
     parser.add_argument("--match", default="", help="only cases whose name contains this")
     parser.add_argument("--compiled", action="store_true", help="let PyTorch compile, too")
+    parser.add_argument("--dry", action="store_true", help="networks: tiny, only to see them run")
     parser.add_argument("--retries", type=int, default=1, help="more tries for a void case (1)")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     parser.add_argument("--record", action="store_true", help=f"write them to {RESULTS.name}/")
     options = parser.parse_args(arguments)
-    groups = options.groups or [*GROUPS, "import"]
-    unknown = set(groups) - {*GROUPS, "import"}
+    groups = options.groups or [*GROUPS, "loading", "import"]
+    unknown = set(groups) - set(known)
     if unknown:
-        parser.error(f"no group {', '.join(sorted(unknown))}; use {', '.join([*GROUPS, 'import'])}")
+        parser.error(f"no group {', '.join(sorted(unknown))}; use {', '.join(known)}")
+    if options.dry and options.record:
+        parser.error("--dry measures nothing that is worth recording; leave out --record")
     results: list[Result] = []
     with Rival() as rival:
         print(f"{'':47} {'gpukit':>9} {'PyTorch':>9} {'ratio':>6} spread GFLOP/s")
         print(f"{'median ms; ratio < 1: gpukit is faster':47}")
         for group in groups:
+            if group in NETWORKS:
+                for result in NETWORKS[group](options.match, options.dry):
+                    results.append(result)
+                    print(row(result), flush=True)
             for task, shapes in GROUPS.get(group, []):
                 for case in shapes:
                     if options.match not in case.name:
@@ -148,6 +160,10 @@ def main(arguments: list[str] | None = None) -> None:
                     results.append(min(tries, key=lambda result: result.spread))
                     print(row(results[-1]), flush=True)
         about = environment(rival)
+    if "loading" in groups:
+        for result in loading.race():
+            results.append(result)
+            print(row(result), flush=True)
     print(*summary(results), sep="\n")
     print(f"A case is void when the interquartile range passes {VOID_SPREAD:.0%} of the median.")
     report: dict[str, Any] = {**about, "results": [r.as_dict() for r in results]}

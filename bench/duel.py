@@ -25,7 +25,10 @@ def spread(seconds: list[float]) -> float:
 
 @dataclass(frozen=True)
 class Result:
-    """Medians in milliseconds; `ratio` below 1 means that gpukit is faster."""
+    """Medians in milliseconds; `ratio` below 1 means that gpukit is faster.
+
+    The most memory that each process held, in 10⁶ bytes, is there for whole networks only.
+    """
 
     group: str
     name: str
@@ -36,6 +39,8 @@ class Result:
     rounds: int
     way: str
     gflop: float | None = None
+    ours_mb: float | None = None
+    theirs_mb: float | None = None
 
     @property
     def void(self) -> bool:

@@ -3,7 +3,7 @@
 #
 # 1. environment; gpukit installed, editable and without a network
 # 2. stand-ins of inline PTX confirmed          bench/confirm_standins.py
-# 3. the primitives' tests on cuda              pytest tests/backend -m gpu
+# 3. tests of primitives and copies, on cuda     pytest -m gpu tests/backend tests/kernels/…
 # 4. LeNet-5 trained, losses held to the CPU's
 # 5. races against PyTorch with cuDNN           bench/cuda_race.py
 # 6. compute-sanitizer's four tools on a short run, each with its summary line asserted, and two of
@@ -113,7 +113,8 @@ install() {
 
 # tests ARGUMENT…: of the primitives; a run that skips everything has shown nothing.
 tests() {
-    "$python" -m pytest tests/backend -p no:cacheprovider -q "$@" 2>&1 | tee "$work/tests.txt"
+    "$python" -m pytest tests/backend tests/kernels/test_transfer_on_cards.py \
+        -p no:cacheprovider -q "$@" 2>&1 | tee "$work/tests.txt"
     [ "${PIPESTATUS[0]}" = 0 ] || return 1
     grep -qE '^[0-9]+ passed' "$work/tests.txt" || { echo "no test ran on $device"; return 1; }
 }

@@ -166,6 +166,16 @@ def test_clipping_agrees_with_torch():
     np.testing.assert_array_equal(loose, run(optimizers.SGD(0.1), Quadratic()))
 
 
+def test_global_clipping_counts_the_gradients_of_all_devices():
+    a = Tensor(np.zeros(2), requires_grad=True)
+    b = Tensor(get_device("cpu:1").asarray(np.zeros(2)), requires_grad=True)
+    a.backward(np.array([3.0, 0.0]))
+    b.backward(np.array([0.0, 4.0]))
+    optimizers.SGD(1.0, global_clipnorm=1.0).step([a, b])
+    np.testing.assert_allclose(a.numpy(), [-0.6, 0])
+    np.testing.assert_allclose(b.numpy(), [0, -0.8])
+
+
 @pytest.mark.parametrize("name", ["sgd", "adam", "rmsprop", "adagrad"])
 def test_resume_is_exact(name):
     make = {"sgd": lambda: optimizers.SGD(0.05, momentum=0.9)}.get(

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from gpukit import data as data_room
+from gpukit.errors import SettingError
 from gpukit.training.checkpoint import write_atomically
 
 
@@ -62,23 +63,31 @@ def fetch(name: str, quiet: bool, as_json: bool) -> None:
 def show(name: str, limit: int | None, picture: Path | None, as_json: bool) -> None:
     """Describe a data set: counts, sizes, classes.
 
-    NAME is one that `gpukit data list` shows, or a folder.
+    NAME is one that `gpukit data list` shows, or a folder, also of pictures.
     """
-    dataset = data_room.load(name, limit=limit)
-    facts = data_room.describe(dataset)
-    if picture is not None:
-        _write_sheet(dataset, picture)
+    named = name in {entry.name for entry in data_room.catalogue()}
+    if not named and data_room.is_image_folder(name):
+        if picture is not None:
+            raise SettingError(f"{name}: holds pictures already; leave out --picture")
+        facts = data_room.describe_folder(data_room.scan(name, limit=limit), name)
+        other, use, shape = "val", "validate", "pictures"
+    else:
+        dataset = data_room.load(name, limit=limit)
+        facts = data_room.describe(dataset)
+        if picture is not None:
+            _write_sheet(dataset, picture)
+        height, width, channels = dataset.image_shape
+        other, use, shape = "test", "test", f"{height}×{width}×{channels}"
     if as_json:
         click.echo(json.dumps(facts))
         return
-    height, width, channels = dataset.image_shape
     click.echo(
-        f"{dataset.name}: {facts['train']:,} images to train, {facts['test']:,} to test, "
-        f"{height}×{width}×{channels}, {dataset.classes} classes"
+        f"{facts['name']}: {facts['train']:,} images to train, {facts[other]:,} to {use}, "
+        f"{shape}, {len(facts['classes'])} classes"
     )
     longest = max(len(entry["name"]) for entry in facts["classes"])
     for entry in facts["classes"]:
-        click.echo(f"  {entry['name']:<{longest}}  {entry['train']:>7,} {entry['test']:>7,}")
+        click.echo(f"  {entry['name']:<{longest}}  {entry['train']:>7,} {entry[other]:>7,}")
     if picture is not None:
         click.echo(f"examples: {picture}")
 

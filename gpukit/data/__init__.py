@@ -4,7 +4,7 @@ from gpukit.data.augment import Augment, ColourNoise
 from gpukit.data.batches import batch_count, batches
 from gpukit.data.catalogue import catalogue
 from gpukit.data.dataset import Dataset
-from gpukit.data.describe import contact_sheet, describe
+from gpukit.data.describe import contact_sheet, describe, describe_folder
 from gpukit.data.export import export
 from gpukit.data.feed import ArrayFeed, Batch, Feed
 from gpukit.data.fetch import fetch
@@ -31,6 +31,7 @@ __all__ = [
     "colours",
     "contact_sheet",
     "describe",
+    "describe_folder",
     "export",
     "fetch",
     "is_image_folder",

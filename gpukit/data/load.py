@@ -12,6 +12,7 @@ from gpukit import settings
 from gpukit.data.cifar import find_cifar, read_cifar
 from gpukit.data.cifar_png import find_cifar_png, read_cifar_png
 from gpukit.data.dataset import Dataset
+from gpukit.data.folder import is_image_folder
 from gpukit.data.idx import idx_shape, read_idx
 from gpukit.data.sources import CIFAR, EMBEDDED_NAME, FASHION, IDX_NAMES, SOURCES
 from gpukit.errors import DataError, SettingError
@@ -70,6 +71,11 @@ def _load_folder(name: str | None, folder: Path, limit: int | None) -> Dataset:
     cifar = find_cifar(folder)
     if cifar is not None:
         return _load_cifar(title, cifar, limit)
+    if is_image_folder(folder):
+        raise DataError(
+            f"{folder}: holds pictures, which are read as they are needed: "
+            f"`gpukit train alexnet --data {folder}`, or gpukit.data.scan in a program"
+        )
     if not any(_find_idx(folder, file) for file in IDX_NAMES):
         visible = any(not path.name.startswith(".") for path in folder.iterdir())
         empty = "holds no images that gpukit knows" if visible else "is empty"

@@ -11,6 +11,17 @@ def test_export(gpukit, tmp_path):
     assert done.code == 0 and done.err == f"writing {out}: 60 images\n"
     assert done.json["train"] == done.json["val"] == 30 and len(done.json["classes"]) == 10
     assert len(list(out.glob("train/*/*.jpg"))) == len(list(out.glob("val/*/*.jpg"))) == 30
+    shown = gpukit("data", "show", out, "--json").json
+    assert (shown["train"], shown["val"], len(shown["classes"])) == (30, 30, 10)
+    assert sum(entry["train"] for entry in shown["classes"]) == 30
+    text = gpukit("data", "show", out).out
+    assert text.startswith(f"{out}: 30 images to train, 30 to validate, pictures, 10 classes\n")
+    for command in (
+        ("data", "show", out, "--picture", "x.png"),
+        ("train", "lenet5", "--data", out),
+    ):
+        refused = gpukit(*command)
+        assert refused.code == 2 and "pictures" in refused.err and refused.err.count("\n") == 1
     again = gpukit("data", "export", "fashion-mnist-small", out)
     assert again.code == 2 and "is there already" in again.err and again.err.count("\n") == 1
 

@@ -26,8 +26,11 @@ _STREAM = 0
 
 
 def resized(size: int) -> int:
-    """Side of the square that crops of `size` are cut from: 256 for 227, in that proportion."""
-    return max(round(size * 256 / 227), size)
+    """Side of the square that crops of `size` are cut from.
+
+    256 for 227 and 224, as in the paper; in that proportion, in steps of 4 pixels, for others.
+    """
+    return -(-size * 256 // (227 * 4)) * 4
 
 
 class ImageFeed(Feed):

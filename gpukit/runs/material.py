@@ -15,11 +15,11 @@ from gpukit.data import ArrayFeed, Feed, Normalise
 from gpukit.data.augment import Augment, ColourNoise
 from gpukit.data.decode import read_crops
 from gpukit.data.folder import ImageFolder, is_image_folder, scan
-from gpukit.data.image_feed import ImageFeed, colours
+from gpukit.data.image_feed import ImageFeed, colours, resized
 from gpukit.data.order import permutation
 from gpukit.data.sources import EMBEDDED_NAME, SOURCES
 from gpukit.errors import DataError
-from gpukit.runs.recipes import WORKERS, resized
+from gpukit.runs.recipes import WORKERS
 from gpukit.runs.settings import RunSettings
 
 _NAMES = (EMBEDDED_NAME, *SOURCES)
@@ -86,7 +86,6 @@ def test_pictures(
         BATCH // 8 if ten_crop else BATCH,
         size,
         TEN if ten_crop else CENTRE,
-        resize=resized(size),
         workers=WORKERS if workers is None else workers,
         bad_images=bad_images,
     )
@@ -134,13 +133,11 @@ def _pictures(settings: RunSettings) -> Material:
     assert settings.input_size is not None and settings.workers is not None
     assert settings.bad_images is not None
     folder = _scanned(settings.data, settings.limit)
-    size, square = settings.input_size, resized(settings.input_size)
+    size = settings.input_size
     kept, rows = _held_out(len(folder.train), settings.validation_split, settings.seed)
     train = folder.train.take(rows)
     mean, covariance = colours(
-        ImageFeed(
-            train.limited(_COLOURS), BATCH, size, resize=square, bad_images=settings.bad_images
-        )
+        ImageFeed(train.limited(_COLOURS), BATCH, size, bad_images=settings.bad_images)
     )
     validation = None
     if len(kept):
@@ -148,7 +145,6 @@ def _pictures(settings: RunSettings) -> Material:
             folder.train.take(kept),
             BATCH,
             size,
-            resize=square,
             workers=settings.workers,
             bad_images=settings.bad_images,
         )
@@ -161,7 +157,6 @@ def _pictures(settings: RunSettings) -> Material:
             settings.batch_size,
             size,
             Augment("random", flip=True, colour=ColourNoise.from_covariance(covariance)),
-            resize=square,
             seed=settings.seed,
             workers=settings.workers,
             bad_images=settings.bad_images,

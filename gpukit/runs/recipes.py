@@ -103,11 +103,3 @@ def takes_pictures(model: str) -> bool:
     """Whether the network is trained on folders of pictures, cut to a size of its own."""
     recipes = RECIPES.get(model, {})
     return any("input_size" in recipe.options for recipe in recipes.values())
-
-
-def resized(input_size: int) -> int:
-    """The shorter side to which pictures are scaled before `input_size` is cut from them.
-
-    256 for 224 and 227, as in the paper; the same ratio, in steps of 4 pixels, for other sizes.
-    """
-    return -(-input_size * 256 // (227 * 4)) * 4

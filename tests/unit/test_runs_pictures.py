@@ -14,12 +14,13 @@ from pictures_on_disk import write_pictures
 
 from gpukit import models, runs
 from gpukit.data import Normalise
+from gpukit.data.image_feed import resized
 from gpukit.errors import CheckpointError, DataError, DeviceError, GpukitError, SettingError
 from gpukit.layers import Dropout
 from gpukit.runs import RunSettings, testing
 from gpukit.runs.keeper import Keeper
 from gpukit.runs.material import gather, read_as_tested
-from gpukit.runs.recipes import RECIPES, resized
+from gpukit.runs.recipes import RECIPES
 from gpukit.training import checkpoint
 
 TINY = {"width": 0.05, "epochs": 3, "batch_size": 16, "workers": 0, "seed": 3, "lr": 0.002}

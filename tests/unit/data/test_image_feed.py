@@ -172,7 +172,7 @@ def test_what_a_run_must_find_again(images, tmp_path):
         ("batch_size", 16),
         ("seed", 1),
         ("size", 31),
-        ("resize", 40),
+        ("resize", 44),
     ):
         with pytest.raises(CheckpointError, match="began with"):
             source.take_up({**config, name: value})

@@ -57,7 +57,9 @@ def summary(
     from gpukit.inspect.sizes import sizes
     from gpukit.runs import exists, load_best
 
-    given = {name: value for name, value in options.items() if value not in (None, False)}
+    given = {
+        name: value for name, value in options.items() if value is not None and value is not False
+    }
     if model not in models.ZOO and exists(Path(model)):
         if input_shape is not None or classes is not None:
             raise SettingError(f"{model} has its sizes already; leave --input and --classes out")

@@ -172,6 +172,11 @@ def test_bad_settings(refused, folder, arguments, words):
     refused("train", "alexnet", "--data", folder, *NARROW, *arguments, words=words)
 
 
+@pytest.mark.parametrize("option", ["width", "columns", "input-size"])
+def test_a_zero_is_no_default(refused, option):
+    refused("summary", "alexnet", f"--{option}", 0, words=f"{option.replace('-', '_')}=0")
+
+
 def test_no_gpu_for_a_column(refused, folder, monkeypatch):
     monkeypatch.setattr("gpukit.device.cuda_count", lambda: 0)
     where = ["--devices", "cuda:0,cuda:1"]

@@ -6,7 +6,7 @@ free as soon as the caller lets go of it, and the rest as soon as the pass back 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from operator import itemgetter
@@ -49,6 +49,18 @@ class Leaf(Protocol):
 
     def accumulate(self, grad: Any) -> None:
         """Add `grad` to the gradient held so far."""
+
+
+class CopyBack:
+    """The gradient function of a copy between devices: it does nothing else than copy back."""
+
+    __slots__ = ("copy",)
+
+    def __init__(self, copy: Callable[[Any], Any]) -> None:
+        self.copy = copy
+
+    def __call__(self, grad: Any) -> Any:
+        return self.copy(grad)
 
 
 class Node:
@@ -151,12 +163,7 @@ def _on_several_devices(order: list[Node | Leaf], grad: Any) -> None:
     todo: list[Node | Leaf | None] = list(order)
     devices = [order[i].device for i in turns]
     needs = [[turn_of[reader] for reader in readers[i]] for i in turns]
-    crossings = {
-        reader
-        for i, found in enumerate(needs)
-        for reader in found
-        if devices[reader] is not devices[i]
-    }
+    crossings = [turn for turn, i in enumerate(turns) if _only_copies(order[i])]
     order.clear()
 
     def work(turn: int) -> None:
@@ -180,6 +187,14 @@ def _on_several_devices(order: list[Node | Leaf], grad: Any) -> None:
         node.free()
 
     columns.run(devices, needs, work, crossings)
+
+
+def _only_copies(node: Node | Leaf) -> bool:
+    return (
+        isinstance(node, Node)
+        and isinstance(node.gradients, tuple)
+        and (isinstance(node.gradients[0], CopyBack))
+    )
 
 
 def _topological(root: Node | Leaf) -> list[Node | Leaf]:

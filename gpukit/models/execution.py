@@ -11,6 +11,7 @@ from typing import Any
 from gpukit.columns import interleaved, run
 from gpukit.device import Device
 from gpukit.layers.base import Layer
+from gpukit.layers.device import ToDevice
 
 INPUT = -1  # the number of the model's input among the values of a plan
 
@@ -55,11 +56,7 @@ class Plan:
         self.steps = [steps[i] for i in order]
         self.devices = [step.device for step in self.steps]
         self.needs = _needs(self.steps)
-        self.crossings = {
-            i
-            for i, needed in enumerate(self.needs)
-            if any(self.devices[j] is not self.devices[i] for j in needed)
-        }
+        self.crossings = [i for i, s in enumerate(self.steps) if type(s.layer) is ToDevice]
         self.output = max(step.node for step in steps)
         self.readers = dict(Counter([self.output, *(i for step in steps for i in step.inputs)]))
 

@@ -6,12 +6,13 @@ from typing import Any
 
 from gpukit.autograd import Tensor, differentiable
 from gpukit.device import Device, device_of, get_device, to_host
+from gpukit.tape import CopyBack
 
 
 @differentiable(integers=("x",))
 def _move(x: Any, *, device: Device) -> Any:
     home = device_of(x)
-    return _copy(x, home, device), (lambda gy: _copy(gy, device, home),)
+    return _copy(x, home, device), (CopyBack(lambda gy: _copy(gy, device, home)),)
 
 
 def _copy(x: Any, home: Device, target: Device) -> Any:

@@ -19,7 +19,10 @@ from gpukit import Tensor, ops
 from gpukit.autograd import differentiable
 from gpukit.backends.cuda import transfer
 from gpukit.device import device_of
+from gpukit.layers import ToDevice
 from gpukit.models.execution import Plan, Step, execute
+
+CROSSING = ToDevice("cpu")  # the layer of a step that only copies
 
 
 class Stream:
@@ -324,7 +327,7 @@ def test_the_source_computes_on_and_so_does_the_target_up_to_what_reads_the_copy
 
     steps = [
         Step(0, (-1,), None, on_card("a"), here),
-        Step(1, (0,), None, cross, there),
+        Step(1, (0,), CROSSING, cross, there),
         Step(2, (0,), None, on_card("a needs no copy"), here),
         Step(
             3, (-1,), None, lambda _, training: on_card("b needs no copy")(other, training), there
@@ -340,6 +343,37 @@ def test_the_source_computes_on_and_so_does_the_target_up_to_what_reads_the_copy
     cards.drain(random.Random(0))
     assert done[-1] == "b reads the copy"
     np.testing.assert_array_equal(result._now()(), np.zeros(45))
+
+
+def test_what_does_more_than_copy_waits_for_its_own_copies(cards):
+    """A step, and a gradient function, that go on computing with what they copied."""
+    here, there = place(cards, 0), place(cards, 1)
+
+    @differentiable
+    def moved_and_doubled(x):
+        def back(g):
+            moved = ops.to_device(g, here)
+            with here.current():
+                return moved.times(2)
+
+        moved = ops.to_device(x, there)
+        return moved.times(2), (back,)
+
+    plan = Plan(
+        [
+            Step(0, (-1,), None, lambda x, _: scaled(x, factor=3), here),
+            Step(1, (0,), None, lambda x, _: moved_and_doubled(x), there),
+        ]
+    )
+    for seed in range(40):
+        x = Tensor.wrap(cards.array(0, np.arange(45)))
+        x._leaf = True
+        y = execute(plan, x, None)
+        y.backward(Tensor.wrap(cards.array(1, np.ones(45))))
+        result, gradient = y.array, x.grad.array
+        cards.drain(random.Random(seed))
+        np.testing.assert_array_equal(result._now()(), np.arange(45) * 6)
+        np.testing.assert_array_equal(gradient._now()(), np.full(45, 6))
 
 
 def test_outside_a_pass_everything_told_later_waits(cards):
@@ -382,7 +416,13 @@ def test_two_columns_forward_and_back_whatever_the_order(cards):
         ((10,), lambda x, _: ops.to_device(x, here), here),
         ((9, 11), lambda x, _: total(*x), here),
     ]
-    plan = Plan([Step(i, inputs, None, f, d) for i, (inputs, f, d) in enumerate(graph)])
+    crosses = {2, 5, 6, 11}
+    plan = Plan(
+        [
+            Step(i, inputs, CROSSING if i in crosses else None, call, device)
+            for i, (inputs, call, device) in enumerate(graph)
+        ]
+    )
     assert [s.node for s in plan.steps] != list(range(13))
     factor = (6 + 35) * 11 + (6 + 35) * 13
     for seed in range(40):

@@ -66,12 +66,12 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     "alexnet": {
         # Small pictures on a small machine: the paper's Gaussian 0.01 starves narrow layers.
         "small": Recipe(
-            epochs=12,
+            epochs=15,
             batch_size=64,
             lr=0.01,
             weight_decay=5e-4,
             schedule="cosine",
-            options={**_ALEXNET, "init": "he", "width": 0.5, "input_size": 67},
+            options={**_ALEXNET, "init": "he", "width": 0.5, "input_size": 99, "dropout": 0.3},
         ),
         # Krizhevsky, Sutskever, Hinton, "ImageNet classification with deep convolutional neural
         # networks", 2012: sections 4 and 5.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -75,6 +74,11 @@ class RunSettings:
         number("lr", self.lr, above=0.0)
         number("weight-decay", self.weight_decay, low=0.0)
         number("validation-split", self.validation_split, low=0.0, below=1.0)
+        if self.schedule == "plateau" and self.validation_split == 0:
+            raise SettingError(
+                "the rate falls when validation stands still, and there is none; use a "
+                "--validation-split above 0, or --schedule cosine"
+            )
         if self.limit is not None:
             whole("limit", self.limit)
         if self.takes_pictures:
@@ -105,10 +109,9 @@ class RunSettings:
         object.__setattr__(self, name, value)
 
     def _refuse_what_does_not_apply(self) -> None:
-        known = inspect.signature(models.get(self.model)).parameters
+        models.get(self.model)
         for name in (*_OF_NETWORKS, *_OF_PICTURES):
-            applies = self.takes_pictures or name in known
-            if not applies and getattr(self, name) is not None:
+            if not self.takes_pictures and getattr(self, name) is not None:
                 raise SettingError(
                     f"--{name.replace('_', '-')} does not apply to {self.model}; leave it out"
                 )
@@ -159,11 +162,6 @@ class RunSettings:
         whole("workers", self.workers, low=0)
         _choice("init", self.init, recipes.INITS)
         _choice("bad-images", self.bad_images, BAD_IMAGES)
-        if self.schedule == "plateau" and self.validation_split == 0:
-            raise SettingError(
-                "the rate falls when validation stands still, and there is none; use a "
-                "--validation-split above 0, or --schedule cosine"
-            )
         if self.devices is not None and len(self.devices) != columns:
             raise SettingError(
                 f"--columns {columns} with --devices {','.join(self.devices)}: name one device "

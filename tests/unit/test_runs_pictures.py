@@ -23,7 +23,15 @@ from gpukit.runs.material import gather, read_as_tested
 from gpukit.runs.recipes import RECIPES
 from gpukit.training import checkpoint
 
-TINY = {"width": 0.05, "epochs": 3, "batch_size": 16, "workers": 0, "seed": 3, "lr": 0.002}
+TINY = {
+    "width": 0.05,
+    "input_size": 67,
+    "epochs": 3,
+    "batch_size": 16,
+    "workers": 0,
+    "seed": 3,
+    "lr": 0.002,
+}
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +135,7 @@ def test_what_a_run_leaves(trained):
     saved = json.loads((out / "settings.json").read_text())
     expected = {
         "model": "alexnet", "recipe": "small", "columns": 2, "groups": False, "width": 0.05,
-        "input_size": 67, "devices": ["cpu", "cpu:1"], "device": "cpu", "dropout": 0.5,
+        "input_size": 67, "devices": ["cpu", "cpu:1"], "device": "cpu", "dropout": 0.3,
         "init": "he", "workers": 0, "bad_images": "raise", "schedule": "plateau",
         "weight_decay": 5e-4, "validation_split": 0.1,
     }  # fmt: skip

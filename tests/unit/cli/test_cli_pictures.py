@@ -10,7 +10,7 @@ import pytest
 from command_line import process, tree
 from pictures_on_disk import write_pictures
 
-NARROW = ["--width", 0.05, "--workers", 0]
+NARROW = ["--width", 0.05, "--input-size", 67, "--workers", 0]
 
 
 @pytest.fixture(scope="module")

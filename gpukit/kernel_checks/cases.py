@@ -110,6 +110,8 @@ def _makes(*names: str) -> Callable[[Callable[[Dice], Case]], Callable[[Dice], C
 
 def _convolution(dice: Dice) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], dict]:
     """Shapes of x, w and y, and settings."""
+    if dice.chance(0.1):
+        return _first_convolution(dice)
     while True:
         groups = dice.one(1, 1, 1, 2, 3, 4)
         c_group, k_group = dice.one(1, 1, 2, 3, 5), dice.one(1, 1, 2, 3, 4)
@@ -132,6 +134,20 @@ def _convolution(dice: Dice) -> tuple[tuple[int, ...], tuple[int, ...], tuple[in
     channels = groups * c_group
     filters = groups * k_group
     return (n, h, w, channels), (*kernel, c_group, filters), (n, p, q, filters), settings
+
+
+def _first_convolution(
+    dice: Dice,
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], dict]:
+    """The same for a layer that sees images: few channels, many filters, large windows."""
+    kernel = (dice.one(1, 3, 5, 7, 11), dice.one(1, 2, 3, 5, 11))
+    stride = (dice.one(1, 2, 4, 13), dice.one(1, 2, 3, 4))
+    padding = tuple((dice.one(0, 0, 2), dice.one(0, 0, 1, 5)) for _ in range(2))
+    image = tuple(f + dice.between(0, 30) for f in kernel)
+    n, channels, filters = dice.one(0, 1, 1, 2), dice.between(1, 4), dice.one(24, 33, 48, 64, 97)
+    p, q = output_shape(image, kernel, stride, padding)  # type: ignore[arg-type]
+    settings = {"stride": stride, "padding": padding, "dilation": (1, 1), "groups": 1}
+    return (n, *image, channels), (*kernel, channels, filters), (n, p, q, filters), settings
 
 
 @_makes("conv2d")

@@ -82,18 +82,26 @@ def _bias_relu_lrn_pool(dice: Dice) -> Case:
 
 
 def _is_close_call(x: np.ndarray, bias: np.ndarray | None, settings: dict[str, Any]) -> bool:
-    """Whether roundings could choose a window's winner: two cells differ, but hardly."""
+    """Whether roundings could choose a window's winner: another cell is different, but as large.
+
+    Cells are alike if they are under another power, too: then every implementation ties them.
+    """
     response = {name: settings[name] for name in ("size", "alpha", "beta", "k", "groups")}
     pool = {name: settings[name] for name in ("window", "stride", "padding")}
     values = x.astype(np.float64) + (0 if bias is None else bias)
-    normal = lrn.reference(np.maximum(values, 0) if settings["relu"] else values, **response)
-    y, _ = max_pool2d.reference(normal, **pool)
-    padded = np.pad(normal, ((0, 0), *pool["padding"], (0, 0)), constant_values=-np.inf)
-    for _, _, tap in taps(y.shape[1:3], pool["window"], pool["stride"]):
-        gap = y - padded[tap]
-        if ((gap > 0) & (gap < 4e-6 * (1 + np.abs(y)))).any():
-            return True
-    return False
+    values = np.maximum(values, 0) if settings["relu"] else values
+    normal, other = (
+        lrn.reference(values, **response | {"beta": response["beta"] + more}) for more in (0, 0.37)
+    )
+    y, index = max_pool2d.reference(normal, **pool)
+    widths = ((0, 0), *pool["padding"], (0, 0))
+    normal, other = (np.pad(a, widths, constant_values=-np.inf) for a in (normal, other))
+    cells = [tap for _, _, tap in taps(y.shape[1:3], pool["window"], pool["stride"])]
+    winner = sum(np.where(index == i, other[tap], 0.0) for i, tap in enumerate(cells))
+    return any(
+        bool(((y - normal[tap] < 4e-6 * (1 + np.abs(y))) & (other[tap] != winner)).any())
+        for tap in cells
+    )
 
 
 def _bias_relu_lrn_pool_grad(dice: Dice) -> Case:

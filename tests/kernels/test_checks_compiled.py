@@ -23,7 +23,7 @@ except GpukitError as error:
 
 needs_nvrtc = pytest.mark.skipif(bool(PROBLEM), reason=PROBLEM)
 DISASSEMBLED = (75, 90, 120)
-TILED = {"gemm.cu": 1, "conv_direct.cu": 1}
+TILED = {"gemm.cu": 1, "conv_direct.cu": 1, "conv_first.cu": 1}
 # Kernels that go through arrays in packs of 16 bytes (kernels/pack.cuh).
 PACKS = (
     "unary<", "gradient<", "binary<", "scalar<", "sgd_plain<", "sgd_momentum<", "dropout<",
@@ -58,6 +58,10 @@ def look(source, listings):
         if re.search(r"<float\b", name):
             double = [i.name for i in listing if i.opcode in ("DADD", "DMUL", "DFMA")]
             assert double == [], f"{name} computes in double"
+        if source.file == "conv_first.cu":
+            for loop in sass.hot_loops(listing):
+                assert sass.count(loop, "LDG") == 0, f"{name} reads global memory in its hot loop"
+                assert any(i.opcode == "LDS" and i.is_wide for i in loop), name
         if source.file in TILED and not name.startswith(("split_sum", "scatter")):
             assert sass.hot_loops(listing), f"{name} has no loop of multiply-adds"
 

@@ -1,5 +1,6 @@
 """Convolution, its gradients and the bias gradient on cards: best way first.
 
+first    patches of images in shared memory, up to four channels: conv_first.py
 direct   windows read by the tiles of the product, kernels/conv_direct.cu; up to four filters a
          group a thread an element, kernels/conv_direct_narrow.cu
 im2col   panels and products, see im2col.py
@@ -11,7 +12,10 @@ import math
 from typing import Any
 
 from gpukit.backends import reference as p
-from gpukit.backends.cuda import im2col
+from gpukit.backends.cuda import (
+    conv_first,  # noqa: F401  (registered first: the default where it fits)
+    im2col,
+)
 from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.backends.cuda.conv_shape import ConvShape
 from gpukit.backends.cuda.gemm import (

@@ -48,6 +48,7 @@ class _Sizes:
     units: int
     classes: int
     dropout: float
+    first: initializers.Initializer
     kernels: initializers.Initializer
     biases: initializers.Initializer
 
@@ -58,7 +59,7 @@ class _Sizes:
             self.maps[layer] * columns,
             size,
             activation="relu",
-            kernel_initializer=self.kernels,
+            kernel_initializer=self.first if layer == "conv1" else self.kernels,
             bias_initializer=self.biases if layer in ("conv2", "conv4", "conv5") else "zeros",
             name=name,
             **settings,
@@ -90,6 +91,7 @@ def alexnet(
     input_size: int = INPUT_SIZE,
     dropout: float = 0.5,
     kernel_initializer: Any = GAUSSIAN,
+    first_initializer: Any = GAUSSIAN,
     bias_initializer: Any = "ones",
     device: str | Device | None = None,
     dtype: Any = "float32",
@@ -106,7 +108,8 @@ def alexnet(
       layer connected to every map of the next, pooling before normalisation.
 
     `width` scales the maps and units of a column, each rounded to an even number. `input_shape`
-    (H, W, C) is (input_size, input_size, 3) by default. Kernels begin Gaussian with deviation 0.01;
+    (H, W, C) is (input_size, input_size, 3) by default. Kernels begin Gaussian with deviation 0.01,
+    those of conv1 by `first_initializer`, the others by `kernel_initializer`;
     `bias_initializer` is of conv2, conv4, conv5, fc6 and fc7, whose biases begin with one, those of
     the others with zero. `dropout` is the rate after fc6 and fc7. Raises SettingError, ShapeError,
     DeviceError.
@@ -124,6 +127,7 @@ def alexnet(
         _even(UNITS * width),
         whole("alexnet: classes", classes, low=2),
         number("alexnet: dropout", dropout, low=0, below=1),
+        initializers.get(first_initializer),
         initializers.get(kernel_initializer),
         initializers.get(bias_initializer),
     )

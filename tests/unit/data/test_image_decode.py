@@ -167,7 +167,7 @@ def test_exif_turns_pictures_upright(tmp_path, orientation, large):
     Image.fromarray(np.ascontiguousarray(turned)).save(tmp_path / "p.jpg", quality=97, exif=exif)
     Image.fromarray(pixels).save(tmp_path / "upright.jpg", quality=97)
     got, upright = (crops(tmp_path / f, 40)[0].astype(int) for f in ("p.jpg", "upright.jpg"))
-    assert np.abs(got - upright).mean() < 5 < np.abs(got[::-1] - upright).mean()
+    assert np.abs(got - upright).mean() < 8 < np.abs(got[::-1] - upright).mean()
 
 
 def png_header(width: int, height: int) -> bytes:

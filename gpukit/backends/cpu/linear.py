@@ -1,10 +1,14 @@
-"""Fully connected layers and matrix products: one-thread GEMMs over blocks of the result."""
+"""Fully connected layers and matrix products: one-thread GEMMs over blocks of the result.
+
+Forward with float32 batches on AVX-512 is tiled_dense.py's.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from gpukit.backends import reference as p
+from gpukit.backends.cpu import tiled_dense
 from gpukit.backends.cpu.activation import bias_pattern, finish
 from gpukit.backends.cpu.blas import gemm
 from gpukit.backends.cpu.common import ACTIVATIONS, Array, flat, is_float
@@ -94,6 +98,9 @@ def _product(
 
 def _floats(a: Array, b: Array, *_: Any, **__: Any) -> bool:
     return is_float(a) and a.dtype == b.dtype
+
+
+p.dense.on("cpu", name="tiled", supports=tiled_dense.supports)(tiled_dense.dense)
 
 
 @p.dense.on("cpu", name="gemm", supports=_floats)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gpukit.backends import reference as p
-from gpukit.backends.cpu import threads, tiling
+from gpukit.backends.cpu import threads, tiled_dense, tiling
 
 pytestmark = pytest.mark.skipif(not tiling.registers(), reason="tiles need AVX-512")
 
@@ -101,4 +101,31 @@ def test_bits_do_not_depend_on_the_threads(monkeypatch):
         gw = tiling.weight_grad(x, y, kernel_shape=w.shape, **settings)
         gx = tiling.input_grad(y, w, input_shape=x.shape, **settings)
         found.append([array.tobytes() for array in (y, gw, gx)])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("activation", [None, "relu", "sigmoid"])
+@pytest.mark.parametrize(
+    ("m", "k", "n"),
+    [(8, 256, 256), (14, 300, 512), (33, 1000, 256), (129, 513, 256), (300, 257, 512)],
+)
+def test_dense(m, k, n, activation):
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(shape, dtype=np.float32) for shape in ((m, k), (k, n)))
+    b = rng.standard_normal(n, dtype=np.float32)
+    assert tiled_dense.supports(x, w, b)
+    for bias in (b, None):
+        y = tiled_dense.dense(x, w, bias, activation=activation)
+        wide = [None if a is None else a.astype(np.float64) for a in (x, w, bias)]
+        exact = p.dense(*wide, activation=activation, algo="reference")
+        assert_close(y, exact, 1e-4 if activation == "sigmoid" else 3e-6)
+
+
+def test_dense_bits_do_not_depend_on_the_threads(monkeypatch):
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(shape, dtype=np.float32) for shape in ((40, 700), (700, 1024)))
+    found = []
+    for count in (1, 3):
+        monkeypatch.setattr(threads, "_pool", threads.ThreadPool(count))
+        found.append(tiled_dense.dense(x, w).tobytes())
     assert found[0] == found[1]

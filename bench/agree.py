@@ -25,7 +25,9 @@ def tiny(case: Any) -> Any:
         if case.groups == case.channels:
             return replace(case, batch=2, size=size, channels=4, outputs=4, groups=4)
         channels = min(case.channels, 3) * case.groups
-        return replace(case, batch=2, size=size, channels=channels, outputs=4 * case.groups)
+        # Enough filters for the kernels that first layers have to themselves.
+        outputs = 32 if case.channels <= 4 <= case.outputs // 8 else 4 * case.groups
+        return replace(case, batch=2, size=size, channels=channels, outputs=outputs)
     size = case.window + 2 * case.stride if case.window > 1 else min(case.size, 7)
     return replace(case, batch=3, size=size, channels=min(case.channels, 11))
 
@@ -103,7 +105,11 @@ def _image(task: str, case: Image, device: str, torch_device: str) -> tuple[Any,
         b = _random(3, case.size)
         tx, tw, tb = (_torch(a, torch_device) for a in (x, w, b))
         return p.dense(*(place.asarray(a) for a in (x, w, b))), tx @ tw + tb
+    if task == "normalise_images":
+        return _stored(case, place, torch_device)
     x = _random(1, case.batch, case.size, case.size, case.channels)
+    if task.startswith("lrn"):
+        return _response(task, case, place, torch_device)
     window: dict[str, Any] = {
         "window": (case.window, case.window),
         "stride": (case.stride, case.stride),
@@ -117,3 +123,49 @@ def _image(task: str, case: Image, device: str, torch_device: str) -> tuple[Any,
     gy = _random(4, *to_host(y).shape)
     (gx,) = torch.autograd.grad(ty, tx, _first(_torch(gy, torch_device)))
     return p.max_pool2d_grad(place.asarray(gy), index, input_shape=x.shape, **window), _last(gx)
+
+
+def _response(task: str, case: Image, place: Any, torch_device: str) -> tuple[Any, Any]:
+    """Response normalisation, or all that AlexNet has around it: values, or a step's gradient."""
+    import torch
+
+    functional = torch.nn.functional
+    x = _random(1, case.batch, case.size, case.size, case.channels)
+    bias, hx = _random(2, case.channels), place.asarray(x)
+    tx = _first(_torch(x, torch_device)).requires_grad_()
+    around = task.startswith("lrn_pool")
+    settings: dict[str, Any] = {"size": 5, "alpha": 5e-4, "beta": 0.75, "k": 2.0, "groups": 1}
+    if around:
+        settings |= {
+            "relu": True,
+            "window": (case.window, case.window),
+            "stride": (case.stride, case.stride),
+            "padding": ((0, 0), (0, 0)),
+        }
+    ta = functional.relu(tx + _torch(bias, torch_device)[:, None, None]) if around else tx
+    ty = functional.local_response_norm(ta, 5, 5e-4, 0.75, 2.0)
+    if around:
+        hb = place.asarray(bias)
+        y, index = p.bias_relu_lrn_pool(hx, hb, **settings)
+        ty = functional.max_pool2d(ty, case.window, case.stride)
+    else:
+        y = p.lrn(hx, **settings)
+    if not task.endswith("_step"):
+        return y, _last(ty)
+    gy = _random(4, *y.shape)
+    (gx,) = torch.autograd.grad(ty, tx, _first(_torch(gy, torch_device)))
+    hg = place.asarray(gy)
+    if around:
+        return p.bias_relu_lrn_pool_grad(hg, hx, hb, index, **settings)[0], _last(gx)
+    return p.lrn_grad(hg, hx, **settings), _last(gx)
+
+
+def _stored(case: Image, place: Any, torch_device: str) -> tuple[Any, Any]:
+    """Images normalised on the device."""
+    shape = (case.batch, case.size, case.size, case.channels)
+    x = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
+    mean, scale = 100 * _random(2, case.channels), _random(3, case.channels)
+    shift = _random(4, case.batch, case.channels)
+    ours = p.normalise_images(*(place.asarray(a) for a in (x, mean, scale, shift)), dtype="float32")
+    tx, tm, ts, tt = (_torch(a, torch_device) for a in (x, mean, scale, shift))
+    return ours, (tx + tt[:, None, None] - tm) * ts

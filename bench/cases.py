@@ -74,6 +74,11 @@ POOLS = [
     Image("lenet-s2", 28, 6, 2, 2, batch=64),
 ]
 RESPONSES = [Image("alexnet-norm1", 55, 96), Image("alexnet-norm2", 27, 256)]
+LRN_POOLS = [
+    Image("alexnet-norm1-pool1", 55, 96, 3, 2),
+    Image("alexnet-norm2-pool2", 27, 256, 3, 2),
+]
+STORED = [Image("alexnet-input", 227, 3, batch=128)]
 BATCH_NORMS = [Image("resnet-56x56x64", 56, 64), Image("resnet-14x14x256", 14, 256)]
 SOFTMAXES = [Image("softmax-128x1000", 1, 1000, batch=128)]
 DENSES = [

@@ -41,12 +41,19 @@ GROUPS: dict[str, list[tuple[str, list[Any]]]] = {
         ("conv2d_weight_grad", cases.CONVS),
     ],
     "pool": [("max_pool2d", cases.POOLS), ("max_pool2d_grad", cases.POOLS)],
+    "lrn": [
+        ("lrn", cases.RESPONSES),
+        ("lrn_step", cases.RESPONSES),
+        ("lrn_pool", cases.LRN_POOLS),
+        ("lrn_pool_step", cases.LRN_POOLS),
+    ],
+    "images": [("normalise_images", cases.STORED)],
     "softmax": [("softmax", cases.SOFTMAXES)],
     "dense": [("dense", cases.DENSES)],
     "lenet": [("lenet_step", cases.LENETS)],
 }
 # What matters most comes first, should the time run out.
-ORDER = ("lenet", "dense", "softmax", "pool", "conv")
+ORDER = ("lenet", "lrn", "dense", "softmax", "images", "pool", "conv")
 HOST_TIMED = {"lenet_step"}
 ROUNDS = (9, 41)
 CASE_S = 0.4  # of device time on each side, within the rounds

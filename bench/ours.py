@@ -103,6 +103,36 @@ def lrn_step(case: Image) -> Task:
     return lambda: (p.lrn(x, **_LRN), p.lrn_grad(x, x, **_LRN))
 
 
+def _pooled(case: Image) -> tuple[Any, Any, dict[str, Any]]:
+    return _image(case), _random(case.channels), _LRN | _window(case) | {"relu": True}
+
+
+def lrn_pool(case: Image) -> Task:
+    """Bias, ReLU, response normalisation and max-pooling, forward."""
+    x, bias, settings = _pooled(case)
+    return lambda: p.bias_relu_lrn_pool(x, bias, **settings)
+
+
+def lrn_pool_step(case: Image) -> Task:
+    """The same, forward and backward."""
+    x, bias, settings = _pooled(case)
+
+    def both() -> Any:
+        y, index = p.bias_relu_lrn_pool(x, bias, **settings)
+        return p.bias_relu_lrn_pool_grad(y, x, bias, index, **settings)
+
+    return both
+
+
+def normalise_images(case: Image) -> Task:
+    """Stored images, uint8, as float32: moved by a shift of each, less the mean, scaled."""
+    shape = (case.batch, case.size, case.size, case.channels)
+    x = _place.asarray(np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8))
+    mean, scale = _random(case.channels), _random(case.channels)
+    shift = _random(case.batch, case.channels)
+    return lambda: p.normalise_images(x, mean, scale, shift, dtype=np.float32)
+
+
 def batch_norm_step(case: Image) -> Task:
     """Forward and backward pass with batch statistics."""
     x, gamma, beta = _image(case), _random(case.channels), _random(case.channels)

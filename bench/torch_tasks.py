@@ -146,6 +146,48 @@ def _lrn_step(case: Any, compiled: bool) -> Ways:
     return _ways(both, [_image(case), _image(case)], compiled)
 
 
+def _pooled(x: Any, bias: Any, case: Any) -> Any:
+    import torch
+
+    functional = torch.nn.functional
+    normal = functional.local_response_norm(functional.relu(x + bias), 5, 5e-4, 0.75, 2.0)
+    return functional.max_pool2d(normal, case.window, case.stride)
+
+
+def _lrn_pool(case: Any, compiled: bool) -> Ways:
+    import torch
+
+    bias = torch.randn(case.channels, 1, 1)
+
+    def forward(x: Any) -> Any:
+        with torch.no_grad():
+            return _pooled(x, bias, case)
+
+    return _ways(forward, [_image(case)], compiled)
+
+
+def _lrn_pool_step(case: Any, compiled: bool) -> Ways:
+    import torch
+
+    bias = torch.randn(case.channels, 1, 1, requires_grad=True)
+
+    def both(x: Any) -> Any:
+        x = x.detach().requires_grad_()
+        y = _pooled(x, bias, case)
+        return torch.autograd.grad(y, (x, bias), y.detach())
+
+    return _ways(both, [_image(case)], compiled)
+
+
+def _normalise_images(case: Any, compiled: bool) -> Ways:
+    import torch
+
+    x = torch.randint(0, 256, (case.batch, case.channels, case.size, case.size), dtype=torch.uint8)
+    mean, scale = (torch.randn(case.channels, 1, 1) for _ in range(2))
+    shift = torch.randn(case.batch, case.channels, 1, 1)
+    return _ways(lambda x: (x + (shift - mean)) * scale, [x], compiled)
+
+
 def _batch_norm_step(case: Any, compiled: bool) -> Ways:
     import torch
 
@@ -224,6 +266,9 @@ TASKS: dict[str, Callable[[Any, bool], Ways]] = {
     "max_pool2d_grad": _max_pool_grad,
     "lrn": _lrn,
     "lrn_step": _lrn_step,
+    "lrn_pool": _lrn_pool,
+    "lrn_pool_step": _lrn_pool_step,
+    "normalise_images": _normalise_images,
     "batch_norm_step": _batch_norm_step,
     "softmax": _softmax,
     "dense": _dense,

@@ -37,6 +37,16 @@ EDGES = {
         9, (1, 3, 3, 2), (2, 2, 2, 2), PLAIN | {"padding": ((4, 3), (3, 4))}, True
     ),
     "one row": ConvCase(10, (3, 1, 11, 2), (1, 5, 2, 3), PLAIN | {"stride": (1, 2)}, True),
+    "images, many filters": ConvCase(
+        30,
+        (2, 9, 14, 3),
+        (5, 3, 3, 24),
+        PLAIN | {"stride": (2, 2), "padding": ((1, 0), (2, 1))},
+        True,
+    ),
+    "one grey image, more filters than a tile": ConvCase(
+        31, (1, 6, 11, 1), (3, 3, 1, 100), PLAIN, True
+    ),
     "first layer of AlexNet, cut": ConvCase(
         11, (1, 19, 15, 3), (11, 11, 3, 2), PLAIN | {"stride": (4, 4)}, True
     ),

@@ -67,6 +67,24 @@ def test_batches(images):
     assert ImageFeed(images.train).image_shape == (227, 227, 3)
 
 
+def test_what_is_drawn_for_a_picture_does_not_depend_on_its_place(images):
+    def drawn(**settings):
+        batches = [b for b in feed(images.train, **settings).epoch(4)]
+        rows = zip(
+            np.concatenate([b.x for b in batches]),
+            np.concatenate([b.shift for b in batches]),
+            strict=True,
+        )
+        return [x.tobytes() + shift.tobytes() for x, shift in rows]
+
+    shuffled, ordered = drawn(), drawn(shuffle=False)
+    assert shuffled != ordered and sorted(shuffled) == sorted(ordered)
+    few = feed(images.train.take(range(7)), shuffle=False)
+    assert [x.tobytes() for x in next(few.epoch(4)).x] == [
+        row[: 32 * 32 * 3] for row in ordered[:7]
+    ]
+
+
 def test_an_epoch_goes_on_where_it_was_left(images):
     whole = list(feed(images.train).epoch(2))
     for start in (0, 1, 4, 5, 9):

@@ -61,12 +61,13 @@ def stuck(items, index: int) -> Path:
 
 def wait_until_at(source: ImageFeed, index: int) -> int:
     """The worker that is reading picture `index`."""
-    memory = source._pool._crew.memory
-    while True:
+    memory, until = source._pool._crew.memory, time.monotonic() + 60
+    while time.monotonic() < until:
         for number in range(len(source.pids)):
             if memory.at(number) == index:
                 return number
         time.sleep(0.01)
+    raise AssertionError(f"no worker says that it is at picture {index}")
 
 
 def test_a_killed_worker_is_named_with_its_picture(images):

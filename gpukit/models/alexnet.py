@@ -110,7 +110,8 @@ def alexnet(
     `width` scales the maps and units of a column, each rounded to an even number. `input_shape`
     (H, W, C) is (input_size, input_size, 3) by default. `first_initializer` is of conv1's kernel,
     `kernel_initializer` of all others: Gaussian with deviation 0.01. `bias_initializer` is of
-    conv2, conv4, conv5, fc6 and fc7, whose biases begin with one, all others with zero. `dropout` is the rate after fc6 and fc7. Raises SettingError, ShapeError, DeviceError.
+    conv2, conv4, conv5, fc6 and fc7, whose biases begin with one, all others with zero.
+    `dropout` is the rate after fc6 and fc7. Raises SettingError, ShapeError, DeviceError.
     """
     if type(columns) is not int or columns not in (1, 2):
         raise SettingError(f"alexnet: columns={show(columns)}: use 1 or 2")

@@ -91,7 +91,7 @@ def alexnet(
     input_size: int = INPUT_SIZE,
     dropout: float = 0.5,
     kernel_initializer: Any = GAUSSIAN,
-    first_initializer: Any = GAUSSIAN,
+    first_initializer: Any = None,
     bias_initializer: Any = "ones",
     device: str | Device | None = None,
     dtype: Any = "float32",
@@ -108,10 +108,11 @@ def alexnet(
       layer connected to every map of the next, pooling before normalisation.
 
     `width` scales the maps and units of a column, each rounded to an even number. `input_shape`
-    (H, W, C) is (input_size, input_size, 3) by default. `first_initializer` is of conv1's kernel,
-    `kernel_initializer` of all others: Gaussian with deviation 0.01. `bias_initializer` is of
-    conv2, conv4, conv5, fc6 and fc7, whose biases begin with one, all others with zero.
-    `dropout` is the rate after fc6 and fc7. Raises SettingError, ShapeError, DeviceError.
+    (H, W, C) is (input_size, input_size, 3) by default. `kernel_initializer`, Gaussian with
+    deviation 0.01, is of all kernels but conv1's where there is a `first_initializer`;
+    `bias_initializer` of conv2, conv4, conv5, fc6 and fc7, whose biases begin with one, those of the
+    others with zero. `dropout` is the rate after fc6 and fc7. Raises SettingError, ShapeError,
+    DeviceError.
     """
     if type(columns) is not int or columns not in (1, 2):
         raise SettingError(f"alexnet: columns={show(columns)}: use 1 or 2")
@@ -126,7 +127,7 @@ def alexnet(
         _even(UNITS * width),
         whole("alexnet: classes", classes, low=2),
         number("alexnet: dropout", dropout, low=0, below=1),
-        initializers.get(first_initializer),
+        initializers.get(kernel_initializer if first_initializer is None else first_initializer),
         initializers.get(kernel_initializer),
         initializers.get(bias_initializer),
     )

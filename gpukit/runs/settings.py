@@ -13,6 +13,7 @@ from gpukit.config import number, whole
 from gpukit.data.sources import EMBEDDED_NAME, SOURCES
 from gpukit.device import get_device
 from gpukit.errors import CheckpointError, SettingError
+from gpukit.models.alexnet import GAUSSIAN
 from gpukit.runs import recipes
 from gpukit.runs.folder import SETTINGS
 
@@ -101,6 +102,9 @@ class RunSettings:
         names = ("columns", "groups", "width", "input_size", "dropout", "devices")
         found = {name: getattr(self, name) for name in names}
         if self.init == "he":
+            # conv1 as the paper has it: of larger values much would stay in its filters to the
+            # end, since smooth pictures say little about their finest grain.
+            found["first_initializer"] = GAUSSIAN
             found["kernel_initializer"] = "he_normal"
             found["bias_initializer"] = "zeros"
         return found

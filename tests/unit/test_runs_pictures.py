@@ -125,6 +125,9 @@ def test_the_recipe_reaches_the_network(folder, tmp_path):
     options = settings_for(folder, init="he").options()
     made = models.alexnet((67, 67, 3), 3, device="cpu", **options)
     assert (made.get_layer("conv2a").get_weights()[1] == 0).all()
+    kernels = [made.get_layer(name).get_weights()[0] for name in ("conv1a", "conv2a")]
+    he = (2 / kernels[1][..., 0].size) ** 0.5
+    assert [k.std() for k in kernels] == pytest.approx([0.01, he], rel=0.1)
 
 
 # A run

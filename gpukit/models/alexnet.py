@@ -110,9 +110,9 @@ def alexnet(
     `width` scales the maps and units of a column, each rounded to an even number. `input_shape`
     (H, W, C) is (input_size, input_size, 3) by default. `kernel_initializer`, Gaussian with
     deviation 0.01, is of all kernels but conv1's where there is a `first_initializer`;
-    `bias_initializer` of conv2, conv4, conv5, fc6 and fc7, whose biases begin with one, those of the
-    others with zero. `dropout` is the rate after fc6 and fc7. Raises SettingError, ShapeError,
-    DeviceError.
+    `bias_initializer` of conv2, conv4, conv5, fc6 and fc7, whose biases begin with one; those of
+    the others begin with zero. `dropout` is the rate after fc6 and fc7. Raises SettingError,
+    ShapeError, DeviceError.
     """
     if type(columns) is not int or columns not in (1, 2):
         raise SettingError(f"alexnet: columns={show(columns)}: use 1 or 2")

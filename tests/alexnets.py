@@ -12,6 +12,7 @@ from gpukit.models.functional import Model
 from gpukit.settings import training_mode
 
 SIZE, CLASSES, BATCH = 67, 7, 4
+HE = {"kernel_initializer": "he_normal", "first_initializer": "he_normal"}
 
 GROUPED = {"columns": 1, "groups": True}
 FORMS: dict[str, dict[str, Any]] = {
@@ -30,7 +31,7 @@ def narrow(dtype: str = "float64", **settings: Any) -> Model:
         classes=CLASSES,
         input_size=SIZE,
         dtype=dtype,
-        **{"kernel_initializer": "he_normal", "seed": 5, **settings},
+        **{**HE, "seed": 5, **settings},
     )
     sgd = optimizers.SGD(0.05, momentum=0.9, weight_decay=5e-4)
     model.compile(sgd, "sparse_categorical_crossentropy", ["accuracy"])

@@ -12,7 +12,7 @@ import os
 
 import numpy as np
 import pytest
-from alexnets import FORMS, GROUPED, loss_and_gradients, narrow, samples
+from alexnets import FORMS, GROUPED, HE, loss_and_gradients, narrow, samples
 
 from gpukit import models, ops
 from gpukit.backends.emulator import compiler_problem
@@ -166,7 +166,7 @@ def test_a_full_step():
     x = rng.standard_normal((FULL_BATCH, 227, 227, 3)).astype(np.float32)
     y = rng.integers(0, 1000, FULL_BATCH)
     grouped = {"columns": 1, "groups": True, "device": "cpu"}
-    first = models.alexnet(seed=4, kernel_initializer="he_normal", **grouped)
+    first = models.alexnet(seed=4, **HE, **grouped)
     weights = {name: array.copy() for name, array in first.state_tensors().items()}
     masks = dropout_masks(first, FULL_BATCH, 4096)
     del first

@@ -15,6 +15,7 @@ from gpukit.models.base import Base
 from gpukit.runs import load_best, testing
 from gpukit.runs.material import read_as_tested
 from gpukit.runs.recipes import takes_pictures
+from gpukit.runs.settings import BAD_IMAGES
 from gpukit.training import loop
 
 
@@ -29,6 +30,8 @@ from gpukit.training import loop
               "the same mirrored.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(0), metavar="N", help="Pictures: processes that "
               "read them. [default: 1]")  # fmt: skip
+@click.option("--bad-images", type=click.Choice(BAD_IMAGES), help="Pictures that cannot be read. "
+              "[default: raise]")  # fmt: skip
 @click.option("--limit", type=int, metavar="N", help="Use at most N images.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
 def evaluate(
@@ -38,6 +41,7 @@ def evaluate(
     devices: str | None,
     ten_crop: bool,
     workers: int | None,
+    bad_images: str | None,
     limit: int | None,
     as_json: bool,
 ) -> None:
@@ -59,6 +63,7 @@ def evaluate(
         limit=limit,
         ten_crop=ten_crop,
         workers=workers,
+        bad_images=bad_images,
     )
     for f in figures:
         whose = f"{f.name}: {f.model}" if len(figures) > 1 else f.model

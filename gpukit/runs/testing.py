@@ -44,6 +44,7 @@ def evaluate(
     limit: int | None = None,
     ten_crop: bool = False,
     workers: int | None = None,
+    bad_images: str | None = None,
 ) -> list[Figures]:
     """Figures of each run or checkpoint; of more than one, those of their ensemble follow.
 
@@ -60,7 +61,7 @@ def evaluate(
         if figures and model.class_names != classes:
             raise SettingError(f"{run} knows other classes than {runs[0]}; give runs of one set")
         classes = model.class_names
-        title, feed = _test_feed(model, name, limit, ten_crop, workers)
+        title, feed = _test_feed(model, name, limit, ten_crop, workers, bad_images)
         with feed:
             if len(runs) == 1:
                 # The file may have been saved without a loss, or with other metrics.
@@ -101,20 +102,33 @@ def _data_of(runs: Sequence[Path]) -> str:
 
 
 def _test_feed(
-    model: Base, name: str, limit: int | None, ten_crop: bool, workers: int | None
+    model: Base,
+    name: str,
+    limit: int | None,
+    ten_crop: bool,
+    workers: int | None,
+    bad_images: str | None,
 ) -> tuple[str, Feed]:
     """The test images for `model` of the set `name`, with its title."""
     if recipes.takes_pictures(model.name):
         size = (model.input_shape or (0, 0))[1] or 0
-        feed = test_pictures(name, size, limit=limit, ten_crop=ten_crop, workers=workers)
+        feed = test_pictures(
+            name,
+            size,
+            limit=limit,
+            ten_crop=ten_crop,
+            workers=workers,
+            bad_images=bad_images or "raise",
+        )
         if model.class_names and feed.class_names != model.class_names:
             raise DataError(
                 f"{name}: its classes are {_some(feed.class_names)}, those of {model.name} "
                 f"{_some(model.class_names)}; give a folder with the same ones"
             )
         return name, feed
-    for option, given in (("ten-crop", ten_crop), ("workers", workers is not None)):
-        if given:
+    options = {"ten-crop": ten_crop or None, "workers": workers, "bad-images": bad_images}
+    for option, given in options.items():
+        if given is not None:
             raise SettingError(f"--{option} does not apply to {model.name}; leave it out")
     dataset = data.load(name, limit=limit)
     images, labels = dataset.test_images, dataset.test_labels

@@ -121,6 +121,14 @@ def test_evaluate_one_and_an_ensemble(gpukit, here, run):
     assert facts["crops"] == 10
 
 
+def test_a_bad_test_image(gpukit, refused, here, run, folder):
+    shutil.copytree(folder, here / "set")
+    (here / "set" / "val" / "red" / "2.png").write_text("no picture")
+    tested = ["evaluate", run[0], "--data", here / "set", "--workers", 0]
+    refused(*tested, words="red/2.png: is not a picture")
+    assert "18 images" in gpukit(*tested, "--bad-images", "skip").out
+
+
 def test_predict(gpukit, here, run, folder):
     path = folder / "val" / "red" / "0.png"
     result = gpukit("predict", run[0], path, "--top", 9, "--json")

@@ -40,11 +40,11 @@ def test_every_kernel_names_its_files():
 
 def test_names():
     assert coverage.targets("relu") == [Target("relu", "cuda")]
-    assert {t.algo for t in coverage.targets("conv2d")} == {"direct", "im2col"}
+    assert {t.algo for t in coverage.targets("conv2d")} == {"first", "direct", "im2col"}
     assert coverage.targets("conv2d:direct") == [Target("conv2d", "direct")]
     for name, words in [
         ("conv2e", "did you mean conv2d"),
-        ("conv2d:fft", "use direct, im2col"),
+        ("conv2d:fft", "use first, direct, im2col"),
         ("transpose", "has no CUDA kernel"),
     ]:
         with pytest.raises(SettingError, match=words):
@@ -165,7 +165,7 @@ def test_list_shows_what_has_no_kernel():
     result = CliRunner().invoke(app, ["kernels", "list", "--json"])
     entries = {e["name"]: e for e in json.loads(result.stdout)["primitives"]}
     assert set(coverage.primitives()) == set(entries)
-    assert entries["conv2d"]["cuda"] == ["direct", "im2col"]
+    assert entries["conv2d"]["cuda"] == ["first", "direct", "im2col"]
     assert entries["transpose"]["cuda"] == []
     table = CliRunner().invoke(app, ["kernels", "list"]).stdout
     assert any(

@@ -68,6 +68,13 @@ class _Crew:
         self.queue: deque[_Task] = deque()
         self.lost: tuple[int, int] | None = None  # the worker that ended, the image it was at
         self.closed = False
+        self._owner = os.getpid()
+
+    @property
+    def ours(self) -> bool:
+        """Whether this process started them; in a fork of it the threads are missing, and a lock
+        may be held by one of those for ever."""
+        return os.getpid() == self._owner
 
     def serve(self, number: int) -> None:
         """Feed one worker until it or all of this ends."""
@@ -104,9 +111,9 @@ class _Crew:
                 return []
             return [self.queue.popleft() for _ in range(min(most, len(self.queue)))]
 
-    def end(self, owner: int) -> None:
+    def end(self) -> None:
         """End the workers; the threads end with them."""
-        if os.getpid() != owner:  # a copy of the process that started them
+        if not self.ours:
             return
         with self.changed:
             self.closed = True
@@ -164,7 +171,7 @@ class Workers:
             for fd in opened:
                 os.close(fd)
         self._crew = _Crew(processes, memory)
-        self._end = weakref.finalize(self, self._crew.end, os.getpid())
+        self._end = weakref.finalize(self, self._crew.end)
         for number in range(workers):
             threading.Thread(
                 target=self._crew.serve, args=(number,), name=f"worker {number}", daemon=True
@@ -182,6 +189,7 @@ class Workers:
 
     def submit(self, epoch: int, indices: NDArray[np.int64]) -> Job:
         """Have the pictures `indices` read into a free slot."""
+        self._check()
         job = Job(self._free.pop(), len(indices))
         tasks = [
             _Task(job, first, epoch, indices[first : first + self._share])
@@ -199,6 +207,7 @@ class Workers:
         Raises `DataError` where a picture cannot be read and `WorkerError` where a worker ended.
         """
         crew = self._crew
+        self._check()
         with crew.changed:
             while job.left and crew.lost is None and not crew.closed:
                 crew.changed.wait()
@@ -219,6 +228,8 @@ class Workers:
     def drop(self, jobs: Sequence[Job]) -> None:
         """Give up batches that nobody will collect; returns when their slots are free."""
         crew = self._crew
+        if not crew.ours:
+            return
         with crew.changed:
             for task in [task for task in crew.queue if task.job in jobs]:
                 crew.queue.remove(task)
@@ -230,6 +241,10 @@ class Workers:
     def close(self) -> None:
         """End the processes and wait for them."""
         self._end()
+
+    def _check(self) -> None:
+        if not self._crew.ours:
+            raise WorkerError("a fork cannot use the workers of its parent; make another feed")
 
     def _lost(self) -> WorkerError:
         if self._crew.lost is None:

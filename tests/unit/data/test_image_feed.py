@@ -69,7 +69,7 @@ def test_batches(images):
 
 def test_what_is_drawn_for_a_picture_does_not_depend_on_its_place(images):
     def drawn(**settings):
-        batches = [b for b in feed(images.train, **settings).epoch(4)]
+        batches = list(feed(images.train, **settings).epoch(4))
         rows = zip(
             np.concatenate([b.x for b in batches]),
             np.concatenate([b.shift for b in batches]),

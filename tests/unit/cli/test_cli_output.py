@@ -145,7 +145,7 @@ def test_evaluate_agrees_with_train(gpukit, trained):
     assert result.code == 0
     assert result.err == ""
     facts = result.json
-    assert list(facts) == ["test_accuracy", "test_loss", "images", "data", "device"]
+    assert list(facts) == ["test_accuracy", "test_loss", "images", "data", "device", "crops"]
     assert facts["test_accuracy"] == trained[1].json["test_accuracy"]
     assert facts["images"] == 1200
     assert re.match(r"lenet5 on fashion-mnist-small: test accuracy 0\.\d{4}, loss ", result.out)

@@ -12,7 +12,7 @@ import numpy as np
 from gpukit import data as data_room
 from gpukit.errors import CheckpointError
 from gpukit.models.base import Base
-from gpukit.runs import load_best, testing
+from gpukit.runs import evaluation, load_best
 from gpukit.runs.material import read_as_tested
 from gpukit.runs.recipes import takes_pictures
 from gpukit.runs.settings import BAD_IMAGES
@@ -55,7 +55,7 @@ def evaluate(
     RUN is the folder of a run, whose best epoch is taken, or a checkpoint. Of several runs, the
     mean of the probabilities that they give is tested too.
     """
-    figures = testing.evaluate(
+    figures = evaluation.evaluate(
         runs,
         name=data,
         device=device,

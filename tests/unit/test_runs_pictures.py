@@ -17,7 +17,7 @@ from gpukit.data import Normalise
 from gpukit.data.image_feed import resized
 from gpukit.errors import CheckpointError, DataError, DeviceError, GpukitError, SettingError
 from gpukit.layers import Dropout
-from gpukit.runs import RunSettings, testing
+from gpukit.runs import RunSettings, evaluation
 from gpukit.runs.keeper import Keeper
 from gpukit.runs.material import gather, read_as_tested
 from gpukit.runs.recipes import RECIPES
@@ -252,7 +252,7 @@ def test_resuming_with_other_pictures_is_refused(tmp_path, trained, folder):
 
 def test_one_run_is_tested_as_it_was_at_its_end(trained):
     _, out, result = trained
-    (figures,) = testing.evaluate([out], device="cpu", workers=0)
+    (figures,) = evaluation.evaluate([out], device="cpu", workers=0)
     assert figures.accuracy == result.test_accuracy
     assert (figures.images, figures.crops) == (18, 1)
 
@@ -261,7 +261,7 @@ def test_an_ensemble_is_the_mean_of_the_probabilities(tmp_path, trained, folder)
     _, first, _ = trained
     second = tmp_path / "second"
     runs.train(settings_for(folder, seed=9, epochs=1), second, verbose=0)
-    one, other, both = testing.evaluate([first, second], device="cpu", workers=0)
+    one, other, both = evaluation.evaluate([first, second], device="cpu", workers=0)
     outputs, targets = [], None
     for out in (first, second):
         model = runs.load_best(out, "cpu")
@@ -279,7 +279,7 @@ def test_ten_crops_by_hand(trained, folder):
     from PIL import Image
 
     _, out, _ = trained
-    (figures,) = testing.evaluate([out], device="cpu", ten_crop=True, workers=0)
+    (figures,) = evaluation.evaluate([out], device="cpu", ten_crop=True, workers=0)
     assert figures.crops == 10
     model = runs.load_best(out, "cpu")
     right = 0
@@ -307,9 +307,9 @@ def test_runs_of_other_classes_make_no_ensemble(tmp_path, trained):
     two = write_pictures(tmp_path / "two", classes=("green", "red"))
     runs.train(settings_for(two, epochs=1), tmp_path / "run", verbose=0)
     with pytest.raises(SettingError, match=r"trained on .* and on .*--data"):
-        testing.evaluate([trained[1], tmp_path / "run"], device="cpu")
+        evaluation.evaluate([trained[1], tmp_path / "run"], device="cpu")
     with pytest.raises(DataError, match="its classes are green, red"):
-        testing.evaluate([trained[1], tmp_path / "run"], name=str(two), device="cpu")
+        evaluation.evaluate([trained[1], tmp_path / "run"], name=str(two), device="cpu")
 
 
 # Bad input

@@ -18,6 +18,7 @@ from gpukit.device import Device, device_of, get_device
 from gpukit.errors import DTypeError, GpukitError, SettingError, ShapeError
 from gpukit.layers.symbolic import Shape, Symbolic, show_shape
 from gpukit.settings import is_training
+from gpukit.tape import caller
 from gpukit.utils import default_seed
 
 _FLOATS = ("float32", "float64", "float16")
@@ -308,6 +309,7 @@ class Layer(Configurable):
         return self._run(self.call, inputs, training)
 
     def _run(self, function: Any, inputs: Any, training: bool | None) -> Any:
+        outer = caller.set(self)
         try:
             if not self.built:
                 self._build_for(inputs)
@@ -321,6 +323,8 @@ class Layer(Configurable):
                 self._penalise_activity(outputs)
         except GpukitError as error:
             self.name_error(error)
+        finally:
+            caller.reset(outer)
         return outputs
 
     def _check_dtype(self, inputs: Any) -> None:

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from gpukit import columns
 from gpukit.device import Device
-from gpukit.errors import TapeError
+from gpukit.errors import GpukitError, TapeError
 
 _recording: ContextVar[bool] = ContextVar("gpukit_recording", default=True)
 
@@ -32,6 +32,17 @@ def no_grad() -> Iterator[None]:
 def is_recording() -> bool:
     """Whether operations on tensors that require gradients are recorded here."""
     return _recording.get()
+
+
+class Caller(Protocol):
+    """A layer: what errors of the operations that it calls are named by."""
+
+    def name_error(self, error: GpukitError) -> NoReturn:
+        """Raise `error` again with the layer's name."""
+
+
+caller: ContextVar[Caller | None] = ContextVar("gpukit_caller", default=None)
+"""The layer that is computing; nodes made meanwhile name it when their gradients fail."""
 
 
 class Leaf(Protocol):
@@ -70,19 +81,31 @@ class Node:
     where no gradient is wanted. `device` is where the result lives.
     """
 
-    __slots__ = ("device", "gradients", "name", "parents", "versions")
+    __slots__ = ("caller", "device", "gradients", "name", "parents", "versions")
 
     def __init__(
         self, name: str, device: Device, parents: tuple[Node | Leaf | None, ...], gradients: Any
     ) -> None:
         self.name = name
         self.device = device
+        self.caller = caller.get()
         self.parents = parents
         self.gradients = gradients
         self.versions = tuple(0 if p is None or isinstance(p, Node) else p.version for p in parents)
 
     def pull(self, grad: Any) -> Sequence[Any]:
-        """Gradients of the parents (None where none is wanted), from the gradient of the result."""
+        """Gradients of the parents (None where none is wanted), from the gradient of the result.
+
+        An error names the layer that made the node, if one did.
+        """
+        try:
+            return self._pull(grad)
+        except GpukitError as error:
+            if self.caller is None:
+                raise
+            self.caller.name_error(error)
+
+    def _pull(self, grad: Any) -> Sequence[Any]:
         gradients = self.gradients
         if gradients is None:
             raise TapeError(
@@ -112,6 +135,7 @@ class Node:
     def free(self) -> None:
         """Let go of the saved arrays and of the graph behind this node."""
         self.gradients = None
+        self.caller = None
         self.parents = ()
         self.versions = ()
 

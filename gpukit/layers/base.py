@@ -19,6 +19,7 @@ from gpukit.errors import DeviceError, DTypeError, GpukitError, SettingError, Sh
 from gpukit.layers.part import Part
 from gpukit.layers.symbolic import Shape, Symbolic, show_shape
 from gpukit.settings import is_training
+from gpukit.tape import caller
 from gpukit.utils import default_seed
 
 _FLOATS = ("float32", "float64", "float16")
@@ -332,6 +333,7 @@ class Layer(Configurable):
         return self._run(self.call, inputs, training)
 
     def _run(self, function: Any, inputs: Any, training: bool | None) -> Any:
+        outer = caller.set(self)
         try:
             if not self.built:
                 self._build_for(inputs)
@@ -345,6 +347,8 @@ class Layer(Configurable):
                 self._penalise_activity(outputs)
         except GpukitError as error:
             self.name_error(error)
+        finally:
+            caller.reset(outer)
         return outputs
 
     def _check_dtype(self, inputs: Any) -> None:

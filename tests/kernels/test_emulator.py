@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +133,37 @@ def test_compiler_errors_name_the_source_line(tmp_path):
     source.write_text("__global__ void wrong(float* y) {\n    y[0] = nothing;\n}\n")
     with pytest.raises(GpukitError, match=r"(?s)cannot compile wrong for emu.*wrong.cu:2:12"):
         Kernel(source, "wrong").launch(1, 1, get_device("emu").empty((1,)))
+
+
+BUILD = """
+import sys
+from gpukit.backends.emulator.build import kernel_library
+from gpukit.backends.kernel import Kernel
+
+bound = Kernel(sys.argv[1], "positions").bind()
+sys.stdin.read(1)
+print(kernel_library(bound, "plain"))
+"""
+
+
+def test_processes_may_build_one_library_at_once(tmp_path):
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-P", "-c", BUILD, str(FEATURES)],
+            env={**os.environ, "GPUKIT_CACHE": str(tmp_path)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    for process in processes:
+        process.stdin.write("!")
+        process.stdin.flush()
+    made = {process.communicate(timeout=120)[0].strip() for process in processes}
+    assert all(process.returncode == 0 for process in processes)
+    assert {str(path) for path in (tmp_path / "emulator").iterdir()} == made
+    assert len(made) == 1
 
 
 def test_without_a_compiler_the_message_says_what_to_install(monkeypatch):

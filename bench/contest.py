@@ -124,18 +124,18 @@ def contest(
 ) -> list[Result]:
     """Time all in turns, `rounds` times; one result for each of `ours`."""
     everybody = [rival, *ours]
-    times: dict[str, list[float]] = {one.name: [] for one in everybody}
+    times: list[list[float]] = [[] for _ in everybody]
     for one in everybody:
         one.run()
     for _ in range(rounds):
-        for one in everybody:
-            times[one.name].append(one.run())
+        for one, measured in zip(everybody, times):
+            measured.append(one.run())
             # OpenMP's threads spin for a while after a call.
             time.sleep(PAUSE_S)
-    theirs = statistics.median(times[rival.name])
+    theirs = statistics.median(times[0])
     results = []
-    for one in ours:
-        median = statistics.median(times[one.name])
+    for one, measured in zip(ours, times[1:]):
+        median = statistics.median(measured)
         results.append(
             Result(
                 group=group,
@@ -143,7 +143,7 @@ def contest(
                 ours_ms=median * 1e3,
                 theirs_ms=theirs * 1e3,
                 ratio=median / theirs,
-                spread=max(spread(times[one.name]), spread(times[rival.name])),
+                spread=max(spread(measured), spread(times[0])),
                 rounds=rounds,
                 way=rival.name,
                 gflop=gflop,

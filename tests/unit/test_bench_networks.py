@@ -53,6 +53,21 @@ agree(One, [7.0, 6.5], [7.0, 6.6], 2e-4)
     assert done.returncode == 1 and "AssertionError: one computes [7.0, 6.5]" in done.stderr
 
 
+def test_each_contestant_keeps_its_own_times():
+    code = """
+from bench.contest import contest
+class Steady:
+    name = "onnxruntime"
+    def __init__(self, seconds): self.seconds = seconds
+    def run(self): return self.seconds
+    def peak_mb(self): return 1.0
+(result,) = contest("group", "case", [Steady(0.25)], Steady(0.5), 2)
+print(result.ours_ms, result.theirs_ms, result.ratio, result.spread)
+"""
+    done = python(code)
+    assert done.stdout.split() == ["250.0", "500.0", "0.5", "0.0"], done.stderr
+
+
 def test_the_weights_fit_the_model():
     code = """
 import json

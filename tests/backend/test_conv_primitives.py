@@ -147,7 +147,8 @@ def test_activation_in_passing(backend, activation, dtype):
             p.conv2d, x, w, b if case.bias else None, **case.settings, activation=activation
         )
         assert y.dtype == dtype
-        assert_close(y, applied(data["y"]), case)
+        # A transform's rounding grows with the image, and so with all that it takes in.
+        assert_close(y, applied(data["y"]), case, ulps=max(16, int(np.prod(case.x[1:]))))
 
 
 @pytest.mark.primitives(*PASSES)

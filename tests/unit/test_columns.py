@@ -190,6 +190,7 @@ import signal, sys, threading, time, os
 from gpukit.backends.cpu import threads
 from gpukit.columns import run
 from gpukit.device import get_device
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
 threads._pool = threads.ThreadPool(2)
 a, b = get_device("cpu"), get_device("cpu:1")
 busy, began, finished = {busy!r}, threading.Event(), []

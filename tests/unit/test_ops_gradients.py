@@ -100,6 +100,10 @@ CASES: dict[str, tuple[Callable, tuple[np.ndarray, ...]]] = {
         (normal(3, 2, 2, 4), normal(4), normal(4)),
     ),
     "lrn": (lambda x: ops.lrn(x, alpha=0.5, k=2.0, groups=2), (normal(2, 2, 2, 6),)),
+    "bias_relu_lrn_pool": (
+        lambda x, b: ops.bias_relu_lrn_pool(x, b, alpha=0.5, k=2.0, groups=2, window=3, stride=2),
+        (normal(2, 5, 5, 6), normal(6)),
+    ),
     "dropout": (lambda x: ops.dropout(x, rate=0.4, seed=3), (normal(4, 5),)),
 }
 

@@ -70,7 +70,7 @@ def refused(gpukit, here):
         (["train", "lenet5", "--device", "cpu:99"], "cpu:99"),
         (["train", "lenet5", "--data", "nowhere"], ["nowhere", "fashion-mnist-small, mnist"]),
         (["train", "lenet5", "--data", "mnist"], "gpukit data fetch mnist"),
-        (["evaluate"], ["Missing argument 'RUN'", "gpukit evaluate --help"]),
+        (["evaluate"], ["Missing argument 'RUN...'", "gpukit evaluate --help"]),
         (["evaluate", "nowhere"], "there is no checkpoint nowhere"),
         (["evaluate", "."], "holds no trained network"),
         (["predict", "nowhere"], "Missing argument 'PICTURES...'"),

@@ -18,7 +18,8 @@ from gpukit.errors import WorkerError
 
 # A program without `if __name__ == "__main__"`: starting workers must not run it again.
 PROGRAM = """
-import os, sys, time
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
 import gpukit.errors
 from gpukit.data import Augment, ImageFeed, scan
 feed = ImageFeed(scan(sys.argv[1]).train, 4, 32, Augment(), workers=2)

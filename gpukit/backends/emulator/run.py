@@ -1,6 +1,7 @@
 """Launches on the device kind "emu": libraries loaded once, arguments passed by address.
 
 GPUKIT_EMU_SEED (default 1) shuffles the order of blocks and threads; 0 runs them in order.
+A launch that takes more than GPUKIT_EMU_LIMIT seconds (default 600, 0 for ever) is ended.
 GPUKIT_EMU_CHECK=1 puts canaries around the arrays of every launch. GPUKIT_EMU_BUILD chooses the
 build, plain, asan or tsan; the last two need the sanitizer's library loaded before Python, see
 check.py.
@@ -22,6 +23,7 @@ from gpukit.backends.engine import Bound, Call
 from gpukit.device import DeviceArray
 from gpukit.errors import GpukitError, SettingError
 
+LIMIT = 600  # seconds
 MOST_SHARED = 227 << 10  # bytes a block; the most that any card has
 
 
@@ -38,6 +40,7 @@ class _Request(ctypes.Structure):
         ("block", ctypes.c_uint * 3),
         ("dynamic_shared", ctypes.c_size_t),
         ("seed", ctypes.c_uint64),
+        ("limit", ctypes.c_double),
         ("threads", ctypes.c_int),
         ("message", ctypes.c_char_p),
         ("message_size", ctypes.c_size_t),
@@ -93,6 +96,7 @@ class Emulator:
             call.block,
             call.shared,
             seed(),
+            limit(),
             settings.threads(),
             ctypes.cast(self._message, ctypes.c_char_p),
             len(self._message),
@@ -135,6 +139,18 @@ def seed() -> int:
     if not text.isdecimal():
         raise SettingError(f"GPUKIT_EMU_SEED={text!r}: use a whole number, 0 for no shuffling")
     return int(text) % 2**64
+
+
+def limit() -> float:
+    """Seconds that a launch may take; 0 is no limit."""
+    text = os.environ.get("GPUKIT_EMU_LIMIT") or str(LIMIT)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise SettingError(f"GPUKIT_EMU_LIMIT={text!r}: use seconds, 0 for no limit")
+    return seconds
 
 
 def checking() -> bool:

@@ -26,6 +26,7 @@ struct Launch {
     Index grid, block;
     size_t dynamic_shared;
     uint64_t seed;
+    double limit = 0;  // seconds; 0 is none
     uint64_t blocks = 0;
     std::atomic<uint64_t> next{0};
     std::atomic<bool> failed{false};

@@ -5,8 +5,10 @@
 #include "report.cpp"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <signal.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -33,21 +35,35 @@ void on_signal(int number, siginfo_t* info, void*) {
 }
 
 constexpr int SIGNALS[] = {SIGSEGV, SIGBUS, SIGFPE};
+
+// Sent to the threads of a launch that takes too long; whoever else gets it ignores it by default.
+constexpr int OVERTIME = SIGURG;
+
+void on_overtime(int, siginfo_t*, void*) {
+    if (!worker || !worker->in_kernel()) return;
+    char text[96];
+    snprintf(text, sizeof text, "the launch took more than %g s (GPUKIT_EMU_LIMIT)",
+             worker->launch->limit);
+    worker->fail("", 0, text);
+}
 #endif
 
 struct Handlers {
 #if defined(GPUKIT_ASAN) || defined(GPUKIT_TSAN)
     Handlers() {}
 #else
-    struct sigaction before[3];
+    struct sigaction before[3], before_overtime;
     Handlers() {
         struct sigaction ours = {};
         ours.sa_sigaction = on_signal;
         ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
         for (int i = 0; i < 3; ++i) sigaction(SIGNALS[i], &ours, &before[i]);
+        ours.sa_sigaction = on_overtime;
+        sigaction(OVERTIME, &ours, &before_overtime);
     }
     ~Handlers() {
         for (int i = 0; i < 3; ++i) sigaction(SIGNALS[i], &before[i], nullptr);
+        sigaction(OVERTIME, &before_overtime, nullptr);
     }
 #endif
 };
@@ -77,15 +93,25 @@ public:
             new (&done_) std::condition_variable;
             new (&mutex_) std::mutex;
             count_ = 0;
+            handles_.clear();
+            watched_ = false;
             pid_ = getpid();
         }
         {
             std::lock_guard<std::mutex> lock(mutex_);
             while (count_ < helpers) {
-                std::thread([this, number = count_] { serve(number); }).detach();
+                std::thread helper([this, number = count_] { serve(number); });
+                handles_.push_back(helper.native_handle());
+                helper.detach();
                 ++count_;
             }
+            if (!watched_) {
+                std::thread([this] { watch(); }).detach();
+                watched_ = true;
+            }
+            caller_ = pthread_self();
             launch_ = &launch;
+            begun_ = Clock::now();
             wanted_ = helpers;
             busy_ = helpers;
             ++turn_;
@@ -94,9 +120,26 @@ public:
         mine_.run(launch);
         std::unique_lock<std::mutex> lock(mutex_);
         done_.wait(lock, [this] { return busy_ == 0; });
+        launch_ = nullptr;
     }
 
 private:
+    using Clock = std::chrono::steady_clock;
+
+    // Interrupts, again and again until it is over, a launch that has passed its limit.
+    void watch() {
+        for (;;) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(200));
+#if !defined(GPUKIT_ASAN) && !defined(GPUKIT_TSAN)
+            std::lock_guard<std::mutex> lock(mutex_);
+            if (!launch_ || !(launch_->limit > 0)) continue;
+            if (std::chrono::duration<double>(Clock::now() - begun_).count() < launch_->limit) continue;
+            pthread_kill(caller_, OVERTIME);
+            for (int i = 0; i < wanted_; ++i) pthread_kill(handles_[i], OVERTIME);
+#endif
+        }
+    }
+
     void serve(int number) {
         SignalStack stack;
         Worker own;
@@ -121,6 +164,10 @@ private:
     int wanted_ = 0, busy_ = 0, count_ = 0;
     uint64_t turn_ = 0;
     pid_t pid_ = 0;
+    std::vector<pthread_t> handles_;
+    pthread_t caller_ = {};
+    Clock::time_point begun_;
+    bool watched_ = false;
     Worker mine_;
 };
 
@@ -143,6 +190,7 @@ struct Request {
     unsigned grid[3], block[3];
     size_t dynamic_shared;
     uint64_t seed;
+    double limit;
     int threads;
     char* message;
     size_t message_size;
@@ -155,6 +203,7 @@ int gpukit_launch(const Request* request) {
                   {request->grid[0], request->grid[1], request->grid[2]},
                   {request->block[0], request->block[1], request->block[2]},
                   request->dynamic_shared, request->seed};
+    launch.limit = request->limit;
     launch.message = request->message;
     launch.message_size = request->message_size;
     launch.blocks = static_cast<uint64_t>(launch.grid.x) * launch.grid.y * launch.grid.z;

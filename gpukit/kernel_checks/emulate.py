@@ -13,7 +13,7 @@ from gpukit.backends.primitive import Primitive, registry
 from gpukit.backends.sources import Declaration, Instance
 from gpukit.device import get_device, to_host
 from gpukit.errors import GpukitError
-from gpukit.kernel_checks import cases_by_element  # noqa: F401  (enters its makers)
+from gpukit.kernel_checks import cases_by_element, cases_of_shape  # noqa: F401  (enter makers)
 from gpukit.kernel_checks.cases import MAKERS, Case, case
 from gpukit.kernel_checks.compare import problem
 from gpukit.kernel_checks.coverage import Target
@@ -45,10 +45,15 @@ def run_case(target: Target, seed: int, number: int) -> str:
     return ""
 
 
+def flat(arrays: list[Any]) -> list[Any]:
+    """Arguments, with lists of arrays (as concat takes) taken apart."""
+    return [a for value in arrays for a in (value if isinstance(value, list) else [value])]
+
+
 def describe(made: Case) -> str:
     """The shapes and settings of a case in one line."""
     shown = []
-    for a in made.arrays:
+    for a in flat(made.arrays):
         if isinstance(a, np.ndarray):
             order = "" if a.flags.c_contiguous else " strided"
             shown.append(f"{a.dtype}{a.shape}{order}")
@@ -90,17 +95,18 @@ def _on_emulator(primitive: Primitive, algo: str, made: Case) -> list[np.ndarray
 
     def put(value: Any) -> Any:
         # Not asarray, which would make it contiguous.
-        return device.wrap(value.copy(order="K")) if isinstance(value, np.ndarray) else value
+        if isinstance(value, list):
+            return [put(v) for v in value]
+        if isinstance(value, np.ndarray) and value.flags.c_contiguous:
+            value = value.copy()
+        return device.wrap(value) if isinstance(value, np.ndarray) else value
 
-    arrays = [
-        device.wrap(a) if isinstance(a, np.ndarray) and not a.flags.c_contiguous else put(a)
-        for a in made.arrays
-    ]
-    before = [a.copy() if isinstance(a, np.ndarray) else a for a in made.arrays]
+    arrays = [put(a) for a in made.arrays]
+    before = [a.copy() if isinstance(a, np.ndarray) else a for a in flat(made.arrays)]
     results = primitive(*arrays, algo=algo, **made.settings)
     if results is None:
         return [to_host(a) for a in arrays if hasattr(a, "shape")]
-    for array, old in zip(arrays, before):
+    for array, old in zip(flat(arrays), before):
         if isinstance(old, np.ndarray) and not np.array_equal(to_host(array), old, equal_nan=True):
             raise GpukitError(f"{primitive.name}:{algo} wrote to its input")
     return [to_host(r) for r in (results if isinstance(results, tuple) else (results,))]
@@ -108,6 +114,8 @@ def _on_emulator(primitive: Primitive, algo: str, made: Case) -> list[np.ndarray
 
 def _by_definition(primitive: Primitive, made: Case) -> list[np.ndarray]:
     def wide(value: Any) -> Any:
+        if isinstance(value, list):
+            return [wide(v) for v in value]
         if isinstance(value, np.ndarray):
             is_float = value.dtype.kind == "f" and not made.exact
             return value.astype(np.float64) if is_float else value.copy()

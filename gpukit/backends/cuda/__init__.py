@@ -8,11 +8,13 @@ from gpukit.backends.cuda import (  # noqa: F401
     activation,
     conv,
     elementwise,
+    index,
     linear,
     loss,
     pool,
     random,
     reduction,
+    shape,
     update,
 )
 from gpukit.backends.cuda.cupy_engine import CupyEngine

@@ -29,21 +29,25 @@ REFERENCE = "reference"
 
 registry: dict[str, Primitive] = {}
 
-# Package that registers the implementations of a kind of device, imported at its first call.
+# Packages that register the implementations of a kind of device, imported at its first call.
 _packages = {
-    "cpu": "gpukit.backends.cpu",
-    "cuda": "gpukit.backends.cuda",
-    "emu": "gpukit.backends.cuda",
+    "cpu": ("gpukit.backends.cpu",),
+    "cuda": ("gpukit.backends.cuda", "gpukit.backends.numba_cuda"),
+    "emu": ("gpukit.backends.cuda", "gpukit.backends.numba_cuda"),
 }
-# An emulated card has no implementations of its own: it runs those of a real one.
+# An emulated card has no implementations of its own: it runs those of a real one, unless they are
+# `on(…, emulated=False)`.
 _registered_as = {"emu": "cuda"}
 _loaded: set[str] = set()
 
 
 class Implementation:
-    """One way to compute a primitive: `function`, its `name`, and what it `supports`."""
+    """One way to compute a primitive: `function`, its `name`, and what it `supports`.
 
-    __slots__ = ("function", "kind", "name", "supports")
+    `emulated`: whether an emulated device runs it, too.
+    """
+
+    __slots__ = ("emulated", "function", "kind", "name", "supports")
 
     def __init__(
         self,
@@ -51,7 +55,9 @@ class Implementation:
         kind: str,
         name: str,
         supports: Callable[..., bool] | None = None,
+        emulated: bool = True,
     ) -> None:
+        self.emulated = emulated
         self.function = function
         self.kind = kind
         self.name = name
@@ -83,12 +89,18 @@ class Primitive:
         return f"<primitive {self.name}>"
 
     def on(
-        self, kind: str, *, name: str, supports: Callable[..., bool] | None = None
+        self,
+        kind: str,
+        *,
+        name: str,
+        supports: Callable[..., bool] | None = None,
+        emulated: bool = True,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Register an implementation for devices of `kind`; the first registered is the default.
 
         `supports` is called with the same arguments and says whether they are within the limits.
-        The parameters must be those of the definition, by name, order and kind.
+        With `emulated` False, "cuda" means real cards only, not emu. The parameters must be those
+        of the definition, by name, order and kind.
         """
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,7 +112,7 @@ class Primitive:
             ways = self._by_kind.setdefault(kind, {})
             if name in ways or name == REFERENCE:
                 raise TypeError(f"{self.name} already has an implementation {kind}:{name}")
-            ways[name] = Implementation(function, kind, name, supports)
+            ways[name] = Implementation(function, kind, name, supports, emulated)
             return function
 
         return register
@@ -108,8 +120,13 @@ class Primitive:
     def implementations(self, kind: str) -> dict[str, Implementation]:
         """Every way to compute this on `kind`, best first, the definition last."""
         load_backend(kind)
-        ways = self._by_kind.get(_registered_as.get(kind, kind), {})
-        return {**ways, REFERENCE: self._reference}
+        return {**self._ways(kind), REFERENCE: self._reference}
+
+    def _ways(self, kind: str) -> dict[str, Implementation]:
+        if kind not in _registered_as:
+            return self._by_kind.get(kind, {})
+        ways = self._by_kind.get(_registered_as[kind], {})
+        return {name: way for name, way in ways.items() if way.emulated}
 
     def choose(
         self, device: Device, algo: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -117,22 +134,23 @@ class Primitive:
         """The implementation that a call with these arguments takes on `device`."""
         if device.kind not in _loaded:
             load_backend(device.kind)
-        ways = self._by_kind.get(_registered_as.get(device.kind, device.kind))
+        ways = self._ways(device.kind)
         if algo is not None:
             if algo == REFERENCE:
                 return self._reference
-            chosen = ways.get(algo) if ways else None
+            chosen = ways.get(algo)
             if chosen is None:
-                names = ", ".join([*(ways or ()), REFERENCE])
+                names = ", ".join([*ways, REFERENCE])
+                real = _registered_as.get(device.kind, device.kind)
+                only = " (it needs a real card)" if algo in self._by_kind.get(real, {}) else ""
                 raise SettingError(
-                    f"{self.name} has no algo {algo!r} on {device.kind}; use {names}"
+                    f"{self.name} has no algo {algo!r} on {device.kind}{only}; use {names}"
                 )
             if chosen.takes(args, kwargs):
                 return chosen
-        if ways:
-            for way in ways.values():
-                if way.supports is None or way.supports(*args, **kwargs):
-                    return way
+        for way in ways.values():
+            if way.supports is None or way.supports(*args, **kwargs):
+                return way
         return self._reference
 
     def __call__(self, *args: Any, algo: str | None = None, **kwargs: Any) -> Any:
@@ -158,8 +176,8 @@ def primitive(function: Callable[..., Any]) -> Primitive:
 def load_backend(kind: str) -> None:
     """Import the package that registers the implementations of `kind`, once."""
     if kind not in _loaded:
-        if kind in _packages:
-            importlib.import_module(_packages[kind])
+        for package in _packages.get(kind, ()):
+            importlib.import_module(package)
         _loaded.add(kind)
 
 

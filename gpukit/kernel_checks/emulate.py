@@ -13,7 +13,11 @@ from gpukit.backends.primitive import Primitive, registry
 from gpukit.backends.sources import Declaration, Instance
 from gpukit.device import get_device, to_host
 from gpukit.errors import GpukitError
-from gpukit.kernel_checks import cases_by_element, cases_of_shape  # noqa: F401  (enter makers)
+from gpukit.kernel_checks import (  # noqa: F401  (they enter their makers)
+    cases_by_element,
+    cases_of_shape,
+    cases_of_training,
+)
 from gpukit.kernel_checks.cases import MAKERS, Case, case
 from gpukit.kernel_checks.compare import problem
 from gpukit.kernel_checks.coverage import Target

@@ -6,8 +6,10 @@ arrays decides.
 
 from gpukit.backends.cuda import (  # noqa: F401
     activation,
+    batch_norm,
     conv,
     elementwise,
+    finite,
     index,
     linear,
     loss,

@@ -171,7 +171,8 @@ def _add(gy: Array, gx: Array, where: Layout) -> None:
     index = index_type(max(gx.size, gy.size))
     tables = [_placed(numbers, index, gy) for numbers in (occurring, starts, order)]
     _add_picked.launch(
-        divide_up(n, BLOCK), BLOCK, gy, *tables, gx, n, where.rows, occurring.size, where.table.size, where.inner,
+        divide_up(n, BLOCK), BLOCK, gy, *tables, gx, n,
+        where.rows, occurring.size, where.table.size, where.inner,
         T=gy.dtype, I=index,
     )  # fmt: skip
 

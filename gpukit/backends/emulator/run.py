@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -41,6 +43,8 @@ class _Request(ctypes.Structure):
         ("dynamic_shared", ctypes.c_size_t),
         ("seed", ctypes.c_uint64),
         ("limit", ctypes.c_double),
+        ("first_block", ctypes.c_uint64),
+        ("blocks", ctypes.c_uint64),
         ("threads", ctypes.c_int),
         ("message", ctypes.c_char_p),
         ("message_size", ctypes.c_size_t),
@@ -97,6 +101,7 @@ class Emulator:
             call.shared,
             seed(),
             limit(),
+            *_chosen(call.grid[0] * call.grid[1] * call.grid[2]),
             settings.threads(),
             ctypes.cast(self._message, ctypes.c_char_p),
             len(self._message),
@@ -131,6 +136,33 @@ class Emulator:
                 f"{' '.join(truth)}, its declaration was read as {' '.join(ours)}"
             )
         return ctypes.cast(library.gpukit_run, ctypes.c_void_p).value or 0
+
+
+@contextmanager
+def some_blocks(first: int, count: int) -> Iterator[None]:
+    """Within the block, launches run `count` blocks of their grids from `first` on, and no others.
+
+    A negative `first` counts from the end. For grids too large to run whole: the indices of the
+    last blocks are what overflows.
+    """
+    global _some
+    before, _some = _some, (first, count)
+    try:
+        yield
+    finally:
+        _some = before
+
+
+_some: tuple[int, int] | None = None
+
+
+def _chosen(blocks: int) -> tuple[int, int]:
+    """The first block that runs and how many do, of `blocks`."""
+    if _some is None:
+        return 0, blocks
+    first, count = _some
+    first = max(first + blocks, 0) if first < 0 else min(first, blocks)
+    return first, min(count, blocks - first)
 
 
 def seed() -> int:

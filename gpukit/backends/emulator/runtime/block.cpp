@@ -39,7 +39,7 @@ void Worker::run(Launch& given) {
     while (!given.failed.load(std::memory_order_relaxed)) {
         const uint64_t i = given.next.fetch_add(1, std::memory_order_relaxed);
         if (i >= given.blocks) break;
-        run_block(blocks(i));
+        run_block(given.first_block + blocks(i));
     }
     happens_after(&finished_);
     free_shared();

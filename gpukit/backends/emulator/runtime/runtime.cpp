@@ -191,6 +191,7 @@ struct Request {
     size_t dynamic_shared;
     uint64_t seed;
     double limit;
+    uint64_t first_block, blocks;
     int threads;
     char* message;
     size_t message_size;
@@ -206,7 +207,8 @@ int gpukit_launch(const Request* request) {
     launch.limit = request->limit;
     launch.message = request->message;
     launch.message_size = request->message_size;
-    launch.blocks = static_cast<uint64_t>(launch.grid.x) * launch.grid.y * launch.grid.z;
+    launch.first_block = request->first_block;
+    launch.blocks = request->blocks;
     const uint64_t threads =
         launch.blocks * launch.block.x * launch.block.y * launch.block.z;
     int helpers = request->threads - 1;

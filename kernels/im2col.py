@@ -20,6 +20,7 @@ from gpukit.kernels.conv_direct import window_of
 from gpukit.kernels.typed import Images, Int, Matrix, Panel, Vector, place, split
 
 TILE = 16
+PADDED = TILE + 1
 
 
 @cuda.jit
@@ -107,7 +108,7 @@ def input_product(gy: Matrix, w: Matrix, panel: Panel, filters: Int):
     """panel[g, i, j] = Σ_k gy[i, g·K/G + k]·w[j, g·K/G + k]; blockIdx.z is g."""
     ours = cuda.shared.array((TILE, TILE), gy.dtype)
     # Read by columns: a seventeenth number a row puts a column's numbers into different banks.
-    theirs = cuda.shared.array((TILE, TILE + 1), gy.dtype)
+    theirs = cuda.shared.array((TILE, PADDED), gy.dtype)
     tx, ty, g = cuda.threadIdx.x, cuda.threadIdx.y, cuda.blockIdx.z
     i, first = cuda.blockIdx.x * TILE + ty, cuda.blockIdx.y * TILE
     zero = gy.dtype.type(0)

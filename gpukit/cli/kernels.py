@@ -8,7 +8,7 @@ from types import TracebackType
 
 import click
 
-MODES = ("plain", "asan", "tsan")
+MODES = ("plain", "asan", "tsan", "simulator")
 MOST_SHOWN = 30  # findings; more of them have one cause
 
 
@@ -24,6 +24,7 @@ def list_kernels(as_json: bool) -> None:
 
     Where there is none, the definition in NumPy runs, on cards too.
     """
+    from gpukit.backends.numba_cuda.launch import problem
     from gpukit.backends.primitive import REFERENCE
     from gpukit.kernel_checks.coverage import KINDS, implementations, primitives
 
@@ -43,6 +44,8 @@ def list_kernels(as_json: bool) -> None:
         f"\n{len(found) - len(missing)} of {len(found)} have a CUDA kernel; "
         f"({REFERENCE}) means that the definition runs on the device's arrays"
     )
+    if problem():
+        click.echo(f"numba, numba_im2col: {problem()}")
 
 
 @kernels.command()
@@ -60,7 +63,7 @@ def list_kernels(as_json: bool) -> None:
 @click.option("--case", "only", type=click.IntRange(0), help="This case alone, nothing compiled.")
 @click.option(
     "--mode", "modes", type=click.Choice(MODES), multiple=True,
-    help="This build of the emulator only; may be repeated. Default: all.",
+    help="This build of the emulator, or Numba's simulator, only; may be repeated. Default: all.",
 )  # fmt: skip
 @click.option("--update-budgets", is_flag=True, help="Write what compilers report as the budget.")
 @click.option("--quiet", is_flag=True, help="No progress.")
@@ -87,8 +90,9 @@ def check(
 
     Compiles them for every architecture and compares registers, spills and shared memory with the
     budget; runs them on the CPU on random arguments, against the primitive's definition; and again
-    under AddressSanitizer, UBSan and ThreadSanitizer. Each failure ends with the command that shows
-    it again. Exit code 0 if everything holds, else 1.
+    under AddressSanitizer, UBSan and ThreadSanitizer. Numba's kernels (relu:numba) are compiled to
+    PTX and run in Numba's simulator, on a twentieth as many arguments. Each failure ends with the
+    command that shows it again. Exit code 0 if everything holds, else 1.
     """
     from dataclasses import asdict
 
@@ -112,6 +116,8 @@ def check(
     if len(outcome.findings) > MOST_SHOWN:
         click.echo(f"… and {len(outcome.findings) - MOST_SHOWN} more; --json has them all")
     ran = ", ".join(f"{count} {mode}" for mode, count in outcome.cases.items())
+    if wanted.left_out:
+        click.echo(f"not checked: {wanted.left_out}")
     verdict = "all hold" if outcome.ok else f"{len(outcome.findings)} FAILED"
     click.echo(
         f"{len(wanted.targets)} kernels: {outcome.compiled} compilations, cases run: {ran}; "
@@ -127,6 +133,7 @@ def check(
                     "cases": outcome.cases,
                     "seed": seed,
                     "findings": [asdict(finding) for finding in outcome.findings],
+                    "left_out": wanted.left_out,
                 }
             )
         )

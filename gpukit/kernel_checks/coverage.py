@@ -8,11 +8,12 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from gpukit.backends.kernel import Kernel
+from gpukit.backends.numba_cuda.launch import NumbaKernel
 from gpukit.backends.primitive import REFERENCE, Primitive, registry
 from gpukit.errors import SettingError
 
 KINDS = ("cpu", "cuda")
-LAUNCHERS = "gpukit.backends.cuda"
+LAUNCHERS = ("gpukit.backends.cuda", "gpukit.backends.numba_cuda")
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,21 @@ class Target:
         return f"{self.primitive}:{self.algo}"
 
     @property
+    def emulated(self) -> bool:
+        """Whether emu runs it; the others are Numba's, for its simulator."""
+        return registry[self.primitive].implementations("cuda")[self.algo].emulated
+
+    @property
     def files(self) -> tuple[str, ...]:
-        """The kernel files that its launcher names, itself or through functions that it calls."""
-        found: set[str] = set()
+        """The files of its kernels."""
+        return tuple(
+            sorted({k.path if isinstance(k, NumbaKernel) else str(k.file) for k in self.kernels})
+        )
+
+    @property
+    def kernels(self) -> list[Kernel | NumbaKernel]:
+        """The kernels that its launcher names, itself or through functions that it calls."""
+        found: list[Kernel | NumbaKernel] = []
         seen: set[int] = set()
         ahead: list[Any] = [registry[self.primitive].implementations("cuda")[self.algo].function]
         while ahead:
@@ -36,8 +49,8 @@ class Target:
             if id(value) in seen:
                 continue
             seen.add(id(value))
-            if isinstance(value, Kernel):
-                found.add(str(value.file))
+            if isinstance(value, (Kernel, NumbaKernel)):
+                found.append(value)
             elif isinstance(value, (tuple, list)):
                 ahead += value
             elif isinstance(value, dict):
@@ -46,7 +59,7 @@ class Target:
                 ahead += vars(value).values()
             elif isinstance(value, FunctionType) and value.__module__.startswith(LAUNCHERS):
                 ahead += _names_in(value)
-        return tuple(sorted(found))
+        return found
 
 
 def _names_in(function: FunctionType) -> list[Any]:

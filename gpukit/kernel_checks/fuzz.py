@@ -17,7 +17,9 @@ from gpukit.backends.emulator.check import environment, finding
 from gpukit.errors import GpukitError
 from gpukit.kernel_checks.coverage import Target
 
-PARTS = {"plain": 1, "asan": 10, "tsan": 100}  # a sanitizer runs every so-manieth of the cases
+# A sanitizer, and Numba's simulator, run every so-manieth of the cases only.
+PARTS = {"plain": 1, "asan": 10, "tsan": 100, "simulator": 20}
+SIMULATOR = {"NUMBA_ENABLE_CUDASIM": "1"}
 WORKER = ("-P", "-m", "gpukit.kernel_checks.worker")
 CASE_SECONDS = 300.0  # a worker that says nothing for this long hangs
 
@@ -49,7 +51,7 @@ def fuzz(
 
     `step(n, what)` is called when n more cases are done. Raises GpukitError without a compiler.
     """
-    if compiler_problem():
+    if compiler_problem() and set(modes) - {"simulator"}:
         raise GpukitError(compiler_problem())
     found: list[Finding] = []
     for mode in modes:
@@ -75,7 +77,7 @@ def _work(
     with tempfile.TemporaryFile("w+", errors="replace") as errors:
         process = subprocess.Popen(
             [sys.executable, *WORKER, json.dumps(order)],
-            env={**os.environ, **environment(mode)},
+            env={**os.environ, **(SIMULATOR if mode == "simulator" else environment(mode))},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -16,8 +16,9 @@ from typing import Any
 
 from gpukit.backends.emulator.build import kernel_library, runtime_library
 from gpukit.backends.kernel import kernels
+from gpukit.kernel_checks import emulate, twins
 from gpukit.kernel_checks.coverage import targets
-from gpukit.kernel_checks.emulate import launched, run_case
+from gpukit.kernel_checks.emulate import launched
 
 MOST_PROBLEMS = 3  # of one target: more of the same helps nobody
 
@@ -31,6 +32,7 @@ def main(order: dict[str, Any]) -> int:
     first, last = order["cases"]
     for name in order["targets"]:
         (target,) = targets(name)
+        run_case = emulate.run_case if target.emulated else twins.run_case
         problems = 0
         for number in range(first, last):
             say(target=name, case=number)

@@ -40,8 +40,8 @@ def test_every_kernel_names_its_files():
 
 
 def test_names(monkeypatch):
-    assert coverage.targets("relu") == [Target("relu", "cuda")]
-    assert {t.algo for t in coverage.targets("conv2d")} == {"direct", "im2col"}
+    assert coverage.targets("bias_grad") == [Target("bias_grad", "cuda")]
+    assert {t.algo for t in coverage.targets("conv2d")} >= {"direct", "im2col", "numba"}
     assert coverage.targets("conv2d:direct") == [Target("conv2d", "direct")]
     for name, words in [
         ("conv2e", "did you mean conv2d"),
@@ -160,8 +160,8 @@ def test_faulty_kernels_are_found(faulty, algo, mode, words):
 
 
 def test_fewer_cases_run_under_sanitizers():
-    assert [fuzz.count_of(mode, 2000) for mode in fuzz.PARTS] == [2000, 200, 20]
-    assert [fuzz.count_of(mode, 5) for mode in fuzz.PARTS] == [5, 1, 1]
+    assert [fuzz.count_of(mode, 2000) for mode in fuzz.PARTS] == [2000, 200, 20, 100]
+    assert [fuzz.count_of(mode, 5) for mode in fuzz.PARTS] == [5, 1, 1, 1]
     assert fuzz.count_of("asan", 0) == 0
 
 
@@ -169,7 +169,7 @@ def test_list_shows_what_has_no_kernel():
     result = CliRunner().invoke(app, ["kernels", "list", "--json"])
     entries = {e["name"]: e for e in json.loads(result.stdout)["primitives"]}
     assert set(coverage.primitives()) == set(entries)
-    assert entries["conv2d"]["cuda"] == ["direct", "im2col"]
+    assert entries["conv2d"]["cuda"][:2] == ["direct", "im2col"]
     assert entries["transpose"]["cuda"] == []
     table = CliRunner().invoke(app, ["kernels", "list"]).stdout
     assert any(

@@ -20,6 +20,8 @@
 //          by the shape alone: same call, same bits.
 // Open:    no card has confirmed that 64 values a thread keep enough loads in flight.
 //
+// Index:   `length` may pass 2³¹, offsets are 64 bits wide; outer and inner, what is left, are ints.
+//
 // y is (outer, parts, inner); every value is divided by `divisor`, which is 1 but for a mean.
 //
 // argmax goes the same way with pairs of a value and its place along the axis. Of equal values the
@@ -31,8 +33,8 @@
 
 template <typename T, typename Op>
 __global__ void __launch_bounds__(256, 4)
-reduce(const T* __restrict__ x, T* __restrict__ y, int outer, int length, int inner, int part,
-       int parts, T divisor) {
+reduce(const T* __restrict__ x, T* __restrict__ y, int outer, long long length, int inner,
+       long long part, int parts, T divisor) {
     __shared__ T space[256];
     const int wide = blockDim.x, deep = blockDim.y;
     const int mine = (threadIdx.z * deep + threadIdx.y) * wide + threadIdx.x;
@@ -44,15 +46,15 @@ reduce(const T* __restrict__ x, T* __restrict__ y, int outer, int length, int in
     const int row = blockIdx.x / tiles / parts * blockDim.z + threadIdx.z;
     const bool ours = row < outer && column < inner;
 
-    const int from = cut * part;
-    const int to = length - from < part ? length : from + part;
+    const long long from = cut * part;
+    const long long to = length - from < part ? length : from + part;
     T value = 0;
     if (ours) {
-        const T* start = x + static_cast<long long>(row) * length * inner + column;
-        value = Op::start(start[static_cast<long long>(from) * inner]);
+        const T* start = x + row * length * inner + column;
+        value = Op::start(start[from * inner]);
 #pragma unroll 4
-        for (int i = from + threadIdx.y; i < to; i += deep) {
-            value = Op::of(value, start[static_cast<long long>(i) * inner]);
+        for (long long i = from + threadIdx.y; i < to; i += deep) {
+            value = Op::of(value, start[i * inner]);
         }
     }
     space[mine] = value;
@@ -79,7 +81,8 @@ __device__ __forceinline__ bool better(T a, long long i, T b, long long j) {
 template <typename T>
 __global__ void __launch_bounds__(256, 4)
 argmax(const T* __restrict__ x, const long long* __restrict__ places_or_null, T* __restrict__ best,
-       long long* __restrict__ place, int outer, int length, int inner, int part, int parts) {
+       long long* __restrict__ place, int outer, long long length, int inner, long long part,
+       int parts) {
     __shared__ T values[256];
     __shared__ long long places[256];
     const int wide = blockDim.x, deep = blockDim.y;
@@ -90,14 +93,14 @@ argmax(const T* __restrict__ x, const long long* __restrict__ places_or_null, T*
     const int row = blockIdx.x / tiles / parts * blockDim.z + threadIdx.z;
     const bool ours = row < outer && column < inner;
 
-    const int from = cut * part;
-    const int to = length - from < part ? length : from + part;
+    const long long from = cut * part;
+    const long long to = length - from < part ? length : from + part;
     T value = 0;
     long long at = -1;
     if (ours) {
-        const long long start = static_cast<long long>(row) * length * inner + column;
-        for (int i = from + threadIdx.y; i < to; i += deep) {
-            const long long here = start + static_cast<long long>(i) * inner;
+        const long long start = row * length * inner + column;
+        for (long long i = from + threadIdx.y; i < to; i += deep) {
+            const long long here = start + i * inner;
             const long long its = places_or_null ? places_or_null[here] : i;
             if (at < 0 || better(x[here], its, value, at)) {
                 value = x[here];

@@ -168,6 +168,31 @@ def test_concat_and_pad_beyond(emu):
     np.testing.assert_array_equal(to_host(spread)[2, -256:], np.full(256, 4))
 
 
+def test_broadcasting_beyond(emu):
+    x, y = reserved((2, 2**30), np.float32), reserved((2, 1), np.float32)
+    x[1, -256:], y[1] = np.arange(256), 3
+    z = ends_of(emu, p.subtract, x, y)
+    np.testing.assert_array_equal(to_host(z)[1, -256:], np.arange(256) - 3)
+
+
+def test_reductions_beyond(emu):
+    """The last 64 columns of (5, 2²⁹); their offsets are beyond 2³¹ from the fifth row on."""
+    x = reserved((5, 2**29), np.float32)
+    x[:, -64:] = np.arange(5 * 64).reshape(5, 64)
+    total = ends_of(emu, lambda a: p.reduce_sum(a, axis=0, keepdims=False), x)
+    np.testing.assert_array_equal(to_host(total)[-64:], x[:, -64:].sum(axis=0))
+    best = ends_of(emu, lambda a: p.argmax(a, axis=0), x)
+    assert to_host(best)[-64:].tolist() == [4] * 64
+
+
+def test_batch_norm_beyond(emu):
+    x = reserved((2**26 + 3, 33), np.float32)
+    x[-3:] = np.arange(99).reshape(3, 33)
+    ones = emu.asarray(np.ones(33, np.float32))
+    y = ends_of(emu, lambda a: p.batch_norm_inference(a, ones, ones, ones, ones, epsilon=0.0), x)
+    np.testing.assert_array_equal(to_host(y)[-3:], x[-3:])
+
+
 def test_whole_array_is_looked_at(emu):
     """The second launch of all_finite has one block; of the first, the last two are run."""
     x = reserved((BEYOND,), np.float32)

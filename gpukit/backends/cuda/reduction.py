@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 
 from gpukit.backends import reference as p
-from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, is_float
+from gpukit.backends.cuda.common import (
+    BLOCK,
+    MARGIN,
+    MOST_INT,
+    contiguous,
+    divide_up,
+    empty_like,
+    is_float,
+)
 from gpukit.backends.kernel import Kernel
 from gpukit.backends.reference.accumulate import axes_of, remaining_shape
 from gpukit.backends.reference.reduction import Axis
@@ -99,7 +107,15 @@ def _reduced(x: Array, axis: Axis, keepdims: bool, op: str, mean: bool = False) 
 
 
 def _fits(x: Array, *, axis: Axis, keepdims: bool) -> bool:
-    return is_float(x) and x.size < 2**31
+    if not is_float(x):
+        return False
+    # What the first pass leaves is counted by ints: all but the last run of reduced axes.
+    axes, most = axes_of(x, axis), MOST_INT - MARGIN
+    last = max(axes, default=0)
+    while last in axes:
+        last -= 1
+    left = math.prod(n for a, n in enumerate(x.shape) if a <= last or a not in axes)
+    return min(x.size, left) <= most
 
 
 def _max_fits(x: Array, *, axis: Axis, keepdims: bool) -> bool:
@@ -122,7 +138,9 @@ def _(x: Array, *, axis: Axis, keepdims: bool) -> Array:
 
 
 def _argmax_fits(x: Array, *, axis: int) -> bool:
-    return is_float(x) and x.ndim > 0 and x.shape[axis] > 0 and x.size < 2**31
+    if not is_float(x) or x.ndim == 0 or x.shape[axis] == 0:
+        return False
+    return x.size // x.shape[axis] <= MOST_INT - MARGIN
 
 
 @p.argmax.on("cuda", name="cuda", supports=_argmax_fits)

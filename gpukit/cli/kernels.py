@@ -57,7 +57,7 @@ def list_kernels(as_json: bool) -> None:
 )  # fmt: skip
 @click.option(
     "--fuzz", "cases", type=click.IntRange(0), default=20, show_default=True, metavar="N",
-    help="Random cases a kernel; a tenth of them under ASan, a hundredth under TSan.",
+    help="Random cases a kernel; a tenth under ASan, a hundredth under TSan, a 20th simulated.",
 )  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the cases.")
 @click.option("--case", "only", type=click.IntRange(0), help="This case alone, nothing compiled.")

@@ -12,15 +12,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from gpukit.backends.numba_cuda import launch
 from gpukit.backends.numba_cuda.conv import WEIGHT_BLOCK
 from gpukit.backends.numba_cuda.launch import NumbaKernel, problem, team
 from gpukit.backends.nvrtc import ARCHITECTURES
 from gpukit.backends.primitive import registry
+from gpukit.cli.app import app
 from gpukit.device import get_device
 from gpukit.errors import GpukitError, SettingError
-from gpukit.kernel_checks import coverage, twins
+from gpukit.kernel_checks import check, coverage, fuzz, twins
 from gpukit.kernel_checks.coverage import Target
 
 TIMES = int(os.environ.get("GPUKIT_TEST_CASES", "1"))
@@ -68,6 +70,35 @@ def test_without_numba_cuda_it_says_what_to_install(monkeypatch):
         GpukitError, match=r"relu\.py|activation\.py.*pip install 'gpukit\[numba\]'"
     ):
         NumbaKernel("activation", "relu").launch(1, 32, np.ones(3), np.ones(3))
+
+
+def test_without_numba_cuda_checks_leave_them_out_and_say_so(monkeypatch):
+    assert check.plan("relu").left_out == ("" if not problem() else f"Numba's kernels: {problem()}")
+    monkeypatch.setattr(check, "problem", lambda: "not installed: pip install")
+    plan = check.plan("relu")
+    assert [str(t) for t in plan.targets] == ["relu:cuda"]
+    assert plan.left_out == "Numba's kernels: not installed: pip install"
+    with pytest.raises(GpukitError, match="relu:numba: not installed: pip install"):
+        check.plan("relu:numba")
+
+
+@needs_numba
+def test_check_compiles_and_simulates():
+    arguments = ["kernels", "check", "relu", "--mode", "simulator", "--fuzz", "40", "--arch", "90"]
+    result = CliRunner().invoke(app, [*arguments, "--json"])
+    said = json.loads(result.stdout.splitlines()[-1])
+    assert (result.exit_code, said["findings"]) == (0, [])
+    assert said["cases"] == {"simulator": 2}
+    assert said["compilations"] == 2  # activation.cu, and relu of activation.py
+
+
+@needs_numba
+def test_a_wrong_kernel_is_found_in_the_simulator(monkeypatch):
+    worker = Path(__file__).with_name("faulty_worker.py")
+    monkeypatch.setattr(fuzz, "WORKER", (str(worker),))
+    (finding,) = fuzz.fuzz([Target("relu", "unchanged")], ["simulator"], 0, 3, only=1)
+    assert "by definition" in finding.text
+    assert finding.again == "gpukit kernels check relu:unchanged --seed 3 --case 1 --mode simulator"
 
 
 @pytest.fixture(scope="module")

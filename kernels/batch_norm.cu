@@ -18,7 +18,8 @@
 //
 // Sums:    E[x²] - E[x]² loses every digit beside a large mean, and a second pass over x costs a third
 //          more bytes. So each thread takes 8 values into registers, finds their mean and then the sum
-//          of squares about it, and joins that to what it has (Chan, Golub and LeVeque, 1979):
+//          of squares about it, and joins that to what it has (Chan, Golub and LeVeque, 1979). All of
+//          it is done with x less the column's first value: means far from 0 keep their digits, too.
 //
 //              (n, mean, m2) + (k, mean', m2')  with d = mean' - mean:
 //              mean + d·k/(n + k),  m2 + m2' + d²·n·k/(n + k)
@@ -84,15 +85,17 @@ __device__ __forceinline__ Moments<T> join_rows(Moments<T> mine, int lanes) {
     return mine;
 }
 
-// means and squares (parts, columns): of each part, its mean and Σ(x - mean)²/divisor.
+// means and squares (parts, columns): of each part, its mean less x[0] and Σ(x - mean)². A single part
+// is all there is: then they are mean and variance.
 template <typename T>
 __global__ void __launch_bounds__(256, 4)
 column_moments(const T* __restrict__ x, T* __restrict__ means, T* __restrict__ squares, long long rows,
-               int columns, int rows_per_block, int lanes, T divisor) {
+               int columns, int rows_per_block, int parts, int lanes) {
     const Place at(rows, columns, rows_per_block, lanes);
     Moments<T> mine = {0, 0, 0};
     if (at.column < columns) {
         const T* from = x + at.column;
+        const T pivot = *from;
         for (long long row = at.first; row < at.end; row += TOGETHER<T> * at.deep) {
             T values[TOGETHER<T>];
             T sum = 0;
@@ -100,7 +103,7 @@ column_moments(const T* __restrict__ x, T* __restrict__ means, T* __restrict__ s
 #pragma unroll
             for (int i = 0; i < TOGETHER<T>; ++i) {
                 const long long here = row + i * at.deep;
-                values[i] = here < at.end ? from[here * columns] : T(0);
+                values[i] = here < at.end ? from[here * columns] - pivot : T(0);
                 sum += values[i];
                 count += here < at.end;
             }
@@ -116,17 +119,18 @@ column_moments(const T* __restrict__ x, T* __restrict__ means, T* __restrict__ s
     }
     mine = join_rows(mine, lanes);
     if (static_cast<int>(threadIdx.x) < lanes && at.column < columns) {
-        means[at.part * columns + at.column] = mine.mean;
-        squares[at.part * columns + at.column] = mine.m2 / divisor;
+        const bool last = parts == 1;
+        means[at.part * columns + at.column] = last ? mine.mean + x[at.column] : mine.mean;
+        squares[at.part * columns + at.column] = last ? mine.m2 / rows : mine.m2;
     }
 }
 
 // The second stage: parts (parts, columns) -> mean and variance (columns,). A block has `lanes` columns.
 template <typename T>
 __global__ void __launch_bounds__(256, 4)
-join_moments(const T* __restrict__ means, const T* __restrict__ squares, T* __restrict__ mean,
-             T* __restrict__ variance, long long rows, int columns, int rows_per_block, int parts,
-             int lanes) {
+join_moments(const T* __restrict__ x, const T* __restrict__ means, const T* __restrict__ squares,
+             T* __restrict__ mean, T* __restrict__ variance, long long rows, int columns,
+             int rows_per_block, int parts, int lanes) {
     const Place at(parts, columns, parts, lanes);
     Moments<T> mine = {0, 0, 0};
     if (at.column < columns) {
@@ -139,7 +143,7 @@ join_moments(const T* __restrict__ means, const T* __restrict__ squares, T* __re
     }
     mine = join_rows(mine, lanes);
     if (static_cast<int>(threadIdx.x) < lanes && at.column < columns) {
-        mean[at.column] = mine.mean;
+        mean[at.column] = mine.mean + x[at.column];
         variance[at.column] = mine.m2 / rows;
     }
 }

@@ -26,6 +26,7 @@ DISASSEMBLED = (75, 90, 120)
 TILED = {"gemm.cu": 1, "conv_direct.cu": 1}
 # Kernels that go through arrays in packs of 16 bytes (kernels/pack.cuh).
 PACKS = ("unary<", "gradient<", "binary<", "scalar<", "sgd_plain<", "sgd_momentum<", "dropout<")
+PACKS += ("adam<", "rmsprop_plain<", "rmsprop_momentum<", "adagrad<")
 
 
 @needs_nvrtc

@@ -66,16 +66,16 @@ def _statistics(x: Array) -> tuple[Array, Array]:
     parts, each, lanes = parts_of(rows, columns)
     means, squares = (empty_like(x, (parts, columns)) for _ in range(2))
     tiles = divide_up(columns, lanes)
-    divisor = float(rows) if parts == 1 else 1.0
     _moments.launch(
-        parts * tiles, BLOCK, x, means, squares, rows, columns, each, lanes, divisor, T=x.dtype
+        parts * tiles, BLOCK, x, means, squares, rows, columns, each, parts, lanes, T=x.dtype
     )
     if parts == 1:
         return means.reshape(columns), squares.reshape(columns)
     mean, variance = (empty_like(x, (columns,)) for _ in range(2))
     _join.launch(
-        tiles, BLOCK, means, squares, mean, variance, rows, columns, each, parts, lanes, T=x.dtype
-    )
+        tiles, BLOCK, x, means, squares, mean, variance, rows, columns, each, parts, lanes,
+        T=x.dtype,
+    )  # fmt: skip
     return mean, variance
 
 

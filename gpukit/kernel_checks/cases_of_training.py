@@ -30,8 +30,8 @@ def _vectors(dice: Dice, channels: int, *, positive: tuple[bool, ...]) -> list[n
 def _batch_norm(dice: Dice) -> Case:
     x = _away(dice, dice.array(*_columns(dice)))
     vectors = _vectors(dice, x.shape[-1], positive=(False, False))
-    # (x - mean)/σ carries the roundings of x, up to 23 units, 1/σ ≤ 32 times.
-    return Case([x, *vectors], {"epsilon": dice.one(1e-3, 0.1)}, length=8, scale=8.0)
+    # (x - mean)/σ carries the roundings of x, as large as that of 23, 1/σ ≤ 32 times.
+    return Case([x, *vectors], {"epsilon": dice.one(1e-3, 0.1)}, length=16, scale=16.0)
 
 
 def _batch_norm_inference(dice: Dice) -> Case:

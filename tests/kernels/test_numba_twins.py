@@ -220,7 +220,8 @@ def card(monkeypatch) -> list:
             return lambda *args: seen.append((current[0], configuration, args))
 
     stream = SimpleNamespace(ptr=77, synchronize=lambda: seen.append("waited"))
-    runtime = SimpleNamespace(Device=on, get_current_stream=lambda: stream)
+    errors = SimpleNamespace(CUDARuntimeError=type("CUDARuntimeError", (RuntimeError,), {}))
+    runtime = SimpleNamespace(Device=on, get_current_stream=lambda: stream, runtime=errors)
     cuda = SimpleNamespace(
         gpus=type("Gpus", (), {"__getitem__": lambda self, index: on(index)})(),
         external_stream=lambda pointer: ("stream", pointer),
@@ -270,6 +271,25 @@ def test_sync_waits(card, monkeypatch):
 
 
 @needs_numba
+def test_what_the_driver_refuses_names_the_kernel(card, monkeypatch):
+    from numba.cuda.cudadrv.driver import CudaAPIError
+
+    from gpukit.kernels.typed import Vector
+
+    def refuse(*args):
+        raise CudaAPIError(701, "too many resources")
+
+    made = NumbaKernel("activation", "relu")
+    names = tuple((name, Vector) for name in ("x", "y"))
+    monkeypatch.setitem(made.__dict__, "parameters", names)
+    monkeypatch.setitem(made.__dict__, "function", {(1, 32, ("stream", 77)): refuse})
+    x = FakeArray(np.ones(3, np.float32))
+    words = r"kernels/activation\.py, relu with arrays \(3,\), \(3,\), grid 1, block 32: .*too many"
+    with pytest.raises(GpukitError, match=words):
+        made.launch(1, 32, x, x)
+
+
+@needs_numba
 def test_grids_cover_large_layers(card):
     """VGG16's conv2_1, whose panels hold fewer images than the batch."""
     x = FakeArray(np.empty((8, 112, 112, 64), np.float32))
@@ -299,6 +319,7 @@ def test_grids_cover_large_layers(card):
         ((np.ones((3, 1)), np.ones(3)), "x must be contiguous with 1 axes"),
         ((np.ones(6)[::2], np.ones(3)), "x must be contiguous"),
         ((3, np.ones(3)), "x is a int, not an array"),
+        ((np.ones(3),), "relu takes 2 arguments, 1 given"),
     ],
 )
 def test_a_launch_that_breaks_the_annotations_is_refused(arguments, words):

@@ -67,11 +67,15 @@ class NumbaKernel:
         """Put it on CuPy's current stream of the arrays' device; GPUKIT_SYNC=1 waits for it.
 
         Arrays must be what the annotations say and share one float type (TypeError otherwise: a
-        launcher's fault); integers are passed as int32.
+        launcher's fault); integers are passed as int32. What the driver refuses, and under
+        GPUKIT_SYNC=1 what goes wrong while it runs, is a GpukitError that names the kernel.
         """
+        if len(arguments) != len(self.parameters):
+            count = len(self.parameters)
+            raise TypeError(f"{self.name} takes {count} arguments, {len(arguments)} given")
         values = [
             self._checked(name, wanted, value)
-            for (name, wanted), value in zip(self.parameters, arguments, strict=True)
+            for (name, wanted), value in zip(self.parameters, arguments)
         ]
         arrays = [a for a in values if hasattr(a, "dtype") and a.ndim]
         floats = {a.dtype for a in arrays if a.dtype.kind == "f"}
@@ -82,6 +86,7 @@ class NumbaKernel:
             self.function[grid, block](*values)
             return
         from numba import cuda
+        from numba.cuda.cudadrv.driver import CudaAPIError
 
         quieten()
         cupy = device._cupy()
@@ -93,9 +98,16 @@ class NumbaKernel:
                 cuda.as_cuda_array(v, sync=False) if hasattr(v, "__cuda_array_interface__") else v
                 for v in values
             ]
-            self.function[grid, block, stream](*on_card)
-            if os.environ.get("GPUKIT_SYNC", "") not in ("", "0"):
-                cupy.cuda.get_current_stream().synchronize()
+            try:
+                self.function[grid, block, stream](*on_card)
+                if os.environ.get("GPUKIT_SYNC", "") not in ("", "0"):
+                    cupy.cuda.get_current_stream().synchronize()
+            except (CudaAPIError, cupy.cuda.runtime.CUDARuntimeError) as error:
+                shapes = ", ".join(str(a.shape) for a in arrays)
+                raise GpukitError(
+                    f"kernels/{self.path}, {self.name} with arrays {shapes}, grid {grid}, block "
+                    f"{block}: {error}"
+                ) from error
 
     def _checked(self, name: str, wanted: Any, value: Any) -> Any:
         where = f"kernels/{self.path}, {self.name}: {name}"

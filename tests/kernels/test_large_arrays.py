@@ -11,6 +11,7 @@ import mmap
 
 import numpy as np
 import pytest
+from backend.cases import values
 
 from gpukit.backends import reference as p
 from gpukit.backends.cuda import common
@@ -183,6 +184,21 @@ def test_reductions_beyond(emu):
     np.testing.assert_array_equal(to_host(total)[-64:], x[:, -64:].sum(axis=0))
     best = ends_of(emu, lambda a: p.argmax(a, axis=0), x)
     assert to_host(best)[-64:].tolist() == [4] * 64
+
+
+def test_rows_of_classes_beyond(emu):
+    x = reserved((2**21 + 5, 1024), np.float32)
+    x[-3:] = values((3, 1024), 1, np.float32)
+    y = to_host(ends_of(emu, p.softmax, x))
+    np.testing.assert_allclose(y[-3:], p.softmax.reference(x[-3:]), rtol=1e-5)
+    gx = to_host(ends_of(emu, p.softmax_grad, x, y))
+    expected = p.softmax_grad.reference(x[-3:], y[-3:])
+    np.testing.assert_allclose(gx[-3:], expected, rtol=1e-4, atol=1e-7)
+    loss = reserved((len(x),), np.float32)
+    loss[-3:] = [1, 2, 3]
+    gx = to_host(ends_of(emu, p.squared_error_grad, loss, x, reserved(x.shape, np.float32)))
+    expected = p.squared_error_grad.reference(loss[-1:], x[-1:, -256:], np.float32([[0]]))
+    np.testing.assert_allclose(gx[-1:, -256:], expected / 4, rtol=1e-6)
 
 
 def test_batch_norm_beyond(emu):

@@ -201,6 +201,31 @@ def test_rows_of_classes_beyond(emu):
     np.testing.assert_allclose(gx[-1:, -256:], expected / 4, rtol=1e-6)
 
 
+def test_pooling_beyond(emu):
+    """Three images of 2³⁰ elements: a launch each, of which the last blocks are run."""
+    x = reserved((3, 2**14, 2**15, 2), np.float32)
+    x[:, -2:, -400:] = values((3, 2, 400, 2), 1, np.float32)
+    window = {"window": (2, 2), "stride": (2, 2), "padding": ((0, 0), (0, 0))}
+    here = emu.wrap(x)
+    with some_blocks(-2, 2):
+        y, index = p.max_pool2d(here, **window)
+        mean = p.avg_pool2d(here, **window)
+        back = p.max_pool2d_grad(y, index, input_shape=x.shape, **window)
+        even = p.avg_pool2d_grad(mean, input_shape=x.shape, **window)
+    end = x[:, -2:, -400:]
+    largest, winner = p.max_pool2d.reference(end, **window)
+    np.testing.assert_array_equal(to_host(y)[:, -1, -200:], largest[:, 0])
+    np.testing.assert_array_equal(to_host(index)[:, -1, -200:], winner[:, 0])
+    average = p.avg_pool2d.reference(end, **window)
+    np.testing.assert_allclose(to_host(mean)[:, -1, -200:], average[:, 0], rtol=1e-5)
+    back, even = (to_host(a)[:, -1:, -200:] for a in (back, even))
+    settings = {"input_shape": end.shape, **window}
+    expected = p.max_pool2d_grad.reference(largest, winner, **settings)
+    np.testing.assert_array_equal(back, expected[:, -1:, -200:])
+    expected = p.avg_pool2d_grad.reference(average, **settings)
+    np.testing.assert_allclose(even, expected[:, -1:, -200:], rtol=1e-5)
+
+
 def test_batch_norm_beyond(emu):
     x = reserved((2**26 + 3, 33), np.float32)
     x[-3:] = np.arange(99).reshape(3, 33)

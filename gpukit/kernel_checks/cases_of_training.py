@@ -89,14 +89,14 @@ def _adagrad(dice: Dice) -> Case:
 def _examples(dice: Dice) -> tuple[int, ...]:
     """Values of a batch: from none to more than one block takes of a row."""
     rest = dice.one((), (1,), (10,), (3, 5), (1023,), (1025,), (dice.between(1, 3000),))
-    if dice.chance(0.05):
+    if dice.chance(0.1):
         rest = (dice.between(16_000, 40_000),)
     return (dice.one(0, 1, 2, 9), *rest)
 
 
 def _squared_error(dice: Dice) -> Case:
     shape = _examples(dice)
-    length = min(math.prod(shape[1:]), 100)  # blocked sums: no longer one runs on
+    length = min(math.prod(shape[1:]), 40)  # a tree of short sums of one sign
     return Case([dice.array(*shape), dice.array(*shape)], length=length)
 
 

@@ -140,3 +140,34 @@ def test_sums_of_picks_have_the_definitions_order(monkeypatch, seed):
     settings = {"key": (picks,), "input_shape": (12, 5)}
     ours = to_host(p.index_grad(get_device("emu").asarray(gy), **settings))
     assert ours.tobytes() == p.index_grad.reference(gy, **settings).tobytes()
+
+
+VIEWS = {
+    "backwards": lambda x: x[::-2, 1:, ::3],
+    "turned": lambda x: x.T,
+    "repeated": lambda x: np.broadcast_to(x[:1], x.shape),
+    "column": lambda x: x[:, :, 4:5],
+    "mixed": lambda x: x.transpose(1, 2, 0)[:, ::-1],
+}
+
+
+@needs_compiler
+@pytest.mark.parametrize("kind", [np.float32, np.uint8, np.int64])
+@pytest.mark.parametrize("view", VIEWS)
+def test_views_are_read_where_they_lie(view, kind):
+    """The kernels see the strides of emu's arrays; nothing makes these contiguous before."""
+    emu = get_device("emu")
+    x = VIEWS[view]((values((6, 40, 33), 1, np.float64) * 50).astype(kind))
+    assert not x.flags.c_contiguous
+    here, before = emu.wrap(x), x.copy()
+    n, h, w = x.shape
+    same = np.testing.assert_array_equal
+    same(to_host(p.transpose(here, axes=(2, 0, 1))), x.transpose(2, 0, 1))
+    same(to_host(p.transpose(here, axes=(1, 2, 0))), x.transpose(1, 2, 0))
+    same(to_host(p.reshape(here, shape=(-1,))), x.reshape(-1))
+    same(to_host(p.concat([here, here], axis=2)), np.concatenate([x, x], axis=2))
+    same(to_host(p.broadcast_to(here, shape=(2, n, h, w))), np.stack([x, x]))
+    same(to_host(p.split(here, sections=(1, h - 1), axis=1)[1]), x[:, 1:])
+    same(to_host(p.pad(here, widths=((1, 0), (0, 2), (1, 1)), value=3))[1:, :-2, 1:-1], x)
+    same(to_host(p.index(here, key=(slice(None, None, -1), [0, -1]))), x[::-1, [0, -1]])
+    same(x, before)

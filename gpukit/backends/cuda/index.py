@@ -1,4 +1,7 @@
-"""Indexing: slices are views that kernels/shape.cu copies, integers pick by kernels/index.cu."""
+"""Indexing: slices are views that kernels/shape.cu copies, integers pick by kernels/index.cu.
+
+Keys are read on the host: an integer array on a card is copied there, which waits for its stream.
+"""
 
 from __future__ import annotations
 

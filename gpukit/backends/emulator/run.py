@@ -3,8 +3,9 @@
 GPUKIT_EMU_SEED (default 1) shuffles the order of blocks and threads; 0 runs them in order.
 A launch that takes more than GPUKIT_EMU_LIMIT seconds (default 600, 0 for ever) is ended.
 GPUKIT_EMU_CHECK=1 puts canaries around the arrays of every launch. GPUKIT_EMU_BUILD chooses the
-build, plain, asan or tsan; the last two need the sanitizer's library loaded before Python, see
-check.py.
+build: plain, asan, tsan or trace. Those in the middle need the sanitizer's library loaded before
+Python, see check.py; in the last, threads run in order and memory accesses are counted, see
+trace.py.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +23,7 @@ import numpy as np
 from gpukit import settings
 from gpukit.backends.emulator.build import MODES, kernel_library, runtime_library
 from gpukit.backends.emulator.guard import Guarded
+from gpukit.backends.emulator.trace import Access, collect, watch
 from gpukit.backends.engine import Bound, Call
 from gpukit.device import DeviceArray
 from gpukit.errors import GpukitError, SettingError
@@ -31,6 +34,17 @@ MOST_SHARED = 227 << 10  # bytes a block; the most that any card has
 
 class KernelFault(GpukitError, RuntimeError):
     """A kernel broke a rule: where, in which block and thread, and which rule."""
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A launch of the build "trace": what ran, with how many bytes of extern shared memory."""
+
+    bound: Bound
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    shared: int
+    accesses: list[Access]
 
 
 class _Request(ctypes.Structure):
@@ -63,6 +77,7 @@ class Emulator:
         self._launch.argtypes = [ctypes.POINTER(_Request)]
         self._body = lru_cache(maxsize=None)(self._load)
         self._message = ctypes.create_string_buffer(2048)
+        self.launches: list[Launched] = []  # of the build "trace"
 
     def launch(self, call: Call) -> None:
         """Run the kernel to its end. Raises KernelFault with what the kernel did wrong."""
@@ -99,16 +114,20 @@ class Emulator:
             call.grid,
             call.block,
             call.shared,
-            seed(),
+            0 if self.mode == "trace" else seed(),
             limit(),
             *_chosen(call.grid[0] * call.grid[1] * call.grid[2]),
             settings.threads(),
             ctypes.cast(self._message, ctypes.c_char_p),
             len(self._message),
         )
+        if guarded and self.mode == "trace":
+            watch(self._runtime, [(guarded.address(a), a.nbytes) for a in arrays])
         failed = self._launch(ctypes.byref(request))
         if failed:
             raise KernelFault(f"kernel {self._message.value.decode(errors='replace')}")
+        if self.mode == "trace":
+            self._trace(call)
         if guarded:
             problem = guarded.finish()
             if problem is not None:
@@ -121,6 +140,15 @@ class Emulator:
                 raise KernelFault(
                     f"kernel {bound.expression} ({bound.declaration.place}) {text} {names[0]}"
                 )
+
+    def _trace(self, call: Call) -> None:
+        bound = call.bound
+        library = kernel_library(bound, self.mode)
+        names = [
+            p.name for p, a in zip(bound.parameters, call.arguments) if isinstance(a, DeviceArray)
+        ]
+        accesses = collect(self._runtime, library, bound.expression, names)
+        self.launches.append(Launched(bound, call.grid, call.block, call.shared, accesses))
 
     def _load(self, bound: Bound) -> int:
         library = ctypes.CDLL(str(kernel_library(bound, self.mode)))
@@ -139,11 +167,11 @@ class Emulator:
 
 
 @contextmanager
-def some_blocks(first: int, count: int) -> Iterator[None]:
+def some_blocks(first: int | None, count: int) -> Iterator[None]:
     """Within the block, launches run `count` blocks of their grids from `first` on, and no others.
 
-    A negative `first` counts from the end. For grids too large to run whole: the indices of the
-    last blocks are what overflows.
+    A negative `first` counts from the end, None stands for the middle. For grids too large to run
+    whole: the indices of the last blocks are what overflows.
     """
     global _some
     before, _some = _some, (first, count)
@@ -153,7 +181,7 @@ def some_blocks(first: int, count: int) -> Iterator[None]:
         _some = before
 
 
-_some: tuple[int, int] | None = None
+_some: tuple[int | None, int] | None = None
 
 
 def _chosen(blocks: int) -> tuple[int, int]:
@@ -161,6 +189,8 @@ def _chosen(blocks: int) -> tuple[int, int]:
     if _some is None:
         return 0, blocks
     first, count = _some
+    if first is None:
+        first = max(blocks - count, 0) // 2
     first = max(first + blocks, 0) if first < 0 else min(first, blocks)
     return first, min(count, blocks - first)
 

@@ -1,8 +1,11 @@
 // The emulator's runtime: launches spread over the cores, and what kernels call.
 //
-// Compiled once for each build (plain, ASan, TSan); compiled kernels are loaded after it.
+// Compiled once for each build (plain, ASan, TSan, trace); compiled kernels are loaded after it.
 #include "block.cpp"
 #include "report.cpp"
+#ifdef GPUKIT_TRACE
+#include "trace.cpp"
+#endif
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -214,7 +217,7 @@ int gpukit_launch(const Request* request) {
     int helpers = request->threads - 1;
     if (static_cast<uint64_t>(helpers) >= launch.blocks) helpers = static_cast<int>(launch.blocks) - 1;
     if (threads < 512) helpers = 0;
-#ifdef GPUKIT_TSAN
+#if defined(GPUKIT_TSAN) || defined(GPUKIT_TRACE)
     helpers = 0;
 #endif
     Handlers handlers;
@@ -273,6 +276,7 @@ void gpukit_copy_async(void* to, const void* from, unsigned bytes, unsigned give
     Unwatched here;
     Thread& me = worker->thread();
     me.copies.push_back({to, from, bytes, given, copy, me.open_group});
+    GPUKIT_TRACED(tracer.copy(worker->current, __builtin_return_address(0), to, from, bytes, given);)
 }
 
 void gpukit_copy_commit() { ++worker->thread().open_group; }
@@ -283,10 +287,13 @@ void gpukit_copy_wait(int groups_left) {
     size_t kept = 0;
     for (size_t i = 0; i < me.copies.size(); ++i) {
         const Copy copy = me.copies[i];
-        if (copy.group <= done)
-            copy.run(copy.to, copy.from, copy.bytes, copy.given);
-        else
+        if (copy.group > done) {
             me.copies[kept++] = copy;
+            continue;
+        }
+        GPUKIT_TRACED(tracer.paused = true;)
+        copy.run(copy.to, copy.from, copy.bytes, copy.given);
+        GPUKIT_TRACED(tracer.paused = false;)
     }
     me.copies.resize(kept);
 }

@@ -52,7 +52,7 @@ class Panels:
     def parts(self) -> Iterator[tuple[slice, ConvShape]]:
         """Images a panel, and the shape of their convolution."""
         count = self.shape.x[0]
-        step = count if self.is_input else self.images
+        step = MOST // max(self.shape.y[1] * self.shape.y[2], 1) if self.is_input else self.images
         for first in range(0, count, max(step, 1)):
             last = min(first + step, count)
             yield slice(first, last), replace(self.shape, x=(last - first, *self.shape.x[1:]))

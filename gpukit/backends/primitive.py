@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from gpukit.backends.choices import fell_back, preferred, shown
 from gpukit.device import CPU, Device, DeviceArray, device_of
 from gpukit.errors import SettingError
 
@@ -39,15 +41,18 @@ _packages = {
 # `on(…, emulated=False)`.
 _registered_as = {"emu": "cuda"}
 _loaded: set[str] = set()
+# While a plug-in is loaded: its origin, and what it registers.
+_recording: tuple[str, list[tuple[Primitive, Implementation]]] = ("", [])
 
 
 class Implementation:
     """One way to compute a primitive: `function`, its `name`, and what it `supports`.
 
-    `emulated`: whether an emulated device runs it, too.
+    `emulated`: whether an emulated device runs it, too. `origin`: the plug-in that it came with,
+    empty for gpukit's own.
     """
 
-    __slots__ = ("emulated", "function", "kind", "name", "supports")
+    __slots__ = ("emulated", "function", "kind", "name", "origin", "supports")
 
     def __init__(
         self,
@@ -61,6 +66,7 @@ class Implementation:
         self.function = function
         self.kind = kind
         self.name = name
+        self.origin = "" if _is_ours(function) else _recording[0]
         self.supports = supports
 
     def takes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -109,13 +115,23 @@ class Primitive:
                     f"{kind}:{name} of {self.name} has parameters {inspect.signature(function)}, "
                     f"the definition {self.signature}"
                 )
+            if not _is_ours(function):
+                load_backend(kind)  # whose implementations come first: one of them is the default
             ways = self._by_kind.setdefault(kind, {})
             if name in ways or name == REFERENCE:
                 raise TypeError(f"{self.name} already has an implementation {kind}:{name}")
             ways[name] = Implementation(function, kind, name, supports, emulated)
+            if ways[name].origin:
+                _recording[1].append((self, ways[name]))
             return function
 
         return register
+
+    def remove(self, way: Implementation) -> None:
+        """Undo a registration."""
+        ways = self._by_kind.get(way.kind, {})
+        if ways.get(way.name) is way:
+            del ways[way.name]
 
     def implementations(self, kind: str) -> dict[str, Implementation]:
         """Every way to compute this on `kind`, best first, the definition last."""
@@ -131,27 +147,51 @@ class Primitive:
     def choose(
         self, device: Device, algo: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Implementation:
-        """The implementation that a call with these arguments takes on `device`."""
+        """The implementation that a call with these arguments takes on `device`.
+
+        That of `algo`, else the one preferred in this context, where it supports the arguments;
+        else the default, which is said once. Raises SettingError for an `algo` that is not there.
+        """
         if device.kind not in _loaded:
             load_backend(device.kind)
-        ways = self._ways(device.kind)
-        if algo is not None:
-            if algo == REFERENCE:
-                return self._reference
-            chosen = ways.get(algo)
-            if chosen is None:
-                names = ", ".join([*ways, REFERENCE])
-                real = _registered_as.get(device.kind, device.kind)
-                only = " (it needs a real card)" if algo in self._by_kind.get(real, {}) else ""
-                raise SettingError(
-                    f"{self.name} has no algo {algo!r} on {device.kind}{only}; use {names}"
-                )
-            if chosen.takes(args, kwargs):
-                return chosen
-        for way in ways.values():
+        asked = preferred(self.name) if algo is None else algo
+        if asked is None:
+            return self._default(device.kind, args, kwargs)
+        chosen = self.find(device.kind, asked)
+        if chosen is None and algo is not None:
+            raise SettingError(self._lacks(device.kind, algo))
+        if chosen is not None and chosen.takes(args, kwargs):
+            return chosen
+        taken = self._default(device.kind, args, kwargs)
+        why = f"does not take {shown(args, kwargs)}" if chosen else "has no implementation of it"
+        fell_back(self.name, asked, device.kind, taken.name, why)
+        return taken
+
+    def find(self, kind: str, name: str) -> Implementation | None:
+        """The implementation `name` on `kind`; looked for among installed plug-ins, too."""
+        load_backend(kind)
+        if name == REFERENCE:
+            return self._reference
+        found = self._ways(kind).get(name)
+        if found is None and name not in self._ways(_registered_as.get(kind, kind)):
+            importlib.import_module("gpukit.backends.plugins").load_named(name)
+            found = self._ways(kind).get(name)
+        return found
+
+    def _default(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Implementation:
+        for way in self._ways(kind).values():
             if way.supports is None or way.supports(*args, **kwargs):
                 return way
         return self._reference
+
+    def _lacks(self, kind: str, algo: str) -> str:
+        names = ", ".join([*self._ways(kind), REFERENCE])
+        real = _registered_as.get(kind, kind)
+        only = " (it needs a real card)" if algo in self._by_kind.get(real, {}) else ""
+        if not only:
+            others = [k for k, ways in self._by_kind.items() if algo in ways]
+            only = f" (it is one for {', '.join(others)})" if others else ""
+        return f"{self.name} has no algo {algo!r} on {kind}{only}; use {names}"
 
     def __call__(self, *args: Any, algo: str | None = None, **kwargs: Any) -> Any:
         device = _device_of_arguments(args)
@@ -179,6 +219,22 @@ def load_backend(kind: str) -> None:
         for package in _packages.get(kind, ()):
             importlib.import_module(package)
         _loaded.add(kind)
+
+
+@contextmanager
+def recorded(origin: str) -> Iterator[list[tuple[Primitive, Implementation]]]:
+    """Within the block, what is registered comes from `origin`; the list gets it."""
+    global _recording
+    before, found = _recording, []  # type: ignore[var-annotated]
+    _recording = (origin, found)
+    try:
+        yield found
+    finally:
+        _recording = before
+
+
+def _is_ours(function: Callable[..., Any]) -> bool:
+    return (getattr(function, "__module__", None) or "").startswith("gpukit.")
 
 
 def _parameters(function: Callable[..., Any]) -> list[tuple[str, Any, Any]]:

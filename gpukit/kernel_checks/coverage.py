@@ -9,6 +9,7 @@ from typing import Any
 
 from gpukit.backends.kernel import Kernel
 from gpukit.backends.numba_cuda.launch import NumbaKernel
+from gpukit.backends.plugins import is_plugged
 from gpukit.backends.primitive import REFERENCE, Primitive, registry
 from gpukit.errors import SettingError
 
@@ -55,11 +56,15 @@ class Target:
                 ahead += value
             elif isinstance(value, dict):
                 ahead += value.values()
-            elif isinstance(value, type) and value.__module__.startswith(LAUNCHERS):
+            elif isinstance(value, type) and _is_launcher(value.__module__):
                 ahead += vars(value).values()
-            elif isinstance(value, FunctionType) and value.__module__.startswith(LAUNCHERS):
+            elif isinstance(value, FunctionType) and _is_launcher(value.__module__):
                 ahead += _names_in(value)
         return found
+
+
+def _is_launcher(module: str) -> bool:
+    return module.startswith(LAUNCHERS) or is_plugged(module)
 
 
 def _names_in(function: FunctionType) -> list[Any]:

@@ -55,7 +55,7 @@ def run_case(target: Target, seed: int, number: int) -> str:
         if isinstance(old, np.ndarray) and not _same(array, old):
             return f"wrote to its input [{emulate.describe(made)}]"
     ours = results if isinstance(results, tuple) else (results,)
-    definition = emulate._by_definition(primitive, made)
+    definition = emulate.by_definition(primitive, made)
     for i, (mine, theirs) in enumerate(zip(ours, definition, strict=True)):
         name = f"result {i}" if len(ours) > 1 else "the result"
         found = compare.problem(name, mine, theirs, made.exact, made.length, made.scale)

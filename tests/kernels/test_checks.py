@@ -160,8 +160,8 @@ def test_faulty_kernels_are_found(faulty, algo, mode, words):
 
 
 def test_fewer_cases_run_under_sanitizers():
-    assert [fuzz.count_of(mode, 2000) for mode in fuzz.PARTS] == [2000, 200, 20, 100]
-    assert [fuzz.count_of(mode, 5) for mode in fuzz.PARTS] == [5, 1, 1, 1]
+    assert [fuzz.count_of(mode, 2000) for mode in fuzz.PARTS] == [2000, 200, 20, 100, 1]
+    assert [fuzz.count_of(mode, 5) for mode in fuzz.PARTS] == [5, 1, 1, 1, 1]
     assert fuzz.count_of("asan", 0) == 0
 
 
@@ -185,7 +185,7 @@ def test_check_ends_with_a_verdict():
     said = json.loads(result.stdout.splitlines()[-1])
     assert said["findings"] == []
     assert (result.exit_code, said["ok"]) == (0, True)
-    assert said["cases"] == {"plain": 4, "asan": 1, "tsan": 1}
+    assert said["cases"] == {"plain": 4, "asan": 1, "tsan": 1, "cheats": 1}
     assert said["targets"] == ["leaky_relu:cuda"]
 
 

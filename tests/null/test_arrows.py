@@ -52,6 +52,7 @@ ONLY = {"data": {"errors", "settings"}, "kernels": set()}
 
 # Inside backends: the definitions know of no implementation, kernels of no launcher.
 BACKENDS = (
+    "choices",
     "primitive",
     "geometry",
     "reference",
@@ -61,6 +62,7 @@ BACKENDS = (
     "nvrtc",
     "engine",
     "kernel",
+    "plugins",
     "emulator",
     "cuda",
     "numba_cuda",

@@ -71,7 +71,7 @@ def test_what_needs_a_real_card_is_not_for_emu() -> None:
     assert made(x)[0] == "any"
     with pytest.raises(SettingError, match=r"'real' on emu \(it needs a real card\); use any, ref"):
         made(x, algo="real")
-    with pytest.raises(SettingError, match=r"'real' on cpu; use reference"):
+    with pytest.raises(SettingError, match=r"'real' on cpu \(it is one for cuda\); use ref"):
         made(np.zeros(2), algo="real")
 
 

@@ -43,6 +43,7 @@ HOUSE = (
     "models",
     "runs",
     "kernel_checks",
+    "race",
     "cli",
     "__main__",
 )

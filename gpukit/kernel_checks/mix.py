@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from gpukit.kernel_checks.sass import Listing
 
 # Arithmetic on floating-point numbers and matrices.
-MATHS = frozenset(
-    "FADD FADD2 FADD32I FMUL FMUL2 FMUL32I FFMA FFMA2 FFMA32I DADD DMUL DFMA HADD2 HMUL2 HFMA2 "
-    "HMMA IMMA DMMA QMMA OMMA UTCHMMA MUFU FMNMX FMNMX3 DMNMX HMNMX2 FSETP DSETP FSEL".split()
-)
-MEMORY = frozenset(
-    "LDG LDS LDL LD STG STS STL ST LDGSTS LDSM STSM ATOM ATOMS ATOMG RED REDUX LDC LDCU ULDC".split()
-)
+_MATHS = """
+    FADD FADD2 FADD32I FMUL FMUL2 FMUL32I FFMA FFMA2 FFMA32I FMNMX FMNMX3 FSETP FSEL MUFU
+    DADD DMUL DFMA DMNMX DSETP HADD2 HMUL2 HFMA2 HMNMX2 HMMA IMMA DMMA QMMA OMMA UTCHMMA
+"""
+_MEMORY = """
+    LDG LDS LDL LD STG STS STL ST LDGSTS LDSM STSM ATOM ATOMS ATOMG RED REDUX LDC LDCU ULDC
+"""
+MATHS, MEMORY = frozenset(_MATHS.split()), frozenset(_MEMORY.split())
 _SHOWN = 8  # kinds of instructions in a line of text
 
 
@@ -52,7 +53,8 @@ def mix(listing: Listing) -> Mix:
     """Of a kernel's instructions, those of its hot loop by opcode."""
     loops = [_counts(loop) for loop in innermost_loops(listing)]
     if loops:
-        return Mix(dict(max(loops, key=_heat)), True)
+        hottest = max(loops, key=_heat)
+        return Mix(dict(hottest), True)
     return Mix(dict(_counts(listing)), False)
 
 

@@ -26,7 +26,8 @@ int main() {
         card.computeMajor = major, card.computeMinor = minor;
         card.maxThreadsPerBlock = 1024, card.maxThreadsPerMultiprocessor = 32 * warps;
         card.regsPerBlock = card.regsPerMultiprocessor = 65536, card.warpSize = 32;
-        card.sharedMemPerBlock = 48 << 10, card.sharedMemPerMultiprocessor = shared, card.numSms = 1;
+        card.numSms = 1, card.sharedMemPerBlock = 48 << 10;
+        card.sharedMemPerMultiprocessor = shared;
         card.sharedMemPerBlockOptin = shared - reserved, card.reservedSharedMemPerBlock = reserved;
         cudaOccFuncAttributes kernel;
         kernel.maxThreadsPerBlock = INT_MAX, kernel.numRegs = registers;

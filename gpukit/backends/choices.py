@@ -58,7 +58,7 @@ def fell_back(primitive: str, algo: str, device: str, taken: str, why: str) -> N
     """Say, once a run, that `taken` computes a primitive for which `algo` was asked."""
     key = (primitive, algo, device)
     if key not in fallbacks:
-        fallbacks[key] = f"{primitive}: {algo} {why}; {taken} computes it on {device}"
+        fallbacks[key] = f"{primitive} on {device}: {why}; {taken} computes it"
         _tell(fallbacks[key])
 
 

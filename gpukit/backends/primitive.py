@@ -159,11 +159,12 @@ class Primitive:
             return self._default(device.kind, args, kwargs)
         chosen = self.find(device.kind, asked)
         if chosen is None and algo is not None:
-            raise SettingError(self._lacks(device.kind, algo))
+            raise SettingError(self.lacks(device.kind, algo))
         if chosen is not None and chosen.takes(args, kwargs):
             return chosen
         taken = self._default(device.kind, args, kwargs)
-        why = f"does not take {shown(args, kwargs)}" if chosen else "has no implementation of it"
+        takes = f"{asked} does not take {shown(args, kwargs)}"
+        why = takes if chosen else f"there is no {asked}"
         fell_back(self.name, asked, device.kind, taken.name, why)
         return taken
 
@@ -184,7 +185,8 @@ class Primitive:
                 return way
         return self._reference
 
-    def _lacks(self, kind: str, algo: str) -> str:
+    def lacks(self, kind: str, algo: str) -> str:
+        """That there is no such implementation on `kind`, and which there are."""
         names = ", ".join([*self._ways(kind), REFERENCE])
         real = _registered_as.get(kind, kind)
         only = " (it needs a real card)" if algo in self._by_kind.get(real, {}) else ""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gpukit.cli.kernels_show import show
+
 if TYPE_CHECKING:
     from gpukit.kernel_checks.check import Plan
     from gpukit.kernel_checks.fuzz import Finding
@@ -21,7 +23,10 @@ MOST_SHOWN = 30  # findings; more of them have one cause
 
 @click.group()
 def kernels() -> None:
-    """List and check the kernels behind the primitives."""
+    """List, show and check the kernels behind the primitives."""
+
+
+kernels.add_command(show)
 
 
 @kernels.command(name="list")
@@ -61,13 +66,13 @@ def list_kernels(plugins: tuple[str, ...], as_json: bool) -> None:
     if problem():
         click.echo(f"numba, numba_im2col: {problem()}")
     for plugin in loaded:
-        for line in _limits(plugin):
+        for line in limits(plugin):
             click.echo(line)
     for entry in entries():
         click.echo(f"{entry.name}: offered by {entry.package} ({entry.module}), not loaded yet")
 
 
-def _limits(plugin: Any) -> list[str]:
+def limits(plugin: Any) -> list[str]:
     """What a plug-in registers, and what falls to defaults because it does not."""
     from gpukit.backends.choices import GRADIENTS
     from gpukit.backends.primitive import registry

@@ -20,8 +20,16 @@ LARGEST = 1 << 16  # pixels of a side, or channels
 @click.argument("model")
 @click.option("--input", "input_shape", metavar="H,W,C", help="Size of the images.")
 @click.option("--classes", type=click.IntRange(2), help="Number of classes.")
+@click.option("--kernel", "kernels", multiple=True, metavar="FILE.py",
+              help="Say what this plug-in takes over.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-def summary(model: str, input_shape: str | None, classes: int | None, as_json: bool) -> None:
+def summary(
+    model: str,
+    input_shape: str | None,
+    classes: int | None,
+    kernels: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Show the layers of a model and their sizes.
 
     \b
@@ -53,6 +61,20 @@ def summary(model: str, input_shape: str | None, classes: int | None, as_json: b
         click.echo(json.dumps({"model": made.name, "layers": [asdict(f) for f in sizes(made)]}))
     else:
         made.summary()
+        for line in _implementations(Path(model), kernels):
+            click.echo(line)
+
+
+def _implementations(run: Path, kernels: tuple[str, ...]) -> list[str]:
+    """What computes by users' kernels: those of a run, and what plug-ins take over."""
+    from gpukit.backends.plugins import load_kernel
+    from gpukit.cli.kernels import limits
+    from gpukit.runs import RunSettings, is_run
+
+    settings = RunSettings.read(run, device="cpu") if is_run(run) else None
+    chosen = settings.algo if settings else {}
+    lines = [f"{name}: {way}, where it takes the call" for name, way in chosen.items()]
+    return lines + [line for path in kernels for line in limits(load_kernel(path))]
 
 
 def _image_shape(text: str) -> tuple[int, ...]:

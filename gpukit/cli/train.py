@@ -12,6 +12,7 @@ import click
 from gpukit.errors import SettingError
 from gpukit.runs import LAST, RunResult, RunSettings, is_run, latest_folder, new_folder
 from gpukit.runs import train as run
+from gpukit.runs.kernels import choices, give, moved
 
 DEFAULTS = RunSettings("lenet5")
 
@@ -38,6 +39,11 @@ DEFAULTS = RunSettings("lenet5")
 @click.option("--limit", type=int, metavar="N", help="Use at most N images of each part.")
 @click.option("--validation-split", type=float, help="Fraction of the shuffled train part that "
               f"picks the best epoch. [default: {DEFAULTS.validation_split}]")  # fmt: skip
+@click.option("--kernel", "kernels", multiple=True, metavar="FILE.py",
+              help="Load this plug-in; may be repeated.")  # fmt: skip
+@click.option("--algo", "algos", multiple=True, metavar="PRIMITIVE=NAME",
+              help="Compute a primitive, and its gradients, by this implementation; "
+              "may be repeated.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. "
               "[default: runs/MODEL-N]")  # fmt: skip
 @click.option("--resume", metavar="PATH|auto", help="Go on with the run in PATH; auto: with --out "
@@ -48,6 +54,8 @@ def train(
     model: str | None,
     out: Path | None,
     resume: str | None,
+    kernels: tuple[str, ...],
+    algos: tuple[str, ...],
     quiet: bool,
     as_json: bool,
     **given: Any,
@@ -58,19 +66,24 @@ def train(
     gpukit train lenet5
     gpukit train lenet5 --data mnist --epochs 12 --out runs/digits
     gpukit train --resume runs/digits
+    gpukit train lenet5 --device emu --kernel mine.py --algo conv2d=mine
 
     MODEL is lenet5. The folder gets settings.json, history.jsonl, best.safetensors,
     last.safetensors, curves.png and filters.png. Ctrl-C stops after saving.
     """
     chosen = {name: value for name, value in given.items() if value is not None}
+    own = give(kernels)
+    if algos:
+        chosen["algo"] = choices(algos)
     folder = _folder_to_resume(model, out, resume)
     if folder is not None:
         saved = RunSettings.read(folder, given["device"])
         settings = _resumed(saved, folder, model, chosen)
+        settings = replace(settings, kernel=moved(saved.kernel, own))
     else:
         if model is None:
             raise SettingError("which model? try: gpukit train lenet5")
-        settings = _with_device(RunSettings(model, **chosen), chosen)
+        settings = _with_device(RunSettings(model, **chosen, kernel=own), chosen)
     target = folder or out or new_folder(settings.model)
     result = run(
         settings,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import click
@@ -12,6 +13,7 @@ from gpukit import data as data_room
 from gpukit.errors import CheckpointError
 from gpukit.models.base import Base
 from gpukit.runs import RunSettings, is_run, load_best
+from gpukit.runs.kernels import in_use_again
 from gpukit.training import loop
 
 
@@ -21,10 +23,16 @@ from gpukit.training import loop
 @click.option(
     "--device", metavar="NAME", help="Where to compute. [default: a GPU where there is one]"
 )
+@click.option("--kernel", "kernels", multiple=True, metavar="FILE.py", help="A plug-in of the run.")
 @click.option("--limit", type=int, metavar="N", help="Use at most N images.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
 def evaluate(
-    run: Path, data: str | None, device: str | None, limit: int | None, as_json: bool
+    run: Path,
+    data: str | None,
+    device: str | None,
+    kernels: tuple[str, ...],
+    limit: int | None,
+    as_json: bool,
 ) -> None:
     """Test a trained network on a test set.
 
@@ -43,7 +51,8 @@ def evaluate(
     dataset = data_room.load(data, limit=limit)
     # The file may have been saved without a loss, or with other metrics.
     model.compile("sgd", "sparse_categorical_crossentropy", ["accuracy"])
-    figures = loop.evaluate(model, dataset.test_images, dataset.test_labels)
+    with _kernels_of(run, kernels):
+        figures = loop.evaluate(model, dataset.test_images, dataset.test_labels)
     click.echo(
         f"{model.name} on {dataset.name}: test accuracy {figures['accuracy']:.4f}, "
         f"loss {figures['loss']:.4f}, {len(dataset.test_images):,} images"
@@ -71,9 +80,15 @@ def evaluate(
 @click.option(
     "--device", metavar="NAME", help="Where to compute. [default: a GPU where there is one]"
 )
+@click.option("--kernel", "kernels", multiple=True, metavar="FILE.py", help="A plug-in of the run.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
 def predict(
-    run: Path, pictures: tuple[Path, ...], top: int, device: str | None, as_json: bool
+    run: Path,
+    pictures: tuple[Path, ...],
+    top: int,
+    device: str | None,
+    kernels: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Say what a trained network sees in pictures.
 
@@ -89,17 +104,25 @@ def predict(
         raise CheckpointError(f"{run} is a model of {shape} inputs, not of pictures")
     height, width, channels = (n or 0 for n in shape[1:])
     results = []
-    for path in pictures:
-        image, notes = data_room.read_picture(path, (height, width), channels)
-        probabilities = loop.predict(model, image[None])[0]
-        best = _ranked(model, probabilities)[:top]
-        results.append({"picture": str(path), "done": notes, "classes": best})
-        click.echo(f"{path}: " + "; ".join(notes or ["used as it is"]))
-        for entry in best:
-            bar = "█" * round(30 * entry["probability"])
-            click.echo(f"  {entry['probability']:7.2%}  {entry['class']:<14} {bar}")
+    with _kernels_of(run, kernels):
+        for path in pictures:
+            image, notes = data_room.read_picture(path, (height, width), channels)
+            probabilities = loop.predict(model, image[None])[0]
+            best = _ranked(model, probabilities)[:top]
+            results.append({"picture": str(path), "done": notes, "classes": best})
+            click.echo(f"{path}: " + "; ".join(notes or ["used as it is"]))
+            for entry in best:
+                bar = "█" * round(30 * entry["probability"])
+                click.echo(f"  {entry['probability']:7.2%}  {entry['class']:<14} {bar}")
     if as_json:
         click.echo(json.dumps({"predictions": results}))
+
+
+def _kernels_of(run: Path, given: tuple[str, ...]) -> AbstractContextManager[None]:
+    """The users' kernels by which the run was trained, and those given now."""
+    folder = run if run.is_dir() else run.parent
+    settings = RunSettings.read(folder, device="cpu") if is_run(folder) else None
+    return in_use_again(settings, given, lambda text: click.echo(text, err=True))
 
 
 def _ranked(model: Base, probabilities: np.ndarray) -> list[dict]:

@@ -28,9 +28,8 @@ def ways(what: str, passes: Mapping[str, Primitive], algo: Any, device: Device) 
             if name == "forward" or primitive.find(device.kind, algo):
                 found[name] = algo
             elif is_recording():
-                fell_back(
-                    primitive.name, algo, device.kind, "the default", "has no implementation of it"
-                )
+                why = f"there is no {algo}"
+                fell_back(primitive.name, algo, device.kind, "the default", why)
         return found
     if not isinstance(algo, Mapping):
         raise SettingError(f"{what}: algo={algo!r}: use a name or a dict of names by pass")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -39,7 +39,8 @@ class RunSettings:
     """What fixes a run: the same settings give the same bits on one device.
 
     A learning rate or weight decay of None becomes the one of the optimiser's recipe. A folder of
-    data is kept as an absolute path, so that the run can be taken up from anywhere.
+    data is kept as an absolute path, so that the run can be taken up from anywhere. `kernel` holds
+    the digests of users' kernels by path, `algo` the implementations chosen by primitive.
     """
 
     model: str
@@ -54,6 +55,8 @@ class RunSettings:
     seed: int = 0
     limit: int | None = None
     validation_split: float = 0.1
+    kernel: dict[str, str] = field(default_factory=dict)
+    algo: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         models.get(self.model)
@@ -78,6 +81,10 @@ class RunSettings:
         number("validation-split", self.validation_split, low=0.0, below=1.0)
         if self.limit is not None:
             whole("limit", self.limit)
+        for name in ("kernel", "algo"):
+            given: Any = getattr(self, name)
+            if not isinstance(given, dict) or not all(isinstance(v, str) for v in given.values()):
+                raise SettingError(f"{name} {given!r}: use a name for each of its names")
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"

@@ -49,10 +49,11 @@ class Implementation:
     """One way to compute a primitive: `function`, its `name`, and what it `supports`.
 
     `emulated`: whether an emulated device runs it, too. `origin`: the plug-in that it came with,
-    empty for gpukit's own.
+    empty for gpukit's own. `unasked`: for which of the arguments that it supports it may be the
+    default.
     """
 
-    __slots__ = ("emulated", "function", "kind", "name", "origin", "supports")
+    __slots__ = ("emulated", "function", "kind", "name", "origin", "supports", "unasked")
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class Implementation:
         name: str,
         supports: Callable[..., bool] | None = None,
         emulated: bool = True,
+        unasked: Callable[..., bool] | None = None,
     ) -> None:
         self.emulated = emulated
         self.function = function
@@ -68,10 +70,17 @@ class Implementation:
         self.name = name
         self.origin = "" if _is_ours(function) else _recording[0]
         self.supports = supports
+        self.unasked = unasked
 
     def takes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether these arguments are within the declared limits."""
         return self.supports is None or bool(self.supports(*args, **kwargs))
+
+    def is_default(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether a call without `algo` may take it."""
+        if self.supports is not None and not self.supports(*args, **kwargs):
+            return False
+        return self.unasked is None or bool(self.unasked(*args, **kwargs))
 
     def __repr__(self) -> str:
         return f"Implementation({self.kind}:{self.name})"
@@ -101,12 +110,14 @@ class Primitive:
         name: str,
         supports: Callable[..., bool] | None = None,
         emulated: bool = True,
+        unasked: Callable[..., bool] | None = None,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Register an implementation for devices of `kind`; the first registered is the default.
 
         `supports` is called with the same arguments and says whether they are within the limits.
-        With `emulated` False, "cuda" means real cards only, not emu. The parameters must be those
-        of the definition, by name, order and kind.
+        With `emulated` False, "cuda" means real cards only, not emu. `unasked`, called like
+        `supports`, says where it may be the default; else only `algo` chooses it. The parameters
+        must be those of the definition, by name, order and kind.
         """
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -120,7 +131,7 @@ class Primitive:
             ways = self._by_kind.setdefault(kind, {})
             if name in ways or name == REFERENCE:
                 raise TypeError(f"{self.name} already has an implementation {kind}:{name}")
-            ways[name] = Implementation(function, kind, name, supports, emulated)
+            ways[name] = Implementation(function, kind, name, supports, emulated, unasked)
             if ways[name].origin:
                 _recording[1].append((self, ways[name]))
             return function
@@ -181,7 +192,7 @@ class Primitive:
 
     def _default(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Implementation:
         for way in self._ways(kind).values():
-            if way.supports is None or way.supports(*args, **kwargs):
+            if way.is_default(args, kwargs):
                 return way
         return self._reference
 

@@ -15,7 +15,11 @@ import math
 from typing import Any
 
 from gpukit.backends import reference as p
-from gpukit.backends.cuda import conv_implicit, im2col  # noqa: F401  (registers before these)
+from gpukit.backends.cuda import (  # noqa: F401  (two register before these)
+    conv_depthwise,
+    conv_implicit,
+    im2col,
+)
 from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.backends.cuda.conv_shape import ConvShape, deep
 from gpukit.backends.cuda.gemm import (

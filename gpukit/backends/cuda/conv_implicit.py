@@ -31,6 +31,7 @@ Array = Any
 
 _FEW = 66  # blocks: half the multiprocessors of a large card
 _STEP = 16  # k of a step
+_NARROW = 4  # columns up to which "direct" has kernels that need no tiles
 
 _forward = Kernel("conv_implicit.cu", "implicit_forward")
 _input = Kernel("conv_implicit.cu", "implicit_input_grad")
@@ -42,24 +43,6 @@ def splits_for(blocks: int, k: int, part_bytes: int, most: int) -> Splits:
     if blocks > _FEW:
         return Splits(1, max(divide_up(k, _STEP), 1) * _STEP)
     return choose_splits(blocks, k, part_bytes, most)
-
-
-def _is_short_of_tiles(m: int, n: int, batch: int, k: int, like: Array) -> bool:
-    tile = choose_tile(m, n, batch, like.dtype.itemsize, True)
-    part_bytes = m * n * batch * like.dtype.itemsize
-    return splits_for(tiles(m, n, tile) * batch, k, part_bytes, MOST_DEEP).parts > 1
-
-
-def forward_splits(shape: ConvShape, like: Array) -> bool:
-    """Whether a forward pass has so few tiles and so long sums that it is cut along k."""
-    return _is_short_of_tiles(shape.pixels, shape.filters, shape.groups, shape.window, like)
-
-
-def input_splits(shape: ConvShape, like: Array) -> bool:
-    """The same of an input gradient."""
-    return _is_short_of_tiles(
-        shape.phase_pixels, shape.depth, shape.groups * shape.phases, shape.phase_window, like
-    )
 
 
 def forward(x: Array, w: Array, b: Array | None, shape: ConvShape, activation: str | None) -> Array:
@@ -143,7 +126,49 @@ def _floats(a: Array, b: Array, bias: Array | None = None, **_: Any) -> bool:
     return is_float(a, b, bias)
 
 
-@p.conv2d.on("cuda", name="implicit", supports=_floats)
+def _is_short_of_tiles(m: int, n: int, batch: int, k: int, like: Array) -> bool:
+    """Whether a product has so few tiles, and so long sums, that it is cut along k."""
+    if n <= _NARROW or m * n == 0:
+        return False
+    tile = choose_tile(m, n, batch, like.dtype.itemsize, True)
+    part_bytes = m * n * batch * like.dtype.itemsize
+    return splits_for(tiles(m, n, tile) * batch, k, part_bytes, MOST_DEEP).parts > 1
+
+
+def _cuts_forward(
+    x: Array,
+    w: Array,
+    b: Array | None = None,
+    *,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+    activation: str | None = None,
+) -> bool:
+    s = ConvShape(x.shape, w.shape, stride, padding, dilation, groups)
+    return _is_short_of_tiles(s.pixels, s.filters, groups, s.window, x)
+
+
+def _cuts_input(
+    gy: Array,
+    w: Array,
+    *,
+    input_shape: tuple[int, ...],
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+) -> bool:
+    s = ConvShape(tuple(input_shape), w.shape, stride, padding, dilation, groups)
+    return _is_short_of_tiles(s.phase_pixels, s.depth, groups * s.phases, s.phase_window, gy)
+
+
+def _never(*_: Any, **__: Any) -> bool:
+    return False
+
+
+@p.conv2d.on("cuda", name="implicit", supports=_floats, unasked=_cuts_forward)
 def _(
     x: Array,
     w: Array,
@@ -159,7 +184,7 @@ def _(
     return forward(contiguous(x), contiguous(w), contiguous(b), shape, activation)
 
 
-@p.conv2d_input_grad.on("cuda", name="implicit", supports=_floats)
+@p.conv2d_input_grad.on("cuda", name="implicit", supports=_floats, unasked=_cuts_input)
 def _(
     gy: Array,
     w: Array,
@@ -174,7 +199,7 @@ def _(
     return input_grad(contiguous(gy), contiguous(w), shape)
 
 
-@p.conv2d_weight_grad.on("cuda", name="implicit", supports=_floats)
+@p.conv2d_weight_grad.on("cuda", name="implicit", supports=_floats, unasked=_never)
 def _(
     x: Array,
     gy: Array,

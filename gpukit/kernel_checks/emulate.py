@@ -16,6 +16,7 @@ from gpukit.device import get_device, to_host
 from gpukit.errors import GpukitError
 from gpukit.kernel_checks import (  # noqa: F401  (they enter their makers)
     cases_by_element,
+    cases_of_convolution,
     cases_of_shape,
     cases_of_training,
     watch,

@@ -23,7 +23,8 @@ STEP = 1_000_003  # between the numbers that are tried; odd, so that both dtypes
 def drawn(target: Target, seed: int, number: int) -> Case | None:
     """Case `number` of a target: of those tried, the first that it takes; None if none is."""
     way = registry[target.primitive].implementations("cuda")[target.algo]
-    make, tame = MAKERS[target.primitive], USUAL.get(target.primitive)
+    make = MAKERS.get(str(target)) or MAKERS[target.primitive]
+    tame = USUAL.get(target.primitive)
     if not way.origin:
         return make(Dice(target.primitive, seed, number))
     for attempt in range(TRIES):

@@ -88,8 +88,8 @@ def race(
         first = ceilings(place)
         outcome = Outcome(first)
         about["rivals"] = _meet(planned, rivals, outcome, closing)
-        console.print(report.headline(about, outcome.ceilings), highlight=False, markup=False)
         try:
+            console.print(report.headline(about, first), highlight=False, markup=False)
             with _Bar(work(planned, outcome.ceilings), quiet) as bar:
                 run(planned, outcome, bar.step)
         except KeyboardInterrupt:

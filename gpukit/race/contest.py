@@ -109,16 +109,14 @@ class Race:
     def __post_init__(self) -> None:
         if self.device.kind == "emu":
             raise DeviceError(of_device.no_speed(self.device))
-        known = {
-            name
-            for primitive in {p.primitive for p in self.problems}
-            for name in registry[primitive].implementations(self.device.kind)
-        }
+        primitives = [registry[name] for name in {p.primitive for p in self.problems}]
+        kind = self.device.kind
         for name in self.algos or ():
-            if name not in known:
+            # An installed plug-in's is loaded when it is looked for.
+            if not any(primitive.find(kind, name) for primitive in primitives):
+                known = sorted({way for p in primitives for way in p.implementations(kind)})
                 raise SettingError(
-                    f"there is no implementation {name!r} on {self.device.kind}; "
-                    f"use {', '.join(sorted(known))}"
+                    f"there is no implementation {name!r} on {kind}; use {', '.join(known)}"
                 )
 
 

@@ -133,9 +133,10 @@ def problems(primitive: str, layers: str | None, batch: int | None) -> list[Prob
     A network's name, or sizes; None: the first network that has such layers.
     """
     if layers is not None and layers not in NETWORKS:
+        sizes = _parsed(primitive, layers)
         if batch is not None:
             raise SettingError("sizes begin with N; --batch is for the layers of a network")
-        return [problem(primitive, _parsed(primitive, layers))]
+        return [problem(primitive, sizes)]
     names = [layers] if layers else list(NETWORKS)
     for name in names:
         found = _layers(primitive, NETWORKS[name])

@@ -44,7 +44,8 @@ def ways(
         found[layout] = _bound(function, values)
         if compiled:
             found[f"{layout}, compiled"] = _bound(torch.compile(function), values)
-    return found, lambda results: _back(problem, results)
+    images = "eager" not in layouts  # elementwise, PyTorch takes gpukit's order as it is
+    return found, lambda results: _back(problem, results, images)
 
 
 def _bound(function: Callable[..., Any], values: list[Any]) -> Way:
@@ -57,14 +58,14 @@ def _bound(function: Callable[..., Any], values: list[Any]) -> Way:
     return run
 
 
-def _back(problem: Problem, results: Any) -> list[np.ndarray | None]:
+def _back(problem: Problem, results: Any, images: bool) -> list[np.ndarray | None]:
     listed = list(results) if isinstance(results, (tuple, list)) else [results]
     found: list[np.ndarray | None] = []
     for tensor in listed:
         if not tensor.is_floating_point():
             found.append(None)  # a pooling's index: PyTorch counts pixels, gpukit cells of a window
             continue
-        if tensor.ndim == 4:
+        if tensor.ndim == 4 and images:
             weights = problem.primitive == "conv2d_weight_grad"
             tensor = tensor.permute(2, 3, 1, 0) if weights else tensor.permute(0, 2, 3, 1)
         found.append(tensor.contiguous().cpu().numpy())

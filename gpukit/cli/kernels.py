@@ -7,10 +7,11 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from gpukit.cli.kernels_list import list_kernels
 from gpukit.cli.kernels_show import show
 
 if TYPE_CHECKING:
@@ -26,66 +27,8 @@ def kernels() -> None:
     """List, show and check the kernels behind the primitives."""
 
 
+kernels.add_command(list_kernels)
 kernels.add_command(show)
-
-
-@kernels.command(name="list")
-@click.option("--kernel", "plugins", multiple=True, metavar="FILE.py", help="With this plug-in.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-def list_kernels(plugins: tuple[str, ...], as_json: bool) -> None:
-    """List every primitive with its implementations, the default first.
-
-    Where there is none, the definition in NumPy runs, on cards too. Plug-ins, those of --kernel and
-    those that installed packages offer, come last, with their origin.
-    """
-    from gpukit.backends.numba_cuda.launch import problem
-    from gpukit.backends.plugins import entries, load_kernel
-    from gpukit.backends.primitive import REFERENCE
-    from gpukit.kernel_checks.coverage import KINDS, implementations, primitives
-
-    loaded = [load_kernel(path) for path in plugins]
-    found = {name: implementations(name) for name in primitives()}
-    if as_json:
-        rows_of_json = [{"name": name, **ways} for name, ways in found.items()]
-        own = [{"origin": plugin.origin, "names": plugin.names} for plugin in loaded]
-        offered = [asdict(entry) for entry in entries()]
-        content = {"primitives": rows_of_json, "plugins": own, "offered": offered}
-        click.echo(json.dumps(content))
-        return
-    rows: list[tuple[str, ...]] = [("primitive", *KINDS)]
-    for name, ways in found.items():
-        rows.append((name, *(", ".join(ways[kind]) or f"({REFERENCE})" for kind in KINDS)))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        click.echo("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths)).rstrip())
-    missing = [name for name, ways in found.items() if not ways["cuda"]]
-    click.echo(
-        f"\n{len(found) - len(missing)} of {len(found)} have a CUDA kernel; "
-        f"({REFERENCE}) means that the definition runs on the device's arrays"
-    )
-    if problem():
-        click.echo(f"numba, numba_im2col: {problem()}")
-    for plugin in loaded:
-        for line in limits(plugin):
-            click.echo(line)
-    for entry in entries():
-        click.echo(f"{entry.name}: offered by {entry.package} ({entry.module}), not loaded yet")
-
-
-def limits(plugin: Any) -> list[str]:
-    """What a plug-in registers, and what falls to defaults because it does not."""
-    from gpukit.backends.choices import GRADIENTS
-    from gpukit.backends.primitive import registry
-
-    lines = []
-    for primitive, way in plugin.ways:
-        limits = "what its supports takes" if way.supports else "everything"
-        lines.append(f"{primitive.name}:{way.name} ({way.kind}) from {plugin.origin}: {limits}")
-        names = [f"{primitive.name}_{g}" for g in GRADIENTS]
-        lacking = [n for n in names if n in registry and not registry[n].find(way.kind, way.name)]
-        if lacking:
-            lines.append(f"  {', '.join(lacking)}: no {way.name}, their defaults")
-    return lines
 
 
 @kernels.command()

@@ -68,7 +68,7 @@ def summary(
 def _implementations(run: Path, kernels: tuple[str, ...]) -> list[str]:
     """What computes by users' kernels: those of a run, and what plug-ins take over."""
     from gpukit.backends.plugins import load_kernel
-    from gpukit.cli.kernels import limits
+    from gpukit.cli.kernels_list import limits
     from gpukit.runs import RunSettings, is_run
 
     settings = RunSettings.read(run, device="cpu") if is_run(run) else None

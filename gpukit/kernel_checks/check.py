@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from gpukit.backends.numba_cuda.launch import NumbaKernel, problem
 from gpukit.backends.nvrtc import ARCHITECTURES
 from gpukit.errors import GpukitError, SettingError
-from gpukit.kernel_checks import budgets, twins
+from gpukit.kernel_checks import budgets, facts, twins
 from gpukit.kernel_checks.coverage import Target, targets
 from gpukit.kernel_checks.fuzz import PARTS, Finding, count_of, fuzz
 
@@ -120,4 +120,6 @@ def run(wanted: Plan, *, update: bool = False, step: Step = lambda steps, what: 
         if any(ran[mode] for mode in modes):
             chosen = wanted.for_mode(modes[0])
             findings += fuzz(chosen, modes, wanted.cases, wanted.seed, wanted.only, step)
+    each = {mode: count_of(mode, wanted.cases) for mode in ran}
+    facts.note(wanted, each, findings)
     return Outcome(wanted.compilations, ran, findings)

@@ -33,6 +33,11 @@ class Target:
         return registry[self.primitive].implementations("cuda")[self.algo].emulated
 
     @property
+    def needs_no_card(self) -> bool:
+        """Whether emu or Numba's simulator runs it; a library's products need a card."""
+        return self.emulated or any(isinstance(k, NumbaKernel) for k in self.kernels)
+
+    @property
     def files(self) -> tuple[str, ...]:
         """The files of its kernels."""
         return tuple(
@@ -68,8 +73,9 @@ def _is_launcher(module: str) -> bool:
 
 
 def _names_in(function: FunctionType) -> list[Any]:
-    """The objects that a function's code mentions: globals and those of the functions around it."""
+    """What a function's code mentions: globals, the functions' around it, its default arguments."""
     codes, values = [function.__code__], [c.cell_contents for c in function.__closure__ or ()]
+    values += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     while codes:
         code = codes.pop()
         codes += [c for c in code.co_consts if isinstance(c, CodeType)]
@@ -96,7 +102,8 @@ def implementations(name: str) -> dict[str, list[str]]:
 def targets(name: str | None = None) -> list[Target]:
     """What `name` means: "conv2d" all its kernels, "conv2d:direct" one; None everything."""
     if name is None:
-        return [Target(n, w) for n in primitives() for w in implementations(n)["cuda"]]
+        every = [Target(n, w) for n in primitives() for w in implementations(n)["cuda"]]
+        return [t for t in every if t.needs_no_card]
     primitive, _, algo = name.partition(":")
     if primitive not in primitives():
         close = difflib.get_close_matches(primitive, primitives(), n=3)
@@ -109,4 +116,7 @@ def targets(name: str | None = None) -> list[Target]:
         )
     if algo and algo not in known:
         raise SettingError(f"{primitive} has no kernel {algo!r}; use {', '.join(known)}")
-    return [Target(primitive, w) for w in known if not algo or w == algo]
+    found = [Target(primitive, w) for w in known if not algo or w == algo]
+    if algo and not found[0].needs_no_card:
+        raise SettingError(f"{name} is a library's, which only a card runs: nothing to check here")
+    return [t for t in found if t.needs_no_card]

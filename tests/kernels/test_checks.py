@@ -37,6 +37,8 @@ def test_every_kernel_names_its_files():
     assert Target("relu", "cuda").files == ("activation.cu",)
     assert Target("global_avg_pool2d", "cuda").files == ("reduction.cu",)
     assert Target("conv2d", "im2col").files == ("gemm.cu", "im2col.cu")
+    assert Target("conv2d", "implicit").files == ("conv_implicit.cu", "gemm.cu")
+    assert Target("dense", "gemm").files == ("gemm.cu",)
 
 
 def test_names(monkeypatch):
@@ -45,7 +47,7 @@ def test_names(monkeypatch):
     assert coverage.targets("conv2d:direct") == [Target("conv2d", "direct")]
     for name, words in [
         ("conv2e", "did you mean conv2d"),
-        ("conv2d:fft", "use direct, im2col"),
+        ("conv2d:fft", "use depthwise, implicit, direct, im2col"),
     ]:
         with pytest.raises(SettingError, match=words):
             coverage.targets(name)
@@ -169,7 +171,7 @@ def test_list_shows_what_has_no_kernel(monkeypatch):
     result = CliRunner().invoke(app, ["kernels", "list", "--json"])
     entries = {e["name"]: e for e in json.loads(result.stdout)["primitives"]}
     assert set(coverage.primitives()) == set(entries)
-    assert entries["conv2d"]["cuda"][:2] == ["direct", "im2col"]
+    assert {"direct", "im2col", "cublas"} <= set(entries["conv2d"]["cuda"])
     assert {name for name, e in entries.items() if not e["cuda"]} <= {"lrn", "lrn_grad"}
     monkeypatch.setitem(registry["transpose"]._by_kind, "cuda", {})
     table = CliRunner().invoke(app, ["kernels", "list"]).stdout

@@ -8,6 +8,7 @@ from gpukit.backends.cuda import (  # noqa: F401
     activation,
     batch_norm,
     conv,
+    cublas,
     elementwise,
     finite,
     index,

@@ -66,3 +66,24 @@ __global__ void copies(const float* __restrict__ x, float* __restrict__ y) {
     __syncthreads();
     y[threadIdx.x] = stage[threadIdx.x];
 }
+
+// Each lane goes its own way, by a plan: on, round a loop of its own, aside, or out.
+__global__ void walk(const int* __restrict__ plan, const float* __restrict__ x,
+                     float* __restrict__ y, int rounds) {
+    const int lane = threadIdx.x;
+    float sum = 0;
+    for (int i = 0; i < rounds; ++i) {
+        const int what = plan[32 * i + lane];
+        if (what == 0) continue;
+        if (what == 1) {
+            for (int k = 0; k < lane % 3; ++k) sum += x[32 * k + lane];  // in a loop
+        } else if (what == 2) {
+            sum += x[2 * lane];  // aside
+        } else {
+            sum -= x[lane];  // on the way out
+            if (lane % 2) break;
+        }
+        sum += x[3 * lane];  // together again
+    }
+    y[lane] = sum;
+}

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpukit.backends.emulator import compiler_problem
+from gpukit.backends.emulator import compiler_problem, run
 from gpukit.backends.emulator.check import check
 from gpukit.backends.emulator.trace import Access
 from gpukit.backends.kernel import Kernel
@@ -22,8 +22,8 @@ TEXT = FILE.read_text(encoding="utf-8").splitlines()
 
 
 def line_of(text: str) -> str:
-    """Where the only line with `text` stands."""
-    (number,) = [i for i, line in enumerate(TEXT, 1) if text in line]
+    """Where the only line with `text` stands; a newline stands for its end."""
+    (number,) = [i for i, line in enumerate(TEXT, 1) if text in f"{line}\n"]
     return f"accesses.cu:{number}"
 
 
@@ -143,6 +143,39 @@ def test_lanes_that_leave_a_loop_wait_for_the_others():
     load = one(found, kind="load")
     assert (load.requests, load.lanes) == (3, 24 + 16 + 8)
     assert numbers(one(found, kind="store")) == (1, 4, 4, 4)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_lanes_on_ways_of_their_own_meet_again(seed):
+    """Held to a warp that runs `walk` under a mask, as cards do."""
+    rounds, lane = 7, np.arange(32)
+    numbers = np.random.default_rng(seed)
+    plan = numbers.choice(4, (rounds, 32), p=[0.2, 0.3, 0.4, 0.1]).astype(np.int32)
+    wanted: dict[str, list[int]] = {"in a loop": [], "aside": [], "way out": [], "again": []}
+    inside = np.ones(32, bool)
+    for what in plan:
+        for k in range(2):
+            wanted["in a loop"].append(np.sum(inside & (what == 1) & (lane % 3 > k)))
+        wanted["aside"].append(np.sum(inside & (what == 2)))
+        wanted["way out"].append(np.sum(inside & (what == 3)))
+        left = inside & (what == 3) & (lane % 2 == 1)
+        wanted["again"].append(np.sum(inside & (what != 0) & ~left))
+        inside &= ~left
+    x, y = np.zeros(96, np.float32), np.zeros(32, np.float32)
+    found = {access.line: access for access in traced("walk", plan, x, y, rounds)}
+    for text, lanes in wanted.items():
+        asked = [int(n) for n in lanes if n]
+        access = found[line_of(f"{text}\n")]
+        assert (access.requests, access.lanes) == (len(asked), sum(asked)), text
+    assert found[line_of("    y[lane] = sum;")].requests == 1
+
+
+def test_some_blocks_of_the_middle(monkeypatch):
+    monkeypatch.setattr(run, "_some", None)
+    with run.some_blocks(None, 4):
+        assert run._chosen(100) == (48, 4)
+        assert run._chosen(3) == (0, 3)
+    assert run._chosen(100) == (0, 100)
 
 
 def test_atomic_operations_take_turns():

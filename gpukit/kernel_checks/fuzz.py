@@ -43,7 +43,7 @@ def count_of(mode: str, cases: int) -> int:
 
 
 def fuzz(
-    wanted: Sequence[Target],
+    wanted: Sequence[Target | str],
     modes: Sequence[str],
     cases: int,
     seed: int,

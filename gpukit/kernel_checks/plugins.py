@@ -95,17 +95,12 @@ def check_plugin(
     counts = {m: len(found.targets) * (count_of(m, cases) if only is None else 1) for m in wanted}
     findings = list(found.findings)
     if not any(f.check == "compile" and "warning" not in f.text for f in findings):
-        run = _Targets(found.targets)
-        findings += fuzz(run, wanted, cases, seed, only, step, (name,), limit)  # type: ignore[arg-type]
-        findings += _where_it_crashed(run, findings, wanted, seed, (name,), limit)
+        findings += fuzz(found.targets, wanted, cases, seed, only, step, (name,), limit)
+        findings += _where_it_crashed(findings, wanted, seed, name, limit)
     else:
         counts = dict.fromkeys(wanted, 0)
     not_seen = (cheats.STREAMS,) if counts.get(CHEATS) else ()
     return PluginOutcome(found, counts, findings, not_seen)
-
-
-class _Targets(tuple[str, ...]):
-    """Targets by name: this process has not loaded them."""
 
 
 def reference(plugin: str | Path) -> str:
@@ -173,20 +168,15 @@ def look(
 
 
 def _where_it_crashed(
-    run: Sequence[Any],
-    findings: Sequence[Finding],
-    modes: Sequence[str],
-    seed: int,
-    plugins: Sequence[str],
-    limit: float,
+    findings: Sequence[Finding], modes: Sequence[str], seed: int, plugin: str, limit: float
 ) -> list[Finding]:
     """A crash without a word about its line: the same case once more under AddressSanitizer."""
     crashed = [f for f in findings if f.check == "plain" and f.text.startswith("crash")]
     if not crashed or "asan" not in modes or any(f.check == "asan" for f in findings):
         return []
     case = int(crashed[0].again.partition("--case ")[2].split()[0])
-    wanted = _Targets(t for t in run if t == crashed[0].target)
-    return fuzz(wanted, ["asan"], 1, seed, case, plugins=plugins, limit=limit)  # type: ignore[arg-type]
+    target = crashed[0].target
+    return fuzz([target], ["asan"], 1, seed, case, plugins=[plugin], limit=limit)
 
 
 def _news(line: str) -> dict[str, Any]:

@@ -84,12 +84,13 @@ def race(
     console = report.console()
     with ExitStack() as closing:
         planned = Race(problems, place, _clock(place), algos or None)
-        about = report.machine(place)
+        about = report.machine(place) | {"network": problems[0].network}
         first = ceilings(place)
         outcome = Outcome(first)
         about["rivals"] = _meet(planned, rivals, outcome, closing)
         try:
-            console.print(report.headline(about, first), highlight=False, markup=False)
+            report.say(console, report.title(problems, place))
+            report.say(console, report.headline(about, first))
             with _Bar(work(planned, outcome.ceilings), quiet) as bar:
                 run(planned, outcome, bar.step)
         except KeyboardInterrupt:
@@ -97,11 +98,7 @@ def race(
             raise
     report.show(outcome, console)
     if outcome.ceilings != first:
-        console.print(
-            "measured again: " + report.headline(about, outcome.ceilings),
-            highlight=False,
-            markup=False,
-        )
+        report.say(console, f"measured again: {report.headline(about, outcome.ceilings)}")
     if out is not None:
         _draw(Path(out), outcome, about)
     if as_json:

@@ -6,8 +6,8 @@ How fast the least work could be done:
     operations, those on padding left out, at the fastest matrix product measured
     bytes that no cache can hold, at the fastest of copy, read and fill measured
 
-Before anybody is accused the ceilings are measured again, because another program may have slowed
-the first measurement, and the highest figures count.
+Before anybody is accused the ceilings are measured again, several times, because another program
+may have slowed the first measurement, and the highest figures count.
 """
 
 from __future__ import annotations
@@ -51,12 +51,14 @@ class Ceilings:
         """Whether all that the problem moves fits into the cache and may stay there."""
         return problem.bytes <= self.cache and not self.flushed
 
-    def impossible(self, problem: Problem, name: str, seconds: float) -> str:
+    def impossible(
+        self, problem: Problem, name: str, seconds: float, margin: float = MARGIN
+    ) -> str:
         """Why nobody can have solved the problem in that time; empty if somebody can."""
         flop = problem.least_flop
         if any(word in name.lower() for word in FEWER_OPERATIONS):
             flop //= _most_saved(problem)
-        beyond = 1 + MARGIN
+        beyond = 1 + margin
         if flop / 1e9 > seconds * self.most_gflops * beyond:
             return (
                 f"{_rate(flop, seconds)} GFLOP/s, where this device was measured to do "

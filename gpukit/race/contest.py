@@ -86,6 +86,7 @@ class Outcome:
     rows: list[Row] = field(default_factory=list)
     refused: list[Note] = field(default_factory=list)
     left_out: list[Note] = field(default_factory=list)
+    layers: dict[str, int] = field(default_factory=dict)  # how many of each primitive were to be
 
     @property
     def ok(self) -> bool:
@@ -123,6 +124,8 @@ def run(race: Race, outcome: Outcome, step: Step = lambda amount, what: None) ->
 
     `step` is told how much of `work` was done, and what comes now.
     """
+    for problem in race.problems:
+        outcome.layers[problem.primitive] = outcome.layers.get(problem.primitive, 0) + 1
     for problem in race.problems:
         _solve(race, problem, outcome, step)
         outcome.rows = [_scaled(row, outcome.ceilings) for row in outcome.rows]
@@ -345,9 +348,9 @@ def _scaled(row: Row, found: Ceilings) -> Row:
 
 @dataclass(frozen=True)
 class Mean:
-    """Geometric means of one contender over the layers whose rows are not void.
+    """Geometric means of one contender over its `rows` that are not void, `of` so many layers.
 
-    `network_ms`: the medians times how often the network has each layer, None where one is void.
+    `network_ms`: the medians times how often the network has each layer, None where one is missing.
     """
 
     primitive: str
@@ -360,10 +363,10 @@ class Mean:
     network_ms: float | None
 
 
-def means(rows: Sequence[Row]) -> list[Mean]:
+def means(outcome: Outcome) -> list[Mean]:
     """One for each primitive and contender, in the order of the rows."""
     found = []
-    layers = {p: len({r.layer for r in rows if r.primitive == p}) for p in _names(rows)}
+    rows, layers = outcome.rows, outcome.layers
     for primitive, name in dict.fromkeys((r.primitive, r.name) for r in rows):
         good = [r for r in rows if (r.primitive, r.name) == (primitive, name) and not r.void]
         # A ratio is as void as either side of it.
@@ -388,10 +391,6 @@ def means(rows: Sequence[Row]) -> list[Mean]:
             )
         )
     return found
-
-
-def _names(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(r.primitive for r in rows))
 
 
 def _void_rivals(rows: Sequence[Row]) -> set[str]:

@@ -20,15 +20,15 @@ BAR, GAP = 0.22, 0.2  # inches that a bar, and the space between two layers, tak
 def save_rows(path: str | Path, rows: Sequence[Row], about: dict[str, Any]) -> None:
     """Draw bars of the share of the floor, the median beside each; void rows are pale."""
     from matplotlib.figure import Figure  # no pyplot: no window, no global state
+    from matplotlib.patches import Patch
 
     groups = list(dict.fromkeys((r.primitive, r.layer) for r in rows))
-    height = len(rows) * BAR + len(groups) * GAP + 1.7
+    height = len(rows) * BAR + len(groups) * GAP + 2
     figure = Figure(figsize=(10, height), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
     colours = _colours(rows)
     widest = max(r.share_of_floor for r in rows)
     y, ticks = 0.0, []
-    shown: set[str] = set()
     for primitive, layer in groups:
         here = [r for r in rows if (r.primitive, r.layer) == (primitive, layer)]
         ticks.append((y + (len(here) - 1) * BAR / 2, f"{layer}\n{primitive}"))
@@ -39,9 +39,7 @@ def save_rows(path: str | Path, rows: Sequence[Row], about: dict[str, Any]) -> N
                 height=BAR * 0.85,
                 color=colours[row.name],
                 alpha=0.35 if row.void else 1,
-                label=None if row.name in shown else row.name,
             )
-            shown.add(row.name)
             text = f" {row.ms:.3g} ms{' void' if row.void else ''}"
             axes.text(row.share_of_floor * 100, y, text, va="center", fontsize=8, color=SOFT)
             y += BAR
@@ -57,7 +55,13 @@ def save_rows(path: str | Path, rows: Sequence[Row], about: dict[str, Any]) -> N
     axes.grid(axis="x", color=FAINT)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    figure.legend(
+        handles=[Patch(color=colour, label=name) for name, colour in colours.items()],
+        loc="outside lower center",
+        ncols=len(colours),
+        frameon=False,
+        fontsize=9,
+    )
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=DPI)
     write_atomically(path, content.getvalue())

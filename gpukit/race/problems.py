@@ -81,6 +81,7 @@ class Problem:
     scale: float = 1.0
     exact: bool = False
     count: int = 1
+    network: str = ""
 
     @property
     def form(self) -> str:
@@ -141,10 +142,11 @@ def problems(primitive: str, layers: str | None, batch: int | None) -> list[Prob
     for name in names:
         found = _layers(primitive, NETWORKS[name])
         if found:
-            return [
-                problem(primitive, (batch or 1, *layer.sizes), f"{name} {layer.name}", layer.count)
+            made = [
+                problem(primitive, (batch or 1, *layer.sizes), layer.name, layer.count)
                 for layer in found
             ]
+            return [replace(one, network=name) for one in made]
     others = [name for name, network in NETWORKS.items() if _layers(primitive, network)]
     form = ",".join(FORMS[FAMILIES[primitive]][0])
     raise SettingError(f"{layers} has no layer for {primitive}; use {', '.join([*others, form])}")

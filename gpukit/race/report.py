@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import platform
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,9 +17,10 @@ from gpukit import __version__, settings
 from gpukit.device import Device
 from gpukit.race import on_card, on_host
 from gpukit.race.ceilings import Ceilings
-from gpukit.race.contest import VOID_SPREAD, Mean, Outcome, Row, means
+from gpukit.race.contest import VOID_SPREAD, Mean, Note, Outcome, Row, means
+from gpukit.race.problems import Problem
 
-WIDTH = 150  # where stdout is no terminal
+WIDTH = 118  # that the table needs
 
 
 def machine(device: Device) -> dict[str, Any]:
@@ -42,9 +44,17 @@ def machine(device: Device) -> dict[str, Any]:
 
 
 def console() -> Console:
-    """For stdout; wide enough where that is no terminal."""
-    terminal = sys.stdout.isatty()
-    return Console(file=sys.stdout, width=None if terminal else WIDTH, soft_wrap=False)
+    """For stdout; at least as wide as the table."""
+    made = Console(file=sys.stdout)
+    made.width = max(made.width, WIDTH)
+    return made
+
+
+def title(problems: Sequence[Problem], device: Device) -> str:
+    """What is raced, in one line."""
+    first = problems[0]
+    of = f"{first.network}, N = {first.sizes[0]}" if first.network else first.form
+    return f"{', '.join(dict.fromkeys(p.primitive for p in problems))}: {of}, on {device}"
 
 
 def headline(about: dict[str, Any], found: Ceilings) -> str:
@@ -59,29 +69,47 @@ def headline(about: dict[str, Any], found: Ceilings) -> str:
 def show(outcome: Outcome, console: Console) -> None:
     """Print the table, then who was refused or left out."""
     if outcome.rows:
-        console.print(_table(outcome.rows))
-        console.print(
-            "ms: medians; /default, /rival: time over theirs, below 1 is faster; shares of the "
-            "measured ceilings and of the floor; void: spread over "
-            f"{VOID_SPREAD:.0%}, something else was running; (c): all data fit into the cache",
+        console.print(_table(outcome))
+        say(
+            console,
+            "ms: medians; /default, /rival: time over theirs, below 1 is faster; GFLOP/s and GB/s "
+            "with their shares of the\nmeasured ceilings; (c): all data fit into the cache; void: "
+            f"spread over {VOID_SPREAD:.0%}, something else was running;\nsum: all layers, each as "
+            "often as the network has it",
             style="dim",
-            highlight=False,
         )
-    for note in outcome.refused:
-        console.print(f"REFUSED {note}", markup=False, highlight=False, style="red")
-    for note in outcome.left_out:
-        console.print(f"left out: {note}", markup=False, highlight=False)
+    for line in _gathered(outcome.refused):
+        say(console, f"REFUSED {line}", style="red")
+    for line in _gathered(outcome.left_out):
+        say(console, f"left out: {line}")
     if not outcome.rows:
-        console.print("nothing was timed", highlight=False)
+        say(console, "nothing was timed")
 
 
-def _table(rows: list[Row]) -> Table:
+def say(console: Console, text: str, style: str | None = None) -> None:
+    """A line as it is, however long."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True, style=style)
+
+
+def _gathered(notes: list[Note]) -> list[str]:
+    """A line for each reason, with all the layers that it holds for."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for note in notes:
+        found.setdefault((note.name, note.primitive, note.why), []).append(note.layer)
+    return [
+        f"{name} on {', '.join(layers)} ({primitive}): {why}"
+        for (name, primitive, why), layers in found.items()
+    ]
+
+
+def _table(outcome: Outcome) -> Table:
+    rows = outcome.rows
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("layer", no_wrap=True)
     table.add_column("who", no_wrap=True)
-    for name in ("ms", "spread", "/default", "/rival", "GFLOP/s", "GB/s", "floor ms", "of floor"):
+    for name in ("ms", "spread", "/default", "/rival", "GFLOP/s", "GB/s", "of floor"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+    table.add_column("", overflow="fold")
     several = len({r.primitive for r in rows}) > 1
     previous: tuple[str, str] | None = None
     for row in rows:
@@ -92,7 +120,7 @@ def _table(rows: list[Row]) -> Table:
         table.add_row(label if here != previous else "", *_cells(row), style=_style(row))
         previous = here
     table.add_section()
-    for mean in means(rows):
+    for mean in means(outcome):
         table.add_row(*_mean_cells(mean, several), style="bold")
     return table
 
@@ -112,7 +140,6 @@ def _cells(row: Row) -> list[str]:
         _ratio(row.ratio_to_rival),
         f"{_figure(row.gflops)} {row.share_of_gflops:4.0%}",
         f"{_figure(row.gbps)} {row.share_of_gbps:4.0%}{'(c)' if row.in_cache else ''}",
-        f"{row.floor_ms:.3f}",
         f"{row.share_of_floor:.0%}",
         ", ".join(notes),
     ]
@@ -121,7 +148,7 @@ def _cells(row: Row) -> list[str]:
 def _mean_cells(mean: Mean, several: bool) -> list[str]:
     label = "geometric mean" + (f"  {mean.primitive}" if several else "")
     share = "" if mean.share_of_floor is None else f"{mean.share_of_floor:.0%}"
-    network = "" if mean.network_ms is None else f"{mean.network_ms:.2f} ms all layers"
+    network = "" if mean.network_ms is None else f"sum {mean.network_ms:.4g} ms"
     count = f"{mean.rows} of {mean.of}" if mean.rows else "void"
     return [
         label,
@@ -130,7 +157,6 @@ def _mean_cells(mean: Mean, several: bool) -> list[str]:
         "",
         _ratio(mean.ratio_to_default),
         _ratio(mean.ratio_to_rival),
-        "",
         "",
         "",
         share,
@@ -153,7 +179,7 @@ def as_dict(outcome: Outcome, about: dict[str, Any]) -> dict[str, Any]:
         **about,
         "ceilings": asdict(outcome.ceilings),
         "rows": [asdict(row) for row in outcome.rows],
-        "means": [asdict(mean) for mean in means(outcome.rows)],
+        "means": [asdict(mean) for mean in means(outcome)],
         "refused": [asdict(note) for note in outcome.refused],
         "left_out": [asdict(note) for note in outcome.left_out],
     }

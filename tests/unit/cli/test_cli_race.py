@@ -53,7 +53,8 @@ def plugin(folder, name, body, kind="cpu"):
 def test_a_race_is_told_in_a_table_and_in_json(gpukit, tmp_path):
     result = gpukit(*RACE, "--json", "--out", tmp_path / "race.png")
     assert result.code == 0, result.err
-    assert "measured ceilings" in result.out.splitlines()[0]
+    assert result.out.splitlines()[0] == "relu: 1,4,4,2, on cpu"
+    assert "measured ceilings" in result.out.splitlines()[1]
     assert "numba" in result.out
     found = result.json
     assert found["ok"] is True
@@ -78,7 +79,9 @@ def test_all_passes_of_a_networks_layers(gpukit, monkeypatch):
     assert [r["primitive"] for r in rows if r["default"]] == [
         "conv2d", "conv2d_input_grad", "conv2d_weight_grad",
     ]  # fmt: skip
-    assert {r["layer"] for r in rows} == {"alexnet tiny"}
+    assert {r["layer"] for r in rows} == {"tiny"}
+    assert result.json["network"] == "alexnet"
+    assert "conv2d_weight_grad: alexnet, N = 2, on cpu" in result.out
     assert {r["sizes"] for r in rows} == {"2,5,5,2,3,3,3,1,1,1"}
     assert len(result.json["means"]) == 6
     assert result.out.count("geometric mean") == 6
@@ -171,7 +174,7 @@ def test_ctrl_c_ends_it_cleanly():
         text=True,
     )
     with running:
-        assert "measured ceilings" in running.stdout.readline()
+        assert "relu" in running.stdout.readline()
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=60)
     assert running.returncode == 130, err

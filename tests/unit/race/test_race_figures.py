@@ -85,7 +85,7 @@ def test_a_rows_figures_by_hand():
 def test_times_that_scatter_make_a_row_void():
     outcome = race("relu", *RELU, algos=[], clock=FakeClock(0.2, 0.1, 0.15, 0.3, 0.1))
     assert outcome.rows[0].void
-    (mean,) = means(outcome.rows)
+    (mean,) = means(outcome)
     assert (mean.rows, mean.of, mean.share_of_floor, mean.network_ms) == (0, 1, None, None)
 
 
@@ -126,7 +126,7 @@ def test_means_are_geometric_and_leave_void_rows_out():
         ("two", "ours", 1, False), ("two", "mine", 8, False), ("two", "theirs", 1, True),
         ("three", "ours", 1, True), ("three", "mine", 5, False), ("three", "theirs", 2, False),
     )  # fmt: skip
-    by_name = {mean.name: mean for mean in means(made)}
+    by_name = {mean.name: mean for mean in means(Outcome(CEILINGS, made, layers={"conv2d": 3}))}
     mine, ours, theirs = (by_name[name] for name in ("mine", "ours", "theirs"))
     assert mine.ratio_to_default == pytest.approx((2 * 8) ** 0.5)  # layer three's default is void
     assert mine.ratio_to_rival == pytest.approx((2 / 4 * 5 / 2) ** 0.5)  # layer two's rival is
@@ -134,6 +134,8 @@ def test_means_are_geometric_and_leave_void_rows_out():
     assert mine.network_ms == 2 * (2 + 8 + 5)
     assert (ours.rows, ours.of, ours.network_ms) == (2, 3, None)
     assert theirs.ratio_to_rival == 1
+    interrupted = {mean.name: mean for mean in means(Outcome(CEILINGS, made, layers={"conv2d": 4}))}
+    assert (interrupted["mine"].of, interrupted["mine"].network_ms) == (4, None)
 
 
 def shown(outcome):
@@ -155,6 +157,18 @@ def test_the_table_says_everything():
     assert "default" in line
     assert sum(line.startswith("geometric mean") for line in text.splitlines()) == 2
     assert "nothing was timed" in shown(Outcome(CEILINGS))
+
+
+def test_reasons_are_said_once_for_all_layers():
+    outcome = Outcome(CEILINGS)
+    outcome.left_out = [
+        contest.Note("conv2d", layer, name, "absent")
+        for layer, name in (("one", "a"), ("one", "b"), ("two", "a"))
+    ]
+    assert [line for line in shown(outcome).splitlines() if "absent" in line] == [
+        "left out: a on one, two (conv2d): absent",
+        "left out: b on one (conv2d): absent",
+    ]
 
 
 def test_json_holds_everything_and_is_json():

@@ -314,3 +314,17 @@ def test_results_left_uncompared_do_not_count():
     y, _ = p.max_pool2d.reference(*proof.arrays, **proof.problem.settings)
     assert proof.compare([y, None]) == ""
     assert "1 results, by definition 2" in proof.compare([y])
+
+
+def test_how_often_the_ceilings_are_measured_again():
+    made = problem("conv2d", CONV)
+    at_ceiling = made.least_flop / (CEILINGS.most_gflops * 1e9)
+    for share, measurements in ((0.9, 0), (1.1, 1), (1.4, 5)):
+        asked = []
+
+        def measure(device, asked=asked):
+            asked.append(device)
+            return CEILINGS
+
+        race("conv2d", *CONV, algos=[], clock=FakeClock(at_ceiling / share), measure=measure)
+        assert len(asked) == measurements

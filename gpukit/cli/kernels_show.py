@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     help="This card only, as 80; may be repeated. Default: all.",
 )  # fmt: skip
 @click.option(
+    "--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True,
+    help="Of the arrays.",
+)  # fmt: skip
+@click.option(
     "--blocks", type=click.IntRange(1), default=4, show_default=True, metavar="N",
     help="How many blocks of a launch are traced, from the middle of its grid.",
 )  # fmt: skip
@@ -29,7 +33,9 @@ if TYPE_CHECKING:
     help="How many lines of a kernel are shown, those that waste most before others.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def show(name: str, architectures: tuple[int, ...], blocks: int, lines: int, as_json: bool) -> None:
+def show(
+    name: str, architectures: tuple[int, ...], dtype: str, blocks: int, lines: int, as_json: bool
+) -> None:
     """Show what the kernels of NAME (conv2d:direct, or a plug-in FILE.py) take, without a GPU.
 
     \b
@@ -53,9 +59,9 @@ def show(name: str, architectures: tuple[int, ...], blocks: int, lines: int, as_
         known = ", ".join(str(a) for a in ARCHITECTURES)
         raise SettingError(f"no kernel is compiled for sm_{unknown[0]}; use {known}")
     if name.endswith(".py"):
-        found = launches("", [name], blocks)
+        found = launches("", [name], blocks, dtype)
     elif any(target.emulated for target in targets(name)):
-        found = launches(name, blocks=blocks)
+        found = launches(name, blocks=blocks, dtype=dtype)
     else:
         raise SettingError(f"{name} is written with Numba, which emu does not run")
     if not found:

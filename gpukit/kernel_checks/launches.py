@@ -1,6 +1,7 @@
-"""What a usual call of a kernel's implementation launches, and what it asks memory for.
+r"""What a usual call of a kernel's implementation launches, and what it asks memory for.
 
-    python -m gpukit.kernel_checks.launches '{"target": "relu:cuda", "plugins": [], "blocks": 4}'
+    python -m gpukit.kernel_checks.launches \
+        '{"target": "relu:cuda", "plugins": [], "blocks": 4, "dtype": "float32"}'
 
 runs it on emu's build "trace", in a process that may die without harm; one object of JSON a launch.
 """
@@ -62,7 +63,9 @@ class Launch:
         return self.grid[0] * self.grid[1] * self.grid[2]
 
 
-def launches(name: str, plugins: Sequence[str] = (), blocks: int = BLOCKS) -> list[Launch]:
+def launches(
+    name: str, plugins: Sequence[str] = (), blocks: int = BLOCKS, dtype: str = "float32"
+) -> list[Launch]:
     """Every launch of a usual call of the target `name`, `blocks` blocks of its middle traced.
 
     An empty name stands for all that `plugins` (files, or names of installed ones) register.
@@ -70,7 +73,7 @@ def launches(name: str, plugins: Sequence[str] = (), blocks: int = BLOCKS) -> li
     """
     if compiler_problem():
         raise GpukitError(compiler_problem())
-    order = {"target": name, "plugins": list(plugins), "blocks": blocks}
+    order = {"target": name, "plugins": list(plugins), "blocks": blocks, "dtype": dtype}
     command = [sys.executable, "-P", "-m", "gpukit.kernel_checks.launches", json.dumps(order)]
     try:
         done = subprocess.run(
@@ -113,15 +116,15 @@ def main(order: dict[str, Any]) -> int:
         wanted = [Target(p.name, way.name) for p, way in ways if way.kind == "cuda"]
     try:
         for target in wanted:
-            _run(target, order["blocks"])
+            _run(target, order["blocks"], order["dtype"])
     except GpukitError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def _run(target: Target, blocks: int) -> None:
-    made = typical(target)
+def _run(target: Target, blocks: int, dtype: str) -> None:
+    made = typical(target, dtype)
     device = get_device("emu")
 
     def put(value: Any) -> Any:

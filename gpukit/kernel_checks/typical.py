@@ -1,4 +1,4 @@
-"""One usual call of every primitive in float32: what a look at its kernels runs.
+"""One usual call of every primitive: what a look at its kernels runs.
 
 Shapes are those of layers in the middle of a network, large enough for whole tiles and many blocks.
 Where there is none here, or a kernel does not take it, the largest of random cases stands in.
@@ -25,17 +25,25 @@ _WINDOW = {"window": (2, 2), "stride": (2, 2), "padding": ((0, 0), (0, 0))}
 _HALF = (8, 14, 14, 64)
 
 
-def typical(target: Target) -> Case:
-    """The call for a target; arrays hold numbers that any kernel can work with."""
+def typical(target: Target, dtype: str = "float32") -> Case:
+    """The call for a target, in `dtype`; arrays hold numbers that any kernel can work with."""
     way = registry[target.primitive].implementations("cuda")[target.algo]
     if target.primitive in CALLS:
         made = CALLS[target.primitive]()
+        made.arrays = [_cast(value, np.dtype(dtype)) for value in made.arrays]
         if way.takes(tuple(made.arrays), made.settings):
             return made
     if target.primitive not in MAKERS:
         return Case([])
-    cases = [drawn(target, 0, number) for number in range(0, _TRIES, 2)]
+    first = int(dtype == "float64")  # odd cases are in it
+    cases = [drawn(target, 0, number) for number in range(first, _TRIES, 2)]
     return max((c for c in cases if c is not None), key=_size, default=Case([]))
+
+
+def _cast(value: Any, dtype: np.dtype) -> Any:
+    if isinstance(value, list):
+        return [_cast(v, dtype) for v in value]
+    return value.astype(dtype) if value.dtype.kind == "f" else value
 
 
 def _size(made: Case) -> int:

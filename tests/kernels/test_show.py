@@ -119,6 +119,11 @@ class TestShow:
         assert {a["bytes"] for a in launch["accesses"]} == {16}
         assert launch["cards"][0]["occupancy"]["percent"] == 100
 
+    def test_the_other_dtype(self):
+        (launch,) = launches("relu:cuda", blocks=1, dtype="float64")
+        assert launch.kernel == "unary<double, Relu>"
+        assert {(a.bytes, a.each) for a in launch.accesses} == {(16, 16)}
+
     def test_a_broken_plug_in_is_said(self, tmp_path):
         (tmp_path / "bad.py").write_text("import nothing_of_that_name\n")
         with pytest.raises(GpukitError, match="nothing_of_that_name"):

@@ -9,18 +9,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.rival import Rival
+from gpukit.race.contest import VOID_SPREAD, spread
 
 # PyTorch's OpenMP threads spin for a while after a call; gpukit's turn starts after that.
 PAUSE_S = 0.005
 # Rounds go on until both have had so much time, within these bounds.
 _LEAST_ROUNDS, _MOST_ROUNDS, _SECONDS = 9, 101, 1.0
-VOID_SPREAD = 0.20
-
-
-def spread(seconds: list[float]) -> float:
-    """Interquartile range over the median."""
-    quarters = statistics.quantiles(seconds, n=4)
-    return (quarters[2] - quarters[0]) / quarters[1]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@
 # reports as missing) into the folder $WHEELS (.whl):
 #   pip download --no-deps --only-binary=:all: --python-version 3.12 --platform manylinux2014_x86_64 \
 #       --platform manylinux_2_28_x86_64 -d .whl click platformdirs scipy-openblas32
+# Tests of algo="numba" (cuda-numba…) want numba-cuda[cu13], installed for this Python: its .pth file
+# is not read in $WHEELS' place. Without it they are skipped, and the sanitizers leave them out.
 #
 # --dry: everything on the emulator, so that the first run on a card fails on nothing silly; small
 # counts, nothing timed, the emulator's own sanitizers. PYTHON=… chooses an interpreter.

@@ -58,6 +58,7 @@ def environment() -> dict[str, Any]:
         "cupy-cuda13x",
         "cupy-cuda12x",
         "nvidia-cuda-nvrtc",
+        "numba-cuda",
     ]:
         try:
             versions[name] = metadata.version(name)

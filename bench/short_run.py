@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from gpukit.backends.kernel import Kernel
+from gpukit.backends.numba_cuda.launch import problem as numba_problem
 from gpukit.backends.primitive import registry
 from gpukit.device import get_device, to_host
 from gpukit.errors import GpukitError
@@ -131,8 +132,11 @@ def main() -> int:
         return 0
     only = set(filter(None, options.only.split(",")))
     bad = done = 0
+    has_numba = get_device(options.device).kind == "cuda" and not numba_problem()
     for target in targets():
         if target.primitive not in MAKERS or (only and target.primitive not in only):
+            continue
+        if not target.emulated and not has_numba:
             continue
         for number in range(options.cases):
             found = run_case(target, options.device, number)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         utils,
     )
     from gpukit.autograd import Parameter, Tensor
+    from gpukit.backends.plugins import load_kernel
     from gpukit.device import Device, device_of, get_device, to_host
     from gpukit.errors import GpukitError
     from gpukit.settings import strict
@@ -41,6 +42,7 @@ _NAMES = {
     "Tensor": "gpukit.autograd",
     "device_of": "gpukit.device",
     "get_device": "gpukit.device",
+    "load_kernel": "gpukit.backends.plugins",
     "no_grad": "gpukit.tape",
     "strict": "gpukit.settings",
     "to_host": "gpukit.device",
@@ -59,6 +61,7 @@ __all__ = [
     "get_device",
     "initializers",
     "layers",
+    "load_kernel",
     "losses",
     "metrics",
     "models",

@@ -20,6 +20,7 @@ from gpukit.errors import DeviceError
 
 TWINS = 16  # cpu:0 … cpu:15, emu:0 … emu:15
 ALIGNMENT = 256  # bytes; that of memory on a card, and on emu
+UNWRITTEN = 0xFF  # every byte of new memory on emu: NaN, -1 for integers
 
 INSTALL_CUDA = (
     "install an NVIDIA driver and `pip install 'gpukit[cuda13]'` (or cuda12 for older drivers)"
@@ -287,14 +288,13 @@ def to_host(array: Any) -> np.ndarray:
 
 
 def _unwritten(shape: Sequence[int], dtype: Any) -> np.ndarray:
-    # Aligned like a card's memory, and full of NaN (-1 for integers), so that what a kernel leaves
-    # out shows.
+    # Aligned like a card's memory, and full of UNWRITTEN, so that what a kernel leaves out shows.
     kind = np.dtype(dtype)
     size = int(np.prod(tuple(shape), dtype=np.int64)) * kind.itemsize
     memory = np.empty(size + ALIGNMENT, np.uint8)
     skip = -memory.ctypes.data % ALIGNMENT
     memory = memory[skip : skip + size]
-    memory.fill(0xFF)
+    memory.fill(UNWRITTEN)
     return memory.view(kind).reshape(tuple(shape))
 
 

@@ -12,8 +12,9 @@
 //              z (3,4) = x (3,4) + y (4,)     sizes 3 4, strides of x 4 1, of y 0 1
 //
 //          The launcher merges neighbouring axes that repeat alike ((2,3,4)+(4,) is (6,4)+(4,)), so
-//          four axes are enough for nearly everything and two divisions for the common cases; what
-//          needs more than four runs the definition. Repeated elements come from the cache.
+//          four axes are enough for nearly everything and two divisions for the common cases; for
+//          more than four the launcher repeats operands in memory first (shape.cu). Repeated elements
+//          come from the cache. Indices I are 32 bits wide where those are enough, else 64.
 // Open:    no card has confirmed that `strided` is bound by memory and not by its divisions.
 
 // instances: unary<T, Negative>, unary<T, Exp>, unary<T, Log>, unary<T, Sqrt>, unary<T, Square>
@@ -25,8 +26,13 @@
 // instances: scalar<T, Divide, false>, scalar<T, Divide, true>, scalar<T, Power, false>
 // instances: scalar<T, Power, true>, scalar<T, Maximum, false>, scalar<T, Maximum, true>
 // instances: scalar<T, Minimum, false>, scalar<T, Minimum, true>
-// instances: strided<T, Add>, strided<T, Subtract>, strided<T, Multiply>, strided<T, Divide>
-// instances: strided<T, Power>, strided<T, Maximum>, strided<T, Minimum>
+// instances: strided<T, Add, unsigned>, strided<T, Add, unsigned long long>
+// instances: strided<T, Subtract, unsigned>, strided<T, Subtract, unsigned long long>
+// instances: strided<T, Multiply, unsigned>, strided<T, Multiply, unsigned long long>
+// instances: strided<T, Divide, unsigned>, strided<T, Divide, unsigned long long>
+// instances: strided<T, Power, unsigned>, strided<T, Power, unsigned long long>
+// instances: strided<T, Maximum, unsigned>, strided<T, Maximum, unsigned long long>
+// instances: strided<T, Minimum, unsigned>, strided<T, Minimum, unsigned long long>
 
 #include "pack.cuh"
 
@@ -130,21 +136,19 @@ scalar(const T* __restrict__ x, T number, T* __restrict__ z, long long n) {
 }
 
 // z (n0,n1,n2,n3), row-major; x and y by their strides in elements, 0 along a repeated axis.
-template <typename T, typename F>
+template <typename T, typename F, typename I>
 __global__ void __launch_bounds__(256, 4)
-strided(const T* __restrict__ x, const T* __restrict__ y, T* __restrict__ z, unsigned n,
-        unsigned n1, unsigned n2, unsigned n3,
-        unsigned x0, unsigned x1, unsigned x2, unsigned x3,
-        unsigned y0, unsigned y1, unsigned y2, unsigned y3) {
-    const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
+strided(const T* __restrict__ x, const T* __restrict__ y, T* __restrict__ z, I n, I n1, I n2, I n3,
+        I x0, I x1, I x2, I x3, I y0, I y1, I y2, I y3) {
+    const I i = static_cast<I>(blockIdx.x) * blockDim.x + threadIdx.x;
     if (i >= n) return;
     // i = ((i0·n1 + i1)·n2 + i2)·n3 + i3
-    unsigned rest = i;
-    const unsigned i3 = rest % n3;
+    I rest = i;
+    const I i3 = rest % n3;
     rest /= n3;
-    const unsigned i2 = rest % n2;
+    const I i2 = rest % n2;
     rest /= n2;
-    const unsigned i1 = rest % n1;
-    const unsigned i0 = rest / n1;
+    const I i1 = rest % n1;
+    const I i0 = rest / n1;
     z[i] = F::of(x[i0 * x0 + i1 * x1 + i2 * x2 + i3 * x3], y[i0 * y0 + i1 * y1 + i2 * y2 + i3 * y3]);
 }

@@ -69,6 +69,12 @@ struct Matrix {
         return *reinterpret_cast<const Load<T, PACKED>*>(
             lane + (ALONG_K ? k : static_cast<long long>(k) * stride));
     }
+
+    // Whether something lies there, and where: for copies that pass no register.
+    __device__ __forceinline__ bool find(Lane lane, int k, int, int, const T*& from) const {
+        from = lane + (ALONG_K ? k : static_cast<long long>(k) * stride);
+        return lane != nullptr && k < k_end;
+    }
 };
 
 // Brings one operand's steps from global memory to a stage, by all threads of the block.

@@ -25,7 +25,7 @@ __device__ __forceinline__ unsigned shared_address(const void* p) {
 }
 
 // Starts a copy of BYTES (4, 8, 16) from global to shared memory, both aligned to BYTES; the bytes
-// after `given` become zero. Older cards copy at once.
+// after `given` become zero. Older cards copy at once, and as one word where all is given.
 template <int BYTES>
 __device__ __forceinline__ void copy_async(void* to, const void* from, unsigned given = BYTES) {
 #if __CUDA_ARCH__ >= 800
@@ -36,8 +36,17 @@ __device__ __forceinline__ void copy_async(void* to, const void* from, unsigned 
         asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared_address(to)),
                      "l"(__cvta_generic_to_global(from)), "n"(BYTES), "r"(given) : "memory");
 #else
-    for (unsigned i = 0; i < BYTES / 4; ++i)
-        static_cast<unsigned*>(to)[i] = 4 * i < given ? static_cast<const unsigned*>(from)[i] : 0u;
+    struct alignas(BYTES) Word {
+        unsigned at[BYTES / 4];
+    } word{};
+    if (given >= BYTES) {
+        word = *static_cast<const Word*>(from);
+    } else {
+#pragma unroll
+        for (unsigned i = 0; i < BYTES / 4; ++i)
+            if (4 * i < given) word.at[i] = static_cast<const unsigned*>(from)[i];
+    }
+    *static_cast<Word*>(to) = word;
 #endif
 }
 

@@ -1,4 +1,4 @@
-// Sums, means and maxima over axes.
+// Sums, means and maxima over axes, and where a maximum is.
 //
 // What:    x (outer, length, inner) -> y (outer, inner), reduced over the middle axis. Every choice of
 //          axes is a few such passes: neighbouring axes that are reduced alike are one, and of several
@@ -20,7 +20,12 @@
 //          by the shape alone: same call, same bits.
 // Open:    no card has confirmed that 64 values a thread keep enough loads in flight.
 //
+// Index:   `length` may pass 2³¹, offsets are 64 bits wide; outer and inner, what is left, are ints.
+//
 // y is (outer, parts, inner); every value is divided by `divisor`, which is 1 but for a mean.
+//
+// argmax goes the same way with pairs of a value and its place along the axis. Of equal values the
+// first wins, a NaN wins over numbers and the first NaN over others, whichever order pairs meet in.
 
 // instances: reduce<T, Sum>, reduce<T, Max>
 
@@ -28,8 +33,8 @@
 
 template <typename T, typename Op>
 __global__ void __launch_bounds__(256, 4)
-reduce(const T* __restrict__ x, T* __restrict__ y, int outer, int length, int inner, int part,
-       int parts, T divisor) {
+reduce(const T* __restrict__ x, T* __restrict__ y, int outer, long long length, int inner,
+       long long part, int parts, T divisor) {
     __shared__ T space[256];
     const int wide = blockDim.x, deep = blockDim.y;
     const int mine = (threadIdx.z * deep + threadIdx.y) * wide + threadIdx.x;
@@ -41,15 +46,15 @@ reduce(const T* __restrict__ x, T* __restrict__ y, int outer, int length, int in
     const int row = blockIdx.x / tiles / parts * blockDim.z + threadIdx.z;
     const bool ours = row < outer && column < inner;
 
-    const int from = cut * part;
-    const int to = length - from < part ? length : from + part;
+    const long long from = cut * part;
+    const long long to = length - from < part ? length : from + part;
     T value = 0;
     if (ours) {
-        const T* start = x + static_cast<long long>(row) * length * inner + column;
-        value = Op::start(start[static_cast<long long>(from) * inner]);
+        const T* start = x + row * length * inner + column;
+        value = Op::start(start[from * inner]);
 #pragma unroll 4
-        for (int i = from + threadIdx.y; i < to; i += deep) {
-            value = Op::of(value, start[static_cast<long long>(i) * inner]);
+        for (long long i = from + threadIdx.y; i < to; i += deep) {
+            value = Op::of(value, start[i * inner]);
         }
     }
     space[mine] = value;
@@ -60,5 +65,67 @@ reduce(const T* __restrict__ x, T* __restrict__ y, int outer, int length, int in
     }
     if (ours && threadIdx.y == 0) {
         y[(static_cast<long long>(row) * parts + cut) * inner + column] = space[mine] / divisor;
+    }
+}
+
+// Whether value a at place i is to be preferred to value b at place j.
+template <typename T>
+__device__ __forceinline__ bool better(T a, long long i, T b, long long j) {
+    const bool a_nan = a != a, b_nan = b != b;
+    if (a_nan != b_nan) return a_nan;
+    return a_nan || a == b ? i < j : a > b;
+}
+
+// x (outer, length, inner) -> best value and its place (outer, parts, inner). Values of an earlier pass
+// bring their places along; else a value's place is where it lies on the axis.
+template <typename T>
+__global__ void __launch_bounds__(256, 4)
+argmax(const T* __restrict__ x, const long long* __restrict__ places_or_null, T* __restrict__ best,
+       long long* __restrict__ place, int outer, long long length, int inner, long long part,
+       int parts) {
+    __shared__ T values[256];
+    __shared__ long long places[256];
+    const int wide = blockDim.x, deep = blockDim.y;
+    const int mine = (threadIdx.z * deep + threadIdx.y) * wide + threadIdx.x;
+    const int tiles = (inner + wide - 1) / wide;
+    const int column = blockIdx.x % tiles * wide + threadIdx.x;
+    const int cut = blockIdx.x / tiles % parts;
+    const int row = blockIdx.x / tiles / parts * blockDim.z + threadIdx.z;
+    const bool ours = row < outer && column < inner;
+
+    const long long from = cut * part;
+    const long long to = length - from < part ? length : from + part;
+    T value = 0;
+    long long at = -1;
+    if (ours) {
+        const long long start = row * length * inner + column;
+        for (long long i = from + threadIdx.y; i < to; i += deep) {
+            const long long here = start + i * inner;
+            const long long its = places_or_null ? places_or_null[here] : i;
+            if (at < 0 || better(x[here], its, value, at)) {
+                value = x[here];
+                at = its;
+            }
+        }
+    }
+    values[mine] = value;
+    places[mine] = at;
+    __syncthreads();
+    for (int half = deep / 2; half > 0; half /= 2) {
+        if (threadIdx.y < half) {
+            const int other = mine + half * wide;
+            const bool empty = places[other] < 0;
+            if (!empty && (places[mine] < 0 ||
+                           better(values[other], places[other], values[mine], places[mine]))) {
+                values[mine] = values[other];
+                places[mine] = places[other];
+            }
+        }
+        __syncthreads();
+    }
+    if (ours && threadIdx.y == 0) {
+        const long long to_here = (static_cast<long long>(row) * parts + cut) * inner + column;
+        best[to_here] = values[mine];
+        place[to_here] = places[mine];
     }
 }

@@ -26,6 +26,7 @@ TESTS = Path(__file__).resolve().parent
 sys.path[:] = [str(TESTS), *(p for p in sys.path if Path(p or ".").resolve() != TESTS.parent)]
 
 from gpukit.backends.emulator import compiler_problem  # noqa: E402
+from gpukit.backends.numba_cuda.launch import problem as numba_problem  # noqa: E402
 from gpukit.backends.primitive import REFERENCE, Primitive, registry  # noqa: E402
 from gpukit.device import cuda_count, device_of, get_device, to_host  # noqa: E402
 
@@ -48,8 +49,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if cuda_count():
         kernels = {way for name in names for way in registry[name].implementations("cuda")}
         for way in sorted(kernels - {REFERENCE}) or [REFERENCE]:
-            card = Backend("cuda:0", way)
-            backends.append(pytest.param(card, id=f"cuda-{way}", marks=pytest.mark.gpu))
+            absent = numba_problem() if way.startswith("numba") else ""
+            marks = [pytest.mark.gpu, pytest.mark.skipif(bool(absent), reason=absent)]
+            backends.append(pytest.param(Backend("cuda:0", way), id=f"cuda-{way}", marks=marks))
     metafunc.parametrize("backend", backends)
 
 

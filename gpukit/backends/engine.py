@@ -60,8 +60,9 @@ _engines: dict[str, Engine] = {}
 
 
 def register(kind: str, make: Callable[[], Engine]) -> None:
-    """Enter the engine of a kind of device; it is made at its first launch."""
+    """Enter the engine of a kind of device, in place of an earlier one; made at first use."""
     _makers[kind] = make
+    _engines.pop(kind, None)
 
 
 def engine_of(device: Device) -> Engine:

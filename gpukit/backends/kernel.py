@@ -6,6 +6,7 @@ _relu.launch(grid, block, x, y, n, T=x.dtype)        # on the device of its arra
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +46,17 @@ kernels: list[Kernel] = []
 
 
 class Kernel:
-    """The kernel `name` in `file` (in gpukit.kernels, or a path), for cards from sm_`min_arch` on.
+    """The kernel `name` in `file`, for cards from sm_`min_arch` on.
 
+    `file` lies beside the Python file that makes the Kernel, or in gpukit.kernels, or is a path.
     Template arguments are given by name at each launch: a dtype or the name of a type for
     `typename T`, else an int or bool.
     """
 
     def __init__(self, file: str | Path, name: str, min_arch: int = 75) -> None:
-        self.file = file
+        maker = sys._getframe(1)
+        self.made_at = (str(maker.f_globals.get("__file__", "")), maker.f_lineno)
+        self.file = _beside(maker.f_globals, file)
         self.name = name
         self.min_arch = min_arch
         self._bound: dict[tuple[Any, ...], Bound] = {}
@@ -152,6 +156,15 @@ class Kernel:
             dtypes.append(DTYPES[c_name])
         instance = Instance(self.name, tuple(texts.values()), self.min_arch)
         return Bound(self.source, declaration, instance, tuple(dtypes))
+
+
+def _beside(maker: dict[str, Any], file: str | Path) -> str | Path:
+    """The path of `file` beside the module with these globals, where there is one."""
+    home = maker.get("__file__")
+    if home is None or str(maker.get("__name__", "")).startswith("gpukit."):
+        return file
+    path = Path(home).resolve().parent / file
+    return path if path.is_file() else file
 
 
 def c_type(dtype: Any) -> str:

@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from gpukit.backends.choices import fell_back, preferred, shown
 from gpukit.device import CPU, Device, DeviceArray, device_of
 from gpukit.errors import SettingError
 
@@ -29,21 +31,29 @@ REFERENCE = "reference"
 
 registry: dict[str, Primitive] = {}
 
-# Package that registers the implementations of a kind of device, imported at its first call.
+# Packages that register the implementations of a kind of device, imported at its first call.
 _packages = {
-    "cpu": "gpukit.backends.cpu",
-    "cuda": "gpukit.backends.cuda",
-    "emu": "gpukit.backends.cuda",
+    "cpu": ("gpukit.backends.cpu",),
+    "cuda": ("gpukit.backends.cuda", "gpukit.backends.numba_cuda"),
+    "emu": ("gpukit.backends.cuda", "gpukit.backends.numba_cuda"),
 }
-# An emulated card has no implementations of its own: it runs those of a real one.
+# An emulated card has no implementations of its own: it runs those of a real one, unless they are
+# `on(…, emulated=False)`.
 _registered_as = {"emu": "cuda"}
 _loaded: set[str] = set()
+# While a plug-in is loaded: its origin, and what it registers.
+_recording: tuple[str, list[tuple[Primitive, Implementation]]] = ("", [])
 
 
 class Implementation:
-    """One way to compute a primitive: `function`, its `name`, and what it `supports`."""
+    """One way to compute a primitive: `function`, its `name`, and what it `supports`.
 
-    __slots__ = ("function", "kind", "name", "supports")
+    `emulated`: whether an emulated device runs it, too. `origin`: the plug-in that it came with,
+    empty for gpukit's own. `unasked`: for which of the arguments that it supports it may be the
+    default.
+    """
+
+    __slots__ = ("emulated", "function", "kind", "name", "origin", "supports", "unasked")
 
     def __init__(
         self,
@@ -51,15 +61,26 @@ class Implementation:
         kind: str,
         name: str,
         supports: Callable[..., bool] | None = None,
+        emulated: bool = True,
+        unasked: Callable[..., bool] | None = None,
     ) -> None:
+        self.emulated = emulated
         self.function = function
         self.kind = kind
         self.name = name
+        self.origin = "" if _is_ours(function) else _recording[0]
         self.supports = supports
+        self.unasked = unasked
 
     def takes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether these arguments are within the declared limits."""
         return self.supports is None or bool(self.supports(*args, **kwargs))
+
+    def is_default(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether a call without `algo` may take it."""
+        if self.supports is not None and not self.supports(*args, **kwargs):
+            return False
+        return self.unasked is None or bool(self.unasked(*args, **kwargs))
 
     def __repr__(self) -> str:
         return f"Implementation({self.kind}:{self.name})"
@@ -83,12 +104,20 @@ class Primitive:
         return f"<primitive {self.name}>"
 
     def on(
-        self, kind: str, *, name: str, supports: Callable[..., bool] | None = None
+        self,
+        kind: str,
+        *,
+        name: str,
+        supports: Callable[..., bool] | None = None,
+        emulated: bool = True,
+        unasked: Callable[..., bool] | None = None,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Register an implementation for devices of `kind`; the first registered is the default.
 
         `supports` is called with the same arguments and says whether they are within the limits.
-        The parameters must be those of the definition, by name, order and kind.
+        With `emulated` False, "cuda" means real cards only, not emu. `unasked`, called like
+        `supports`, says where it may be the default; else only `algo` chooses it. The parameters
+        must be those of the definition, by name, order and kind.
         """
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -97,43 +126,85 @@ class Primitive:
                     f"{kind}:{name} of {self.name} has parameters {inspect.signature(function)}, "
                     f"the definition {self.signature}"
                 )
+            if not _is_ours(function):
+                load_backend(kind)  # whose implementations come first: one of them is the default
             ways = self._by_kind.setdefault(kind, {})
             if name in ways or name == REFERENCE:
                 raise TypeError(f"{self.name} already has an implementation {kind}:{name}")
-            ways[name] = Implementation(function, kind, name, supports)
+            ways[name] = Implementation(function, kind, name, supports, emulated, unasked)
+            if ways[name].origin:
+                _recording[1].append((self, ways[name]))
             return function
 
         return register
 
+    def remove(self, way: Implementation) -> None:
+        """Undo a registration."""
+        ways = self._by_kind.get(way.kind, {})
+        if ways.get(way.name) is way:
+            del ways[way.name]
+
     def implementations(self, kind: str) -> dict[str, Implementation]:
         """Every way to compute this on `kind`, best first, the definition last."""
         load_backend(kind)
-        ways = self._by_kind.get(_registered_as.get(kind, kind), {})
-        return {**ways, REFERENCE: self._reference}
+        return {**self._ways(kind), REFERENCE: self._reference}
+
+    def _ways(self, kind: str) -> dict[str, Implementation]:
+        if kind not in _registered_as:
+            return self._by_kind.get(kind, {})
+        ways = self._by_kind.get(_registered_as[kind], {})
+        return {name: way for name, way in ways.items() if way.emulated}
 
     def choose(
         self, device: Device, algo: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Implementation:
-        """The implementation that a call with these arguments takes on `device`."""
+        """The implementation that a call with these arguments takes on `device`.
+
+        That of `algo`, else the one preferred in this context, where it supports the arguments;
+        else the default, which is said once. Raises SettingError for an `algo` that is not there.
+        """
         if device.kind not in _loaded:
             load_backend(device.kind)
-        ways = self._by_kind.get(_registered_as.get(device.kind, device.kind))
-        if algo is not None:
-            if algo == REFERENCE:
-                return self._reference
-            chosen = ways.get(algo) if ways else None
-            if chosen is None:
-                names = ", ".join([*(ways or ()), REFERENCE])
-                raise SettingError(
-                    f"{self.name} has no algo {algo!r} on {device.kind}; use {names}"
-                )
-            if chosen.takes(args, kwargs):
-                return chosen
-        if ways:
-            for way in ways.values():
-                if way.supports is None or way.supports(*args, **kwargs):
-                    return way
+        asked = preferred(self.name) if algo is None else algo
+        if asked is None:
+            return self._default(device.kind, args, kwargs)
+        chosen = self.find(device.kind, asked)
+        if chosen is None and algo is not None:
+            raise SettingError(self.lacks(device.kind, algo))
+        if chosen is not None and chosen.takes(args, kwargs):
+            return chosen
+        taken = self._default(device.kind, args, kwargs)
+        takes = f"{asked} does not take {shown(args, kwargs)}"
+        why = takes if chosen else f"there is no {asked}"
+        fell_back(self.name, asked, device.kind, taken.name, why)
+        return taken
+
+    def find(self, kind: str, name: str) -> Implementation | None:
+        """The implementation `name` on `kind`; looked for among installed plug-ins, too."""
+        load_backend(kind)
+        if name == REFERENCE:
+            return self._reference
+        found = self._ways(kind).get(name)
+        if found is None and name not in self._ways(_registered_as.get(kind, kind)):
+            importlib.import_module("gpukit.backends.plugins").load_named(name)
+            found = self._ways(kind).get(name)
+        return found
+
+    def _default(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Implementation:
+        for way in self._ways(kind).values():
+            if way.is_default(args, kwargs):
+                return way
         return self._reference
+
+    def lacks(self, kind: str, algo: str) -> str:
+        """That there is no such implementation on `kind`, and which there are."""
+        names = ", ".join([*self._ways(kind), REFERENCE])
+        real = _registered_as.get(kind, kind)
+        only = " (it needs a real card)" if algo in self._by_kind.get(real, {}) else ""
+        if not only:
+            others = [k for k, ways in self._by_kind.items() if algo in ways]
+            only = f" (it is one for {', '.join(others)})" if others else ""
+        return f"{self.name} has no algo {algo!r} on {kind}{only}; use {names}"
 
     def __call__(self, *args: Any, algo: str | None = None, **kwargs: Any) -> Any:
         device = _device_of_arguments(args)
@@ -162,9 +233,25 @@ def primitive(function: Callable[..., Any]) -> Primitive:
 def load_backend(kind: str) -> None:
     """Import the package that registers the implementations of `kind`, once."""
     if kind not in _loaded:
-        if kind in _packages:
-            importlib.import_module(_packages[kind])
+        for package in _packages.get(kind, ()):
+            importlib.import_module(package)
         _loaded.add(kind)
+
+
+@contextmanager
+def recorded(origin: str) -> Iterator[list[tuple[Primitive, Implementation]]]:
+    """Within the block, what is registered comes from `origin`; the list gets it."""
+    global _recording
+    before, found = _recording, []  # type: ignore[var-annotated]
+    _recording = (origin, found)
+    try:
+        yield found
+    finally:
+        _recording = before
+
+
+def _is_ours(function: Callable[..., Any]) -> bool:
+    return (getattr(function, "__module__", None) or "").startswith("gpukit.")
 
 
 def _parameters(function: Callable[..., Any]) -> list[tuple[str, Any, Any]]:

@@ -176,7 +176,8 @@ def _load(path: str, stamp: tuple[int, int]) -> Source:
 def load(file: str | Path) -> Source:
     """The source `file`: a name in gpukit.kernels, or a path; its headers expanded as text."""
     path = find(file)
-    newest = max(p.stat().st_mtime_ns for p in [path, *FOLDER.glob("*.cuh")])
+    headers = {*FOLDER.glob("*.cuh"), *path.parent.glob("*.cuh"), *path.parent.glob("*.h")}
+    newest = max(p.stat().st_mtime_ns for p in [path, *headers])
     return _load(str(path), (path.stat().st_mtime_ns, newest))
 
 

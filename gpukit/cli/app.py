@@ -19,6 +19,7 @@ from gpukit import __version__
 from gpukit.cli.data import data
 from gpukit.cli.kernels import kernels
 from gpukit.cli.look import info, summary
+from gpukit.cli.race import race
 from gpukit.cli.train import train
 from gpukit.cli.use import evaluate, predict
 from gpukit.errors import GpukitError
@@ -44,7 +45,7 @@ def app(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (train, evaluate, predict, summary, info, data, kernels):
+for command in (train, evaluate, predict, summary, info, data, kernels, race):
     app.add_command(command)
 
 

@@ -4,45 +4,31 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
+from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import click
 
-MODES = ("plain", "asan", "tsan")
+from gpukit.cli.kernels_list import list_kernels
+from gpukit.cli.kernels_show import show
+
+if TYPE_CHECKING:
+    from gpukit.kernel_checks.check import Plan
+    from gpukit.kernel_checks.fuzz import Finding
+
+MODES = ("plain", "asan", "tsan", "simulator", "cheats")
 MOST_SHOWN = 30  # findings; more of them have one cause
 
 
 @click.group()
 def kernels() -> None:
-    """List and check the kernels behind the primitives."""
+    """List, show and check the kernels behind the primitives."""
 
 
-@kernels.command(name="list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-def list_kernels(as_json: bool) -> None:
-    """List every primitive with its implementations, the default first.
-
-    Where there is none, the definition in NumPy runs, on cards too.
-    """
-    from gpukit.backends.primitive import REFERENCE
-    from gpukit.kernel_checks.coverage import KINDS, implementations, primitives
-
-    found = {name: implementations(name) for name in primitives()}
-    if as_json:
-        entries = [{"name": name, **ways} for name, ways in found.items()]
-        click.echo(json.dumps({"primitives": entries}))
-        return
-    rows: list[tuple[str, ...]] = [("primitive", *KINDS)]
-    for name, ways in found.items():
-        rows.append((name, *(", ".join(ways[kind]) or f"({REFERENCE})" for kind in KINDS)))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        click.echo("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths)).rstrip())
-    missing = [name for name, ways in found.items() if not ways["cuda"]]
-    click.echo(
-        f"\n{len(found) - len(missing)} of {len(found)} have a CUDA kernel; "
-        f"({REFERENCE}) means that the definition runs on the device's arrays"
-    )
+kernels.add_command(list_kernels)
+kernels.add_command(show)
 
 
 @kernels.command()
@@ -54,13 +40,17 @@ def list_kernels(as_json: bool) -> None:
 )  # fmt: skip
 @click.option(
     "--fuzz", "cases", type=click.IntRange(0), default=20, show_default=True, metavar="N",
-    help="Random cases a kernel; a tenth of them under ASan, a hundredth under TSan.",
+    help="Random cases a kernel; a tenth under ASan, a hundredth under TSan, a 20th simulated.",
 )  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the cases.")
 @click.option("--case", "only", type=click.IntRange(0), help="This case alone, nothing compiled.")
 @click.option(
     "--mode", "modes", type=click.Choice(MODES), multiple=True,
-    help="This build of the emulator only; may be repeated. Default: all.",
+    help="This build of the emulator, or Numba's simulator, only; may be repeated. Default: all.",
+)  # fmt: skip
+@click.option(
+    "--time-limit", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True,
+    metavar="S", help="Seconds for a plug-in to be loaded, for a compilation of it, for a case.",
 )  # fmt: skip
 @click.option("--update-budgets", is_flag=True, help="Write what compilers report as the budget.")
 @click.option("--quiet", is_flag=True, help="No progress.")
@@ -75,28 +65,41 @@ def check(
     seed: int,
     only: int | None,
     modes: tuple[str, ...],
+    time_limit: float,
     update_budgets: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Check the kernels of NAME (conv2d, or conv2d:direct), or --all of them. Needs no GPU.
+    """Check the kernels of NAME (conv2d, or conv2d:direct), a plug-in FILE.py, or --all of ours.
 
     \b
     gpukit kernels check conv2d:direct --fuzz 200
     gpukit kernels check --all --arch 80 --arch 90
+    gpukit kernels check mine.py
 
     Compiles them for every architecture and compares registers, spills and shared memory with the
-    budget; runs them on the CPU on random arguments, against the primitive's definition; and again
-    under AddressSanitizer, UBSan and ThreadSanitizer. Each failure ends with the command that shows
-    it again. Exit code 0 if everything holds, else 1.
+    budget; runs them on the CPU on random arguments, against the primitive's definition; again
+    under AddressSanitizer, UBSan and ThreadSanitizer; and tries them for cheats. Numba's kernels
+    (relu:numba) are compiled to PTX and run in Numba's simulator, on a twentieth as many arguments.
+    A plug-in has no budget; arguments are drawn inside its limits, and it is only ever loaded in
+    other processes. Each failure ends with the command that shows it again. Exit code 0 if
+    everything holds, 1 if not, 2 for a plug-in that cannot be loaded.
     """
-    from dataclasses import asdict
-
     from gpukit.errors import SettingError
-    from gpukit.kernel_checks.check import plan, run
 
     if (name is None) != everything:
-        raise SettingError("give the name of a primitive (see gpukit kernels list), or --all")
+        raise SettingError(
+            "give the name of a primitive (see gpukit kernels list), a plug-in FILE.py, or --all"
+        )
+    if name is not None and _is_plugin(name):
+        if update_budgets:
+            raise SettingError("a plug-in has no budget; leave --update-budgets out")
+        ok = _check_plugin(
+            name, architectures, modes, cases, seed, only, time_limit, quiet, as_json
+        )
+        context.exit(0 if ok else 1)
+    from gpukit.kernel_checks.check import plan, run
+
     wanted = plan(
         None if everything else name,
         architectures=architectures,
@@ -107,15 +110,12 @@ def check(
     )
     with _Bar(wanted.steps, quiet) as bar:
         outcome = run(wanted, update=update_budgets, step=bar.step)
-    for finding in outcome.findings[:MOST_SHOWN]:
-        click.echo(f"{finding.check} {finding.target}: {finding.text}\n  again: {finding.again}")
-    if len(outcome.findings) > MOST_SHOWN:
-        click.echo(f"… and {len(outcome.findings) - MOST_SHOWN} more; --json has them all")
-    ran = ", ".join(f"{count} {mode}" for mode, count in outcome.cases.items())
-    verdict = "all hold" if outcome.ok else f"{len(outcome.findings)} FAILED"
+    _show(outcome.findings)
+    for line in _not_checked(wanted):
+        click.echo(f"not checked: {line}")
     click.echo(
-        f"{len(wanted.targets)} kernels: {outcome.compiled} compilations, cases run: {ran}; "
-        f"{verdict}"
+        f"{len(wanted.targets)} kernels: {outcome.compiled} compilations, cases run: "
+        f"{_counts(outcome.cases)}; {_verdict(outcome.findings)}"
     )
     if as_json:
         click.echo(
@@ -127,10 +127,124 @@ def check(
                     "cases": outcome.cases,
                     "seed": seed,
                     "findings": [asdict(finding) for finding in outcome.findings],
+                    "left_out": wanted.left_out,
                 }
             )
         )
     context.exit(0 if outcome.ok else 1)
+
+
+@kernels.command()
+@click.argument("name")
+@click.option(
+    "--primitive", required=True, metavar="NAME", help="What it computes, as conv2d or relu."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path(), metavar="DIR",
+    help="Where the files go. [default: here]",
+)  # fmt: skip
+def new(name: str, primitive: str, out: Path) -> None:
+    """Write a plug-in to start from: NAME.cu, NAME.py and test_NAME.py.
+
+    \b
+    gpukit kernels new mine --primitive conv2d
+    gpukit kernels check mine.py
+
+    Its kernel is right, and as slow as it is short; its test holds it to the definition.
+    """
+    from gpukit.kernel_checks.new import write
+
+    files = write(name, primitive, out)
+    for file in files:
+        click.echo(file)
+    click.echo(f"check it: gpukit kernels check {files[1]}")
+
+
+def _is_plugin(name: str) -> bool:
+    """Whether NAME is a plug-in's file, or the name that an installed one goes by."""
+    from gpukit.backends.plugins import entries
+
+    return name.endswith((".py", ".cu")) or any(e.name == name for e in entries())
+
+
+def _check_plugin(
+    name: str,
+    architectures: tuple[int, ...],
+    modes: tuple[str, ...],
+    cases: int,
+    seed: int,
+    only: int | None,
+    limit: float,
+    quiet: bool,
+    as_json: bool,
+) -> bool:
+    from gpukit.backends.nvrtc import ARCHITECTURES
+    from gpukit.errors import SettingError
+    from gpukit.kernel_checks.plugins import check_plugin
+
+    if name.endswith(".cu"):
+        raise SettingError(f"{name}: give the plug-in's Python file, which says how it is launched")
+    steps = len(architectures or ARCHITECTURES) + cases
+    with _Bar(steps, quiet) as bar:
+        outcome = check_plugin(
+            name,
+            architectures=architectures,
+            modes=modes,
+            cases=cases,
+            seed=seed,
+            only=only,
+            limit=limit,
+            step=bar.step,
+        )
+    _show(outcome.findings)
+    look = outcome.look
+    for kernel, taken in look.taken.items():
+        by_text: dict[str, list[str]] = {}
+        for arch, text in taken.items():
+            by_text.setdefault(text, []).append(f"sm_{arch}")
+        for text, where in by_text.items():
+            click.echo(f"{kernel}: {text} on {', '.join(where)}")
+    for what in (*look.left_out, *outcome.not_seen):
+        click.echo(f"not checked: {what}")
+    click.echo(
+        f"{', '.join(look.targets)}: {look.compiled} compilations, cases run: "
+        f"{_counts(outcome.cases)}; {_verdict(outcome.findings)}"
+    )
+    if as_json:
+        content = {
+            "ok": outcome.ok,
+            "targets": look.targets,
+            "compilations": look.compiled,
+            "cases": outcome.cases,
+            "seed": seed,
+            "findings": [asdict(finding) for finding in outcome.findings],
+            "resources": look.taken,
+            "not_seen": outcome.not_seen,
+        }
+        click.echo(json.dumps(content))
+    return outcome.ok
+
+
+def _show(findings: list[Finding]) -> None:
+    for finding in findings[:MOST_SHOWN]:
+        click.echo(f"{finding.check} {finding.target}: {finding.text}\n  again: {finding.again}")
+    if len(findings) > MOST_SHOWN:
+        click.echo(f"… and {len(findings) - MOST_SHOWN} more; --json has them all")
+
+
+def _not_checked(wanted: Plan) -> list[str]:
+    from gpukit.kernel_checks import cheats
+
+    streams = [cheats.STREAMS] if wanted.cases and "cheats" in wanted.modes else []
+    return [line for line in (wanted.left_out, *streams) if line]
+
+
+def _counts(cases: dict[str, int]) -> str:
+    return ", ".join(f"{count} {mode}" for mode, count in cases.items())
+
+
+def _verdict(findings: list[Finding]) -> str:
+    return f"{len(findings)} FAILED" if findings else "all hold"
 
 
 class _Bar:

@@ -27,12 +27,15 @@ LARGEST = 1 << 16  # pixels of a side, or channels
 @click.option("--devices", metavar="A,B", help="One for each column. [default: cpu:0,cpu:1]")
 @click.option("--batch", type=click.IntRange(1), metavar="N", help="Images a training step, for "
               "memory and what crosses between devices. [default: 128]")  # fmt: skip
+@click.option("--kernel", "kernels", multiple=True, metavar="FILE.py",
+              help="Say what this plug-in takes over.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def summary(
     model: str,
     input_shape: str | None,
     classes: int | None,
     batch: int | None,
+    kernels: tuple[str, ...],
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -74,6 +77,8 @@ def summary(
         made = models.get(model)(**settings)
     if not as_json:
         table.show(made, batch)
+        for line in _implementations(Path(model), kernels):
+            click.echo(line)
         return
     figures = sizes(made)
     facts: dict[str, Any] = {"model": made.name, "layers": [asdict(f) for f in figures]}
@@ -110,6 +115,18 @@ def _only(given: dict[str, Any], allowed: set[str], why: str) -> None:
     for name in given:
         if name not in allowed:
             raise SettingError(f"{why}; leave --{name.replace('_', '-')} out")
+
+
+def _implementations(run: Path, kernels: tuple[str, ...]) -> list[str]:
+    """What computes by users' kernels: those of a run, and what plug-ins take over."""
+    from gpukit.backends.plugins import load_kernel
+    from gpukit.cli.kernels_list import limits
+    from gpukit.runs import RunSettings, is_run
+
+    settings = RunSettings.read(run, device="cpu") if is_run(run) else None
+    chosen = settings.algo if settings else {}
+    lines = [f"{name}: {way}, where it takes the call" for name, way in chosen.items()]
+    return lines + [line for path in kernels for line in limits(load_kernel(path))]
 
 
 def _image_shape(text: str) -> tuple[int, ...]:

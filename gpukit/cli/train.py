@@ -13,6 +13,7 @@ from gpukit import models
 from gpukit.errors import SettingError
 from gpukit.runs import LAST, RunResult, RunSettings, is_run, latest_folder, new_folder
 from gpukit.runs import train as run
+from gpukit.runs.kernels import choices, give, moved
 
 DEFAULTS = RunSettings("lenet5")
 
@@ -55,6 +56,11 @@ DEFAULTS = RunSettings("lenet5")
               "[default: 1]")  # fmt: skip
 @click.option("--bad-images", metavar="NAME", help="Pictures that cannot be read: raise or skip. "
               "[default: raise]")  # fmt: skip
+@click.option("--kernel", "kernels", multiple=True, metavar="FILE.py",
+              help="Load this plug-in; may be repeated.")  # fmt: skip
+@click.option("--algo", "algos", multiple=True, metavar="PRIMITIVE=NAME",
+              help="Compute a primitive, and its gradients, by this implementation; "
+              "may be repeated.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. "
               "[default: runs/MODEL-N]")  # fmt: skip
 @click.option("--resume", metavar="PATH|auto", help="Go on with the run in PATH; auto: with --out "
@@ -65,6 +71,8 @@ def train(
     model: str | None,
     out: Path | None,
     resume: str | None,
+    kernels: tuple[str, ...],
+    algos: tuple[str, ...],
     quiet: bool,
     as_json: bool,
     **given: Any,
@@ -76,6 +84,7 @@ def train(
     gpukit train lenet5 --data mnist --epochs 12 --out runs/digits
     gpukit train alexnet --data pictures --devices cpu:0,cpu:1
     gpukit train --resume runs/digits
+    gpukit train lenet5 --device emu --kernel mine.py --algo conv2d=mine
 
     MODEL is lenet5 or alexnet, which trains on folders of pictures: DIR/train/CLASS/*.jpg and
     DIR/val/CLASS/*.jpg. Defaults below are lenet5's. The folder of the run gets settings.json,
@@ -85,14 +94,18 @@ def train(
     chosen = {name: value for name, value in given.items() if value is not None}
     if "device" in chosen and "devices" in chosen:
         raise SettingError("--device and --devices: give one of them")
+    own = give(kernels)
+    if algos:
+        chosen["algo"] = choices(algos)
     folder = _folder_to_resume(model, out, resume)
     if folder is not None:
         saved = RunSettings.read(folder, given["device"], given["devices"], given["workers"])
         settings = _resumed(saved, folder, model, chosen)
+        settings = replace(settings, kernel=moved(saved.kernel, own))
     else:
         if model is None:
             raise SettingError("which model? try: gpukit train lenet5")
-        settings = _with_device(RunSettings(model, **chosen), chosen)
+        settings = _with_device(RunSettings(model, **chosen, kernel=own), chosen)
     target = folder or out or new_folder(settings.model)
     result = run(
         settings,

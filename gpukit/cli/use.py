@@ -13,6 +13,7 @@ from gpukit import data as data_room
 from gpukit.errors import CheckpointError
 from gpukit.models.base import Base
 from gpukit.runs import evaluation, load_best
+from gpukit.runs.kernels import in_use_by
 from gpukit.runs.material import read_as_tested
 from gpukit.runs.recipes import takes_pictures
 from gpukit.runs.settings import BAD_IMAGES
@@ -32,6 +33,7 @@ from gpukit.training import loop
               "read them. [default: 1]")  # fmt: skip
 @click.option("--bad-images", type=click.Choice(BAD_IMAGES), help="Pictures that cannot be read. "
               "[default: raise]")  # fmt: skip
+@click.option("--kernel", "kernels", multiple=True, metavar="FILE.py", help="A plug-in of the run.")
 @click.option("--limit", type=int, metavar="N", help="Use at most N images.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
 def evaluate(
@@ -42,6 +44,7 @@ def evaluate(
     ten_crop: bool,
     workers: int | None,
     bad_images: str | None,
+    kernels: tuple[str, ...],
     limit: int | None,
     as_json: bool,
 ) -> None:
@@ -64,6 +67,8 @@ def evaluate(
         ten_crop=ten_crop,
         workers=workers,
         bad_images=bad_images,
+        kernels=kernels,
+        tell=_tell,
     )
     for f in figures:
         whose = f"{f.name}: {f.model}" if len(figures) > 1 else f.model
@@ -99,9 +104,15 @@ def evaluate(
 @click.option(
     "--device", metavar="NAME", help="Where to compute. [default: a GPU where there is one]"
 )
+@click.option("--kernel", "kernels", multiple=True, metavar="FILE.py", help="A plug-in of the run.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
 def predict(
-    run: Path, pictures: tuple[Path, ...], top: int, device: str | None, as_json: bool
+    run: Path,
+    pictures: tuple[Path, ...],
+    top: int,
+    device: str | None,
+    kernels: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Say what a trained network sees in pictures.
 
@@ -117,20 +128,25 @@ def predict(
         raise CheckpointError(f"{run} is a model of {shape} inputs, not of pictures")
     height, width, channels = (n or 0 for n in shape[1:])
     results = []
-    for path in pictures:
-        if takes_pictures(model.name):
-            image, notes = read_as_tested(path, height)
-        else:
-            image, notes = data_room.read_picture(path, (height, width), channels)
-        probabilities = loop.predict(model, image[None])[0]
-        best = _ranked(model, probabilities)[:top]
-        results.append({"picture": str(path), "done": notes, "classes": best})
-        click.echo(f"{path}: " + "; ".join(notes or ["used as it is"]))
-        for entry in best:
-            bar = "█" * round(30 * entry["probability"])
-            click.echo(f"  {entry['probability']:7.2%}  {entry['class']:<14} {bar}")
+    with in_use_by(run, kernels, _tell):
+        for path in pictures:
+            if takes_pictures(model.name):
+                image, notes = read_as_tested(path, height)
+            else:
+                image, notes = data_room.read_picture(path, (height, width), channels)
+            probabilities = loop.predict(model, image[None])[0]
+            best = _ranked(model, probabilities)[:top]
+            results.append({"picture": str(path), "done": notes, "classes": best})
+            click.echo(f"{path}: " + "; ".join(notes or ["used as it is"]))
+            for entry in best:
+                bar = "█" * round(30 * entry["probability"])
+                click.echo(f"  {entry['probability']:7.2%}  {entry['class']:<14} {bar}")
     if as_json:
         click.echo(json.dumps({"predictions": results}))
+
+
+def _tell(text: str) -> None:
+    click.echo(text, err=True)
 
 
 def _ranked(model: Base, probabilities: np.ndarray) -> list[dict]:

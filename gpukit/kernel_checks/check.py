@@ -5,34 +5,49 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from gpukit.backends.numba_cuda.launch import NumbaKernel, problem
 from gpukit.backends.nvrtc import ARCHITECTURES
-from gpukit.errors import SettingError
-from gpukit.kernel_checks import budgets
+from gpukit.errors import GpukitError, SettingError
+from gpukit.kernel_checks import budgets, facts, twins
 from gpukit.kernel_checks.coverage import Target, targets
-from gpukit.kernel_checks.fuzz import Finding, count_of, fuzz
+from gpukit.kernel_checks.fuzz import PARTS, Finding, count_of, fuzz
 
 Step = Callable[[int, str], None]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be checked, and how much of it."""
+    """What is to be checked, and how much of it: CUDA C in `files`, Numba's kernels in `twins`."""
 
     targets: tuple[Target, ...]
     files: tuple[str, ...]
+    twins: tuple[NumbaKernel, ...]
     architectures: tuple[int, ...]
     modes: tuple[str, ...]
     cases: int
     seed: int
     only: int | None = None
     everything: bool = False
+    left_out: str = ""
+
+    @property
+    def compilations(self) -> int:
+        """How many files and Numba kernels are compiled, each for every architecture."""
+        return (len(self.files) + len(self.twins)) * len(self.architectures)
+
+    def for_mode(self, mode: str) -> list[Target]:
+        """What runs in `mode`: Numba's kernels in the simulator, the others on emu."""
+        return [t for t in self.targets if t.emulated == (mode != twins.MODE)]
+
+    def count(self, mode: str) -> int:
+        """Cases that run in `mode`."""
+        each = count_of(mode, self.cases) if self.only is None else 1
+        return each * len(self.for_mode(mode))
 
     @property
     def steps(self) -> int:
         """Compilations and cases."""
-        one = 1 if self.only is not None else 0
-        runs = sum(one or count_of(mode, self.cases) for mode in self.modes) * len(self.targets)
-        return len(self.files) * len(self.architectures) + runs
+        return self.compilations + sum(self.count(mode) for mode in self.modes)
 
 
 @dataclass
@@ -57,27 +72,35 @@ def plan(
     seed: int = 0,
     only: int | None = None,
 ) -> Plan:
-    """The checks for `name` (None: everything). One case alone (`only`) compiles nothing."""
+    """The checks for `name` (None: everything). One case alone (`only`) compiles nothing.
+
+    Numba's kernels are left out where numba-cuda is not installed, an error if nothing else is.
+    """
     unknown = sorted(set(architectures) - set(ARCHITECTURES))
     if unknown:
         known = ", ".join(str(a) for a in ARCHITECTURES)
         raise SettingError(f"no kernel is compiled for sm_{unknown[0]}; use {known}")
-    chosen = targets(name)
+    named = targets(name)
+    chosen = [t for t in named if t.emulated or not problem()]
+    if not chosen:
+        raise GpukitError(f"{name}: {problem()}")
     if only is not None:
         files: tuple[str, ...] = ()
     elif name is None:
         files = tuple(budgets.all_files())
     else:
-        files = tuple(sorted({file for target in chosen for file in target.files}))
+        files = tuple(sorted({file for t in chosen if t.emulated for file in t.files}))
     return Plan(
         tuple(chosen),
         files,
+        twins.kernels_of(chosen) if only is None else (),
         tuple(architectures) or ARCHITECTURES,
-        tuple(modes) or ("plain", "asan", "tsan"),
+        tuple(modes) or tuple(PARTS),
         cases,
         seed,
         only,
         everything=name is None and not architectures,
+        left_out=f"Numba's kernels: {problem()}" if len(chosen) < len(named) else "",
     )
 
 
@@ -90,8 +113,13 @@ def run(wanted: Plan, *, update: bool = False, step: Step = lambda steps, what: 
             budgets.write(budgets.merge(table, taken, here, wanted.everything))
     else:
         findings += budgets.compare(taken, table, here)
-    one = 1 if wanted.only is not None else 0
-    ran = {m: (one or count_of(m, wanted.cases)) * len(wanted.targets) for m in wanted.modes}
-    if any(ran.values()):
-        findings += fuzz(wanted.targets, wanted.modes, wanted.cases, wanted.seed, wanted.only, step)
-    return Outcome(len(wanted.files) * len(wanted.architectures), ran, findings)
+    findings += twins.compile_all(wanted.twins, wanted.architectures, step)
+    ran = {mode: wanted.count(mode) for mode in wanted.modes if wanted.for_mode(mode)}
+    # Modes of the emulator go together: the first one prepares builds for the others.
+    for modes in ([m for m in ran if m != twins.MODE], [m for m in ran if m == twins.MODE]):
+        if any(ran[mode] for mode in modes):
+            chosen = wanted.for_mode(modes[0])
+            findings += fuzz(chosen, modes, wanted.cases, wanted.seed, wanted.only, step)
+    each = {mode: count_of(mode, wanted.cases) for mode in ran}
+    facts.note(wanted, each, findings)
+    return Outcome(wanted.compilations, ran, findings)

@@ -8,11 +8,13 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from gpukit.backends.kernel import Kernel
+from gpukit.backends.numba_cuda.launch import NumbaKernel
+from gpukit.backends.plugins import is_plugged
 from gpukit.backends.primitive import REFERENCE, Primitive, registry
 from gpukit.errors import SettingError
 
 KINDS = ("cpu", "cuda")
-LAUNCHERS = "gpukit.backends.cuda"
+LAUNCHERS = ("gpukit.backends.cuda", "gpukit.backends.numba_cuda")
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,26 @@ class Target:
         return f"{self.primitive}:{self.algo}"
 
     @property
+    def emulated(self) -> bool:
+        """Whether emu runs it; the others are Numba's, for its simulator."""
+        return registry[self.primitive].implementations("cuda")[self.algo].emulated
+
+    @property
+    def needs_no_card(self) -> bool:
+        """Whether emu or Numba's simulator runs it; a library's products need a card."""
+        return self.emulated or any(isinstance(k, NumbaKernel) for k in self.kernels)
+
+    @property
     def files(self) -> tuple[str, ...]:
-        """The kernel files that its launcher names, itself or through functions that it calls."""
-        found: set[str] = set()
+        """The files of its kernels."""
+        return tuple(
+            sorted({k.path if isinstance(k, NumbaKernel) else str(k.file) for k in self.kernels})
+        )
+
+    @property
+    def kernels(self) -> list[Kernel | NumbaKernel]:
+        """The kernels that its launcher names, itself or through functions that it calls."""
+        found: list[Kernel | NumbaKernel] = []
         seen: set[int] = set()
         ahead: list[Any] = [registry[self.primitive].implementations("cuda")[self.algo].function]
         while ahead:
@@ -36,22 +55,27 @@ class Target:
             if id(value) in seen:
                 continue
             seen.add(id(value))
-            if isinstance(value, Kernel):
-                found.add(str(value.file))
+            if isinstance(value, (Kernel, NumbaKernel)):
+                found.append(value)
             elif isinstance(value, (tuple, list)):
                 ahead += value
             elif isinstance(value, dict):
                 ahead += value.values()
-            elif isinstance(value, type) and value.__module__.startswith(LAUNCHERS):
+            elif isinstance(value, type) and _is_launcher(value.__module__):
                 ahead += vars(value).values()
-            elif isinstance(value, FunctionType) and value.__module__.startswith(LAUNCHERS):
+            elif isinstance(value, FunctionType) and _is_launcher(value.__module__):
                 ahead += _names_in(value)
-        return tuple(sorted(found))
+        return found
+
+
+def _is_launcher(module: str) -> bool:
+    return module.startswith(LAUNCHERS) or is_plugged(module)
 
 
 def _names_in(function: FunctionType) -> list[Any]:
-    """The objects that a function's code mentions: globals and those of the functions around it."""
+    """What a function's code mentions: globals, the functions' around it, its default arguments."""
     codes, values = [function.__code__], [c.cell_contents for c in function.__closure__ or ()]
+    values += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     while codes:
         code = codes.pop()
         codes += [c for c in code.co_consts if isinstance(c, CodeType)]
@@ -78,7 +102,8 @@ def implementations(name: str) -> dict[str, list[str]]:
 def targets(name: str | None = None) -> list[Target]:
     """What `name` means: "conv2d" all its kernels, "conv2d:direct" one; None everything."""
     if name is None:
-        return [Target(n, w) for n in primitives() for w in implementations(n)["cuda"]]
+        every = [Target(n, w) for n in primitives() for w in implementations(n)["cuda"]]
+        return [t for t in every if t.needs_no_card]
     primitive, _, algo = name.partition(":")
     if primitive not in primitives():
         close = difflib.get_close_matches(primitive, primitives(), n=3)
@@ -91,4 +116,7 @@ def targets(name: str | None = None) -> list[Target]:
         )
     if algo and algo not in known:
         raise SettingError(f"{primitive} has no kernel {algo!r}; use {', '.join(known)}")
-    return [Target(primitive, w) for w in known if not algo or w == algo]
+    found = [Target(primitive, w) for w in known if not algo or w == algo]
+    if algo and not found[0].needs_no_card:
+        raise SettingError(f"{name} is a library's, which only a card runs: nothing to check here")
+    return [t for t in found if t.needs_no_card]

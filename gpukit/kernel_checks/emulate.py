@@ -9,32 +9,44 @@ import numpy as np
 from gpukit.backends.engine import Bound
 from gpukit.backends.kernel import Kernel
 from gpukit.backends.kernel import kernels as all_kernels
+from gpukit.backends.plugins import line_in, owner
 from gpukit.backends.primitive import Primitive, registry
 from gpukit.backends.sources import Declaration, Instance
 from gpukit.device import get_device, to_host
 from gpukit.errors import GpukitError
-from gpukit.kernel_checks import cases_by_channel, cases_by_element  # noqa: F401  (their makers)
-from gpukit.kernel_checks.cases import MAKERS, Case, case
+from gpukit.kernel_checks import (  # noqa: F401  (they enter their makers)
+    cases_by_channel,
+    cases_by_element,
+    cases_of_convolution,
+    cases_of_shape,
+    cases_of_training,
+    watch,
+)
+from gpukit.kernel_checks.cases import MAKERS, Case
 from gpukit.kernel_checks.compare import problem
 from gpukit.kernel_checks.coverage import Target
+from gpukit.kernel_checks.limits import TRIES, drawn
 
 
 def run_case(target: Target, seed: int, number: int) -> str:
     """What is wrong with case `number`; empty if nothing is. Any error of the launcher's counts."""
     if target.primitive not in MAKERS:
         return f"nothing makes cases for {target.primitive}; see gpukit/kernel_checks/cases.py"
-    made = case(target.primitive, seed, number)
     primitive = registry[target.primitive]
     try:
+        made = drawn(target, seed, number)
+    except Exception as error:  # of its `supports`
+        return fault(error, target)
+    if made is None:
+        return f"its limits (supports) take none of {TRIES} random cases; nothing is proven"
+    try:
         ours = _on_emulator(primitive, target.algo, made)
-        found = undeclared()
-    except GpukitError as error:
-        return f"{error} [{describe(made)}]"
+        found = undeclared() or watch.too_much_shared(target)
     except Exception as error:  # a launcher's fault is a finding, not the end of the check
-        return f"{type(error).__name__}: {error} [{describe(made)}]"
+        return f"{fault(error, target)} [{describe(made)}]"
     if found:
         return found
-    definition = _by_definition(primitive, made)
+    definition = by_definition(primitive, made)
     if len(ours) != len(definition):
         return f"{len(ours)} results, the definition has {len(definition)} [{describe(made)}]"
     for i, (mine, theirs) in enumerate(zip(ours, definition)):
@@ -45,10 +57,23 @@ def run_case(target: Target, seed: int, number: int) -> str:
     return ""
 
 
+def fault(error: Exception, target: Target) -> str:
+    """An error as a finding; with file and line, where it came up in a plug-in."""
+    text = str(error) if isinstance(error, GpukitError) else f"{type(error).__name__}: {error}"
+    plugin = owner(registry[target.primitive].implementations("cuda")[target.algo])
+    line = line_in(error, plugin.path) if plugin else 0
+    return f"{plugin.path.name}:{line}: {text}" if plugin and line else text
+
+
+def flat(arrays: list[Any]) -> list[Any]:
+    """Arguments, with lists of arrays (as concat takes) taken apart."""
+    return [a for value in arrays for a in (value if isinstance(value, list) else [value])]
+
+
 def describe(made: Case) -> str:
     """The shapes and settings of a case in one line."""
     shown = []
-    for a in made.arrays:
+    for a in flat(made.arrays):
         if isinstance(a, np.ndarray):
             order = "" if a.flags.c_contiguous else " strided"
             shown.append(f"{a.dtype}{a.shape}{order}")
@@ -90,24 +115,27 @@ def _on_emulator(primitive: Primitive, algo: str, made: Case) -> list[np.ndarray
 
     def put(value: Any) -> Any:
         # Not asarray, which would make it contiguous.
-        return device.wrap(value.copy(order="K")) if isinstance(value, np.ndarray) else value
+        if isinstance(value, list):
+            return [put(v) for v in value]
+        if isinstance(value, np.ndarray) and value.flags.c_contiguous:
+            value = value.copy()
+        return device.wrap(value) if isinstance(value, np.ndarray) else value
 
-    arrays = [
-        device.wrap(a) if isinstance(a, np.ndarray) and not a.flags.c_contiguous else put(a)
-        for a in made.arrays
-    ]
-    before = [a.copy() if isinstance(a, np.ndarray) else a for a in made.arrays]
+    arrays = [put(a) for a in made.arrays]
+    before = [a.copy() if isinstance(a, np.ndarray) else a for a in flat(made.arrays)]
     results = primitive(*arrays, algo=algo, **made.settings)
     if results is None:
         return [to_host(a) for a in arrays if hasattr(a, "shape")]
-    for array, old in zip(arrays, before):
+    for array, old in zip(flat(arrays), before):
         if isinstance(old, np.ndarray) and not np.array_equal(to_host(array), old, equal_nan=True):
             raise GpukitError(f"{primitive.name}:{algo} wrote to its input")
     return [to_host(r) for r in _given(results)]
 
 
-def _by_definition(primitive: Primitive, made: Case) -> list[np.ndarray]:
+def by_definition(primitive: Primitive, made: Case) -> list[np.ndarray]:
     def wide(value: Any) -> Any:
+        if isinstance(value, list):
+            return [wide(v) for v in value]
         if isinstance(value, np.ndarray):
             is_float = value.dtype.kind == "f" and not made.exact
             return value.astype(np.float64) if is_float else value.copy()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,7 +19,10 @@ from gpukit.backends.emulator.check import environment, finding
 from gpukit.errors import GpukitError
 from gpukit.kernel_checks.coverage import Target
 
-PARTS = {"plain": 1, "asan": 10, "tsan": 100}  # a sanitizer runs every so-manieth of the cases
+CHEATS = "cheats"  # no cases, but the battery of cheats.py, once a target
+# A sanitizer, and Numba's simulator, run every so-manieth of the cases only.
+PARTS = {"plain": 1, "asan": 10, "tsan": 100, "simulator": 20, CHEATS: 10**9}
+SIMULATOR = {"NUMBA_ENABLE_CUDASIM": "1"}
 WORKER = ("-P", "-m", "gpukit.kernel_checks.worker")
 CASE_SECONDS = 300.0  # a worker that says nothing for this long hangs
 
@@ -38,51 +43,61 @@ def count_of(mode: str, cases: int) -> int:
 
 
 def fuzz(
-    wanted: Sequence[Target],
+    wanted: Sequence[Target | str],
     modes: Sequence[str],
     cases: int,
     seed: int,
     only: int | None = None,
     step: Callable[[int, str], None] = lambda cases, what: None,
+    plugins: Sequence[str] = (),
+    limit: float = CASE_SECONDS,
 ) -> list[Finding]:
     """Run `cases` cases a target (`only` one of them) in each of `modes`; what was found.
 
-    `step(n, what)` is called when n more cases are done. Raises GpukitError without a compiler.
+    `step(n, what)` is called when n more cases are done. `plugins` are loaded by each worker. A
+    case that takes more than `limit` seconds is a finding. Raises GpukitError without a compiler.
     """
-    if compiler_problem():
+    if compiler_problem() and set(modes) - {"simulator"}:
         raise GpukitError(compiler_problem())
     found: list[Finding] = []
     for mode in modes:
         numbers = (0, count_of(mode, cases)) if only is None else (only, only + 1)
-        order: dict[str, Any] = {"seed": seed, "cases": numbers}
+        order: dict[str, Any] = {"seed": seed, "cases": numbers, "plugins": list(plugins)}
+        if mode == CHEATS:
+            order["cheats"] = True
         if mode == "plain":
             order["prepare"] = {
-                m: count_of(m, cases) if only is None else 1 for m in modes if m != "plain"
+                m: count_of(m, cases) if only is None else 1 for m in modes if m in ("asan", "tsan")
             }
         left = [str(t) for t in wanted]
         while left:
-            left = _work(mode, {**order, "targets": left}, found, step)
+            left = _work(mode, {**order, "targets": left}, found, step, limit)
     return found
 
 
 def _work(
-    mode: str, order: dict[str, Any], found: list[Finding], step: Callable[[int, str], None]
+    mode: str,
+    order: dict[str, Any],
+    found: list[Finding],
+    step: Callable[[int, str], None],
+    limit: float,
 ) -> list[str]:
     """One worker; the targets that it left because it died."""
     left = list(order["targets"])
     first, last = order["cases"]
     done, case = first, first
+    hung: list[bool] = []
     with tempfile.TemporaryFile("w+", errors="replace") as errors:
         process = subprocess.Popen(
             [sys.executable, *WORKER, json.dumps(order)],
-            env={**os.environ, **environment(mode)},
+            env={**os.environ, **_variables(mode, limit)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
         )
         with process:
-            for line in _lines(process):
+            for line in lines_of(process, limit, hung):
                 said = json.loads(line)
                 if "done" in said:
                     left.pop(0)
@@ -90,7 +105,7 @@ def _work(
                     done = case = first
                 elif "problem" in said:
                     text = said["problem"]
-                    found.append(_finding(mode, said["target"], order["seed"], case, text))
+                    found.append(_finding(mode, said["target"], order, case, text))
                 else:
                     case = said["case"]
                     step(case - done, f"{mode} {said['target']}")
@@ -99,20 +114,43 @@ def _work(
             return []
         errors.seek(0)
         text = errors.read()
-        kind = finding(process.returncode, text)
-        found.append(_finding(mode, left[0], order["seed"], case, f"{kind}: {summary(text)}"))
+        if hung:
+            why = f"hang: it said nothing for {limit:g} s, the limit of a case (--time-limit)"
+        else:
+            why = f"{finding(process.returncode, text)}: {_signal(process)}{summary(text)}"
+        found.append(_finding(mode, left[0], order, case, why))
         step(last - done, mode)
     return left[1:]
 
 
-def _lines(process: subprocess.Popen) -> Iterator[str]:
-    """Lines of a worker's stdout; it is killed when it is silent for too long."""
+def _variables(mode: str, limit: float) -> dict[str, str]:
+    if mode == "simulator":
+        return SIMULATOR
+    found = environment("plain" if mode == CHEATS else mode)
+    if mode in ("plain", CHEATS):  # sanitizers tell of a crash themselves
+        found["PYTHONFAULTHANDLER"] = "1"
+    # A kernel's endless loop is told by the emulator, with its name, before the worker is killed.
+    return {**found, "GPUKIT_EMU_LIMIT": f"{0.8 * limit:g}"}
+
+
+def _signal(process: subprocess.Popen) -> str:
+    code = process.returncode
+    return f"{signal.Signals(-code).name}, " if -code in set(signal.Signals) else ""
+
+
+def lines_of(process: subprocess.Popen, limit: float, hung: list[bool]) -> Iterator[str]:
+    """Lines of a worker's stdout; it is killed, and `hung` told, if `limit` s pass without one."""
     assert process.stdout is not None
-    timer = threading.Timer(CASE_SECONDS, process.kill)
+
+    def kill() -> None:
+        hung.append(True)
+        process.kill()
+
+    timer = threading.Timer(limit, kill)
     try:
         while True:
             timer.cancel()
-            timer = threading.Timer(CASE_SECONDS, process.kill)
+            timer = threading.Timer(limit, kill)
             timer.start()
             line = process.stdout.readline()
             if not line:
@@ -133,9 +171,14 @@ def summary(text: str) -> str:
         or "WARNING: ThreadSanitizer" in line
         or (line.startswith("#") and (".cu:" in line or ".cuh:" in line))
     ]
+    if not telling:  # faulthandler's: the innermost frames first
+        telling = [line for line in lines if re.match(r'File ".*", line \d+ in ', line)]
+        inside = [line for line in telling if f"{os.sep}gpukit{os.sep}" not in line]
+        telling = (inside or telling)[:1]
     return " | ".join(telling[:6] or lines[-3:]) or "the process died without a word"
 
 
-def _finding(mode: str, target: str, seed: int, case: int, text: str) -> Finding:
-    again = f"gpukit kernels check {target} --seed {seed} --case {case} --mode {mode}"
+def _finding(mode: str, target: str, order: dict[str, Any], case: int, text: str) -> Finding:
+    what = " ".join(order["plugins"]) or target
+    again = f"gpukit kernels check {what} --seed {order['seed']} --case {case} --mode {mode}"
     return Finding(mode, target, text, again)

@@ -4,7 +4,8 @@
 
 One line of JSON on stdout before each case, one for each problem, one when a target is done.
 `prepare` names sanitizer builds, each with the number of cases for which libraries are built here,
-where nothing slows the compiler.
+where nothing slows the compiler. `plugins` are loaded first; with `cheats`, a case is the battery
+of cheats.py.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from typing import Any
 
 from gpukit.backends.emulator.build import kernel_library, runtime_library
 from gpukit.backends.kernel import kernels
+from gpukit.backends.plugins import load_any
+from gpukit.kernel_checks import cheats, emulate, twins, watch
 from gpukit.kernel_checks.coverage import targets
-from gpukit.kernel_checks.emulate import launched, run_case
+from gpukit.kernel_checks.emulate import launched
 
 MOST_PROBLEMS = 3  # of one target: more of the same helps nobody
 
@@ -29,8 +32,14 @@ def say(**what: Any) -> None:
 def main(order: dict[str, Any]) -> int:
     """Run the cases of `order`; 0 also where there are problems, which were said."""
     first, last = order["cases"]
+    for plugin in order.get("plugins", ()):
+        load_any(plugin)
+        watch.launches()
     for name in order["targets"]:
         (target,) = targets(name)
+        run_case = emulate.run_case if target.emulated else twins.run_case
+        if order.get("cheats"):
+            run_case = cheats.battery
         problems = 0
         for number in range(first, last):
             say(target=name, case=number)

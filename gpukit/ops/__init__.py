@@ -34,7 +34,7 @@ from gpukit.ops.loss import softmax_cross_entropy, squared_error
 from gpukit.ops.normalisation import batch_norm, batch_norm_inference, lrn
 from gpukit.ops.pool import avg_pool2d, global_avg_pool2d, max_pool2d
 from gpukit.ops.random import dropout
-from gpukit.ops.reduction import argmax, max, mean, sum
+from gpukit.ops.reduction import all_finite, argmax, max, mean, sum
 from gpukit.ops.shape import broadcast_to, concat, flatten, index, pad, reshape, split, transpose
 
 methods.update(
@@ -57,6 +57,7 @@ methods.update(
 __all__ = [
     "absolute",
     "add",
+    "all_finite",
     "argmax",
     "avg_pool2d",
     "batch_norm",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gpukit.backends.choices import fell_back
 from gpukit.backends.primitive import Primitive
 from gpukit.device import Device
 from gpukit.errors import SettingError
+from gpukit.tape import is_recording
 
 Algo = str | Mapping[str, str] | None
 
@@ -21,18 +23,23 @@ def ways(what: str, passes: Mapping[str, Primitive], algo: Any, device: Device) 
     if algo is None:
         return {}
     if isinstance(algo, str):
-        return {
-            name: algo
-            for name, primitive in passes.items()
-            if name == "forward" or algo in primitive.implementations(device.kind)
-        }
+        found = {}
+        for name, primitive in passes.items():
+            if name == "forward" or primitive.find(device.kind, algo):
+                found[name] = algo
+            elif is_recording():
+                why = f"there is no {algo}"
+                fell_back(primitive.name, algo, device.kind, "the default", why)
+        return found
     if not isinstance(algo, Mapping):
         raise SettingError(f"{what}: algo={algo!r}: use a name or a dict of names by pass")
     for name, way in algo.items():
         if name not in passes:
             raise SettingError(f"{what}: algo names the pass {name!r}; use {', '.join(passes)}")
-        known = passes[name].implementations(device.kind)
-        if way is not None and (not isinstance(way, str) or way not in known):
+        if way is not None and (
+            not isinstance(way, str) or not passes[name].find(device.kind, way)
+        ):
+            known = passes[name].implementations(device.kind)
             raise SettingError(
                 f"{what}: no {name} algo {way!r} on {device.kind}; use {', '.join(known)}"
             )

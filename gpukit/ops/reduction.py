@@ -60,3 +60,11 @@ def max(x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
 def argmax(x: Any, *, axis: int = -1) -> Any:
     """Position of the first largest value along `axis`: int64, no gradient, an array."""
     return p.argmax(getattr(x, "array", x), axis=axis)
+
+
+def all_finite(x: Any) -> Any:
+    """Whether x has no NaN and no infinity: a bool array of shape (), on the device of x.
+
+    Asking costs no wait, bool() of the answer does.
+    """
+    return p.all_finite(getattr(x, "array", x))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from gpukit.errors import CheckpointError, DataError, SettingError
 from gpukit.models.base import Base
 from gpukit.runs import recipes
 from gpukit.runs.folder import is_run
+from gpukit.runs.kernels import in_use_by
 from gpukit.runs.material import BATCH, test_pictures
 from gpukit.runs.run import load_best
 from gpukit.runs.settings import RunSettings
@@ -45,11 +46,14 @@ def evaluate(
     ten_crop: bool = False,
     workers: int | None = None,
     bad_images: str | None = None,
+    kernels: Sequence[str] = (),
+    tell: Callable[[str], None] = lambda text: None,
 ) -> list[Figures]:
     """Figures of each run or checkpoint; of more than one, those of their ensemble follow.
 
     `name` is the data set, by default that of the runs. An ensemble's output is the mean of the
-    probabilities that its networks give.
+    probabilities that its networks give. `kernels` are the files of plug-ins that the runs were
+    trained with and that lie elsewhere now; `tell` gets a line about what computes without them.
     """
     name = name or _data_of(runs)
     figures: list[Figures] = []
@@ -62,7 +66,7 @@ def evaluate(
             raise SettingError(f"{run} knows other classes than {runs[0]}; give runs of one set")
         classes = model.class_names
         title, feed = _test_feed(model, name, limit, ten_crop, workers, bad_images)
-        with feed:
+        with feed, in_use_by(run, kernels, tell):
             if len(runs) == 1:
                 # The file may have been saved without a loss, or with other metrics.
                 model.compile("sgd", "sparse_categorical_crossentropy", ["accuracy"])

@@ -10,8 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
-
+from gpukit import ops
 from gpukit.callbacks import Callback
 from gpukit.errors import SettingError
 from gpukit.inspect import pictures
@@ -47,8 +46,10 @@ class Keeper(Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         model = self.model
         self._check("val_loss", logs, epoch, f"in epoch {epoch + 1}")
-        for parameter in model.parameters:
-            if not np.isfinite(parameter.numpy()).all():
+        # All are looked at where they lie before the first answer is waited for.
+        flags = [ops.all_finite(parameter) for parameter in model.parameters]
+        for parameter, finite in zip(model.parameters, flags):
+            if not finite:
                 self._diverged(f"{parameter.name} is not finite after epoch {epoch + 1}", epoch)
         history = model.training_state.history
         if pictures.best_epoch(history) == len(history) - 1:

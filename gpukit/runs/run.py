@@ -17,6 +17,7 @@ from gpukit.models.base import Base
 from gpukit.models.saving import load_into
 from gpukit.runs.folder import BEST, CURVES, FILES, FILTERS, HISTORY, LAST, SETTINGS, exists, held
 from gpukit.runs.keeper import Keeper
+from gpukit.runs.kernels import in_use
 from gpukit.runs.material import Material, gather
 from gpukit.runs.recipes import OPTIMIZERS
 from gpukit.runs.settings import RunSettings
@@ -58,6 +59,13 @@ def train(
     of the best epoch. Raises GpukitErrors before anything is written where the settings cannot
     work, and Interrupted, after saving, on SIGINT and SIGTERM.
     """
+    with in_use(settings, tell):
+        return _train(settings, out, resume, verbose, tell)
+
+
+def _train(
+    settings: RunSettings, out: Path, resume: bool, verbose: Any, tell: Callable[[str], None]
+) -> RunResult:
     if not resume:
         _refuse_taken(out)
     process.threads()  # refused here, if at all

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,7 +31,8 @@ class RunSettings:
     What is None becomes what the recipe says (the learning rate and weight decay what suits the
     optimiser); settings of networks, columns to init, and of pictures stay None where they do not
     apply. `devices` has one name for each column, the first of which is `device`. A folder of data
-    is kept as an absolute path, so that the run can be taken up from anywhere.
+    is kept as an absolute path, so that the run can be taken up from anywhere. `kernel` holds the
+    digests of users' kernels by path, `algo` the implementations chosen by primitive.
     """
 
     model: str
@@ -57,6 +58,8 @@ class RunSettings:
     init: str | None = None
     workers: int | None = None
     bad_images: str | None = None
+    kernel: dict[str, str] = field(default_factory=dict)
+    algo: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._refuse_what_does_not_apply()
@@ -84,6 +87,10 @@ class RunSettings:
             whole("limit", self.limit)
         if self.takes_pictures:
             self._check_pictures()
+        for name in ("kernel", "algo"):
+            given: Any = getattr(self, name)
+            if not isinstance(given, dict) or not all(isinstance(v, str) for v in given.values()):
+                raise SettingError(f"{name} {given!r}: use a name for each of its names")
 
     @property
     def takes_pictures(self) -> bool:

@@ -98,6 +98,7 @@ def samples(dtype: Any, batch: int = 2) -> dict[str, Sample]:
         "reduce_mean": Sample((x,), {"axis": None, "keepdims": True}),
         "reduce_max": Sample((x,), {"axis": (1, 3), "keepdims": False}),
         "argmax": Sample((x,), {"axis": 3}),
+        "all_finite": Sample((x,), {}),
         "reshape": Sample((x,), {"shape": (-1, 4)}),
         "transpose": Sample((x,), {"axes": (3, 0, 2, 1)}),
         "concat": Sample(([x, x[:, 1:]],), {"axis": 1}),

@@ -62,6 +62,13 @@ def test_binary_with_broadcasting(backend, name, dtype):
         np.testing.assert_allclose(z.reshape(-1), exact, rtol=relative, atol=relative)
 
 
+@pytest.mark.primitives("add")
+def test_broadcasting_along_every_other_axis(backend):
+    x = values((2, 1, 3, 1, 2, 1), 1, np.float32, whole=True)
+    y = values((1, 2, 1, 4, 1, 3), 2, np.float32, whole=True)
+    np.testing.assert_array_equal(backend(p.add, x, y), x + y)
+
+
 @pytest.mark.primitives(*UNARY)
 @DTYPES
 @pytest.mark.parametrize("name", UNARY)
@@ -172,6 +179,76 @@ KEYS = [
     (slice(None), [2, 2, 2]),
     Ellipsis,
 ]
+
+
+@pytest.mark.primitives(*FAMILY)
+def test_strides_of_every_kind(backend):
+    """Arrays that are views: backwards, with gaps, turned; and a result of 0 axes."""
+    x = values((6, 40, 33), 1, np.float32)[::-2, 1:, ::3]
+    same = np.testing.assert_array_equal
+    same(backend(p.transpose, x, axes=(2, 1, 0)), x.T)
+    same(backend(p.transpose, x.T, axes=(2, 1, 0)), x)
+    same(backend(p.reshape, x, shape=(-1, 3)), x.reshape(-1, 3))
+    same(backend(p.concat, [x, x[:, :, ::-1]], axis=1), np.concatenate([x, x[:, :, ::-1]], axis=1))
+    same(backend(p.pad, x, widths=((1, 0), (0, 2), (3, 0)), value=7.0)[1:, :-2, 3:], x)
+    same(backend(p.index, x.T, key=(slice(None, None, -3), [5, 0], 1)), x.T[::-3, [5, 0], 1])
+    assert backend(p.transpose, values((), 1, np.float32), axes=()).shape == ()
+
+
+@pytest.mark.primitives("transpose", "concat", "pad", "index", "broadcast_to")
+@pytest.mark.parametrize("kind", [np.uint8, np.bool_, np.int16, np.int32, np.int64])
+def test_whole_numbers_are_moved_too(backend, kind):
+    x = (np.arange(20 * 18).reshape(20, 18) % 2).astype(kind)
+    same = np.testing.assert_array_equal
+    for result, expected in [
+        (backend(p.transpose, x, axes=(1, 0)), x.T),
+        (backend(p.concat, [x, x], axis=1), np.tile(x, 2)),
+        (
+            backend(p.pad, x, widths=((0, 1), (1, 0)), value=1),
+            np.pad(x, ((0, 1), (1, 0)), constant_values=1),
+        ),
+        (backend(p.index, x, key=(slice(None), [3, 0])), x[:, [3, 0]]),
+        (backend(p.broadcast_to, x, shape=(2, 20, 18)), np.stack([x, x])),
+    ]:
+        assert result.dtype == kind
+        same(result, expected)
+
+
+@pytest.mark.primitives("index", "index_grad")
+def test_masks_and_places_out_of_range(backend):
+    x = values((3, 4), 1, np.float32)
+    mask = x > 0
+    np.testing.assert_array_equal(backend(p.index, x, key=mask), x[mask])
+    gx = backend(p.index_grad, np.ones(mask.sum(), np.float32), key=mask, input_shape=(3, 4))
+    np.testing.assert_array_equal(gx, mask)
+    with pytest.raises(IndexError, match="out of bounds"):
+        backend(p.index, x, key=([0, 3],))
+
+
+@pytest.mark.primitives("argmax")
+@DTYPES
+def test_argmax_along_long_axes(backend, dtype):
+    for shape, axis in [((40_000,), 0), ((3, 20_000, 2), 1), ((50_000, 3), 0), ((7, 40), -1)]:
+        x = np.random.default_rng(1).integers(0, 50, shape).astype(dtype)  # many are equal
+        np.testing.assert_array_equal(backend(p.argmax, x, axis=axis), np.argmax(x, axis=axis))
+        x.reshape(-1)[x.size // 2 :] = np.nan
+        np.testing.assert_array_equal(backend(p.argmax, x, axis=axis), np.argmax(x, axis=axis))
+
+
+@pytest.mark.primitives("all_finite")
+@DTYPES
+def test_one_number_that_is_not_finite_is_found(backend, dtype):
+    for size in (0, 1, 5, 4096, 300_001):
+        x = values((size,), 1, dtype)
+        assert backend(p.all_finite, x) == np.True_
+        for at in {0, size // 2, size - 1} if size else ():
+            for odd in (np.nan, np.inf, -np.inf):
+                wrong = x.copy()
+                wrong[at] = odd
+                assert backend(p.all_finite, wrong) == np.False_
+    largest = np.full(10, np.finfo(dtype).max)
+    assert backend(p.all_finite, largest).shape == ()
+    assert backend(p.all_finite, largest) == np.True_
 
 
 @pytest.mark.primitives("index", "index_grad")

@@ -1,6 +1,7 @@
 """kernel_checks.worker with faulty kernels for relu, one a fault: what a checker must not let pass.
 
-Run as the worker is; the implementations are called wrong, overrun, race, crash and deaf.
+Run as the worker is; the implementations are called wrong, overrun, race, crash and deaf;
+unchanged is one for Numba's simulator.
 """
 
 from __future__ import annotations
@@ -41,6 +42,11 @@ def _(x):
 @p.relu.on("cuda", name="deaf")
 def _(x):
     raise RuntimeError("no such luck")
+
+
+@p.relu.on("cuda", name="unchanged", emulated=False)
+def _(x):
+    return x.copy()
 
 
 if __name__ == "__main__":

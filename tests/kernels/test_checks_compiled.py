@@ -27,7 +27,8 @@ TILED = {"gemm.cu": 1, "conv_direct.cu": 1, "conv_first.cu": 1}
 # Kernels that go through arrays in packs of 16 bytes (kernels/pack.cuh).
 PACKS = (
     "unary<", "gradient<", "binary<", "scalar<", "sgd_plain<", "sgd_momentum<", "dropout<",
-    "lrn<", "lrn_gradient<", "bias_relu_lrn_pool",
+    "lrn<", "lrn_gradient<", "bias_relu_lrn_pool", "adam<", "rmsprop_plain<", "rmsprop_momentum<",
+    "adagrad<",
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import pytest
 from backend.cases import ConvCase, assert_sums_close, conv_case, values
 
 from gpukit.backends import reference as p
-from gpukit.backends.cuda import conv, conv_first, gemm, im2col
+from gpukit.backends.cuda import conv, conv_first, conv_implicit, gemm, im2col
 from gpukit.backends.cuda.conv_shape import ConvShape
 from gpukit.backends.emulator import compiler_problem
 from gpukit.device import get_device, to_host
@@ -21,6 +21,7 @@ from gpukit.device import get_device, to_host
 pytestmark = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+ALGOS = pytest.mark.parametrize("algo", ["direct", "im2col", "implicit"])
 TILES = pytest.mark.parametrize("tile", [gemm.LARGE, gemm.SQUARE, gemm.SLIM], ids=str)
 
 
@@ -39,6 +40,7 @@ def choose(monkeypatch, tile) -> None:
 
     monkeypatch.setattr(gemm, "choose_tile", chosen)
     monkeypatch.setattr(conv, "choose_tile", chosen)
+    monkeypatch.setattr(conv_implicit, "choose_tile", chosen)
 
 
 def wide_case(seed: int) -> ConvCase:
@@ -71,7 +73,7 @@ def check(case: ConvCase, dtype, algo: str) -> None:
 
 @DTYPES
 @TILES
-@pytest.mark.parametrize("algo", ["direct", "im2col"])
+@ALGOS
 def test_every_tile(monkeypatch, algo, tile, dtype):
     choose(monkeypatch, tile)
     monkeypatch.setattr(conv, "_NARROW", 0)
@@ -82,7 +84,7 @@ def test_every_tile(monkeypatch, algo, tile, dtype):
 
 
 @DTYPES
-@pytest.mark.parametrize("algo", ["direct", "im2col"])
+@ALGOS
 def test_more_than_a_tile_each_way(monkeypatch, algo, dtype):
     """150 columns, 12·13 pixels, strides that leave phases of unequal size, some without a tap."""
     settings = {
@@ -97,7 +99,7 @@ def test_more_than_a_tile_each_way(monkeypatch, algo, dtype):
 
 
 @DTYPES
-@pytest.mark.parametrize("algo", ["direct", "im2col"])
+@ALGOS
 @pytest.mark.parametrize("narrow", [0, 4], ids=["tiles", "narrow"])
 def test_sums_in_parts(monkeypatch, algo, narrow, dtype):
     """Ranges of a few pixels and of a few channels, panels of one image, the last range short."""
@@ -110,7 +112,7 @@ def test_sums_in_parts(monkeypatch, algo, narrow, dtype):
 
 
 @DTYPES
-@pytest.mark.parametrize("algo", ["direct", "im2col"])
+@ALGOS
 def test_views_that_begin_anywhere(algo, dtype):
     """Weights inside a flat buffer lie at odd addresses: no packs of 16 bytes there."""
     settings = {"stride": (1, 1), "padding": ((1, 1), (1, 1)), "dilation": (1, 1), "groups": 1}

@@ -128,6 +128,17 @@ def test_a_failed_assertion_names_kernel_line_block_and_thread():
     kernel("checked").launch(1, 32, on_emu(abs(x)), None, True)  # the next launch is not harmed
 
 
+@pytest.mark.parametrize("blocks", [1, 40])
+def test_an_endless_loop_is_cut_and_the_next_launch_unharmed(blocks, monkeypatch):
+    monkeypatch.setenv("GPUKIT_EMU_LIMIT", "0.5")
+    endless = Kernel(FEATURES.with_name("planted") / "waiting.cu", "endless")
+    x, y = on_emu(np.ones(32, np.float32)), get_device("emu").empty((32,))
+    with pytest.raises(KernelFault, match=r"endless<true>, block \(.*took more than 0.5 s"):
+        endless.launch(blocks, 32, x, y, BUG=True)
+    endless.launch(1, 32, x, y, BUG=False)
+    np.testing.assert_array_equal(y.data, 4.0)
+
+
 def test_compiler_errors_name_the_source_line(tmp_path):
     source = tmp_path / "wrong.cu"
     source.write_text("__global__ void wrong(float* y) {\n    y[0] = nothing;\n}\n")

@@ -44,6 +44,7 @@ HOUSE = (
     "models",
     "runs",
     "kernel_checks",
+    "race",
     "cli",
     "__main__",
 )
@@ -53,6 +54,7 @@ ONLY = {"data": {"errors", "settings"}, "kernels": set()}
 
 # Inside backends: the definitions know of no implementation, kernels of no launcher.
 BACKENDS = (
+    "choices",
     "primitive",
     "geometry",
     "reference",
@@ -62,13 +64,16 @@ BACKENDS = (
     "nvrtc",
     "engine",
     "kernel",
+    "plugins",
     "emulator",
     "cuda",
+    "numba_cuda",
 )
 
 # What may open a room by its name at run time, which no list of imports shows: the package itself
-# (gpukit.layers on first use) and the registry (a backend at its first call).
-BY_NAME = {"", "backends.primitive"}
+# (gpukit.layers on first use), the registry (a backend at its first call) and the launchers of
+# Numba kernels (a file of kernels/ at its first launch).
+BY_NAME = {"", "backends.primitive", "backends.numba_cuda.launch"}
 
 
 def target_room(target: str) -> str:
@@ -126,7 +131,7 @@ def test_definitions_know_of_no_implementation():
     assert wrong == []
 
 
-def test_rooms_are_opened_by_name_in_two_places():
+def test_rooms_are_opened_by_name_in_three_places():
     def opens(module: Module) -> bool:
         return any(
             (isinstance(node, ast.Attribute) and node.attr == "import_module")

@@ -61,6 +61,20 @@ def test_implementations_get_plain_arrays_on_twins() -> None:
     assert result.device.name == "cpu:1"
 
 
+def test_what_needs_a_real_card_is_not_for_emu() -> None:
+    made = Primitive(lambda x: x)
+    made.on("cuda", name="real", emulated=False)(lambda x: ("real", x))
+    made.on("cuda", name="any")(lambda x: ("any", x))
+    assert list(made.implementations("cuda")) == ["real", "any", "reference"]
+    assert list(made.implementations("emu")) == ["any", "reference"]
+    x = get_device("emu").asarray(np.zeros(2))
+    assert made(x)[0] == "any"
+    with pytest.raises(SettingError, match=r"'real' on emu \(it needs a real card\); use any, ref"):
+        made(x, algo="real")
+    with pytest.raises(SettingError, match=r"'real' on cpu \(it is one for cuda\); use ref"):
+        made(np.zeros(2), algo="real")
+
+
 def test_a_signature_that_differs_is_refused() -> None:
     made = make()
     for wrong in (lambda y, *, bias=0: y, lambda x: x, lambda x, *, bias=1: x):

@@ -9,6 +9,7 @@ from gpukit.backends.cpu import (  # noqa: F401
     averaging,
     conv,
     elementwise,
+    finite,
     fused,
     images,
     linear,

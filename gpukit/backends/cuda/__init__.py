@@ -6,16 +6,21 @@ arrays decides.
 
 from gpukit.backends.cuda import (  # noqa: F401
     activation,
+    batch_norm,
     conv,
+    cublas,
     elementwise,
+    finite,
     fused,
     images,
+    index,
     linear,
     loss,
     normalisation,
     pool,
     random,
     reduction,
+    shape,
     update,
 )
 from gpukit.backends.cuda.cupy_engine import CupyEngine

@@ -10,6 +10,8 @@ import numpy as np
 from gpukit.device import device_of
 
 BLOCK = 256  # threads of a block where nothing speaks for another number
+MOST_INT = 2**31 - 1  # that an int holds
+MARGIN = 1 << 16  # what a grid's last tile may count beyond an array's end
 MOST_BLOCKS = 2048  # of a grid-stride loop: several for each multiprocessor of any card
 
 
@@ -38,3 +40,8 @@ def divide_up(a: int, b: int) -> int:
 def blocks_for(n: int, each: int = BLOCK) -> int:
     """Blocks of a grid-stride loop over n elements, `each` a block; at least 1."""
     return max(1, min(divide_up(n, each), MOST_BLOCKS))
+
+
+def index_type(most: int) -> str:
+    """C's type for indices up to `most` in a kernel whose last block may reach beyond it."""
+    return "int" if most <= MOST_INT - MARGIN else "long long"

@@ -1,9 +1,13 @@
 """Convolution, its gradients and the bias gradient on cards: best way first.
 
-first    patches of images in shared memory, up to four channels: conv_first.py
-direct   windows read by the tiles of the product, kernels/conv_direct.cu; up to four filters a
-         group a thread an element, kernels/conv_direct_narrow.cu
-im2col   panels and products, see im2col.py
+depthwise   one channel a group, see conv_depthwise.py
+first       patches of images in shared memory, up to four channels: conv_first.py
+implicit    unasked only where few tiles and long sums are cut along k, see conv_implicit.py
+direct      windows read by the tiles of the product, kernels/conv_direct.cu; up to four filters a
+            group a thread an element, kernels/conv_direct_narrow.cu
+im2col      panels and products, see im2col.py
+
+Batches of more pixels than an int counts are cut into runs of images, a launch each.
 """
 
 from __future__ import annotations
@@ -12,16 +16,19 @@ import math
 from typing import Any
 
 from gpukit.backends import reference as p
-from gpukit.backends.cuda import (
-    conv_first,  # noqa: F401  (registered first: the default where it fits)
+from gpukit.backends.cuda import (  # noqa: F401  (three register before these)
+    conv_depthwise,
+    conv_first,
+    conv_implicit,
     im2col,
 )
 from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, is_float
-from gpukit.backends.cuda.conv_shape import ConvShape
+from gpukit.backends.cuda.conv_shape import ConvShape, deep
 from gpukit.backends.cuda.gemm import (
     ACTIVATIONS,
     MOST_DEEP,
     THREADS,
+    Splits,
     choose_splits,
     choose_tile,
     is_packed,
@@ -31,7 +38,6 @@ from gpukit.backends.cuda.gemm import (
 from gpukit.backends.kernel import Kernel
 from gpukit.backends.reference.windows import Padding, Pair
 from gpukit.device import device_of
-from gpukit.errors import SettingError
 
 Array = Any
 
@@ -67,25 +73,29 @@ def _(
     shape = ConvShape(x.shape, w.shape, stride, padding, dilation, groups).check()
     x, w, b = contiguous(x), contiguous(w), contiguous(b)
     y = empty_like(x, shape.y)
-    if y.size == 0:
-        return y
-    kind = ACTIVATIONS[activation]
+    for images in shape.runs() if y.size else ():
+        _forward_run(x[images], w, b, y[images], shape.part(images), ACTIVATIONS[activation])
+    return y
+
+
+def _forward_run(
+    x: Array, w: Array, b: Array | None, y: Array, shape: ConvShape, kind: int
+) -> None:
     if shape.filters <= _NARROW:
         threads = math.prod(shape.y[:2]) * divide_up(shape.y[2], _PIXELS) * shape.y[3]
         _forward_narrow.launch(
             divide_up(threads, BLOCK), BLOCK, x, w, b, y, *shape.numbers, T=x.dtype, ACTIVATION=kind
         )
-        return y
+        return
     packed_x, packed_w = is_packed(x, shape.depth), is_packed(w, shape.filters)
     packed = packed_x and packed_w
-    tile = choose_tile(shape.pixels, shape.filters, groups, x.dtype.itemsize, packed)
+    tile = choose_tile(shape.pixels, shape.filters, shape.groups, x.dtype.itemsize, packed)
     _forward.launch(
-        (tiles(shape.pixels, shape.filters, tile), 1, _deep(groups, shape)), THREADS[tile],
+        (tiles(shape.pixels, shape.filters, tile), 1, deep(shape.groups, shape)), THREADS[tile],
         x, w, b, y, *shape.numbers,
         T=x.dtype, TILE_M=tile[0], TILE_N=tile[1], PACKED_X=packed_x, PACKED_W=packed_w,
         ACTIVATION=kind,
     )  # fmt: skip
-    return y
 
 
 @p.conv2d_input_grad.on("cuda", name="direct", supports=_floats)
@@ -102,23 +112,25 @@ def _(
     shape = ConvShape(tuple(input_shape), w.shape, stride, padding, dilation, groups).check()
     gy, w = contiguous(gy), contiguous(w)
     gx = empty_like(gy, input_shape)
-    if gx.size == 0:
-        return gx
+    for images in shape.runs() if gx.size else ():
+        _input_run(gy[images], w, gx[images], shape.part(images))
+    return gx
+
+
+def _input_run(gy: Array, w: Array, gx: Array, shape: ConvShape) -> None:
     if shape.depth <= _NARROW:
         _input_narrow.launch(
             divide_up(gx.size, BLOCK), BLOCK, gy, w, gx, *shape.numbers, T=gy.dtype
         )
-        return gx
+        return
     # Each phase of the stride has its own pixels; the first has the most.
-    rows, columns = divide_up(shape.x[1], stride[0]), divide_up(shape.x[2], stride[1])
-    pixels, phases = shape.x[0] * rows * columns, stride[0] * stride[1]
+    pixels, batch = shape.phase_pixels, shape.groups * shape.phases
     packed = is_packed(gy, shape.filters) and is_packed(w)
-    tile = choose_tile(pixels, shape.depth, groups * phases, gy.dtype.itemsize, packed)
+    tile = choose_tile(pixels, shape.depth, batch, gy.dtype.itemsize, packed)
     _input.launch(
-        (tiles(pixels, shape.depth, tile), 1, _deep(groups * phases, shape)), THREADS[tile],
+        (tiles(pixels, shape.depth, tile), 1, deep(batch, shape)), THREADS[tile],
         gy, w, gx, *shape.numbers, T=gy.dtype, TILE_M=tile[0], TILE_N=tile[1], PACKED=packed,
     )  # fmt: skip
-    return gx
 
 
 @p.conv2d_weight_grad.on("cuda", name="direct", supports=_floats)
@@ -137,13 +149,18 @@ def _(
     if shape.pixels == 0:
         return device_of(x).zeros(kernel_shape, x.dtype)
     gw = empty_like(x, kernel_shape)
-    if gw.size == 0:
-        return gw
+    for images in shape.runs() if gw.size else ():
+        _weight_run(x[images], gy[images], gw, shape.part(images), more=images.start > 0)
+    return gw
+
+
+def _weight_run(x: Array, gy: Array, gw: Array, shape: ConvShape, more: bool) -> None:
+    groups = shape.groups
     if shape.filters <= _NARROW:
         lanes = _lanes(shape.w[3])
         blocks = shape.window * divide_up(shape.w[3], lanes)
         splits = choose_splits(blocks, shape.pixels, gw.nbytes)
-        parts = gw if splits.parts == 1 else empty_like(gw, (splits.parts, gw.size))
+        parts = _parts(gw, splits, more)
         _weight_narrow.launch(
             (blocks, splits.parts), BLOCK, x, gy, parts, *shape.numbers, *splits, lanes, T=x.dtype
         )
@@ -152,19 +169,20 @@ def _(
         packed = packed_x and packed_gy
         m, n = shape.window, shape.filters
         tile = choose_tile(m, n, groups, x.dtype.itemsize, packed)
-        blocks = tiles(m, n, tile)
-        splits = choose_splits(
-            blocks * groups, shape.pixels, gw.nbytes, MOST_DEEP // _deep(groups, shape)
-        )
-        parts = gw if splits.parts == 1 else empty_like(gw, (splits.parts, gw.size))
+        blocks, z = tiles(m, n, tile), deep(groups, shape)
+        splits = choose_splits(blocks * groups, shape.pixels, gw.nbytes, MOST_DEEP // z)
+        parts = _parts(gw, splits, more)
         _weight.launch(
-            (blocks, 1, groups * splits.parts), THREADS[tile], x, gy, parts, *shape.numbers,
-            *splits, T=x.dtype, TILE_M=tile[0], TILE_N=tile[1], PACKED_X=packed_x,
-            PACKED_GY=packed_gy,
+            (blocks, 1, z * splits.parts), THREADS[tile], x, gy, parts, *shape.numbers, *splits,
+            T=x.dtype, TILE_M=tile[0], TILE_N=tile[1], PACKED_X=packed_x, PACKED_GY=packed_gy,
         )  # fmt: skip
     if parts is not gw:
-        sum_parts(parts, gw)
-    return gw
+        sum_parts(parts, gw, accumulate=more)
+
+
+def _parts(gw: Array, splits: Splits, more: bool) -> Array:
+    """Memory for parts of a weight gradient: itself where there is one, and nothing to add to."""
+    return gw if splits.parts == 1 and not more else empty_like(gw, (splits.parts, gw.size))
 
 
 @p.conv2d.on("cuda", name="im2col", supports=_floats)
@@ -239,13 +257,3 @@ def bias_gradient(gy: Array) -> Array:
 def _lanes(columns: int) -> int:
     """Columns side by side in a block: the power of two that holds them, up to a warp's 32."""
     return min(1 << (columns - 1).bit_length(), 32)
-
-
-def _deep(blocks: int, shape: ConvShape) -> int:
-    """Blocks along z, which a card limits to 65535."""
-    if blocks > MOST_DEEP:
-        raise SettingError(
-            f"convolution of {shape.x} with groups={shape.groups}, stride {shape.stride}: groups "
-            f"times strides is {blocks}, kernels take up to {MOST_DEEP}; use algo='reference'"
-        )
-    return blocks

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from gpukit.backends.cuda.gemm import MOST
+from gpukit.backends.cuda.common import divide_up
+from gpukit.backends.cuda.gemm import MOST, MOST_DEEP
 from gpukit.backends.reference.windows import Padding, Pair, output_shape
-from gpukit.errors import ShapeError
+from gpukit.errors import SettingError, ShapeError
 
 
 @dataclass(frozen=True)
@@ -60,20 +61,56 @@ class ConvShape:
         """N, H, W, C, R, S, K, P, Q and `slide`: what kernels of conv_direct*.cu take."""
         return (*self.x, *self.w[:2], self.w[3], *self.y[1:3], *self.slide)
 
+    @property
+    def phases(self) -> int:
+        """Kinds of input pixels that differ in the taps which reach them."""
+        return self.stride[0] * self.stride[1]
+
+    @property
+    def phase_pixels(self) -> int:
+        """Input pixels of the first phase, which has the most."""
+        return (
+            self.x[0] * divide_up(self.x[1], self.stride[0]) * divide_up(self.x[2], self.stride[1])
+        )
+
+    @property
+    def phase_window(self) -> int:
+        """Products in an input gradient of one phase; with dilation some phases have more."""
+        rows, columns = (divide_up(f, s) for f, s in zip(self.w[:2], self.stride))
+        return rows * columns * self.filters
+
+    def runs(self, most: int = MOST) -> list[slice]:
+        """The images cut into runs whose pixels, in and out, the kernels' ints can count."""
+        one = max(self.x[1] * self.x[2], self.y[1] * self.y[2], 1)
+        each = max(most // one, 1)
+        return [slice(n, min(n + each, self.x[0])) for n in range(0, self.x[0], each)]
+
+    def part(self, images: slice) -> ConvShape:
+        """The convolution of some of the images."""
+        return replace(self, x=(images.stop - images.start, *self.x[1:]))
+
     def check(self) -> ConvShape:
-        """Itself, if the kernels' ints can count its pixels, one padded image and the weights."""
+        """Itself, if the kernels' ints can count one padded image and the weights."""
         (top, bottom), (left, right) = self.padding
         sizes = {
             "a padded image": (self.x[1] + top + bottom) * (self.x[2] + left + right) * self.x[3],
             "an output image": math.prod(self.y[1:]),
             "the weights": math.prod(self.w),
-            "the pixels of the inputs": math.prod(self.x[:3]),
-            "the pixels of the outputs": self.pixels,
         }
         for what, size in sizes.items():
             if size > MOST:
                 raise ShapeError(
-                    f"convolution of {self.x} with weights {self.w}: {what} number {size}, kernels "
-                    f"count to {MOST}; use fewer images a batch, or algo='reference'"
+                    f"convolution of {self.x} with weights {self.w}: {what} has {size} elements, "
+                    f"kernels count to {MOST}; cut the images, or use algo='reference'"
                 )
         return self
+
+
+def deep(blocks: int, shape: ConvShape) -> int:
+    """Blocks along z, which a card limits to 65535."""
+    if blocks > MOST_DEEP:
+        raise SettingError(
+            f"convolution of {shape.x} with groups={shape.groups}, stride {shape.stride}: groups "
+            f"times strides is {blocks}, kernels take up to {MOST_DEEP}; use algo='reference'"
+        )
+    return blocks

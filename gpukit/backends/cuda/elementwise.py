@@ -8,7 +8,15 @@ import numpy as np
 
 from gpukit.backends import reference as p
 from gpukit.backends.cuda.activation import pack_grid
-from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, is_float
+from gpukit.backends.cuda.common import (
+    BLOCK,
+    contiguous,
+    divide_up,
+    empty_like,
+    index_type,
+    is_float,
+)
+from gpukit.backends.cuda.strides import packed
 from gpukit.backends.kernel import Kernel
 from gpukit.backends.primitive import Primitive
 
@@ -61,12 +69,7 @@ def _fits(x: Any, y: Any) -> bool:
     if _is_number(x) or _is_number(y):
         array = y if _is_number(x) else x
         return not _is_number(array) and is_float(array)
-    if not is_float(x, y):
-        return False
-    if x.shape == y.shape:
-        return True
-    size = int(np.prod(np.broadcast_shapes(x.shape, y.shape), dtype=np.int64))
-    return size < 2**31 and len(merged_axes(x.shape, y.shape)[0]) <= AXES
+    return is_float(x, y)
 
 
 def _launch_scalar(function: str, x: Array, number: Any, first: bool) -> Array:
@@ -84,16 +87,19 @@ def _launch_binary(function: str, x: Array, y: Array) -> Array:
     z = empty_like(x, np.broadcast_shapes(x.shape, y.shape))
     if not z.size:
         return z
+    sizes, *strides = merged_axes(x.shape, y.shape)
+    if len(sizes) > AXES:
+        x, y = (packed(np.broadcast_to(a, z.shape)) for a in (x, y))
     if x.shape == y.shape:
         _binary.launch(pack_grid(z), BLOCK, x, y, z, z.size, T=z.dtype, F=function)
         return z
-    sizes, *strides = merged_axes(x.shape, y.shape)
+    index = "unsigned" if index_type(z.size) == "int" else "unsigned long long"
     missing = AXES - len(sizes)
     sizes = (1,) * missing + sizes
     steps = [n for s in strides for n in (0,) * missing + s]
     _strided.launch(
         divide_up(z.size, BLOCK), BLOCK, x, y, z, z.size, *sizes[1:], *steps,
-        T=z.dtype, F=function,
+        T=z.dtype, F=function, I=index,
     )  # fmt: skip
     return z
 

@@ -145,3 +145,13 @@ def sum_parts(
         out.shape[-1], parts.shape[0], accumulate,
         T=out.dtype, ACTIVATION=ACTIVATIONS[activation],
     )  # fmt: skip
+
+
+def finish(out: Array, bias: Array | None, activation: str | None) -> None:
+    """out = φ(out + bias), bias along the last axis: for products made elsewhere."""
+    if bias is None and activation is None:
+        return
+    _split_sum.launch(  # of no parts: the first array is not read
+        divide_up(out.size, BLOCK), BLOCK, out, bias, out, out.size, out.shape[-1], 0, True,
+        T=out.dtype, ACTIVATION=ACTIVATIONS[activation],
+    )  # fmt: skip

@@ -1,11 +1,11 @@
-"""Convolution by panels: kernels/im2col.cu around the products of kernels/gemm.cu.
+"""Convolution by panels: kernels/im2col.cu around products, those of kernels/gemm.cu or others.
 
 A panel holds the windows of a few images; it takes at most 64 MiB, or what one image needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from gpukit.backends.kernel import Kernel
 from gpukit.errors import SettingError, ShapeError
 
 Array = Any
+Product = Callable[..., None]  # called as gemm.product
 
 PANEL_BYTES = 64 << 20
 
@@ -52,7 +53,7 @@ class Panels:
     def parts(self) -> Iterator[tuple[slice, ConvShape]]:
         """Images a panel, and the shape of their convolution."""
         count = self.shape.x[0]
-        step = count if self.is_input else self.images
+        step = MOST // max(self.shape.y[1] * self.shape.y[2], 1) if self.is_input else self.images
         for first in range(0, count, max(step, 1)):
             last = min(first + step, count)
             yield slice(first, last), replace(self.shape, x=(last - first, *self.shape.x[1:]))
@@ -79,13 +80,20 @@ class Panels:
         return panel
 
 
-def forward(x: Array, w: Array, b: Array | None, shape: ConvShape, activation: str | None) -> Array:
+def forward(
+    x: Array,
+    w: Array,
+    b: Array | None,
+    shape: ConvShape,
+    activation: str | None,
+    multiply: Product = product,
+) -> Array:
     """y of `shape`: panel · weights, group by group, with bias and activation on the way out."""
     y = empty_like(x, shape.y)
     panels = Panels(shape, x)
     for images, part in panels.parts():
         # (pixels, K/G) = (pixels, R·S·C/G) @ (R·S·C/G, K/G) for each group
-        product(
+        multiply(
             panels.fill(x[images], part),
             Operand(w, shape.w[3], shape.filters),
             y[images],
@@ -99,7 +107,7 @@ def forward(x: Array, w: Array, b: Array | None, shape: ConvShape, activation: s
     return y
 
 
-def input_grad(gy: Array, w: Array, shape: ConvShape) -> Array:
+def input_grad(gy: Array, w: Array, shape: ConvShape, multiply: Product = product) -> Array:
     """gx of `shape`: gradients · weightsᵀ into a panel, whose cells every pixel then gathers."""
     gx = empty_like(gy, shape.x)
     panels = Panels(shape, gy)
@@ -107,7 +115,7 @@ def input_grad(gy: Array, w: Array, shape: ConvShape) -> Array:
     for images, part in panels.parts():
         panel = panels.empty(part)
         # (pixels, R·S·C/G) = (pixels, K/G) @ (R·S·C/G, K/G)ᵀ for each group
-        product(
+        multiply(
             Operand(gy[images], shape.w[3], shape.filters),
             weights,
             panel.array,
@@ -127,13 +135,13 @@ def input_grad(gy: Array, w: Array, shape: ConvShape) -> Array:
     return gx
 
 
-def weight_grad(x: Array, gy: Array, shape: ConvShape) -> Array:
+def weight_grad(x: Array, gy: Array, shape: ConvShape, multiply: Product = product) -> Array:
     """gw of `shape`: panelᵀ · gradients, panel after panel added up in order."""
     gw = empty_like(x, shape.w)
     panels = Panels(shape, x)
     for images, part in panels.parts():
         # (R·S·C/G, K/G) = (pixels, R·S·C/G)ᵀ @ (pixels, K/G) for each group
-        product(
+        multiply(
             panels.fill(x[images], part)._replace(transposed=True),
             Operand(gy[images], shape.w[3], shape.filters),
             gw,

@@ -1,15 +1,18 @@
-"""Launchers of kernels/softmax.cu's cross-entropy, for labels and for probabilities as targets."""
+"""Launchers of losses: softmax.cu's cross-entropy, for labels and for targets; squared_error.cu."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from gpukit.backends import reference as p
-from gpukit.backends.cuda.activation import teams
+from gpukit.backends.cuda.activation import WARP, WARP_CLASSES, teams
 from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, is_float
+from gpukit.backends.cuda.reduction import EACH, reduce_middle
 from gpukit.backends.kernel import Kernel
+from gpukit.device import device_of
 
 Array = Any
 
@@ -20,6 +23,8 @@ _labels = Kernel("softmax.cu", "cross_entropy_labels")
 _targets = Kernel("softmax.cu", "cross_entropy_targets")
 _labels_gradient = Kernel("softmax.cu", "cross_entropy_labels_gradient")
 _targets_gradient = Kernel("softmax.cu", "cross_entropy_targets_gradient")
+_squared = Kernel("squared_error.cu", "squared_error")
+_squared_gradient = Kernel("squared_error.cu", "squared_error_gradient")
 
 
 def _fits(scores: Array, targets: Array) -> bool:
@@ -81,3 +86,51 @@ def _(gloss: Array, probabilities: Array, targets: Array) -> Array:
             T=gx.dtype, TEAM=team,
         )  # fmt: skip
     return gx
+
+
+def _alike(y: Array, t: Array) -> bool:
+    return is_float(y, t) and y.shape == t.shape and y.ndim > 0
+
+
+@p.squared_error.on("cuda", name="cuda", supports=_alike)
+def _(y: Array, t: Array) -> Array:
+    y, t = contiguous(y), contiguous(t)
+    rows, length = y.shape[0], math.prod(y.shape[1:])
+    if not y.size:
+        return device_of(y).zeros((rows,), y.dtype)
+    team = WARP if length <= WARP_CLASSES else BLOCK
+    parts = divide_up(length, team * EACH)
+    part = divide_up(length, parts)
+    loss = empty_like(y, (rows, parts))
+    _squared.launch(
+        divide_up(loss.size, BLOCK // team), BLOCK, y, t, loss, loss.size, length, part, parts,
+        float(length) if parts == 1 else 1.0, T=y.dtype, TEAM=team,
+    )  # fmt: skip
+    if parts == 1:
+        return loss.reshape(rows)
+    return reduce_middle(loss, (rows, parts, 1), (rows,), "Sum", length)
+
+
+@p.squared_error_grad.on(
+    "cuda",
+    name="cuda",
+    supports=lambda gloss, y, t: _alike(y, t) and is_float(gloss, y),
+)
+def _(gloss: Array, y: Array, t: Array) -> Array:
+    gloss, y, t = contiguous(gloss), contiguous(y), contiguous(t)
+    gy = empty_like(y)
+    if gy.size:
+        length = math.prod(y.shape[1:])
+        _squared_gradient.launch(
+            divide_up(gy.size, BLOCK),
+            BLOCK,
+            gloss,
+            y,
+            t,
+            gy,
+            gy.size,
+            length,
+            2 / length,
+            T=y.dtype,
+        )
+    return gy

@@ -14,7 +14,7 @@ from gpukit.backends.reference.windows import Padding, Pair, output_shape
 
 Array = Any
 
-MOST = 2**31 - 1  # elements of an array: indices are ints
+MOST = 2**31 - 1 - BLOCK  # elements of an array in one launch: indices are ints
 
 _max = Kernel("pool.cu", "max_pool")
 _max_gradient = Kernel("pool.cu", "max_pool_gradient")
@@ -30,14 +30,24 @@ def _sizes(
     return (*image[1:], *output, *window, *stride, padding[0][0], padding[1][0])
 
 
+def _runs(*arrays: Array) -> list[tuple[Array, ...]]:
+    """The arrays cut into runs of images, so that a launch never counts beyond MOST.
+
+    Images are contiguous: a run is a view that begins further on, and costs its kernel nothing.
+    """
+    images = arrays[0].shape[0]
+    each = max(MOST // max(a.size // images for a in arrays), 1)
+    return [tuple(a[n : n + each] for a in arrays) for n in range(0, images, each)]
+
+
 def _fits(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> bool:
     rows, columns = output_shape(x.shape[1:3], window, stride, padding)
-    largest = max(x.size, x.shape[0] * rows * columns * x.shape[3])
-    return is_float(x) and largest <= MOST - BLOCK
+    one = max(math.prod(x.shape[1:]), rows * columns * x.shape[3])
+    return is_float(x) and one <= MOST
 
 
 def _gradient_fits(gy: Array, *, input_shape: tuple[int, ...], **_: Any) -> bool:
-    return is_float(gy) and max(gy.size, math.prod(input_shape)) <= MOST - BLOCK
+    return is_float(gy) and max(math.prod(gy.shape[1:]), math.prod(input_shape[1:])) <= MOST
 
 
 @p.max_pool2d.on("cuda", name="cuda", supports=_fits)
@@ -46,9 +56,9 @@ def max_pool(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> tuple
     output = output_shape(x.shape[1:3], window, stride, padding)
     y = empty_like(x, (x.shape[0], *output, x.shape[3]))
     index = empty_like(x, y.shape, index_dtype(window))
-    if y.size:
+    for some, result, winner in _runs(x, y, index) if y.size else ():
         _max.launch(
-            divide_up(y.size, BLOCK), BLOCK, x, y, index, y.size,
+            divide_up(result.size, BLOCK), BLOCK, some, result, winner, result.size,
             *_sizes(x.shape, output, window, stride, padding), T=x.dtype, I=index.dtype,
         )  # fmt: skip
     return y, index
@@ -72,9 +82,9 @@ def max_pool_gradient(
 ) -> Array:
     gy, index = contiguous(gy), contiguous(index)
     gx = empty_like(gy, input_shape)
-    if gx.size:
+    for some, winner, result in _runs(gy, index, gx) if gx.size else ():
         _max_gradient.launch(
-            divide_up(gx.size, BLOCK), BLOCK, gy, index, gx, gx.size,
+            divide_up(result.size, BLOCK), BLOCK, some, winner, result, result.size,
             *_sizes(input_shape, gy.shape[1:3], window, stride, padding),
             T=gy.dtype, I=index.dtype,
         )  # fmt: skip
@@ -86,9 +96,9 @@ def _(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> Array:
     x = contiguous(x)
     output = output_shape(x.shape[1:3], window, stride, padding)
     y = empty_like(x, (x.shape[0], *output, x.shape[3]))
-    if y.size:
+    for some, result in _runs(x, y) if y.size else ():
         _average.launch(
-            divide_up(y.size, BLOCK), BLOCK, x, y, y.size,
+            divide_up(result.size, BLOCK), BLOCK, some, result, result.size,
             *_sizes(x.shape, output, window, stride, padding), T=x.dtype,
         )  # fmt: skip
     return y
@@ -100,15 +110,17 @@ def _(
 ) -> Array:
     gy = contiguous(gy)
     gx = empty_like(gy, input_shape)
-    if gx.size:
+    for some, result in _runs(gy, gx) if gx.size else ():
         _average_gradient.launch(
-            divide_up(gx.size, BLOCK), BLOCK, gy, gx, gx.size,
+            divide_up(result.size, BLOCK), BLOCK, some, result, result.size,
             *_sizes(input_shape, gy.shape[1:3], window, stride, padding), T=gy.dtype,
         )  # fmt: skip
     return gx
 
 
-@p.global_avg_pool2d.on("cuda", name="cuda", supports=lambda x: is_float(x) and x.size <= MOST)
+@p.global_avg_pool2d.on(
+    "cuda", name="cuda", supports=lambda x: is_float(x) and x.shape[0] * x.shape[3] <= MOST // 2
+)
 def _(x: Array) -> Array:
     n, h, w, c = x.shape
     return reduce_middle(contiguous(x), (n, h * w, c), (n, c), "Sum", divisor=max(h * w, 1))
@@ -118,9 +130,9 @@ def _(x: Array) -> Array:
 def _(gy: Array, *, input_shape: tuple[int, ...]) -> Array:
     gy = contiguous(gy)
     gx = empty_like(gy, input_shape)
-    if gx.size:
-        _, h, w, c = input_shape
+    _, h, w, c = input_shape
+    for some, result in _runs(gy, gx) if gx.size else ():
         _global_gradient.launch(
-            divide_up(gx.size, BLOCK), BLOCK, gy, gx, gx.size, h * w, c, T=gy.dtype
+            divide_up(result.size, BLOCK), BLOCK, some, result, result.size, h * w, c, T=gy.dtype
         )
     return gx

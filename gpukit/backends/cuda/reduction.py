@@ -6,8 +6,18 @@ import math
 from itertools import groupby
 from typing import Any
 
+import numpy as np
+
 from gpukit.backends import reference as p
-from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, is_float
+from gpukit.backends.cuda.common import (
+    BLOCK,
+    MARGIN,
+    MOST_INT,
+    contiguous,
+    divide_up,
+    empty_like,
+    is_float,
+)
 from gpukit.backends.kernel import Kernel
 from gpukit.backends.reference.accumulate import axes_of, remaining_shape
 from gpukit.backends.reference.reduction import Axis
@@ -19,6 +29,7 @@ EACH = 64  # values that a thread adds one after the other
 WIDEST = 32  # columns side by side in a block
 
 _reduce = Kernel("reduction.cu", "reduce")
+_argmax = Kernel("reduction.cu", "argmax")
 
 
 def _power_of_two(n: int, most: int) -> int:
@@ -26,17 +37,28 @@ def _power_of_two(n: int, most: int) -> int:
     return min(1 << max(n - 1, 0).bit_length(), most)
 
 
+def _blocks(outer: int, inner: int, parts: int, deep: int) -> tuple[int, tuple[int, int, int]]:
+    """Grid and block of a pass to (outer, parts, inner) with `deep` threads along the axis."""
+    wide = _power_of_two(inner, WIDEST)
+    many = max(1, min(BLOCK // (wide * deep), _power_of_two(outer, 64)))
+    return divide_up(outer, many) * parts * divide_up(inner, wide), (wide, deep, many)
+
+
+def _cut(length: int, inner: int) -> tuple[int, int]:
+    """(parts of an axis, threads along each); parts are of equal length, and none is empty."""
+    deep = _power_of_two(length, BLOCK // _power_of_two(inner, WIDEST))
+    return divide_up(length, divide_up(length, divide_up(length, EACH * deep))), deep
+
+
 def _pass(
     x: Array, sizes: tuple[int, int, int], parts: int, deep: int, op: str, by: float
 ) -> Array:
     """x (outer, length, inner) -> (outer, parts, inner)."""
     outer, length, inner = sizes
-    wide = _power_of_two(inner, WIDEST)
-    many = max(1, min(BLOCK // (wide * deep), _power_of_two(outer, 64)))
     y = empty_like(x, (outer, parts, inner))
-    grid = divide_up(outer, many) * parts * divide_up(inner, wide)
+    grid, block = _blocks(outer, inner, parts, deep)
     _reduce.launch(
-        grid, (wide, deep, many), x, y, outer, length, inner, divide_up(length, parts), parts,
+        grid, block, x, y, outer, length, inner, divide_up(length, parts), parts,
         float(by), T=x.dtype, Op=op,
     )  # fmt: skip
     return y
@@ -53,10 +75,7 @@ def reduce_middle(
     if outer * inner == 0 or length == 0:
         return device_of(x).zeros(shape, x.dtype)
     while True:
-        wide = _power_of_two(inner, WIDEST)
-        deep = _power_of_two(length, BLOCK // wide)
-        # Parts of equal length, none empty.
-        parts = divide_up(length, divide_up(length, divide_up(length, EACH * deep)))
+        parts, deep = _cut(length, inner)
         last = parts == 1
         x = _pass(x, (outer, length, inner), parts, deep, op, divisor if last else 1)
         if last:
@@ -88,7 +107,15 @@ def _reduced(x: Array, axis: Axis, keepdims: bool, op: str, mean: bool = False) 
 
 
 def _fits(x: Array, *, axis: Axis, keepdims: bool) -> bool:
-    return is_float(x) and x.size < 2**31
+    if not is_float(x):
+        return False
+    # What the first pass leaves is counted by ints: all but the last run of reduced axes.
+    axes, most = axes_of(x, axis), MOST_INT - MARGIN
+    last = max(axes, default=0)
+    while last in axes:
+        last -= 1
+    left = math.prod(n for a, n in enumerate(x.shape) if a <= last or a not in axes)
+    return min(x.size, left) <= most
 
 
 def _max_fits(x: Array, *, axis: Axis, keepdims: bool) -> bool:
@@ -108,3 +135,30 @@ def _(x: Array, *, axis: Axis, keepdims: bool) -> Array:
 @p.reduce_max.on("cuda", name="cuda", supports=_max_fits)
 def _(x: Array, *, axis: Axis, keepdims: bool) -> Array:
     return _reduced(x, axis, keepdims, "Max")
+
+
+def _argmax_fits(x: Array, *, axis: int) -> bool:
+    if not is_float(x) or x.ndim == 0 or x.shape[axis] == 0:
+        return False
+    return x.size // x.shape[axis] <= MOST_INT - MARGIN
+
+
+@p.argmax.on("cuda", name="cuda", supports=_argmax_fits)
+def _(x: Array, *, axis: int) -> Array:
+    at = axis % x.ndim
+    shape = (*x.shape[:at], *x.shape[at + 1 :])
+    outer, length, inner = math.prod(x.shape[:at]), x.shape[at], math.prod(x.shape[at + 1 :])
+    if not x.size:
+        return empty_like(x, shape, np.int64)
+    x, places = contiguous(x), None
+    while places is None or length > 1:
+        parts, deep = _cut(length, inner)
+        best = empty_like(x, (outer, parts, inner))
+        place = empty_like(x, best.shape, np.int64)
+        grid, block = _blocks(outer, inner, parts, deep)
+        _argmax.launch(
+            grid, block, x, places, best, place, outer, length, inner, divide_up(length, parts),
+            parts, T=x.dtype,
+        )  # fmt: skip
+        x, places, length = best, place, parts
+    return places.reshape(shape)

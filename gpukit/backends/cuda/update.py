@@ -1,7 +1,8 @@
-"""Launchers of kernels/sgd.cu: steps over a flat buffer, in place."""
+"""Launchers of kernels/sgd.cu and update.cu: steps over a flat buffer, in place."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from gpukit.backends import reference as p
@@ -13,11 +14,16 @@ Array = Any
 
 _plain = Kernel("sgd.cu", "sgd_plain")
 _momentum = Kernel("sgd.cu", "sgd_momentum")
+_adam = Kernel("update.cu", "adam")
+_rmsprop_plain = Kernel("update.cu", "rmsprop_plain")
+_rmsprop_momentum = Kernel("update.cu", "rmsprop_momentum")
+_adagrad = Kernel("update.cu", "adagrad")
 
 
-def _fits(w: Array, v: Array | None, g: Array, **_: Any) -> bool:
-    in_place = w.flags.c_contiguous and (v is None or v.flags.c_contiguous)
-    return bool(is_float(w, v, g) and in_place)
+def _fits(*arrays: Array | None, **_: Any) -> bool:
+    """Whether all but the last, the gradient, can be written where they lie."""
+    in_place = all(a is None or a.flags.c_contiguous for a in arrays[:-1])
+    return bool(is_float(*arrays) and in_place)
 
 
 @p.sgd_update.on("cuda", name="cuda", supports=_fits)
@@ -41,3 +47,60 @@ def _(
     _momentum.launch(
         pack_grid(w), BLOCK, w, v, g, w.size, *rates, T=w.dtype, NESTEROV=bool(nesterov)
     )
+
+
+@p.adam_update.on("cuda", name="cuda", supports=_fits)
+def _(
+    w: Array,
+    m: Array,
+    v: Array,
+    g: Array,
+    *,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    step: int,
+    weight_decay: float,
+) -> None:
+    if not w.size:
+        return
+    beta1, beta2 = float(beta1), float(beta2)
+    rate, root = float(lr) / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
+    _adam.launch(
+        pack_grid(w), BLOCK, w, m, v, contiguous(g), w.size, rate, beta1, 1 - beta1, beta2,
+        1 - beta2, float(epsilon), root, float(weight_decay), T=w.dtype,
+    )  # fmt: skip
+
+
+@p.rmsprop_update.on("cuda", name="cuda", supports=_fits)
+def _(
+    w: Array,
+    a: Array,
+    v: Array | None,
+    g: Array,
+    *,
+    lr: float,
+    rho: float,
+    epsilon: float,
+    momentum: float,
+    weight_decay: float,
+) -> None:
+    if not w.size:
+        return
+    g, decay = contiguous(g), float(weight_decay)
+    rates = (float(lr), float(rho), 1 - float(rho), float(epsilon))
+    if v is None:
+        _rmsprop_plain.launch(pack_grid(w), BLOCK, w, a, g, w.size, *rates, decay, T=w.dtype)
+        return
+    _rmsprop_momentum.launch(
+        pack_grid(w), BLOCK, w, a, v, g, w.size, *rates, float(momentum), decay, T=w.dtype
+    )
+
+
+@p.adagrad_update.on("cuda", name="cuda", supports=_fits)
+def _(w: Array, a: Array, g: Array, *, lr: float, epsilon: float, weight_decay: float) -> None:
+    if not w.size:
+        return
+    rates = (float(lr), float(epsilon), float(weight_decay))
+    _adagrad.launch(pack_grid(w), BLOCK, w, a, contiguous(g), w.size, *rates, T=w.dtype)

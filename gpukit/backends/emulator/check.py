@@ -7,6 +7,7 @@ The caller survives whatever the kernel does: a crash, a sanitizer's report, an 
 | plain | divergent barriers, deadlock, lanes missing from a mask, canaries overwritten |
 | asan | overruns of shared and global memory; of inner dimensions, misaligned vectors (UBSan) |
 | tsan | races: only barriers and __syncwarp order memory |
+| trace | nothing, but counts what each line asks memory for, see trace.py |
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from gpukit.backends.emulator.build import (
     runtime_library,
     sanitizer_runtime,
 )
+from gpukit.backends.emulator.trace import Access, from_json
 from gpukit.backends.kernel import Kernel
 from gpukit.errors import SettingError
 
@@ -40,12 +42,14 @@ ASAN_EXIT, TSAN_EXIT, FAULT_EXIT = 86, 66, 3
 class Report:
     """How a launch went: `finding` is "", "fault", "asan", "ubsan", "tsan", "crash" or "timeout".
 
-    `text` says what was found, `arrays` holds the array arguments after a launch without finding.
+    `text` says what was found, `arrays` holds the array arguments after a launch without finding,
+    `accesses` what it asked memory for in mode "trace".
     """
 
     finding: str
     text: str = ""
     arrays: list[np.ndarray] = field(default_factory=list)
+    accesses: list[Access] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -57,7 +61,7 @@ def environment(mode: str) -> dict[str, str]:
     if mode not in MODES:
         raise SettingError(f"emulator build {mode!r}: use {', '.join(MODES)}")
     variables = {"GPUKIT_EMU_BUILD": mode, "GPUKIT_EMU_CHECK": "1"}
-    if mode == "plain":
+    if mode in ("plain", "trace"):
         return variables
     variables["LD_PRELOAD"] = sanitizer_runtime(mode)
     # Threads of a BLAS library would be watched for nothing, at a high price.
@@ -129,8 +133,13 @@ def check(
             arrays = [
                 read_array(folder / f"{v['array']}.npy") for v in values if isinstance(v, dict)
             ]
-            return Report("", "", arrays)
+            return Report("", "", arrays, _accesses(folder))
         return Report(finding(done.returncode, done.stderr), done.stderr.strip())
+
+
+def _accesses(folder: Path) -> list[Access]:
+    file = folder / "accesses.json"
+    return from_json(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else []
 
 
 def read_array(path: Path) -> np.ndarray:

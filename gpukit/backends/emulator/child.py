@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 
 from gpukit.backends.emulator.check import FAULT_EXIT, read_array
+from gpukit.backends.emulator.run import Emulator
+from gpukit.backends.emulator.trace import to_json
+from gpukit.backends.engine import engine_of
 from gpukit.backends.kernel import Kernel
 from gpukit.device import get_device, to_host
 from gpukit.errors import GpukitError
@@ -41,6 +44,10 @@ def main(folder: Path) -> int:
         return FAULT_EXIT
     for number, array in arrays.items():
         np.save(folder / f"{number}.npy", to_host(array), allow_pickle=False)
+    engine = engine_of(device)
+    if isinstance(engine, Emulator) and engine.mode == "trace":
+        accesses = [access for launch in engine.launches for access in launch.accesses]
+        (folder / "accesses.json").write_text(json.dumps(to_json(accesses)), encoding="utf-8")
     return 0
 
 

@@ -1,15 +1,20 @@
 """Launches on the device kind "emu": libraries loaded once, arguments passed by address.
 
 GPUKIT_EMU_SEED (default 1) shuffles the order of blocks and threads; 0 runs them in order.
+A launch that takes more than GPUKIT_EMU_LIMIT seconds (default 600, 0 for ever) is ended.
 GPUKIT_EMU_CHECK=1 puts canaries around the arrays of every launch. GPUKIT_EMU_BUILD chooses the
-build, plain, asan or tsan; the last two need the sanitizer's library loaded before Python, see
-check.py.
+build: plain, asan, tsan or trace. Those in the middle need the sanitizer's library loaded before
+Python, see check.py; in the last, threads run in order and memory accesses are counted, see
+trace.py.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -18,15 +23,28 @@ import numpy as np
 from gpukit import settings
 from gpukit.backends.emulator.build import MODES, kernel_library, runtime_library
 from gpukit.backends.emulator.guard import Guarded
+from gpukit.backends.emulator.trace import Access, collect, watch
 from gpukit.backends.engine import Bound, Call
 from gpukit.device import DeviceArray
 from gpukit.errors import GpukitError, SettingError
 
+LIMIT = 600  # seconds
 MOST_SHARED = 227 << 10  # bytes a block; the most that any card has
 
 
 class KernelFault(GpukitError, RuntimeError):
     """A kernel broke a rule: where, in which block and thread, and which rule."""
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A launch of the build "trace": what ran, with how many bytes of extern shared memory."""
+
+    bound: Bound
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    shared: int
+    accesses: list[Access]
 
 
 class _Request(ctypes.Structure):
@@ -38,6 +56,9 @@ class _Request(ctypes.Structure):
         ("block", ctypes.c_uint * 3),
         ("dynamic_shared", ctypes.c_size_t),
         ("seed", ctypes.c_uint64),
+        ("limit", ctypes.c_double),
+        ("first_block", ctypes.c_uint64),
+        ("blocks", ctypes.c_uint64),
         ("threads", ctypes.c_int),
         ("message", ctypes.c_char_p),
         ("message_size", ctypes.c_size_t),
@@ -56,6 +77,7 @@ class Emulator:
         self._launch.argtypes = [ctypes.POINTER(_Request)]
         self._body = lru_cache(maxsize=None)(self._load)
         self._message = ctypes.create_string_buffer(2048)
+        self.launches: list[Launched] = []  # of the build "trace"
 
     def launch(self, call: Call) -> None:
         """Run the kernel to its end. Raises KernelFault with what the kernel did wrong."""
@@ -92,14 +114,20 @@ class Emulator:
             call.grid,
             call.block,
             call.shared,
-            seed(),
+            0 if self.mode == "trace" else seed(),
+            limit(),
+            *_chosen(call.grid[0] * call.grid[1] * call.grid[2]),
             settings.threads(),
             ctypes.cast(self._message, ctypes.c_char_p),
             len(self._message),
         )
+        if guarded and self.mode == "trace":
+            watch(self._runtime, [(guarded.address(a), a.nbytes) for a in arrays])
         failed = self._launch(ctypes.byref(request))
         if failed:
             raise KernelFault(f"kernel {self._message.value.decode(errors='replace')}")
+        if self.mode == "trace":
+            self._trace(call)
         if guarded:
             problem = guarded.finish()
             if problem is not None:
@@ -112,6 +140,15 @@ class Emulator:
                 raise KernelFault(
                     f"kernel {bound.expression} ({bound.declaration.place}) {text} {names[0]}"
                 )
+
+    def _trace(self, call: Call) -> None:
+        bound = call.bound
+        library = kernel_library(bound, self.mode)
+        names = [
+            p.name for p, a in zip(bound.parameters, call.arguments) if isinstance(a, DeviceArray)
+        ]
+        accesses = collect(self._runtime, library, bound.expression, names)
+        self.launches.append(Launched(bound, call.grid, call.block, call.shared, accesses))
 
     def _load(self, bound: Bound) -> int:
         library = ctypes.CDLL(str(kernel_library(bound, self.mode)))
@@ -129,12 +166,53 @@ class Emulator:
         return ctypes.cast(library.gpukit_run, ctypes.c_void_p).value or 0
 
 
+@contextmanager
+def some_blocks(first: int | None, count: int) -> Iterator[None]:
+    """Within the block, launches run `count` blocks of their grids from `first` on, and no others.
+
+    A negative `first` counts from the end, None stands for the middle. For grids too large to run
+    whole: the indices of the last blocks are what overflows.
+    """
+    global _some
+    before, _some = _some, (first, count)
+    try:
+        yield
+    finally:
+        _some = before
+
+
+_some: tuple[int | None, int] | None = None
+
+
+def _chosen(blocks: int) -> tuple[int, int]:
+    """The first block that runs and how many do, of `blocks`."""
+    if _some is None:
+        return 0, blocks
+    first, count = _some
+    if first is None:
+        first = max(blocks - count, 0) // 2
+    first = max(first + blocks, 0) if first < 0 else min(first, blocks)
+    return first, min(count, blocks - first)
+
+
 def seed() -> int:
     """The seed of the order of blocks and threads."""
     text = os.environ.get("GPUKIT_EMU_SEED") or "1"
     if not text.isdecimal():
         raise SettingError(f"GPUKIT_EMU_SEED={text!r}: use a whole number, 0 for no shuffling")
     return int(text) % 2**64
+
+
+def limit() -> float:
+    """Seconds that a launch may take; 0 is no limit."""
+    text = os.environ.get("GPUKIT_EMU_LIMIT") or str(LIMIT)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise SettingError(f"GPUKIT_EMU_LIMIT={text!r}: use seconds, 0 for no limit")
+    return seconds
 
 
 def checking() -> bool:

@@ -69,7 +69,13 @@ from gpukit.backends.reference.pool import (
     max_pool2d_grad,
 )
 from gpukit.backends.reference.random import dropout, philox
-from gpukit.backends.reference.reduction import argmax, reduce_max, reduce_mean, reduce_sum
+from gpukit.backends.reference.reduction import (
+    all_finite,
+    argmax,
+    reduce_max,
+    reduce_mean,
+    reduce_sum,
+)
 from gpukit.backends.reference.shape import (
     broadcast_to,
     concat,
@@ -92,6 +98,7 @@ __all__ = [
     "adagrad_update",
     "adam_update",
     "add",
+    "all_finite",
     "argmax",
     "avg_pool2d",
     "avg_pool2d_grad",

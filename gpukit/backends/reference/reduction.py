@@ -1,4 +1,4 @@
-"""Sums, means and maxima over axes. Sums accumulate as accumulate.py says.
+"""Sums, means, maxima over axes, a check of all numbers. Sums accumulate as accumulate.py says.
 
 `axis` is an int, a tuple of ints or None (all axes). The result is an array, perhaps of shape ().
 """
@@ -43,3 +43,12 @@ def reduce_max(x: Array, *, axis: Axis, keepdims: bool) -> Array:
 def argmax(x: Array, *, axis: int) -> Array:
     """int64 index of the maximum along `axis`: the first of several; the first NaN wins."""
     return np.argmax(x, axis=axis)
+
+
+@primitive
+def all_finite(x: Array) -> Array:
+    """bool of shape (): whether no element of x (any shape) is NaN or infinite; True for none.
+
+    The flag stays on the device of x; reading it waits until what made x is done.
+    """
+    return np.all(np.isfinite(x))

@@ -1,15 +1,26 @@
 // CUDA's short vectors, aligned as on a card (NVIDIA's own header where half or bf16 are in use).
 #pragma once
 
+// In a trace a vector is made before it is stored, so that it is stored whole.
+#ifdef GPUKIT_TRACE
+#define GPUKIT_WHOLE(v) asm("" : "+m"(v))
+#else
+#define GPUKIT_WHOLE(v) static_cast<void>(v)
+#endif
+
 #define GPUKIT_VECTOR2(T, N, A) \
     struct alignas(A) N##2 { T x, y; }; \
-    static inline N##2 make_##N##2(T x, T y) { return {x, y}; }
+    static inline N##2 make_##N##2(T x, T y) { N##2 v{x, y}; GPUKIT_WHOLE(v); return v; }
 #define GPUKIT_VECTOR3(T, N) \
     struct N##3 { T x, y, z; }; \
     static inline N##3 make_##N##3(T x, T y, T z) { return {x, y, z}; }
 #define GPUKIT_VECTOR4(T, N, A) \
     struct alignas(A) N##4 { T x, y, z, w; }; \
-    static inline N##4 make_##N##4(T x, T y, T z, T w) { return {x, y, z, w}; }
+    static inline N##4 make_##N##4(T x, T y, T z, T w) { \
+        N##4 v{x, y, z, w}; \
+        GPUKIT_WHOLE(v); \
+        return v; \
+    }
 #define GPUKIT_VECTORS(T, N) \
     GPUKIT_VECTOR2(T, N, 2 * sizeof(T)) \
     GPUKIT_VECTOR3(T, N) \

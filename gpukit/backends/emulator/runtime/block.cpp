@@ -32,6 +32,7 @@ void Worker::run(Launch& given) {
     shared_.reserve(64);
     now.block_dim = given.block;
     now.grid_dim = given.grid;
+    GPUKIT_TRACED(tracer.open(reinterpret_cast<const void*>(given.body), n_);)
 #ifdef GPUKIT_TSAN
     watched_scheduler_ = __tsan_get_current_fiber();
 #endif
@@ -39,7 +40,7 @@ void Worker::run(Launch& given) {
     while (!given.failed.load(std::memory_order_relaxed)) {
         const uint64_t i = given.next.fetch_add(1, std::memory_order_relaxed);
         if (i >= given.blocks) break;
-        run_block(blocks(i));
+        run_block(given.first_block + blocks(i));
     }
     happens_after(&finished_);
     free_shared();
@@ -99,6 +100,7 @@ void Worker::run_block(uint64_t number) {
 #endif
             fresh->prepare(fiber_entry);
             start(next_++);
+            GPUKIT_TRACED(tracer.start(current);)
             resume(fresh);
         } else {
             report_stuck();
@@ -110,6 +112,7 @@ void Worker::run_block(uint64_t number) {
     } else {
         check_canaries();
     }
+    GPUKIT_TRACED(tracer.settle();)
 #ifdef GPUKIT_TSAN
     for (unsigned t = 0; t < n_; ++t) __tsan_destroy_fiber(threads_[t].watched);
 #endif
@@ -142,7 +145,7 @@ void Worker::leave() {
 bool Worker::next_thread() {
     leave();
     if (launch->failed.load(std::memory_order_relaxed)) stop();
-#ifndef GPUKIT_TSAN
+#if !defined(GPUKIT_TSAN) && !defined(GPUKIT_TRACE)  // there, every thread starts at the beginning
     if (next_ < n_) {
         threads_[current].fiber = nullptr;
         start(next_++);
@@ -230,6 +233,7 @@ int Worker::barrier(int kind, int predicate, const char* what, const char* file,
         result_ = kind == COUNT ? counted_ : kind == AND ? all_ : any_;
         arrived_ = 0;
         ++barriers_;
+        GPUKIT_TRACED(tracer.settle();)
         for (unsigned i = 0; i < n_; ++i)
             if (i != current) make_ready(i);
         if (launch->seed) {  // the last to come need not be the first to go on
@@ -288,7 +292,9 @@ bool Worker::complete(Warp& mine, int g) {
         void* slots[32];
         for (int lane = 0; lane < 32; ++lane)
             slots[lane] = group.arrived >> lane & 1 ? mine.slots[lane] : nullptr;
+        GPUKIT_TRACED(tracer.paused = true;)
         group.combine(slots, group.arrived);
+        GPUKIT_TRACED(tracer.paused = false;)
     }
     const unsigned first = static_cast<unsigned>(&mine - warps_.data()) * 32;
     for (unsigned lane = 0; lane < 32; ++lane)
@@ -322,6 +328,13 @@ void* Worker::shared(const void* key, size_t size, size_t align, const char* nam
     memset(data, 0xff, size);
     shared_.push_back({key, data, size, epoch_, name, whole});
     return data;
+}
+
+int Worker::shared_number(const void* address) const {
+    for (size_t i = 0; i < shared_.size(); ++i)
+        if (shared_[i].data <= address && address < shared_[i].data + shared_[i].size)
+            return static_cast<int>(i);
+    return -1;
 }
 
 void Worker::check_canaries() {

@@ -15,6 +15,13 @@
 #include "../include/gpukit_abi.h"
 #include "fiber.h"
 
+#ifdef GPUKIT_TRACE
+#include "trace.h"
+#define GPUKIT_TRACED(...) __VA_ARGS__
+#else
+#define GPUKIT_TRACED(...)
+#endif
+
 namespace gpukit_emulator {
 
 using Body = void (*)(void** arguments);
@@ -26,7 +33,8 @@ struct Launch {
     Index grid, block;
     size_t dynamic_shared;
     uint64_t seed;
-    uint64_t blocks = 0;
+    double limit = 0;  // seconds; 0 is none
+    uint64_t first_block = 0, blocks = 0;  // those of the grid that run
     std::atomic<uint64_t> next{0};
     std::atomic<bool> failed{false};
     std::atomic<bool> told{false};
@@ -121,6 +129,9 @@ public:
     unsigned active_lanes();
     void* shared(const void* key, size_t size, size_t align, const char* name);
     Thread& thread() { return threads_[current]; }
+    // The shared array that holds an address, -1 if none does.
+    int shared_number(const void* address) const;
+    const Shared& shared_array(int number) const { return shared_[number]; }
     bool in_kernel() const { return fiber_ != nullptr; }
     [[noreturn]] void fail(const char* file, int line, const char* text);
 

@@ -1,12 +1,17 @@
 // The emulator's runtime: launches spread over the cores, and what kernels call.
 //
-// Compiled once for each build (plain, ASan, TSan); compiled kernels are loaded after it.
+// Compiled once for each build (plain, ASan, TSan, trace); compiled kernels are loaded after it.
 #include "block.cpp"
 #include "report.cpp"
+#ifdef GPUKIT_TRACE
+#include "trace.cpp"
+#endif
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <signal.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -33,21 +38,35 @@ void on_signal(int number, siginfo_t* info, void*) {
 }
 
 constexpr int SIGNALS[] = {SIGSEGV, SIGBUS, SIGFPE};
+
+// Sent to the threads of a launch that takes too long; whoever else gets it ignores it by default.
+constexpr int OVERTIME = SIGURG;
+
+void on_overtime(int, siginfo_t*, void*) {
+    if (!worker || !worker->in_kernel()) return;
+    char text[96];
+    snprintf(text, sizeof text, "the launch took more than %g s (GPUKIT_EMU_LIMIT)",
+             worker->launch->limit);
+    worker->fail("", 0, text);
+}
 #endif
 
 struct Handlers {
 #if defined(GPUKIT_ASAN) || defined(GPUKIT_TSAN)
     Handlers() {}
 #else
-    struct sigaction before[3];
+    struct sigaction before[3], before_overtime;
     Handlers() {
         struct sigaction ours = {};
         ours.sa_sigaction = on_signal;
         ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
         for (int i = 0; i < 3; ++i) sigaction(SIGNALS[i], &ours, &before[i]);
+        ours.sa_sigaction = on_overtime;
+        sigaction(OVERTIME, &ours, &before_overtime);
     }
     ~Handlers() {
         for (int i = 0; i < 3; ++i) sigaction(SIGNALS[i], &before[i], nullptr);
+        sigaction(OVERTIME, &before_overtime, nullptr);
     }
 #endif
 };
@@ -77,15 +96,25 @@ public:
             new (&done_) std::condition_variable;
             new (&mutex_) std::mutex;
             count_ = 0;
+            handles_.clear();
+            watched_ = false;
             pid_ = getpid();
         }
         {
             std::lock_guard<std::mutex> lock(mutex_);
             while (count_ < helpers) {
-                std::thread([this, number = count_] { serve(number); }).detach();
+                std::thread helper([this, number = count_] { serve(number); });
+                handles_.push_back(helper.native_handle());
+                helper.detach();
                 ++count_;
             }
+            if (!watched_) {
+                std::thread([this] { watch(); }).detach();
+                watched_ = true;
+            }
+            caller_ = pthread_self();
             launch_ = &launch;
+            begun_ = Clock::now();
             wanted_ = helpers;
             busy_ = helpers;
             ++turn_;
@@ -94,9 +123,26 @@ public:
         mine_.run(launch);
         std::unique_lock<std::mutex> lock(mutex_);
         done_.wait(lock, [this] { return busy_ == 0; });
+        launch_ = nullptr;
     }
 
 private:
+    using Clock = std::chrono::steady_clock;
+
+    // Interrupts, again and again until it is over, a launch that has passed its limit.
+    void watch() {
+        for (;;) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(200));
+#if !defined(GPUKIT_ASAN) && !defined(GPUKIT_TSAN)
+            std::lock_guard<std::mutex> lock(mutex_);
+            if (!launch_ || !(launch_->limit > 0)) continue;
+            if (std::chrono::duration<double>(Clock::now() - begun_).count() < launch_->limit) continue;
+            pthread_kill(caller_, OVERTIME);
+            for (int i = 0; i < wanted_; ++i) pthread_kill(handles_[i], OVERTIME);
+#endif
+        }
+    }
+
     void serve(int number) {
         SignalStack stack;
         Worker own;
@@ -121,6 +167,10 @@ private:
     int wanted_ = 0, busy_ = 0, count_ = 0;
     uint64_t turn_ = 0;
     pid_t pid_ = 0;
+    std::vector<pthread_t> handles_;
+    pthread_t caller_ = {};
+    Clock::time_point begun_;
+    bool watched_ = false;
     Worker mine_;
 };
 
@@ -143,6 +193,8 @@ struct Request {
     unsigned grid[3], block[3];
     size_t dynamic_shared;
     uint64_t seed;
+    double limit;
+    uint64_t first_block, blocks;
     int threads;
     char* message;
     size_t message_size;
@@ -155,15 +207,17 @@ int gpukit_launch(const Request* request) {
                   {request->grid[0], request->grid[1], request->grid[2]},
                   {request->block[0], request->block[1], request->block[2]},
                   request->dynamic_shared, request->seed};
+    launch.limit = request->limit;
     launch.message = request->message;
     launch.message_size = request->message_size;
-    launch.blocks = static_cast<uint64_t>(launch.grid.x) * launch.grid.y * launch.grid.z;
+    launch.first_block = request->first_block;
+    launch.blocks = request->blocks;
     const uint64_t threads =
         launch.blocks * launch.block.x * launch.block.y * launch.block.z;
     int helpers = request->threads - 1;
     if (static_cast<uint64_t>(helpers) >= launch.blocks) helpers = static_cast<int>(launch.blocks) - 1;
     if (threads < 512) helpers = 0;
-#ifdef GPUKIT_TSAN
+#if defined(GPUKIT_TSAN) || defined(GPUKIT_TRACE)
     helpers = 0;
 #endif
     Handlers handlers;
@@ -222,6 +276,7 @@ void gpukit_copy_async(void* to, const void* from, unsigned bytes, unsigned give
     Unwatched here;
     Thread& me = worker->thread();
     me.copies.push_back({to, from, bytes, given, copy, me.open_group});
+    GPUKIT_TRACED(tracer.copy(worker->current, __builtin_return_address(0), to, from, bytes, given);)
 }
 
 void gpukit_copy_commit() { ++worker->thread().open_group; }
@@ -232,10 +287,13 @@ void gpukit_copy_wait(int groups_left) {
     size_t kept = 0;
     for (size_t i = 0; i < me.copies.size(); ++i) {
         const Copy copy = me.copies[i];
-        if (copy.group <= done)
-            copy.run(copy.to, copy.from, copy.bytes, copy.given);
-        else
+        if (copy.group > done) {
             me.copies[kept++] = copy;
+            continue;
+        }
+        GPUKIT_TRACED(tracer.paused = true;)
+        copy.run(copy.to, copy.from, copy.bytes, copy.given);
+        GPUKIT_TRACED(tracer.paused = false;)
     }
     me.copies.resize(kept);
 }

@@ -1,0 +1,139 @@
+"""`gpukit kernels show`: what a kernel takes on cards and does to memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from gpukit.backends.emulator.trace import Access
+    from gpukit.kernel_checks.launches import Launch
+    from gpukit.kernel_checks.look import OnCard
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--arch", "architectures", type=int, multiple=True, metavar="SM",
+    help="This card only, as 80; may be repeated. Default: all.",
+)  # fmt: skip
+@click.option(
+    "--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True,
+    help="Of the arrays.",
+)  # fmt: skip
+@click.option(
+    "--blocks", type=click.IntRange(1), default=4, show_default=True, metavar="N",
+    help="How many blocks of a launch are traced, from the middle of its grid.",
+)  # fmt: skip
+@click.option(
+    "--lines", type=click.IntRange(0), default=12, show_default=True, metavar="N",
+    help="How many lines of a kernel are shown, those that waste most before others.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def show(
+    name: str, architectures: tuple[int, ...], dtype: str, blocks: int, lines: int, as_json: bool
+) -> None:
+    """Show what the kernels of NAME (conv2d:direct, or a plug-in FILE.py) take, without a GPU.
+
+    \b
+    gpukit kernels show conv2d:direct --arch 80 --arch 90
+    gpukit kernels show mine.py --arch 90
+
+    A usual call of the primitive is run on emu: which kernels it launches, with which blocks. For
+    each card: registers, spilled bytes, shared memory, how many blocks an SM holds and what limits
+    them, and the instructions of the hot loop. For each source line: how many 32-byte sectors a
+    warp's request to global memory takes, and how many ways of bank conflicts one to shared memory
+    has, beside the best that the same bytes could have.
+    """
+    from gpukit.backends.nvrtc import ARCHITECTURES
+    from gpukit.errors import GpukitError, SettingError
+    from gpukit.kernel_checks import look
+    from gpukit.kernel_checks.coverage import targets
+    from gpukit.kernel_checks.launches import launches
+
+    unknown = sorted(set(architectures) - set(ARCHITECTURES))
+    if unknown:
+        known = ", ".join(str(a) for a in ARCHITECTURES)
+        raise SettingError(f"no kernel is compiled for sm_{unknown[0]}; use {known}")
+    if name.endswith(".py"):
+        found = launches("", [name], blocks, dtype)
+    elif any(target.emulated for target in targets(name)):
+        found = launches(name, blocks=blocks, dtype=dtype)
+    else:
+        raise SettingError(f"{name} is written with Numba, which emu does not run")
+    if not found:
+        raise GpukitError(f"{name} launches no kernel")
+    shown = []
+    for launch in found:
+        cards = [look.on_card(launch, arch) for arch in architectures or ARCHITECTURES]
+        if as_json:
+            shown.append(look.as_json(launch, cards))
+            continue
+        _print(launch, cards, look.by_line(launch.accesses), lines)
+    if as_json:
+        click.echo(json.dumps({"launches": shown}))
+
+
+def _print(launch: Launch, cards: Sequence[OnCard], accesses: list[Access], lines: int) -> None:
+    extern = f", {launch.shared} B of extern shared memory" if launch.shared else ""
+    click.echo(f"{launch.kernel} ({launch.file}:{launch.line})")
+    click.echo(f"  {launch.target} of {launch.call}")
+    click.echo(f"  {launch.blocks} blocks of {launch.threads} threads{extern}\n")
+    rows = [("", "registers", "spills", "shared", "blocks/SM", "occupancy", "limited by")]
+    for card in cards:
+        if card.occupancy is None:
+            click.echo(f"  {card.problem}")
+            continue
+        taken, fits = card.resources, card.occupancy
+        rows.append(
+            (
+                f"sm_{card.arch}",
+                str(taken.registers),
+                f"{taken.spill_stores}/{taken.spill_loads} B" if taken.spill_stores else "0",
+                f"{taken.shared + launch.shared} B",
+                str(fits.blocks),
+                f"{fits.percent:.0f} %",
+                ", ".join(fits.limited_by),
+            )
+        )
+    _table(rows)
+    for card in cards:
+        if card.mix is not None:
+            click.echo(f"  sm_{card.arch} {card.mix}")
+    click.echo(f"\n  memory, as {launch.traced} blocks of {launch.blocks} asked for it")
+    if not lines:
+        return
+    table: list[tuple[str, ...]] = [
+        ("line", "", "array", "bytes", "requests", "lanes", "each", "at best", "worst")
+    ]
+    for a in accesses[:lines]:
+        unit = "sectors" if a.space == "global" else "ways"
+        table.append(
+            (
+                " < ".join(a.places),
+                f"{a.space} {a.kind}",
+                a.array,
+                str(a.bytes),
+                str(a.requests),
+                f"{a.lanes / a.requests:.0f}",
+                f"{a.each:.2f} {unit}",
+                f"{a.best:.2f}",
+                str(a.worst),
+            )
+        )
+    _table(table)
+    if len(accesses) > lines:
+        click.echo(f"  … and {len(accesses) - lines} more; --lines {len(accesses)} has them all")
+    if any(a.cut for a in accesses):
+        click.echo("  the launch asked for more than was written down; trace fewer --blocks")
+    click.echo()
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths))
+        click.echo(f"  {'  '.join(cells)}".rstrip())

@@ -1,0 +1,213 @@
+"""`gpukit race`: implementations of a primitive and rivals, proven, then timed in turns."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from gpukit.device import Device
+    from gpukit.race.contest import Outcome, Race
+    from gpukit.race.problems import Problem
+
+PASSES = ("forward", "input", "weight", "all")
+RIVALS = ("torch", "torch-compiled")
+HOST_BATCH, CARD_BATCH = 8, 32
+
+
+@click.command()
+@click.argument("primitive")
+@click.option(
+    "--layers", metavar="NAME|SIZES",
+    help="alexnet, vgg16, resnet50, or sizes, for conv2d N,H,W,C,K,R,S,stride,pad,groups.",
+)  # fmt: skip
+@click.option(
+    "--batch", type=click.IntRange(1), metavar="N",
+    help=f"Images in a network's layers.  [default: {HOST_BATCH} on cpu, {CARD_BATCH} on a card]",
+)  # fmt: skip
+@click.option("--pass", "chosen", type=click.Choice(PASSES), help="Default: forward.")
+@click.option(
+    "--kernel", "kernels", multiple=True, metavar="FILE",
+    help="A plug-in that takes part; may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--algo", "algos", multiple=True, metavar="NAME",
+    help="This implementation, beside the default; may be repeated. Default: all.",
+)  # fmt: skip
+@click.option(
+    "--rivals", multiple=True, type=click.Choice(RIVALS), help="PyTorch, if it is installed."
+)
+@click.option("--device", help="cpu or a card.  [default: a card where there is one]")
+@click.option("--out", type=click.Path(dir_okay=False), metavar="FILE.png", help="Draw the rows.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
+@click.pass_context
+def race(
+    context: click.Context,
+    primitive: str,
+    layers: str | None,
+    batch: int | None,
+    chosen: str | None,
+    kernels: tuple[str, ...],
+    algos: tuple[str, ...],
+    rivals: tuple[str, ...],
+    device: str | None,
+    out: str | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Race the implementations of PRIMITIVE (conv2d, max_pool2d, softmax …), and rivals.
+
+    \b
+    gpukit race conv2d --layers alexnet --pass all --rivals torch
+    gpukit race conv2d --layers 32,56,56,64,64,3,3,1,1,1 --kernel mine.py --json
+    gpukit race softmax --layers 128,1000
+
+    Each is first held to the definition in float64; only what is right is timed, in turns. A
+    result that is wrong, or faster than this device can be, is refused: exit code 1.
+    """
+    from gpukit.device import default_device, get_device
+    from gpukit.race import report
+    from gpukit.race.ceilings import ceilings
+    from gpukit.race.contest import Outcome, Race, run, work
+
+    place = get_device(device) if device else default_device()
+    problems = _problems(primitive, chosen, layers, batch, place)
+    _refuse_emulated(place)
+    _load(kernels, [p.primitive for p in problems], place)
+    console = report.console()
+    with ExitStack() as closing:
+        planned = Race(problems, place, _clock(place), algos or None)
+        about = report.machine(place) | {"network": problems[0].network}
+        first = ceilings(place)
+        outcome = Outcome(first)
+        about["rivals"] = _meet(planned, rivals, outcome, closing)
+        try:
+            report.say(console, report.title(problems, place))
+            report.say(console, report.headline(about, first))
+            with _Bar(work(planned, outcome.ceilings), quiet) as bar:
+                run(planned, outcome, bar.step)
+        except KeyboardInterrupt:
+            report.show(outcome, console)
+            raise
+    report.show(outcome, console)
+    if outcome.ceilings != first:
+        report.say(console, f"measured again: {report.headline(about, outcome.ceilings)}")
+    if out is not None:
+        _draw(Path(out), outcome, about)
+    if as_json:
+        click.echo(json.dumps(report.as_dict(outcome, about)))
+    context.exit(0 if outcome.ok else 1)
+
+
+def _refuse_emulated(device: Device) -> None:
+    from gpukit.errors import DeviceError
+    from gpukit.race.ceilings import no_speed
+
+    if device.kind == "emu":
+        raise DeviceError(no_speed(device))
+
+
+def _problems(
+    primitive: str, chosen: str | None, layers: str | None, batch: int | None, device: Device
+) -> list[Problem]:
+    from gpukit.race.problems import passes, problems
+    from gpukit.race.tables import NETWORKS
+
+    if batch is None and (layers is None or layers in NETWORKS):
+        batch = CARD_BATCH if device.kind == "cuda" else HOST_BATCH
+    return [p for name in passes(primitive, chosen) for p in problems(name, layers, batch)]
+
+
+def _load(kernels: tuple[str, ...], primitives: list[str], device: Device) -> None:
+    from gpukit import load_kernel
+    from gpukit.errors import SettingError
+
+    for path in kernels:
+        plugin = load_kernel(path)
+        if not any(p.name in primitives and way.kind == device.kind for p, way in plugin.ways):
+            brought = ", ".join(f"{p.name}:{way.name} for {way.kind}" for p, way in plugin.ways)
+            raise SettingError(
+                f"{path} brings nothing for {', '.join(dict.fromkeys(primitives))} on "
+                f"{device.kind}, only {brought or 'nothing at all'}; race what it brings, "
+                "on the device that it is for"
+            )
+
+
+def _clock(device: Device) -> Any:
+    from gpukit.race.on_card import CardClock
+    from gpukit.race.on_host import HostClock
+
+    return CardClock(device) if device.kind == "cuda" else HostClock()
+
+
+def _meet(
+    planned: Race, names: tuple[str, ...], outcome: Outcome, closing: ExitStack
+) -> dict[str, Any]:
+    """Start the rivals that are there; what they are."""
+    from gpukit.race.contest import Note
+    from gpukit.race.rivals import RivalError, missing, rival
+
+    found = {}
+    for name in dict.fromkeys(names):
+        why = missing()
+        if not why:
+            try:
+                made = rival(name, planned.device, planned.clock)
+                closing.callback(made.close)
+                found[name] = made.describe()
+                planned.rivals[name] = made
+            except RivalError as error:
+                why = str(error)
+        if why:
+            outcome.left_out.append(Note(planned.problems[0].primitive, "every layer", name, why))
+    return found
+
+
+def _draw(path: Path, outcome: Outcome, about: dict[str, Any]) -> None:
+    from gpukit.race.picture import save_rows
+
+    if outcome.rows:
+        save_rows(path, outcome.rows, about)
+        click.echo(f"drawn to {path}", err=True)
+
+
+class _Bar:
+    """Progress on stderr, with the time that is left; nothing where that is no terminal."""
+
+    def __init__(self, work: float, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            BarColumn(),
+            TextColumn("{task.percentage:3.0f} %  ETA"),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            console=Console(stderr=True),
+            transient=True,
+            disable=quiet or not sys.stderr.isatty(),
+        )
+        self._task = self._progress.add_task("", total=work)
+
+    def __enter__(self) -> _Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def step(self, amount: float, what: str) -> None:
+        """So much more is done; `what` comes now."""
+        self._progress.update(self._task, advance=amount, description=what)

@@ -1,0 +1,161 @@
+r"""What a usual call of a kernel's implementation launches, and what it asks memory for.
+
+    python -m gpukit.kernel_checks.launches \
+        '{"target": "relu:cuda", "plugins": [], "blocks": 4, "dtype": "float32"}'
+
+runs it on emu's build "trace", in a process that may die without harm; one object of JSON a launch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gpukit.backends.emulator.build import compiler_problem
+from gpukit.backends.emulator.check import environment
+from gpukit.backends.emulator.run import Emulator, some_blocks
+from gpukit.backends.emulator.trace import Access, from_json
+from gpukit.backends.engine import engine_of
+from gpukit.backends.plugins import load_any
+from gpukit.backends.primitive import registry
+from gpukit.device import get_device
+from gpukit.errors import GpukitError
+from gpukit.kernel_checks.coverage import Target, targets
+from gpukit.kernel_checks.emulate import describe
+from gpukit.kernel_checks.typical import typical
+
+BLOCKS = 4  # of the middle of a grid, that are traced
+TIME_LIMIT = 300.0  # seconds
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A kernel's launch by `target`: where it stands, its instance, sizes; accesses in some blocks.
+
+    `call` says with which arguments the primitive was called, `source` is the kernel's whole text,
+    `traced` counts the blocks that ran.
+    """
+
+    target: str
+    call: str
+    file: str
+    line: int
+    kernel: str
+    source: str
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    shared: int
+    traced: int
+    accesses: tuple[Access, ...]
+
+    @property
+    def threads(self) -> int:
+        """Of a block."""
+        return self.block[0] * self.block[1] * self.block[2]
+
+    @property
+    def blocks(self) -> int:
+        return self.grid[0] * self.grid[1] * self.grid[2]
+
+
+def launches(
+    name: str, plugins: Sequence[str] = (), blocks: int = BLOCKS, dtype: str = "float32"
+) -> list[Launch]:
+    """Every launch of a usual call of the target `name`, `blocks` blocks of its middle traced.
+
+    An empty name stands for all that `plugins` (files, or names of installed ones) register.
+    Raises GpukitError with what went wrong, or without a compiler.
+    """
+    if compiler_problem():
+        raise GpukitError(compiler_problem())
+    order = {"target": name, "plugins": list(plugins), "blocks": blocks, "dtype": dtype}
+    command = [sys.executable, "-P", "-m", "gpukit.kernel_checks.launches", json.dumps(order)]
+    try:
+        done = subprocess.run(
+            command,
+            env={**os.environ, **environment("trace")},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            timeout=TIME_LIMIT,
+        )
+    except subprocess.TimeoutExpired:
+        raise GpukitError(f"{name}: its trace took more than {TIME_LIMIT:g} s") from None
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or [
+            f"the process ended with {done.returncode}"
+        ]
+        raise GpukitError(f"{name or plugins[0]} cannot be traced: {last[0]}")
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return [
+        Launch(
+            **{
+                **one,
+                "grid": tuple(one["grid"]),
+                "block": tuple(one["block"]),
+                "accesses": tuple(from_json(one["accesses"])),
+            }
+        )
+        for one in found
+    ]
+
+
+def main(order: dict[str, Any]) -> int:
+    """Run the call of `order`; a line of JSON on stdout for each launch."""
+    loaded = [plugin for name in order["plugins"] for plugin in load_any(name)]
+    if order["target"]:
+        wanted = [t for t in targets(order["target"]) if t.emulated]
+    else:
+        ways = [pair for plugin in loaded for pair in plugin.ways]
+        wanted = [Target(p.name, way.name) for p, way in ways if way.kind == "cuda"]
+    try:
+        for target in wanted:
+            _run(target, order["blocks"], order["dtype"])
+    except GpukitError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(target: Target, blocks: int, dtype: str) -> None:
+    made = typical(target, dtype)
+    device = get_device("emu")
+
+    def put(value: Any) -> Any:
+        if isinstance(value, list):
+            return [put(v) for v in value]
+        return device.asarray(value) if hasattr(value, "shape") else value
+
+    engine = engine_of(device)
+    assert isinstance(engine, Emulator)
+    engine.launches.clear()
+    with some_blocks(None, blocks):
+        registry[target.primitive](
+            *[put(a) for a in made.arrays], algo=target.algo, **made.settings
+        )
+    for one in engine.launches:
+        source = one.bound.source
+        launch = Launch(
+            str(target),
+            describe(made),
+            source.file,
+            one.bound.declaration.line,
+            one.bound.expression,
+            source.text,
+            one.grid,
+            one.block,
+            one.shared,
+            min(blocks, one.grid[0] * one.grid[1] * one.grid[2]),
+            tuple(one.accesses),
+        )
+        print(json.dumps(asdict(launch)), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.loads(sys.argv[1])))

@@ -1,0 +1,95 @@
+"""Writes a new plug-in: a kernel that is right, its launcher, and its test.
+
+The texts lie in skeletons/; in them NAME, PRIMITIVE and EXPRESSION are replaced.
+"""
+
+from __future__ import annotations
+
+import difflib
+import keyword
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpukit.backends.primitive import REFERENCE, registry
+from gpukit.errors import SettingError
+
+FOLDER = Path(__file__).with_name("skeletons")
+WORDS = frozenset(("template", "float", "double", "int", "unsigned", "long", "short", "main", "p"))
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """The files that a primitive's plug-in is made of, and the C++ expression of its result."""
+
+    family: str
+    expression: str = ""
+
+
+_UNARY = {
+    "relu": "v > T(0) || v != v ? v : T(0)",
+    "sigmoid": "T(1) / (T(1) + exp(-v))",
+    "tanh": "tanh(v)",
+    "negative": "-v",
+    "absolute": "v < T(0) ? -v : v",
+    "square": "v * v",
+    "sqrt": "sqrt(v)",
+    "exp": "exp(v)",
+    "log": "log(v)",
+}
+_GRADIENT = {
+    "relu_grad": "v > T(0) ? g : T(0)",
+    "sigmoid_grad": "g * v * (T(1) - v)",
+    "tanh_grad": "g * (T(1) - v * v)",
+}
+_BINARY = {
+    "add": "a + b",
+    "subtract": "a - b",
+    "multiply": "a * b",
+    "divide": "a / b",
+    "maximum": "a > b || a != a ? a : b",
+    "minimum": "a < b || a != a ? a : b",
+}
+_SOFTMAX = {"softmax": "exp(from[k] - m) / sum", "log_softmax": "from[k] - m - log(sum)"}
+_OWN = (
+    "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "max_pool2d", "avg_pool2d", "matmul",
+)  # fmt: skip
+
+SKELETONS: dict[str, Skeleton] = {
+    **{name: Skeleton(name) for name in _OWN},
+    **{name: Skeleton("unary", text) for name, text in _UNARY.items()},
+    **{name: Skeleton("gradient", text) for name, text in _GRADIENT.items()},
+    **{name: Skeleton("binary", text) for name, text in _BINARY.items()},
+    **{name: Skeleton("softmax", text) for name, text in _SOFTMAX.items()},
+}
+
+
+def write(name: str, primitive: str, folder: Path) -> list[Path]:
+    """Write NAME.cu, NAME.py and test_NAME.py into `folder`; nothing is overwritten."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or keyword.iskeyword(name) or name in WORDS:
+        raise SettingError(f"{name!r} cannot be the name of a kernel; use letters, digits and _")
+    skeleton = SKELETONS.get(primitive)
+    if skeleton is None:
+        close = difflib.get_close_matches(primitive, SKELETONS, n=3)
+        known = ", ".join(close or SKELETONS)
+        raise SettingError(f"no skeleton for {primitive!r}; there are ones for {known}")
+    ways = registry[primitive].implementations("cuda")
+    if name in ways or name == REFERENCE:
+        raise SettingError(f"{primitive} has an implementation {name} already; use another name")
+    texts = {
+        f"{name}.cu": f"{skeleton.family}.cu",
+        f"{name}.py": f"{skeleton.family}.py.txt",
+        f"test_{name}.py": "test.py.txt",
+    }
+    taken = [file for file in texts if (folder / file).exists()]
+    if taken:
+        raise SettingError(f"{folder / taken[0]} is there already; choose another NAME or --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, template in texts.items():
+        text = (FOLDER / template).read_text(encoding="utf-8")
+        for word, by in (
+            ("PRIMITIVE", primitive), ("EXPRESSION", skeleton.expression), ("NAME", name),
+        ):  # fmt: skip
+            text = text.replace(word, by)
+        (folder / file).write_text(text, encoding="utf-8")
+    return [folder / file for file in texts]

@@ -1,0 +1,192 @@
+"""Checks of a plug-in, as of gpukit's own kernels but for budgets, all of it in other processes.
+
+Whatever a plug-in does when it is loaded, compiled or run, the caller lives on and gets a finding,
+of a crash and of an endless loop, too.
+
+    outcome = check_plugin("mine.py", cases=50)
+    assert outcome.ok, outcome
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gpukit.backends import nvrtc
+from gpukit.backends.plugins import PluginError
+from gpukit.errors import GpukitError, SettingError
+from gpukit.kernel_checks import cheats
+from gpukit.kernel_checks.fuzz import CHEATS, Finding, count_of, fuzz, lines_of, summary
+
+LIMIT = 60.0  # seconds that a plug-in may take to be loaded, a compilation, or a case
+MODES = ("plain", "asan", "tsan", CHEATS)
+CHILD = ("-P", "-m", "gpukit.kernel_checks.plugin_child")
+
+Step = Callable[[int, str], None]
+
+
+@dataclass
+class Look:
+    """What a plug-in registers, what its kernels take, and what is wrong with them."""
+
+    targets: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    taken: dict[str, dict[str, str]] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    compiled: int = 0
+
+
+@dataclass
+class PluginOutcome:
+    """What was checked of a plug-in and what was found; good if `ok`."""
+
+    look: Look
+    cases: dict[str, int]
+    findings: list[Finding]
+    not_seen: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return not self.findings
+
+    def __str__(self) -> str:
+        return "; ".join(f"{f.check} {f.target}: {f.text}" for f in self.findings) or "all hold"
+
+
+def check_plugin(
+    plugin: str | Path,
+    *,
+    architectures: Sequence[int] = (),
+    modes: Sequence[str] = (),
+    cases: int = 20,
+    seed: int = 0,
+    only: int | None = None,
+    limit: float = LIMIT,
+    step: Step = lambda steps, what: None,
+) -> PluginOutcome:
+    """Check the plug-in in a Python file, or that of an installed package by its name.
+
+    Compiles its CUDA C for `architectures` (all), then runs `cases` random cases inside its limits
+    against the definition, a part of them under sanitizers, and the battery of cheats.py. One case
+    (`only`) compiles nothing. Raises PluginError for one that cannot be loaded.
+    """
+    name = reference(plugin)
+    unknown = sorted(set(architectures) - set(nvrtc.ARCHITECTURES))
+    if unknown:
+        known = ", ".join(str(a) for a in nvrtc.ARCHITECTURES)
+        raise SettingError(f"no kernel is compiled for sm_{unknown[0]}; use {known}")
+    for mode in modes:
+        if mode not in MODES:
+            raise SettingError(f"a plug-in is not checked in mode {mode!r}; use {', '.join(MODES)}")
+    chosen = tuple(architectures) or nvrtc.ARCHITECTURES
+    found = look(name, chosen if only is None else (), limit, step)
+    wanted = tuple(modes) or MODES
+    if not found.targets:
+        raise GpukitError(
+            f"{plugin}: nothing in it can be checked here; emu runs implementations for 'cuda'"
+        )
+    counts = {m: len(found.targets) * (count_of(m, cases) if only is None else 1) for m in wanted}
+    findings = list(found.findings)
+    if not any(f.check == "compile" and "warning" not in f.text for f in findings):
+        findings += fuzz(found.targets, wanted, cases, seed, only, step, (name,), limit)
+        findings += _where_it_crashed(findings, wanted, seed, name, limit)
+    else:
+        counts = dict.fromkeys(wanted, 0)
+    not_seen = (cheats.STREAMS,) if counts.get(CHEATS) else ()
+    return PluginOutcome(found, counts, findings, not_seen)
+
+
+def reference(plugin: str | Path) -> str:
+    """A plug-in as another process finds it: the absolute path of a file, or a name."""
+    if isinstance(plugin, Path) or str(plugin).endswith(".py"):
+        path = Path(plugin).expanduser()
+        if not path.is_file():
+            raise PluginError(f"no kernel {str(plugin)!r}: there is no such file")
+        return str(path.resolve())
+    return str(plugin)
+
+
+def look(
+    plugin: str,
+    architectures: Sequence[int],
+    limit: float = LIMIT,
+    step: Step = lambda steps, what: None,
+) -> Look:
+    """Load a plug-in in another process and compile its kernels there."""
+    if architectures:
+        nvrtc.version()  # refused here where it is not installed
+    order = json.dumps({"plugins": [plugin], "architectures": list(architectures)})
+    found, said, doing = Look(), False, "is loaded"
+    problems: dict[tuple[str, str], list[str]] = {}
+    hung: list[bool] = []
+    with tempfile.TemporaryFile("w+", errors="replace") as errors:
+        process = subprocess.Popen(
+            [sys.executable, *CHILD, order],
+            env={**os.environ, "PYTHONFAULTHANDLER": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        with process:
+            for line in lines_of(process, limit, hung):
+                news = _news(line)
+                if "refused" in news:
+                    raise PluginError(news["refused"])
+                if "found" in news:
+                    said = True
+                    found.targets = tuple(news["found"])
+                    found.left_out = tuple(news["left_out"])
+                elif "compiling" in news:
+                    doing = f"is compiled ({news['compiling']})"
+                elif "compiled" in news:
+                    found.compiled += 1
+                    step(1, f"compile {news['compiled']} sm_{news['arch']}")
+                    if news["problem"]:
+                        key = (news["compiled"], news["problem"])
+                        problems.setdefault(key, []).append(f"sm_{news['arch']}")
+                    for kernel, taken in news.get("taken", {}).items():
+                        found.taken.setdefault(kernel, {})[str(news["arch"])] = taken
+        errors.seek(0)
+        text = errors.read()
+    if hung or process.returncode:
+        why = f"took more than {limit:g} s" if hung else f"crashed: {summary(text)}"
+        if not said:
+            raise PluginError(f"{plugin}: {why} while it was loaded")
+        found.findings.append(_finding(plugin, f"{why} while it {doing}"))
+    for (_, problem), where in problems.items():
+        on = "every architecture" if len(where) == len(architectures) else ", ".join(where)
+        found.findings.append(_finding(plugin, f"{problem} [{on}]"))
+    return found
+
+
+def _where_it_crashed(
+    findings: Sequence[Finding], modes: Sequence[str], seed: int, plugin: str, limit: float
+) -> list[Finding]:
+    """A crash without a word about its line: the same case once more under AddressSanitizer."""
+    crashed = [f for f in findings if f.check == "plain" and f.text.startswith("crash")]
+    if not crashed or "asan" not in modes or any(f.check == "asan" for f in findings):
+        return []
+    case = int(crashed[0].again.partition("--case ")[2].split()[0])
+    target = crashed[0].target
+    return fuzz([target], ["asan"], 1, seed, case, plugins=[plugin], limit=limit)
+
+
+def _news(line: str) -> dict[str, Any]:
+    """A line of the child's; what a plug-in prints itself is none."""
+    try:
+        news = json.loads(line)
+    except ValueError:
+        return {}
+    return news if isinstance(news, dict) else {}
+
+
+def _finding(plugin: str, text: str) -> Finding:
+    return Finding("compile", Path(plugin).name, text, f"gpukit kernels check {plugin} --fuzz 0")

@@ -1,0 +1,164 @@
+"""Checks of the Numba kernels: compiled to PTX for every card, run in Numba's simulator.
+
+Neither needs a card. The simulator runs the launchers themselves, on NumPy arrays, a Python thread
+a CUDA thread: some 50 µs each, so that cases are tiny. It must be chosen before Numba is imported
+(NUMBA_ENABLE_CUDASIM=1), and so in a process of its own: worker.py, as for the emulator.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from gpukit.backends.numba_cuda.launch import FLOATS, INSTALL_NUMBA, NumbaKernel, problem
+from gpukit.backends.primitive import registry
+from gpukit.kernel_checks import compare, emulate
+from gpukit.kernel_checks.cases import Case, case
+from gpukit.kernel_checks.coverage import Target
+from gpukit.kernel_checks.fuzz import Finding
+
+MODE = "simulator"
+MOST_ELEMENTS = 200  # of all arrays of a case together
+MOST_RESULTS = 600  # of a gradient by an input
+STEP = 10**6  # between the numbers of cases that are tried; a multiple of 4, see Dice
+
+
+def tiny_case(name: str, seed: int, number: int) -> Case:
+    """Case `number` for the simulator: the first that is small of number, number + STEP, …"""
+    for attempt in itertools.count():
+        made = case(name, seed, number + STEP * attempt)
+        elements = sum(a.size for a in made.arrays if isinstance(a, np.ndarray))
+        results = math.prod(made.settings.get("input_shape", ()))
+        if elements <= MOST_ELEMENTS and results <= MOST_RESULTS:
+            return made
+    raise AssertionError
+
+
+def run_case(target: Target, seed: int, number: int) -> str:
+    """What is wrong with a tiny case in the simulator; empty if nothing is."""
+    made = tiny_case(target.primitive, seed, number)
+    primitive = registry[target.primitive]
+    way = primitive.implementations("cuda")[target.algo]
+    before = [a.copy() if isinstance(a, np.ndarray) else a for a in made.arrays]
+    if not way.takes(tuple(made.arrays), made.settings):
+        return f"does not take [{emulate.describe(made)}]"
+    try:
+        results = way.function(*made.arrays, **made.settings)
+    except Exception as error:  # a launcher's fault, or a kernel's, is a finding
+        return f"{type(error).__name__}: {error} [{emulate.describe(made)}]"
+    for array, old in zip(made.arrays, before):
+        if isinstance(old, np.ndarray) and not _same(array, old):
+            return f"wrote to its input [{emulate.describe(made)}]"
+    ours = results if isinstance(results, tuple) else (results,)
+    definition = emulate.by_definition(primitive, made)
+    for i, (mine, theirs) in enumerate(zip(ours, definition, strict=True)):
+        name = f"result {i}" if len(ours) > 1 else "the result"
+        found = compare.problem(name, mine, theirs, made.exact, made.length, made.scale)
+        if found:
+            return f"{found} [{emulate.describe(made)}]"
+    return ""
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    return bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
+
+
+def signatures(kernel: NumbaKernel, every: bool = True) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """(float type, Numba's types of the parameters) of each instance of a kernel.
+
+    With `every` False, float32 and the first type of integer arrays only.
+    """
+    from numba import types
+
+    wanted = [annotation for _, annotation in kernel.parameters]
+    integers = next((w.integers for w in wanted if w != "int32" and w.integers), ("",))
+    for float_type in FLOATS if every else FLOATS[:1]:
+        for integer in integers if every else integers[:1]:
+
+            def type_of(annotation: Any, one: str = float_type, other: str = integer) -> Any:
+                if annotation == "int32":
+                    return types.int32
+                element = getattr(types, other if annotation.integers else one)
+                return types.Array(element, annotation.ndim, "C")
+
+            yield float_type, tuple(type_of(w) for w in wanted)
+
+
+def compile_ptx(kernel: NumbaKernel, types: tuple[Any, ...], arch: int) -> str:
+    """The PTX of one instance for sm_`arch`; needs numba-cuda and no card."""
+    from numba import cuda
+
+    ptx, _ = cuda.compile_ptx(kernel.function.py_func, types, cc=divmod(arch, 10))
+    return ptx
+
+
+def compiler_problem() -> str:
+    """Why Numba's kernels cannot be compiled here; empty if they can."""
+    if problem():
+        return problem()
+    from numba.cuda.cudadrv.error import NvvmSupportError
+    from numba.cuda.cudadrv.nvvm import NVVM
+
+    try:
+        NVVM()
+    except NvvmSupportError:
+        return f"NVIDIA's compiler library libNVVM is not installed: {INSTALL_NUMBA}"
+    return ""
+
+
+def faults(ptx: str, float_type: str) -> list[str]:
+    """What a kernel should not be compiled to: arithmetic in float64 for float32, local memory."""
+    lines = [line.strip() for line in ptx.splitlines() if not line.lstrip().startswith("//")]
+    found = []
+    wide = [line for line in lines if re.search(r"\.f64\b", line)]
+    if float_type == "float32" and wide:
+        found.append(f"{len(wide)} instructions in float64, first `{wide[0]}`")
+    local = [line for line in lines if re.search(r"\.local\b", line)]
+    if local:
+        found.append(f"local memory, first `{local[0]}`")
+    return found
+
+
+def kernels_of(targets: Sequence[Target]) -> tuple[NumbaKernel, ...]:
+    """The Numba kernels that `targets` launch, each once."""
+    kernels = {k for t in targets if not t.emulated for k in t.kernels}
+    found = [k for k in kernels if isinstance(k, NumbaKernel)]
+    return tuple(sorted(found, key=lambda k: (k.file, k.name)))
+
+
+def compile_all(
+    kernels: Sequence[NumbaKernel],
+    architectures: Sequence[int],
+    step: Callable[[int, str], None] = lambda steps, what: None,
+) -> list[Finding]:
+    """Compile every instance of `kernels` for all of `architectures`; what is wrong with them.
+
+    float64, and other integer types than the first, for the first architecture only: what Numba
+    makes of types does not depend on the card.
+    """
+    if not kernels:
+        return []
+    if compiler_problem():
+        return [_finding("kernels/*.py", compiler_problem())]
+    found = []
+    for kernel in kernels:
+        for arch in architectures:
+            name = f"{kernel.path}:{kernel.name}"
+            for float_type, types in signatures(kernel, every=arch == architectures[0]):
+                try:
+                    texts = faults(compile_ptx(kernel, types, arch), float_type)
+                except Exception as error:  # Numba's errors have many types
+                    texts = [f"{type(error).__name__}: {error}"]
+                instance = f"{', '.join(str(t) for t in types)} on sm_{arch}"
+                found += [_finding(name, f"({instance}) {text}") for text in texts]
+            step(1, f"compile {name} sm_{arch}")
+    return found
+
+
+def _finding(target: str, text: str) -> Finding:
+    return Finding("compile", target, text, "gpukit kernels check --all --fuzz 0")

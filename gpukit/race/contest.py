@@ -1,0 +1,403 @@
+"""The race: who takes part, proof first, then turns, then what the times mean."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from gpukit.backends.primitive import REFERENCE, Implementation, registry
+from gpukit.device import Device
+from gpukit.errors import DeviceError, SettingError
+from gpukit.race import ceilings as of_device
+from gpukit.race.ceilings import Ceilings, Measure
+from gpukit.race.problems import Problem
+from gpukit.race.problems import problem as sized
+from gpukit.race.proof import Proof
+from gpukit.race.rivals import Rival, RivalError
+
+VOID_SPREAD = 0.20
+# A contender's turns go on until it has had so much time, within these numbers of rounds; a slow
+# one needs fewer.
+LEAST, MOST, SECONDS = 5, 51, 0.5
+SLOW_LEAST, SLOW_SECONDS = 3, 10.0
+AGAIN = 5  # measurements of the ceilings before a result is called impossible
+
+Step = Callable[[float, str], None]
+Turn = Callable[[], float]
+
+
+class Clock(Protocol):
+    """Times one run of a task."""
+
+    def seconds(self, task: Callable[[], Any]) -> float:
+        """Of one run."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one contender did on one problem.
+
+    Times in milliseconds, medians; `spread` the interquartile range over the median; `ratio`s are
+    its time over that of gpukit's default, and over the best rival's: below 1 it is faster. Shares
+    are of the device's ceilings and of the floor, 1 for all of it.
+    """
+
+    primitive: str
+    layer: str
+    sizes: str
+    count: int
+    name: str
+    rival: bool
+    default: bool
+    way: str
+    ms: float
+    spread: float
+    rounds: int
+    ratio_to_default: float | None
+    ratio_to_rival: float | None
+    gflops: float
+    gbps: float
+    in_cache: bool
+    void: bool
+    share_of_gflops: float = 0.0
+    share_of_gbps: float = 0.0
+    floor_ms: float = 0.0
+    share_of_floor: float = 0.0
+
+
+@dataclass(frozen=True)
+class Note:
+    """Why a contender has no row."""
+
+    primitive: str
+    layer: str
+    name: str
+    why: str
+
+
+@dataclass
+class Outcome:
+    """Rows so far, who was refused (wrong, or faster than can be), who was left out."""
+
+    ceilings: Ceilings
+    rows: list[Row] = field(default_factory=list)
+    refused: list[Note] = field(default_factory=list)
+    left_out: list[Note] = field(default_factory=list)
+    layers: dict[str, int] = field(default_factory=dict)  # how many of each primitive were to be
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are times and nobody was refused."""
+        return bool(self.rows) and not self.refused
+
+
+@dataclass(frozen=True)
+class Race:
+    """What is raced, where, by whom, and with which clock; `algos` None: every implementation."""
+
+    problems: Sequence[Problem]
+    device: Device
+    clock: Clock
+    algos: Sequence[str] | None = None
+    rivals: dict[str, Rival] = field(default_factory=dict)
+    measure: Measure | None = None
+
+    def __post_init__(self) -> None:
+        if self.device.kind == "emu":
+            raise DeviceError(of_device.no_speed(self.device))
+        primitives = [registry[name] for name in {p.primitive for p in self.problems}]
+        kind = self.device.kind
+        for name in self.algos or ():
+            # An installed plug-in's is loaded when it is looked for.
+            if not any(primitive.find(kind, name) for primitive in primitives):
+                known = sorted({way for p in primitives for way in p.implementations(kind)})
+                raise SettingError(
+                    f"there is no implementation {name!r} on {kind}; use {', '.join(known)}"
+                )
+
+
+def run(race: Race, outcome: Outcome, step: Step = lambda amount, what: None) -> None:
+    """Race problem by problem; `outcome` grows, so that what is done survives an interruption.
+
+    `step` is told how much of `work` was done, and what comes now.
+    """
+    for problem in race.problems:
+        outcome.layers[problem.primitive] = outcome.layers.get(problem.primitive, 0) + 1
+    for problem in race.problems:
+        _solve(race, problem, outcome, step)
+        outcome.rows = [_scaled(row, outcome.ceilings) for row in outcome.rows]
+
+
+def work(race: Race, found: Ceilings) -> float:
+    """The whole race in the unit of `step`: about a second on an idle device."""
+    return sum(sum(_estimate(race, problem, found)) for problem in race.problems)
+
+
+def _estimate(race: Race, problem: Problem, found: Ceilings) -> tuple[float, float]:
+    """Of the proof, and of the turns."""
+    ways = registry[problem.primitive].implementations(race.device.kind)
+    count = len(ways) + len(race.rivals)
+    floor = found.floor(problem)
+    return floor * (10 + 4 * count), count * max(SECONDS, 4 * LEAST * floor)
+
+
+def _solve(race: Race, problem: Problem, outcome: Outcome, step: Step) -> None:
+    proving, timing = _estimate(race, problem, outcome.ceilings)
+
+    def note(name: str, why: str, notes: list[Note]) -> None:
+        notes.append(Note(problem.primitive, problem.layer, name, why))
+
+    step(0, f"{problem.layer}: proof")
+    proof = Proof(problem, race.device)
+    default, ways = _contenders(race, problem, proof, outcome)
+    calls = {name: _call(problem, name) for name in ways}
+    for name in list(calls):
+        failure = proof.first(calls[name])
+        if failure:
+            note(name, failure, outcome.refused)
+            del calls[name]
+    proof.fill()
+    for name in list(calls):
+        wrong = proof.check(calls[name])
+        if wrong:
+            note(name, wrong, outcome.refused)
+            del calls[name]
+    turns: dict[str, Turn] = {name: _turn(race, proof, call) for name, call in calls.items()}
+    by_way = {name: name for name in calls}
+    for name, rival in race.rivals.items():
+        try:
+            rival.prepare(problem)
+            wrong = proof.compare(rival.result())
+            if wrong:
+                note(name, wrong, outcome.refused)
+                continue
+            by_way[name] = rival.fastest()
+            turns[name] = rival.seconds
+        except RivalError as error:
+            note(name, str(error), outcome.left_out)
+    step(proving, f"{problem.layer}: {', '.join(turns)}")
+    times, failures = alternate(turns, lambda share: step(share * timing, f"{problem.layer}"))
+    for name, failure in failures.items():
+        note(name, failure, outcome.refused)
+    for name in list(times):
+        wrong = proof.check(calls[name]) if name in calls else ""
+        if wrong:
+            note(name, f"after {len(times[name])} runs {wrong}", outcome.refused)
+        else:
+            wrong = _beyond(race, problem, name, times[name], outcome)
+            if wrong:
+                note(name, wrong, outcome.refused)
+        if wrong:
+            del times[name]
+    outcome.rows += _rows(race, problem, default, by_way, times, outcome.ceilings)
+
+
+def _contenders(
+    race: Race, problem: Problem, proof: Proof, outcome: Outcome
+) -> tuple[str, dict[str, Implementation]]:
+    """The default's name, and who takes part: those asked for that take such a call."""
+    primitive = registry[problem.primitive]
+    ways = primitive.implementations(race.device.kind)
+    args, settings = tuple(proof.arrays), problem.settings
+    default = primitive.choose(race.device, None, args, settings).name
+    wanted = [name for name in ways if name != REFERENCE] if race.algos is None else race.algos
+    found = {default: ways[default]}
+    for name in wanted:
+        why = ""
+        if name not in ways:
+            why = f"{problem.primitive} has no such implementation"
+        elif not ways[name].takes(args, settings):
+            why = "it does not take such a call"
+        elif not ways[name].emulated and name.startswith("numba"):
+            why = _numba_problem()
+        if why:
+            outcome.left_out.append(Note(problem.primitive, problem.layer, name, why))
+        else:
+            found[name] = ways[name]
+    return default, found
+
+
+def _numba_problem() -> str:
+    from gpukit.backends.numba_cuda.launch import problem
+
+    return problem()
+
+
+def _call(problem: Problem, name: str) -> Callable[..., Any]:
+    primitive = registry[problem.primitive]
+    return lambda *arrays, **settings: primitive(*arrays, algo=name, **settings)
+
+
+def _turn(race: Race, proof: Proof, call: Callable[..., Any]) -> Turn:
+    arrays, settings = proof.arrays, proof.problem.settings
+    return lambda: race.clock.seconds(lambda: call(*arrays, **settings))
+
+
+def alternate(
+    turns: dict[str, Turn], step: Callable[[float], None] = lambda share: None
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Round after round, each contender one turn; those who have had enough drop out.
+
+    -> seconds by name, and why a turn failed by name. `step` is told shares that add up to 1.
+    """
+    times: dict[str, list[float]] = {name: [] for name in turns}
+    failures: dict[str, str] = {}
+    ahead = list(turns)
+    shown = 0.0
+    while ahead:
+        ahead = [*ahead[1:], ahead[0]]  # nobody always runs after the same one
+        for name in ahead:
+            try:
+                times[name].append(turns[name]())
+            except Exception as error:  # a plug-in's fault, as in the proof
+                failures[name] = f"{type(error).__name__}: {error}"
+                del times[name]
+        ahead = [name for name in ahead if name in times and not _enough(times[name])]
+        share = sum(_progress(times[name]) if name in ahead else 1.0 for name in turns)
+        share /= len(turns)
+        step(max(share - shown, 0.0))
+        shown = max(share, shown)
+    return times, failures
+
+
+def _enough(times: list[float]) -> bool:
+    total = sum(times)
+    if len(times) >= SLOW_LEAST and total >= SLOW_SECONDS:
+        return True
+    return len(times) >= MOST or (len(times) >= LEAST and total >= SECONDS)
+
+
+def _progress(times: list[float]) -> float:
+    """How much of its rounds a contender has behind it, at least."""
+    return max(len(times) / MOST, min(len(times) / LEAST, sum(times) / SECONDS) * 0.99)
+
+
+def spread(times: Sequence[float]) -> float:
+    """Interquartile range over the median."""
+    quarters = statistics.quantiles(times, n=4)
+    return (quarters[2] - quarters[0]) / quarters[1] if quarters[1] > 0 else math.inf
+
+
+def _beyond(race: Race, problem: Problem, name: str, times: list[float], outcome: Outcome) -> str:
+    """Why these times cannot be.
+
+    Measured again first, because the accused may be right: once where it only passes a ceiling,
+    up to `AGAIN` times before it is refused.
+    """
+    seconds = statistics.median(times)
+    for tries in range(AGAIN):
+        margin = of_device.MARGIN if tries else 0.0
+        if not outcome.ceilings.impossible(problem, name, seconds, margin):
+            return ""
+        outcome.ceilings = of_device.measure_again(race.device, race.measure, outcome.ceilings)
+    why = outcome.ceilings.impossible(problem, name, seconds)
+    return f"impossible: {why}" if why else ""
+
+
+def _rows(
+    race: Race,
+    problem: Problem,
+    default: str,
+    by_way: dict[str, str],
+    times: dict[str, list[float]],
+    found: Ceilings,
+) -> Iterable[Row]:
+    medians = {name: statistics.median(seconds) for name, seconds in times.items()}
+    best_rival = min((medians[name] for name in medians if name in race.rivals), default=None)
+    ours = medians.get(default)
+    for name, seconds in medians.items():
+        if seconds <= 0:  # below the clock's step, so not even a ratio can be said
+            continue
+        scatter = spread(times[name])
+        row = Row(
+            primitive=problem.primitive,
+            layer=problem.layer,
+            sizes=problem.form,
+            count=problem.count,
+            name=name,
+            rival=name in race.rivals,
+            default=name == default,
+            way=by_way[name],
+            ms=seconds * 1e3,
+            spread=scatter,
+            rounds=len(times[name]),
+            ratio_to_default=seconds / ours if ours else None,
+            ratio_to_rival=seconds / best_rival if best_rival else None,
+            gflops=problem.flop / 1e9 / seconds,
+            gbps=problem.bytes / 1e9 / seconds,
+            in_cache=found.in_cache(problem),
+            void=scatter > VOID_SPREAD,
+        )
+        yield _scaled(row, found)
+
+
+def _scaled(row: Row, found: Ceilings) -> Row:
+    """The row with shares of these ceilings, which may have been measured again since."""
+    floor = found.floor(sized(row.primitive, tuple(map(int, row.sizes.split(",")))))
+    return replace(
+        row,
+        share_of_gflops=row.gflops / found.gflops,
+        share_of_gbps=row.gbps / found.gbps,
+        floor_ms=floor * 1e3,
+        share_of_floor=floor * 1e3 / row.ms,
+    )
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Geometric means of one contender over its `rows` that are not void, `of` so many layers.
+
+    `network_ms`: the medians times how often the network has each layer, None where one is missing.
+    """
+
+    primitive: str
+    name: str
+    rows: int
+    of: int
+    ratio_to_default: float | None
+    ratio_to_rival: float | None
+    share_of_floor: float | None
+    network_ms: float | None
+
+
+def means(outcome: Outcome) -> list[Mean]:
+    """One for each primitive and contender, in the order of the rows."""
+    found = []
+    rows, layers = outcome.rows, outcome.layers
+    for primitive, name in dict.fromkeys((r.primitive, r.name) for r in rows):
+        good = [r for r in rows if (r.primitive, r.name) == (primitive, name) and not r.void]
+        # A ratio is as void as either side of it.
+        defaults = {r.layer for r in rows if r.primitive == primitive and r.default and r.void}
+        rivals = _void_rivals([r for r in rows if r.primitive == primitive])
+        found.append(
+            Mean(
+                primitive,
+                name,
+                rows=len(good),
+                of=layers[primitive],
+                ratio_to_default=_geometric(
+                    [r.ratio_to_default for r in good if r.layer not in defaults]
+                ),
+                ratio_to_rival=_geometric(
+                    [r.ratio_to_rival for r in good if r.layer not in rivals]
+                ),
+                share_of_floor=_geometric([r.share_of_floor for r in good]),
+                network_ms=(
+                    sum(r.ms * r.count for r in good) if len(good) == layers[primitive] else None
+                ),
+            )
+        )
+    return found
+
+
+def _void_rivals(rows: Sequence[Row]) -> set[str]:
+    """Layers whose fastest rival's row is void."""
+    return {r.layer for r in rows if r.rival and r.void and r.ratio_to_rival == 1}
+
+
+def _geometric(values: Sequence[float | None]) -> float | None:
+    known = [math.log(v) for v in values if v]
+    return math.exp(sum(known) / len(known)) if known else None

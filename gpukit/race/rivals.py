@@ -1,0 +1,242 @@
+"""Whom gpukit races against: PyTorch, in a process of its own, or on the same card."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Protocol
+
+import numpy as np
+
+from gpukit.device import Device
+from gpukit.errors import DeviceError, GpukitError
+from gpukit.race import torch_ways
+from gpukit.race.arguments import arguments
+from gpukit.race.on_card import CardClock
+from gpukit.race.problems import Problem
+from gpukit.race.proof import SEEDS
+
+RIVALS = {"torch": False, "torch-compiled": True}  # and whether torch.compile takes part
+PAUSE_S = 0.005  # PyTorch's OpenMP threads spin for a while after a call
+_TRIES = 3
+
+
+class RivalError(GpukitError):
+    """A rival cannot solve a problem, or its process ended."""
+
+
+class Rival(Protocol):
+    """A rival: `prepare` a problem, look at its `result`, and time it."""
+
+    def describe(self) -> dict[str, Any]:
+        """Versions and settings."""
+
+    def prepare(self, problem: Problem) -> None:
+        """Get ready for a problem, RivalError where it cannot."""
+
+    def result(self) -> list[np.ndarray | None]:
+        """What comes out, as gpukit has it."""
+
+    def fastest(self) -> str:
+        """The name of the fastest way, which `seconds` takes from now on."""
+
+    def seconds(self) -> float:
+        """Of one run."""
+
+    def close(self) -> None:
+        """End its process, if any."""
+
+
+def missing() -> str:
+    """Why PyTorch cannot take part; empty if it can."""
+    if importlib.util.find_spec("torch") is None:
+        return "PyTorch is not installed (pip install torch)"
+    return ""
+
+
+def rival(name: str, device: Device, clock: Any) -> Rival:
+    """The rival called `name` on a device."""
+    if device.kind == "cuda":
+        return CardRival(RIVALS[name], device, clock)
+    return HostRival(RIVALS[name])
+
+
+def _fastest(ways: list[str], seconds: Callable[[str], float]) -> str:
+    best: dict[str, float] = {}
+    for way in ways:
+        seconds(way)  # compiles, chooses an algorithm
+        best[way] = min(seconds(way) for _ in range(_TRIES))
+    return min(best, key=lambda way: best[way])
+
+
+class HostRival:
+    """PyTorch on the CPU, in a process that starts here; a context manager that ends it."""
+
+    def __init__(self, compiled: bool = False) -> None:
+        self._compiled = compiled
+        self._ways: list[str] = []
+        self._way = ""
+        self._folder = tempfile.TemporaryDirectory(prefix="gpukit-race-")
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (open as long as this is)
+        # A session of its own: Ctrl-C reaches only this process, which then ends the other one.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "gpukit.race.torch_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> HostRival:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._log):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):  # an order that it did not live to read
+                    stream.close()
+        self._folder.cleanup()
+
+    def _ask(self, do: str, **order: Any) -> dict[str, Any]:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps({"do": do, **order}) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            self._log.seek(0)
+            said = self._log.read().decode(errors="replace").strip().splitlines()
+            raise RivalError(f"PyTorch's process ended: {said[-1] if said else 'without a word'}")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise RivalError(f"PyTorch cannot: {answer['error']}")
+        return answer
+
+    def describe(self) -> dict[str, Any]:
+        """Version and threads."""
+        return self._ask("describe")
+
+    def prepare(self, problem: Problem) -> None:
+        """Give it the problem, with the numbers that are timed here."""
+        _check_lacking(problem)
+        answer = self._ask(
+            "prepare",
+            primitive=problem.primitive,
+            sizes=list(problem.sizes),
+            seed=SEEDS[1],
+            compiled=self._compiled,
+        )
+        self._ways = answer["ways"]
+        self._way = self._ways[0]
+
+    def result(self) -> list[np.ndarray | None]:
+        """Its results, through a file."""
+        file = Path(self._folder.name) / "result"
+        shapes = self._ask("result", way=self._way, file=str(file))["shapes"]
+        found: list[np.ndarray | None] = []
+        with file.open("rb") as source:
+            for shape in shapes:
+                if shape is None:
+                    found.append(None)
+                    continue
+                count = int(np.prod(shape))
+                found.append(np.fromfile(source, np.float32, count).reshape(shape))
+        file.unlink()
+        return found
+
+    def fastest(self) -> str:
+        """Try all ways."""
+        self._way = _fastest(self._ways, lambda way: float(self._ask("run", way=way)["seconds"]))
+        return self._way
+
+    def seconds(self) -> float:
+        """Of one run, by its own clock; then a pause for its threads to fall asleep."""
+        took = float(self._ask("run", way=self._way)["seconds"])
+        time.sleep(PAUSE_S)
+        return took
+
+
+class CardRival:
+    """PyTorch on the card, in this process: both use the card's default stream."""
+
+    def __init__(self, compiled: bool, device: Device, clock: CardClock) -> None:
+        import torch
+
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True
+        if torch.cuda.current_stream(device.index).cuda_stream:
+            raise DeviceError("PyTorch uses a stream of its own here; events would mean nothing")
+        self._compiled = compiled
+        self._device = device
+        self._clock = clock
+        self._ways: dict[str, torch_ways.Way] = {}
+        self._back: Any = None
+        self._way = ""
+
+    def describe(self) -> dict[str, Any]:
+        """Versions and settings."""
+        import torch
+
+        return {
+            "torch": torch.__version__,
+            "cudnn": torch.backends.cudnn.version(),
+            "tf32": False,
+            "cudnn_benchmark": True,
+        }
+
+    def prepare(self, problem: Problem) -> None:
+        """Copy the numbers that are timed to the card."""
+        _check_lacking(problem)
+        name = f"cuda:{self._device.index}"
+        try:
+            host = arguments(problem, SEEDS[1])
+            self._ways, self._back = torch_ways.ways(problem, host, name, self._compiled)
+        except RuntimeError as error:
+            raise RivalError(f"PyTorch cannot: {error}") from error
+        self._way = next(iter(self._ways))
+
+    def result(self) -> list[np.ndarray | None]:
+        """Its results, copied back."""
+        found: list[np.ndarray | None] = self._back(self._ways[self._way]())
+        return found
+
+    def fastest(self) -> str:
+        """Try all ways."""
+        self._way = _fastest(list(self._ways), lambda way: self._clock.seconds(self._ways[way]))
+        return self._way
+
+    def seconds(self) -> float:
+        """Of one run, between events."""
+        return self._clock.seconds(self._ways[self._way])
+
+    def close(self) -> None:
+        """Let its memory go."""
+        self._ways = {}
+
+
+def _check_lacking(problem: Problem) -> None:
+    if problem.primitive in torch_ways.LACKING:
+        raise RivalError(torch_ways.LACKING[problem.primitive])

@@ -1,0 +1,83 @@
+"""PyTorch in a process of its own, so that its threads and gpukit's never fight for the cores.
+
+    python -m gpukit.race.torch_worker
+
+One order a line on stdin, one answer a line on stdout, both JSON. The process sleeps between
+orders and times itself, so the pipe costs nothing that counts. It ends with stdin.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gpukit.race import torch_ways
+from gpukit.race.arguments import arguments
+from gpukit.race.problems import problem
+
+
+class Worker:
+    """The problem that was prepared last."""
+
+    def __init__(self) -> None:
+        self._ways: dict[str, torch_ways.Way] = {}
+        self._back: Any = None
+
+    def describe(self) -> dict[str, Any]:
+        """Version and threads."""
+        return torch_ways.describe()
+
+    def prepare(
+        self, primitive: str, sizes: list[int], seed: int, compiled: bool
+    ) -> dict[str, Any]:
+        """The names of the ways to solve a problem."""
+        made = problem(primitive, tuple(sizes))
+        self._ways, self._back = torch_ways.ways(made, arguments(made, seed), "cpu", compiled)
+        return {"ways": list(self._ways)}
+
+    def result(self, way: str, file: str) -> dict[str, Any]:
+        """Write a way's results to a file, one array after another; their shapes."""
+        shapes: list[list[int] | None] = []
+        with Path(file).open("wb") as out:
+            for array in self._back(self._ways[way]()):
+                shapes.append(None if array is None else list(array.shape))
+                if array is not None:
+                    array.tofile(out)
+        return {"shapes": shapes}
+
+    def run(self, way: str) -> dict[str, Any]:
+        """Seconds of the second of two runs: gpukit has used the caches since the last."""
+        task = self._ways[way]
+        task()
+        start = time.perf_counter()
+        task()
+        return {"seconds": time.perf_counter() - start}
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever PyTorch prints is no answer
+    worker = Worker()
+    orders: dict[str, Callable[..., dict[str, Any]]] = {
+        "describe": worker.describe,
+        "prepare": worker.prepare,
+        "result": worker.result,
+        "run": worker.run,
+    }
+    for line in sys.stdin:
+        order = json.loads(line)
+        try:
+            answer = orders[order.pop("do")](**order)
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

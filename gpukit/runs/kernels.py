@@ -1,0 +1,141 @@
+"""Users' own kernels in a run: given by hand, named in its settings, found again when it goes on.
+
+Settings name a file, and nothing is run because a file says so: a kernel is loaded unasked only if
+this very file, at this place, was given by --kernel on this machine before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpukit import settings as process
+from gpukit.backends import reference  # noqa: F401  (enters the primitives)
+from gpukit.backends.choices import prefer, with_gradients
+from gpukit.backends.plugins import load_kernel, loaded
+from gpukit.backends.primitive import registry
+from gpukit.device import get_device
+from gpukit.errors import SettingError
+from gpukit.runs.folder import is_run
+
+if TYPE_CHECKING:
+    from gpukit.runs.settings import RunSettings
+
+EMU = "; --device emu runs a card's kernels on the CPU"
+
+
+def give(paths: Sequence[str]) -> dict[str, str]:
+    """Load the plug-ins that someone named, and remember that; their digests by absolute path."""
+    found = {}
+    for path in paths:
+        plugin = load_kernel(path)
+        found[str(plugin.path)] = plugin.digest
+        mark = _mark(plugin.path)
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+    return found
+
+
+def choices(texts: Sequence[str]) -> dict[str, str]:
+    """What `--algo conv2d=mine` asks for, by primitive."""
+    found = {}
+    for text in texts:
+        primitive, is_there, name = text.partition("=")
+        if not is_there or not name or primitive not in registry:
+            raise SettingError(
+                f"--algo {text}: use PRIMITIVE=NAME, as conv2d=mine or conv2d_weight_grad=mine; "
+                "see gpukit kernels list"
+            )
+        found[primitive] = name
+    return found
+
+
+def moved(saved: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """The kernels of a run where `given` names those that lie elsewhere now."""
+    elsewhere = {Path(path).name: path for path in given}
+    return {elsewhere.get(Path(path).name, path): digest for path, digest in saved.items()}
+
+
+def recall(kernels: Mapping[str, str]) -> list[str]:
+    """Load the kernels that settings name; why some cannot be, a line for each."""
+    problems = []
+    for path, digest in kernels.items():
+        file = Path(path)
+        if not file.is_file():
+            problems.append(f"the kernel {path} is gone; name its new place by --kernel FILE.py")
+        elif file not in loaded and not _mark(file).exists():
+            problems.append(
+                f"the kernel {path} was never given here as it is now; look at it, then name it "
+                f"by --kernel {path}"
+            )
+        elif load_kernel(file).digest != digest:
+            problems.append(
+                f"the kernel {path}, or its CUDA C, has changed since the run began; bring the old "
+                "one back"
+            )
+    return problems
+
+
+@contextmanager
+def in_use(settings: RunSettings, tell: Callable[[str], None]) -> Iterator[None]:
+    """Within the block, the run's choices of implementations hold; what falls back is told.
+
+    Raises SettingError where a kernel is not the one that the run began with, or is not there.
+    """
+    for problem in recall(settings.kernel):
+        raise SettingError(f"{problem}, or start a new run")
+    check(settings.algo, settings.device)
+    for path in settings.kernel:
+        names = [name.replace(":", "=") for name in loaded[Path(path)].names]
+        if not set(settings.algo.values()) & {name.partition("=")[2] for name in names}:
+            tell(f"{path} is loaded, but nothing asks for it; add --algo {' --algo '.join(names)}")
+    with prefer(settings.algo, tell):
+        yield
+
+
+@contextmanager
+def in_use_again(
+    settings: RunSettings | None, given: Sequence[str], tell: Callable[[str], None]
+) -> Iterator[None]:
+    """Within the block, a trained run's choices hold, as far as its kernels are at hand.
+
+    Where they are not, gpukit's own compute the same, which is told.
+    """
+    own = give(given)
+    if settings is None:
+        yield
+        return
+    for problem in recall(moved(settings.kernel, own)):
+        tell(f"{problem}. Without it gpukit's own kernels compute")
+    with prefer(settings.algo, tell):
+        yield
+
+
+@contextmanager
+def in_use_by(run: Path, given: Sequence[str], tell: Callable[[str], None]) -> Iterator[None]:
+    """`in_use_again` for the run in the folder `run`, or for a checkpoint in one."""
+    from gpukit.runs.settings import RunSettings
+
+    folder = run if run.is_dir() else run.parent
+    settings = RunSettings.read(folder, device="cpu") if is_run(folder) else None
+    with in_use_again(settings, given, tell):
+        yield
+
+
+def check(algo: Mapping[str, str], device: str) -> None:
+    """Refuse choices that a device does not have; gradients that only follow from one may lack."""
+    kind = get_device(device).kind
+    for primitive, name in algo.items():
+        following = [p for p, n in with_gradients({primitive: name}).items() if p in registry]
+        if not any(registry[p].find(kind, name) for p in following):
+            hint = EMU if kind == "cpu" and registry[primitive].find("cuda", name) else ""
+            raise SettingError(f"{registry[primitive].lacks(kind, name)}{hint}")
+
+
+def _mark(file: Path) -> Path:
+    """The file that stands for: this one was given by hand, as it is now."""
+    content = str(file).encode() + b"\0" + file.read_bytes()
+    return process.cache_dir() / "given" / hashlib.sha256(content).hexdigest()

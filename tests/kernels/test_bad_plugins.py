@@ -1,0 +1,183 @@
+"""Plug-ins that cannot work: one line with the place each, and the caller lives on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gpukit.backends.emulator import compiler_problem
+from gpukit.backends.nvrtc import version
+from gpukit.errors import GpukitError
+
+FOLDER = Path(__file__).parent / "bad_plugins"
+
+LAUNCHER = """from gpukit.backends import reference as p
+from gpukit.backends.cuda.common import contiguous, divide_up, empty_like
+from gpukit.backends.kernel import Kernel
+
+_kernel = Kernel("good.cu", "good")
+
+
+@p.relu.on("cuda", name="bad")
+def bad(x):
+    x = contiguous(x)
+    y = empty_like(x)
+    if x.size:
+        _kernel.launch(divide_up(x.size, 256), 256, x, y, x.size, T=x.dtype)
+    return y
+"""
+
+
+def missing() -> str:
+    try:
+        version()
+    except GpukitError as error:
+        return str(error)
+    return compiler_problem()
+
+
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
+
+
+@pytest.fixture
+def plugin(tmp_path):
+    """Write the launcher, with `old` replaced by `new`, beside the kernels."""
+    for file in FOLDER.glob("*.cu"):
+        shutil.copy(file, tmp_path)
+
+    def write(old: str, new: str) -> Path:
+        assert old in LAUNCHER
+        path = tmp_path / "bad.py"
+        path.write_text(LAUNCHER.replace(old, new))
+        return path
+
+    return write
+
+
+def gpukit(*arguments: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-P", "-m", "gpukit", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def check(path: Path, *arguments: object) -> subprocess.CompletedProcess:
+    few = ("--fuzz", 2, "--arch", 80, "--mode", "plain", "--json")
+    return gpukit("kernels", "check", path, *few, *arguments)
+
+
+# What is refused before anything runs: exit code 2, one line.
+REFUSED = {
+    "Python syntax": ("def bad(x):", "def bad(x:", "bad.py:9: SyntaxError"),
+    "error at its top": ("_kernel =", "_kernel = 1 / 0\n_kernel =", "bad.py:5: ZeroDivisionError"),
+    "missing module": ("import reference", "import refrence", "bad.py:1: ImportError"),
+    "no such file": ('"good.cu"', '"gone.cu"', "bad.py:5: no kernel source 'gone.cu'"),
+    "missing symbol": (
+        '"good")', '"god")',
+        "bad.py:5: {}/good.cu: no kernel 'god'; it has good, crashes, never_ends, dynamic",
+    ),
+    "wrong signature": (
+        "def bad(x):", "def bad(x, y):",
+        "bad.py:8: TypeError: cuda:bad of relu has parameters (x, y), the definition (x:",
+    ),
+    "a name twice": ('name="bad"', 'name="cuda"', "relu already has an implementation cuda:cuda"),
+    "registers nothing": ('@p.relu.on("cuda", name="bad")', "", "registers no implementation"),
+    "leaves the process": ("_kernel =", "raise SystemExit(0)\n_kernel =", "bad.py:5: SystemExit"),
+    "crashes at once": (
+        "_kernel =", "import os\nos.abort()\n_kernel =", "bad.py: crashed: File",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_when_loaded(plugin, name):
+    old, new, words = REFUSED[name]
+    path = plugin(old, new)
+    done = check(path)
+    assert (done.returncode, done.stdout) == (2, ""), done.stdout
+    (line,) = done.stderr.splitlines()
+    assert words.format(path.parent) in line
+
+
+def test_an_endless_loop_when_loaded_is_cut(plugin):
+    done = check(plugin("_kernel =", "while True: pass\n_kernel ="), "--time-limit", 4)
+    assert done.returncode == 2
+    assert "took more than 4 s while it was loaded" in done.stderr
+
+
+# What is found when it is compiled or run: exit code 1.
+FOUND = {
+    "CUDA syntax": ('"good.cu", "good"', '"syntax.cu", "broken"', "syntax.cu:4: error: expected"),
+    "argument count": ("x, y, x.size,", "x, y,", "bad.py:13: kernel good<float> (good.cu:2) takes"),
+    "argument type": ("x.size, T=", "1.5, T=", "argument n takes a int (int32), got 1.5 (float)"),
+    "argument dtype": ("T=x.dtype", "T='int'", "the kernel's are int32; convert with astype"),
+    "template argument": ("T=x.dtype", "U=x.dtype", "bad.py:13: kernel good (good.cu:2) has the"),
+    "too large a block": (
+        "256), 256,", "256), 2048,", "bad.py:13: kernel good<float>: block 2048 is outside",
+    ),
+    "declared shared memory": (
+        '"good.cu", "good"', '"shared.cu", "greedy"',
+        "shared.cu:2: kernel greedy declares 65536 bytes of shared memory, a block can have 49152",
+    ),
+    "asked shared memory": (
+        ', "good")', ', "dynamic")\n_shared = {"shared": 120_000}', "",
+    ),
+    "wrong supports": (
+        'name="bad")', 'name="bad", supports=lambda x, y: True)', "missing 1 required positional",
+    ),
+    "takes nothing": (
+        'name="bad")', 'name="bad", supports=lambda x: False)', "take none of 1000 random cases",
+    ),
+    "Python error": ("return y", "return z", "bad.py:14: NameError: name 'z' is not defined"),
+    "crash": (
+        ', "good")', ', "crashes")', "bad.py:13: kernel crashes<float>, block (",
+    ),
+    "crash of the process": ("return y", "import os; os.abort()", "crash: SIGABRT, File"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_found_when_checked(plugin, name):
+    old, new, words = FOUND[name]
+    path = plugin(old, new)
+    if name == "asked shared memory":
+        text = path.read_text().replace("T=x.dtype)", "T=x.dtype, **_shared)")
+        path.write_text(text)
+        words = "sm_75 has 65536, sm_86 has 101376, sm_89 has 101376, sm_120 has 101376; use less"
+    done = check(path)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr == ""
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert words in said["findings"][0]["text"]
+    assert str(path) in said["findings"][0]["again"]
+    assert "\n" not in said["findings"][0]["text"]
+
+
+def test_a_crash_is_traced_to_its_line(plugin):
+    done = check(plugin(', "good")', ', "crashes")'), "--mode", "asan")
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert any("good.cu:11" in f["text"] for f in said["findings"] if f["check"] == "asan")
+
+
+def test_a_kernel_without_end_is_cut(plugin):
+    done = check(plugin(', "good")', ', "never_ends")'), "--time-limit", 8)
+    assert done.returncode == 1
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert "never_ends" in said["findings"][0]["text"]
+    assert "s" in said["findings"][0]["text"]
+
+
+def test_a_launcher_without_end_is_cut(plugin):
+    done = check(plugin("return y", "while True: pass"), "--time-limit", 8)
+    assert done.returncode == 1
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert "hang: it said nothing for 8 s" in said["findings"][0]["text"]
+
+
+def test_a_missing_file():
+    done = gpukit("kernels", "check", "nowhere.py")
+    assert done.returncode == 2
+    assert done.stderr == "gpukit: no kernel 'nowhere.py': there is no such file\n"

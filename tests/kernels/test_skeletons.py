@@ -1,0 +1,76 @@
+"""`gpukit kernels new` writes plug-ins that are right, for every primitive that it knows."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from gpukit.backends.emulator import compiler_problem
+from gpukit.backends.nvrtc import version
+from gpukit.cli.app import app
+from gpukit.errors import GpukitError, SettingError
+from gpukit.kernel_checks.new import SKELETONS, write
+from gpukit.kernel_checks.plugins import check_plugin
+
+
+def missing() -> str:
+    try:
+        version()
+    except GpukitError as error:
+        return str(error)
+    return compiler_problem()
+
+
+needs_compilers = pytest.mark.skipif(bool(missing()), reason=missing())
+
+
+def test_the_families_are_there():
+    wanted = {"conv2d", "relu", "sigmoid", "max_pool2d", "avg_pool2d", "add", "softmax", "matmul"}
+    assert wanted <= set(SKELETONS)
+
+
+@needs_compilers
+@pytest.mark.parametrize("primitive", sorted(SKELETONS))
+def test_a_skeleton_is_right(tmp_path, primitive):
+    files = write("mine", primitive, tmp_path)
+    assert [f.name for f in files] == ["mine.cu", "mine.py", "test_mine.py"]
+    assert all("NAME" not in f.read_text() and "PRIMITIVE" not in f.read_text() for f in files)
+    modes = ("plain", "cheats")
+    outcome = check_plugin(files[1], architectures=[80], modes=modes, cases=12, seed=1, limit=300)
+    assert outcome.ok, str(outcome)
+    assert outcome.cases == {"plain": 12, "cheats": 1}
+    assert outcome.look.targets == (f"{primitive}:mine",)
+
+
+@needs_compilers
+def test_its_own_test_passes(tmp_path):
+    write("mine", "relu", tmp_path)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    whole = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500)
+    assert whole.returncode == 0, whole.stdout
+
+
+def test_what_is_refused(tmp_path):
+    write("mine", "relu", tmp_path)
+    for name, primitive, words in [
+        ("mine", "relu", "is there already"),
+        ("1st", "relu", "cannot be the name"),
+        ("a-b", "relu", "cannot be the name"),
+        ("class", "relu", "cannot be the name"),
+        ("template", "relu", "cannot be the name"),
+        ("other", "conv", "there are ones for conv2d"),
+        ("cuda", "relu", "has an implementation cuda already"),
+    ]:
+        with pytest.raises(SettingError, match=words):
+            write(name, primitive, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_the_command_says_what_to_do_next(tmp_path):
+    arguments = ["kernels", "new", "mine", "--primitive", "softmax", "--out", str(tmp_path / "new")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0
+    assert f"check it: gpukit kernels check {tmp_path}/new/mine.py" in result.stdout

@@ -1,0 +1,86 @@
+"""PyTorch as a rival: the same numbers, the same results, a process that ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from test_race_problems import SMALL
+
+from gpukit.device import get_device
+from gpukit.race import rivals, torch_ways
+from gpukit.race.arguments import arguments
+from gpukit.race.problems import FAMILIES, problem
+from gpukit.race.proof import SEEDS, Proof
+
+torch = pytest.importorskip("torch")
+
+
+@pytest.mark.parametrize("primitive", FAMILIES)
+def test_every_way_solves_the_problem(primitive):
+    if primitive in torch_ways.LACKING:
+        pytest.skip(torch_ways.LACKING[primitive])
+    made = problem(primitive, SMALL[FAMILIES[primitive]])
+    proof = Proof(made, get_device("cpu"))
+    proof.fill()
+    ways, back = torch_ways.ways(made, arguments(made, SEEDS[1]), "cpu", compiled=False)
+    assert ways
+    for name, way in ways.items():
+        found = back(way())
+        assert any(result is not None for result in found)
+        assert proof.compare(found) == "", name
+
+
+def test_images_are_offered_in_both_layouts():
+    made = problem("conv2d", SMALL["conv"])
+    ways, _ = torch_ways.ways(made, arguments(made, 1), "cpu", compiled=False)
+    assert list(ways) == ["contiguous", "channels_last"]
+
+
+def test_the_process_answers_and_ends():
+    made = problem("conv2d", SMALL["conv"])
+    with rivals.HostRival() as rival:
+        process = rival._process
+        assert rival.describe()["torch"] == torch.__version__
+        rival.prepare(made)
+        proof = Proof(made, get_device("cpu"))
+        proof.fill()
+        assert proof.compare(rival.result()) == ""
+        assert rival.fastest() in ("contiguous", "channels_last")
+        assert rival.seconds() > 0
+        with pytest.raises(rivals.RivalError, match="no gradient of LRN"):
+            rival.prepare(problem("lrn_grad", SMALL["map"]))
+        with pytest.raises(rivals.RivalError, match="PyTorch cannot: KeyError"):
+            rival._ask("run", way="magic")
+        process.kill()
+        process.wait()
+        with pytest.raises(rivals.RivalError, match="PyTorch's process ended"):
+            rival.describe()
+    assert process.poll() is not None
+
+
+def test_the_process_ends_with_its_parent():
+    """Killed without a chance to clean up, the race leaves nobody behind."""
+    program = (
+        "import os, signal; from gpukit.race.rivals import HostRival; rival = HostRival(); "
+        "rival.describe(); print(rival._process.pid, flush=True); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    child = int(done.stdout)
+    waiting = f"import os, time\nwhile os.path.exists('/proc/{child}/fd/0'): time.sleep(0.05)"
+    subprocess.run([sys.executable, "-c", waiting], timeout=30, check=True)
+
+
+def test_results_that_both_hold_differently_are_not_compared():
+    made = problem("max_pool2d", SMALL["pool"])
+    ways, back = torch_ways.ways(made, arguments(made, 1), "cpu", compiled=False)
+    y, index = back(next(iter(ways.values()))())
+    assert isinstance(y, np.ndarray)
+    assert index is None
+
+
+def test_without_pytorch(monkeypatch):
+    monkeypatch.setattr(rivals.importlib.util, "find_spec", lambda name: None)
+    assert "pip install torch" in rivals.missing()

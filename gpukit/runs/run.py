@@ -59,17 +59,10 @@ def train(
     of the best epoch. Raises GpukitErrors before anything is written where the settings cannot
     work, and Interrupted, after saving, on SIGINT and SIGTERM.
     """
-    with in_use(settings, tell):
-        return _train(settings, out, resume, verbose, tell)
-
-
-def _train(
-    settings: RunSettings, out: Path, resume: bool, verbose: Any, tell: Callable[[str], None]
-) -> RunResult:
     if not resume:
         _refuse_taken(out)
     process.threads()  # refused here, if at all
-    with gather(settings) as material:
+    with in_use(settings, tell), gather(settings) as material:
         model = _make_model(settings, material)
         with held(out):
             if resume:
@@ -114,7 +107,8 @@ def _train(
             state=state,
         )
     keeper.write_history(model)
-    pictures.save_curves(out / CURVES, state.history, f"{settings.model} on {material.name}")
+    title = f"{settings.model} on {Path(material.name).name}"
+    pictures.save_curves(out / CURVES, state.history, title)
     return state.history
 
 

@@ -84,8 +84,8 @@ json_of() {
 print(json.loads(open(sys.argv[1]).read().splitlines()[-1])[sys.argv[2]])' "$1" "$2"
 }
 
-# check_kernels CASES: every CUDA kernel, compiled for every architecture and run on random cases
-# under each checker. Small cases keep one core busy: a process a core, each with its share.
+# check_kernels CASES [OPTION…]: every CUDA kernel, compiled and run on random cases under each
+# checker. Small cases keep one core busy: a process a core, each with its share.
 check_kernels() (
     cd "$work" && gpukit kernels list --json >kernels.json || exit 1
     python - >kernels.txt <<'PY' || exit 1
@@ -94,5 +94,5 @@ for entry in json.load(open("kernels.json"))["primitives"]:
     if entry["cuda"]:
         print(entry["name"])
 PY
-    xargs -P "$(nproc)" -n 1 gpukit kernels check --quiet --fuzz "$1" <kernels.txt
+    xargs -P "$(nproc)" -n 1 gpukit kernels check --quiet --fuzz "$@" <kernels.txt
 )

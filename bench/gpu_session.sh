@@ -4,6 +4,7 @@
 # 1. environment; gpukit installed, editable and without a network
 # 2. stand-ins of inline PTX confirmed          bench/confirm_standins.py
 # 3. tests of primitives and copies, on cuda     pytest -m gpu tests/backend tests/kernels/…
+#    and a plug-in that works on a stream of its own refused   pytest tests/kernels/test_cheats.py
 # 4. LeNet-5 trained, losses held to the CPU's
 # 5. races against PyTorch with cuDNN           bench/cuda_race.py
 # 6. compute-sanitizer's four tools on a short run, each with its summary line asserted, and two of
@@ -189,6 +190,9 @@ else
     workers=$(nproc)
     [ "$workers" -le 8 ] || workers=8
     step "tests" 150 tests.log bash -c "tests -m gpu -n $workers"
+    # Work on another stream than the current one: what a plug-in can hide from the emulator.
+    step "streams" 40 tests.log "$python" -m pytest tests/kernels/test_cheats.py \
+        -p no:cacheprovider -q -n 0 -m gpu
     step "train" 60 session.log bash -c "train --limit 2000 --epochs 2"
     step "race" 190 session.log "$python" -m bench.cuda_race --seconds 120 --json "$OUT/race.json"
     if command -v compute-sanitizer >/dev/null; then

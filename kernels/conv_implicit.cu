@@ -26,20 +26,21 @@
 // TB/s. That is why splitting shapes come here unasked; else "direct" stays the default.
 //
 // Before sm_80 a copy is a load that waits for its number, then a store: there nothing overlaps but
-// blocks, and two stages of 128×128 (33 to 41 KB) leave one block on a multiprocessor of sm_75.
+// blocks, and two stages of 128×128 (33 to 37 KB) leave one block on a multiprocessor of sm_75.
 // "direct", which loads a step ahead into registers, should win there.
 //
-// From the compiler (NVRTC 13.5, sm_90, float32, packs): 128×128 takes 128, 128 and 116 registers for
-// forward, input and weight gradient, no spill; 16 k of a forward pass are 1,024 FFMA in about 1,290
-// instructions, in conv_direct.cu about 1,400. 64×64: 256 FFMA in about 440. No card has confirmed any
-// of this.
+// From the compiler (NVRTC 13.5, sm_90, float32, packs): 128×128 takes 128 and 116 registers for
+// forward and weight gradient, no spill; 16 k of a forward pass are 1,024 FFMA in about 1,290
+// instructions, in conv_direct.cu about 1,400. 64×64: 256 FFMA in about 440. An input gradient of
+// 128×128, with both operands along k, would spill on sm_100 and sm_120: it has none. No card has
+// confirmed any of this.
 //
 // instances: implicit_forward<float, 128, 128, true, true, 0>
 // instances: implicit_forward<float, 128, 128, true, true, 1>
 // instances: implicit_forward<T, 64, 64, true, true, 0>, implicit_forward<T, 64, 64, false, false, 1>
 // instances: implicit_forward<T, 64, 64, false, true, 2>
 // instances: implicit_forward<T, 128, 16, true, true, 3>, implicit_forward<T, 128, 16, false, false, 0>
-// instances: implicit_input_grad<float, 128, 128, true>, implicit_input_grad<T, 64, 64, true>
+// instances: implicit_input_grad<T, 64, 64, true>
 // instances: implicit_input_grad<T, 64, 64, false>, implicit_input_grad<T, 128, 16, true>
 // instances: implicit_input_grad<T, 128, 16, false>
 // instances: implicit_weight_grad<float, 128, 128, true, true>

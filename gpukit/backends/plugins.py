@@ -11,6 +11,7 @@ one of its implementations is first asked for by the entry point's name, never b
 from __future__ import annotations
 
 import hashlib
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import sys
@@ -61,6 +62,13 @@ class Entry:
     package: str
 
 
+class _Uncached(importlib.machinery.SourceFileLoader):
+    """Reads the source each time: of a file edited twice in a second, a cache would be the old."""
+
+    def get_code(self, fullname: str) -> Any:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 loaded: dict[Path, Plugin] = {}
 
 
@@ -83,11 +91,11 @@ def load_kernel(path: str | Path) -> Plugin:
     name = PREFIX + file.stem + "_" + hashlib.sha256(str(file).encode()).hexdigest()[:8]
 
     def run() -> ModuleType:
-        spec = importlib.util.spec_from_file_location(name, file)
-        assert spec is not None and spec.loader is not None
+        loader = _Uncached(name, str(file))
+        spec = importlib.util.spec_from_file_location(name, file, loader=loader)
+        assert spec is not None
         module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        # Compiled here, not from a cache: a file edited twice in a second would be the old one.
-        exec(compile(file.read_bytes(), str(file), "exec"), module.__dict__)
+        loader.exec_module(module)
         return module
 
     return _load(file, str(file), run)

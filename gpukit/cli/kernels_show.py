@@ -103,6 +103,8 @@ def _print(launch: Launch, cards: Sequence[OnCard], accesses: list[Access], line
     for card in cards:
         if card.mix is not None:
             click.echo(f"  sm_{card.arch} {card.mix}")
+            moves = sorted(card.widths.items())
+            click.echo(f"  sm_{card.arch} moves by {', '.join(f'{n} {w}' for w, n in moves)}")
     click.echo(f"\n  memory, as {launch.traced} blocks of {launch.blocks} asked for it")
     if not lines:
         return

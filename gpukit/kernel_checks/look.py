@@ -10,7 +10,7 @@ from gpukit.backends import nvrtc
 from gpukit.backends.emulator.trace import Access
 from gpukit.backends.nvrtc import Resources
 from gpukit.kernel_checks.launches import Launch
-from gpukit.kernel_checks.mix import Mix, mix
+from gpukit.kernel_checks.mix import Mix, mix, widths
 from gpukit.kernel_checks.occupancy import Occupancy, occupancy
 from gpukit.kernel_checks.sass import disassemble
 
@@ -25,6 +25,7 @@ class OnCard:
     resources: Resources = field(default_factory=Resources)
     occupancy: Occupancy | None = None
     mix: Mix | None = None
+    widths: dict[str, int] = field(default_factory=dict)
     problem: str = ""
 
 
@@ -37,7 +38,7 @@ def on_card(launch: Launch, arch: int) -> OnCard:
     taken = made.resources[launch.kernel]
     fits = occupancy(arch, launch.threads, taken.registers, taken.shared + launch.shared)
     listing = disassemble(made)[launch.kernel]
-    return OnCard(arch, taken, fits, mix(listing))
+    return OnCard(arch, taken, fits, mix(listing), widths(listing))
 
 
 def by_line(accesses: Iterable[Access]) -> list[Access]:
@@ -77,6 +78,7 @@ def as_json(launch: Launch, cards: Sequence[OnCard]) -> dict[str, Any]:
             "occupancy": {**asdict(card.occupancy), "percent": card.occupancy.percent}
             if card.occupancy
             else None,
+            "moves": card.widths,
             "hot_loop": {**asdict(card.mix), "maths": card.mix.maths} if card.mix else None,
         }
         for card in cards

@@ -21,6 +21,7 @@ _MEMORY = """
     LDG LDS LDL LD STG STS STL ST LDGSTS LDSM STSM ATOM ATOMS ATOMG RED REDUX LDC LDCU ULDC
 """
 MATHS, MEMORY = frozenset(_MATHS.split()), frozenset(_MEMORY.split())
+MOVES = ("LDG", "STG", "LDS", "STS", "LDGSTS")
 _SHOWN = 8  # kinds of instructions in a line of text
 
 
@@ -56,6 +57,19 @@ def mix(listing: Listing) -> Mix:
         hottest = max(loops, key=_heat)
         return Mix(dict(hottest), True)
     return Mix(dict(_counts(listing)), False)
+
+
+def widths(listing: Listing) -> dict[str, int]:
+    """How often a kernel moves memory by which instruction: LDG.128 is 16 bytes a lane, LDG 4."""
+    found: Counter[str] = Counter()
+    for i in listing:
+        if i.opcode in MOVES:
+            parts = i.name.split(".")
+            size = next(
+                (p for p in parts if p in ("U8", "S8", "U16", "S16", "64", "128", "256")), ""
+            )
+            found[f"{i.opcode}.{size}" if size else i.opcode] += 1
+    return dict(found)
 
 
 def innermost_loops(listing: Listing) -> list[Listing]:

@@ -8,10 +8,14 @@ import pytest
 
 from gpukit.backends.emulator import compiler_problem
 from gpukit.backends.nvrtc import version
+from gpukit.backends.plugins import load_kernel
+from gpukit.device import cuda_count
 from gpukit.errors import GpukitError
 from gpukit.kernel_checks import cheats
+from gpukit.kernel_checks.coverage import Target
 from gpukit.kernel_checks.fuzz import CHEATS
 from gpukit.kernel_checks.plugins import PluginOutcome, check_plugin
+from gpukit.kernel_checks.streams import on_another_stream
 
 PLUGIN = Path(__file__).parent / "cheats" / "cheats.py"
 
@@ -36,11 +40,10 @@ def missing() -> str:
     return compiler_problem()
 
 
-pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
-
-
 @pytest.fixture(scope="module")
 def outcome() -> PluginOutcome:
+    if reason := missing():
+        pytest.skip(reason)
     return check_plugin(PLUGIN, architectures=[80], modes=[CHEATS], cases=1, limit=300)
 
 
@@ -57,6 +60,15 @@ def test_the_others_are_not(outcome):
     registered = {target.partition(":")[2] for target in outcome.look.targets}
     assert refused == set(WORDS)
     assert registered - refused == {"honest", "stream"}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not cuda_count(), reason="streams are a card's")
+def test_work_on_another_stream_is_refused_on_a_card():
+    load_kernel(PLUGIN)
+    assert on_another_stream(Target("relu", "honest")) == ""
+    found = on_another_stream(Target("relu", "stream"))
+    assert found.startswith("works on another stream than the current one")
 
 
 def test_what_cannot_be_seen_here_is_said(outcome):

@@ -6,7 +6,7 @@ import pytest
 
 from gpukit.backends.nvrtc import compile_text
 from gpukit.backends.wheels import nvidia_folder
-from gpukit.kernel_checks.mix import innermost_loops, mix
+from gpukit.kernel_checks.mix import innermost_loops, mix, widths
 from gpukit.kernel_checks.sass import disassemble, parse
 
 LISTING = """
@@ -51,6 +51,22 @@ def test_a_kernel_without_loops_is_counted_whole():
     assert found.counts == {
         "MOV": 1, "LDG": 2, "LDS": 1, "FFMA": 2, "BAR": 1, "FADD": 1, "EXIT": 1, "BRA": 1
     }  # fmt: skip
+
+
+def test_widths_of_moves():
+    rows = "\n".join(
+        f"        /*0000*/                   {name} R0, R1 ;"
+        for name in (
+            "LDG.E.128.CONSTANT",
+            "LDG.E",
+            "LDG.E",
+            "STS.64",
+            "LDGSTS.E.BYPASS.128",
+            "IMAD",
+        )
+    )
+    listing = parse(f".section .text.k\n{rows}", {})["k"]
+    assert widths(listing) == {"LDG.128": 1, "LDG": 2, "STS.64": 1, "LDGSTS.128": 1}
 
 
 @pytest.mark.skipif(nvidia_folder() is None, reason="pip install 'gpukit[kernels]'")

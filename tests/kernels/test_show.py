@@ -118,6 +118,7 @@ class TestShow:
         assert {a["each"] for a in launch["accesses"]} == {16}
         assert {a["bytes"] for a in launch["accesses"]} == {16}
         assert launch["cards"][0]["occupancy"]["percent"] == 100
+        assert {"LDG.128", "STG.128"} <= set(launch["cards"][0]["moves"])
 
     def test_the_other_dtype(self):
         (launch,) = launches("relu:cuda", blocks=1, dtype="float64")

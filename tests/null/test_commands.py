@@ -103,7 +103,7 @@ def test_every_command_is_documented():
     assert missing == []
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "summary", "info"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "summary", "info", "race"])
 def test_every_option_is_documented(name):
     page = (CHECKOUT / "docs" / "commands.md").read_text(encoding="utf-8")
     options = {o for p in app.commands[name].params for o in p.opts if o.startswith("--")}

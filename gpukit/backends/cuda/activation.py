@@ -6,9 +6,18 @@ import math
 from typing import Any
 
 from gpukit.backends import reference as p
-from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, is_float
+from gpukit.backends.cuda.common import (
+    BLOCK,
+    MARGIN,
+    MOST_INT,
+    contiguous,
+    divide_up,
+    empty_like,
+    is_float,
+)
 from gpukit.backends.kernel import Kernel
 from gpukit.backends.primitive import Primitive
+from gpukit.errors import ShapeError
 
 Array = Any
 
@@ -28,6 +37,12 @@ def pack_grid(x: Array) -> int:
 
 def teams(rows: int, classes: int) -> tuple[int, int]:
     """(blocks, threads of the team that has a row) for kernels/softmax.cu."""
+    most = MOST_INT - MARGIN
+    if max(rows, classes) > most:
+        raise ShapeError(
+            f"softmax of {rows} rows of {classes} classes: kernels count either to {most}; cut the "
+            f"batch into parts, or use algo='reference'"
+        )
     team = WARP if classes <= WARP_CLASSES else BLOCK
     return divide_up(rows, BLOCK // team), team
 

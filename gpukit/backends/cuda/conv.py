@@ -26,6 +26,7 @@ from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like
 from gpukit.backends.cuda.conv_shape import ConvShape, deep
 from gpukit.backends.cuda.gemm import (
     ACTIVATIONS,
+    MOST,
     MOST_DEEP,
     THREADS,
     Splits,
@@ -233,7 +234,7 @@ def _(
     return im2col.weight_grad(contiguous(x), contiguous(gy), shape)
 
 
-@p.bias_grad.on("cuda", name="cuda", supports=lambda gy: is_float(gy))
+@p.bias_grad.on("cuda", name="cuda", supports=lambda gy: is_float(gy) and gy.shape[-1] <= MOST)
 def bias_gradient(gy: Array) -> Array:
     columns = gy.shape[-1]
     if gy.size == 0:

@@ -14,7 +14,9 @@ from gpukit.backends.cuda.common import contiguous, divide_up, empty_like, is_fl
 from gpukit.backends.cuda.conv_shape import ConvShape, deep
 from gpukit.backends.cuda.gemm import (
     ACTIVATIONS,
+    LARGE,
     MOST_DEEP,
+    SQUARE,
     THREADS,
     Splits,
     choose_splits,
@@ -85,6 +87,7 @@ def _input_run(gy: Array, w: Array, gx: Array, shape: ConvShape) -> None:
     m, n, batch = shape.phase_pixels, shape.depth, shape.groups * shape.phases
     packed = is_packed(gy, shape.filters) and is_packed(w)
     tile = choose_tile(m, n, batch, gy.dtype.itemsize, packed)
+    tile = SQUARE if tile == LARGE else tile  # the large one would spill on sm_100 and sm_120
     blocks, z = tiles(m, n, tile), deep(batch, shape)
     splits = splits_for(blocks * batch, shape.phase_window, gx.nbytes, MOST_DEEP // z).parts
     parts = gx if splits == 1 else empty_like(gx, (splits, gx.size))

@@ -73,6 +73,7 @@ def _(gloss: Array, probabilities: Array, targets: Array) -> Array:
     gx = empty_like(probabilities)
     if not gx.size:
         return gx
+    grid, team = teams(rows, classes)
     if targets.ndim == 1:
         targets = _as_labels(targets)
         _labels_gradient.launch(
@@ -80,7 +81,6 @@ def _(gloss: Array, probabilities: Array, targets: Array) -> Array:
             T=gx.dtype, L=targets.dtype,
         )  # fmt: skip
     else:
-        grid, team = teams(rows, classes)
         _targets_gradient.launch(
             grid, BLOCK, gloss, probabilities, contiguous(targets), gx, rows, classes,
             T=gx.dtype, TEAM=team,

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
         utils,
     )
     from gpukit.autograd import Parameter, Tensor
-    from gpukit.backends.plugins import load_kernel
     from gpukit.device import Device, device_of, get_device, to_host
     from gpukit.errors import GpukitError
     from gpukit.settings import strict

@@ -79,7 +79,7 @@ def write(name: str, primitive: str, folder: Path) -> list[Path]:
     texts = {
         f"{name}.cu": f"{skeleton.family}.cu",
         f"{name}.py": f"{skeleton.family}.py.txt",
-        f"test_{name}.py": "test.py.txt",
+        f"test_{name}.py": "check.py.txt",
     }
     taken = [file for file in texts if (folder / file).exists()]
     if taken:

@@ -103,6 +103,13 @@ def test_type_marker_images_and_notices_are_in_the_wheel(tree, contents):
     assert any(re.fullmatch(r"gpukit-.*\.dist-info/licenses/LICENSE", name) for name in contents)
 
 
+def test_skeletons_are_in_the_wheel(tree, contents):
+    folder = tree / "gpukit" / "kernel_checks" / "skeletons"
+    wanted = {path.relative_to(tree).as_posix() for path in folder.iterdir()}
+    assert len(wanted) > 10
+    assert wanted - contents.keys() == set()
+
+
 def test_sizes(wheel, contents):
     embedded = [n for name, n in contents.items() if name.startswith("gpukit/data/embedded/")]
     assert sum(embedded) <= MOST_EMBEDDED

@@ -62,13 +62,14 @@ def race(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Race the implementations of PRIMITIVE (conv2d, max_pool2d, softmax …), and rivals.
+    """Race the implementations of a primitive, and rivals.
 
     \b
     gpukit race conv2d --layers alexnet --pass all --rivals torch
     gpukit race conv2d --layers 32,56,56,64,64,3,3,1,1,1 --kernel mine.py --json
     gpukit race softmax --layers 128,1000
 
+    PRIMITIVE is conv2d, max_pool2d, softmax …
     Each is first held to the definition in float64; only what is right is timed, in turns. A
     result that is wrong, or faster than this device can be, is refused: exit code 1.
     """

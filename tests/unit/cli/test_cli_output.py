@@ -90,7 +90,7 @@ def test_every_option_of_train_reaches_the_run(gpukit, here):
     saved = json.loads(Path("o/settings.json").read_text())
     assert saved == {
         "model": "lenet5", **options, "data": str((here / "mine").resolve()),
-        "recipe": "default", "schedule": "cosine",
+        "recipe": "default", "schedule": "cosine", "kernel": {}, "algo": {},
     }  # fmt: skip
 
 

@@ -57,6 +57,11 @@ __global__ void __launch_bounds__(256, 2)
     const int c = PACKED ? k : k / (filters / channels);
     const int h0 = p * stride_h - pad_h, w0 = q * (STRIDE ? STRIDE : stride_w) - pad_w;
 
+    Word offset = {};
+    if (bias_or_null != nullptr) {
+#pragma unroll
+        for (int v = 0; v < V; ++v) offset.at[v] = bias_or_null[k + v];
+    }
     for (int image = blockIdx.y; image < images; image += gridDim.y) {
         const T* const from = x + static_cast<long long>(image) * height * width * channels + c;
         const auto pixel = [=](int h, int column) -> Word {
@@ -96,11 +101,6 @@ __global__ void __launch_bounds__(256, 2)
                     }
                 }
             }
-        }
-        Word offset = {};
-        if (bias_or_null != nullptr) {
-#pragma unroll
-            for (int v = 0; v < V; ++v) offset.at[v] = bias_or_null[k + v];
         }
         T* const to =
             y + ((static_cast<long long>(image) * out_height + p) * out_width + q) * filters + k;

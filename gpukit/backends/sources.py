@@ -7,15 +7,24 @@ the declarations of its kernels and the instances that are built (kernels/README
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from gpukit import kernels
 from gpukit.errors import GpukitError
 
-FOLDER = Path(kernels.__file__).parent
+
+def _folder() -> Path:
+    """The installed package gpukit.kernels, else the folder beside gpukit in a checkout."""
+    found = importlib.util.find_spec("gpukit.kernels")
+    if found is not None and found.submodule_search_locations:
+        return Path(next(iter(found.submodule_search_locations)))
+    return Path(__file__).parents[2] / "kernels"
+
+
+FOLDER = _folder()
 TYPES = ("float", "double")  # what the letter T of an instance stands for
 
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)".*$')

@@ -35,7 +35,10 @@ class Target:
     @property
     def needs_no_card(self) -> bool:
         """Whether emu or Numba's simulator runs it; a library's products need a card."""
-        return self.emulated or any(isinstance(k, NumbaKernel) for k in self.kernels)
+        if self.emulated or any(isinstance(k, NumbaKernel) for k in self.kernels):
+            return True
+        function = registry[self.primitive].implementations("cuda")[self.algo].function
+        return not _is_launcher(function.__module__)
 
     @property
     def files(self) -> tuple[str, ...]:

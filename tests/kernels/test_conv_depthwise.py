@@ -109,7 +109,8 @@ def test_what_comes_unasked():
     assert taken(p.conv2d, (8, 56, 56, 32), (3, 3, 1, 32), groups=32) == "depthwise"
     assert taken(p.conv2d, (8, 56, 56, 32), (3, 3, 1, 128), groups=32) == "depthwise"
     assert taken(p.conv2d, (8, 56, 56, 32), (3, 3, 1, 256), groups=32) == "direct"
-    assert taken(p.conv2d, (8, 56, 56, 1), (3, 3, 1, 64)) == "direct"
+    assert taken(p.conv2d, (8, 56, 56, 1), (3, 3, 1, 64)) == "first"
+    assert taken(p.conv2d, (8, 56, 56, 1), (3, 3, 1, 8)) == "direct"
     assert taken(p.conv2d, (8, 56, 56, 64), (3, 3, 64, 64)) == "direct"
     # 8 tiles for a whole card, sums of 4,608 products
     assert taken(p.conv2d, (1, 7, 7, 512), (3, 3, 512, 512)) == "implicit"

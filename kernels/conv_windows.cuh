@@ -149,8 +149,9 @@ struct WeightsByChannel {
     __device__ __forceinline__ bool find(Lane lane, int, int slot, int stage,
                                          const T*& from) const {
         const int weight = taps[stage][slot].weight;
-        from = lane + weight;
-        return lane != nullptr && weight >= 0;
+        const bool found = lane != nullptr && weight >= 0;
+        from = found ? lane + weight : nullptr;
+        return found;
     }
 };
 

@@ -10,7 +10,7 @@ import gzip
 import io
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
@@ -47,7 +47,10 @@ def read_cifar(source: Path) -> tuple[Part, Part]:
     `source` is the archive, read without unpacking it to disk, or the folder of .bin files.
     Raises `DataError` for anything missing, truncated or beyond CIFAR-10's sizes.
     """
-    files = _from_folder(source) if source.is_dir() else _from_archive(source)
+    if source.is_dir():
+        files = read_folder(source, _NAMES, _check_size)
+    else:
+        files = _from_archive(source)
     missing = [name for name in _NAMES if name not in files]
     if missing:
         raise DataError(f"{source}: lacks {', '.join(missing)}; {_WAY_OUT}")
@@ -69,13 +72,16 @@ def _part(files: dict[str, bytes], names: tuple[str, ...]) -> Part:
     return images, np.concatenate([block[:, 0] for block in records]).astype(np.int64)
 
 
-def _from_folder(folder: Path) -> dict[str, bytes]:
+def read_folder(
+    folder: Path, names: Sequence[str], check_size: Callable[[Path, int], None]
+) -> dict[str, bytes]:
+    """The contents of those of `names` that are in `folder`; `check_size` may refuse each."""
     files = {}
-    for name in _NAMES:
+    for name in names:
         path = folder / name
         if not path.is_file():
             continue
-        _check_size(path, path.stat().st_size)
+        check_size(path, path.stat().st_size)
         try:
             files[name] = path.read_bytes()
         except OSError as error:

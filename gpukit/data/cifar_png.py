@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukit.data.cifar import Bounded
+from gpukit.data.cifar import Bounded, read_folder
 from gpukit.data.sources import CIFAR
 from gpukit.errors import DataError
 
@@ -49,7 +49,10 @@ def read_cifar_png(source: Path) -> tuple[Part, Part]:
     The archive is read without unpacking it to disk. Raises `DataError` for anything missing,
     damaged, or beyond CIFAR-10's sizes.
     """
-    files = _from_folder(source) if source.is_dir() else _from_archive(source)
+    if source.is_dir():
+        files = read_folder(source, _NAMES, _check_size)
+    else:
+        files = _from_archive(source)
     missing = [name for name in _NAMES if name not in files]
     if missing:
         raise DataError(f"{source}: lacks {', '.join(missing)}; {_WAY_OUT}")
@@ -57,20 +60,6 @@ def read_cifar_png(source: Path) -> tuple[Part, Part]:
         _part(source, files, TRAIN_SHEETS, TRAIN_LABELS),
         _part(source, files, TEST_SHEETS, TEST_LABELS),
     )
-
-
-def _from_folder(folder: Path) -> dict[str, bytes]:
-    files = {}
-    for name in _NAMES:
-        path = folder / name
-        if not path.is_file():
-            continue
-        _check_size(path, path.stat().st_size)
-        try:
-            files[name] = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return files
 
 
 def _from_archive(archive: Path) -> dict[str, bytes]:

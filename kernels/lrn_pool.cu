@@ -28,6 +28,7 @@
 // instances: bias_relu_lrn_pool<T, 5, true>, bias_relu_lrn_pool<T, 5, false>
 // instances: bias_relu_lrn_pool_gradient<T, 5, true>, bias_relu_lrn_pool_gradient<T, 5, false>
 
+#include "covering.cuh"
 #include "lrn.cuh"
 
 constexpr int WINDOW = 3, STRIDE = 2;
@@ -180,18 +181,6 @@ bias_relu_lrn_pool(const T* __restrict__ x, const T* __restrict__ bias_or_null, 
             *reinterpret_cast<Cells<V>*>(index + to) = cells;
         }
     }
-}
-
-// The windows that cover a pixel, along one axis: `first` … `last`; none where first > last.
-struct Windows {
-    int first, last;
-};
-
-__device__ __forceinline__ Windows covering(int pixel, int pad, int cells, int stride, int windows) {
-    const int end = pixel + pad;  // the pixel's place in the padded image
-    const int first = end < cells ? 0 : (end - cells) / stride + 1;
-    const int last = end / stride;
-    return {first, last < windows ? last : windows - 1};
 }
 
 template <typename T, int SIZE, bool THREE_QUARTERS>

@@ -27,6 +27,8 @@
 // instances: max_pool_gradient<T, unsigned char>, max_pool_gradient<T, unsigned short>
 // instances: max_pool_gradient<T, unsigned int>
 
+#include "covering.cuh"
+
 // A window's cells that are pixels, along one axis: cells `from` … `to` - 1.
 struct Cells {
     int from, to;
@@ -34,18 +36,6 @@ struct Cells {
 
 __device__ __forceinline__ Cells inside(int start, int cells, int pixels) {
     return {start < 0 ? -start : 0, start + cells > pixels ? pixels - start : cells};
-}
-
-// The windows that cover a pixel, along one axis: `first` … `last`; none where first > last.
-struct Windows {
-    int first, last;
-};
-
-__device__ __forceinline__ Windows covering(int pixel, int pad, int cells, int stride, int windows) {
-    const int end = pixel + pad;  // the pixel's place in the padded image
-    const int first = end < cells ? 0 : (end - cells) / stride + 1;
-    const int last = end / stride;
-    return {first, last < windows ? last : windows - 1};
 }
 
 template <typename T, typename I>

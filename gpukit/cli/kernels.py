@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import click
 
+from gpukit.cli.bar import Bar
 from gpukit.cli.kernels_list import list_kernels
 from gpukit.cli.kernels_show import show
 
@@ -108,7 +107,7 @@ def check(
         seed=seed,
         only=only,
     )
-    with _Bar(wanted.steps, quiet) as bar:
+    with Bar(wanted.steps, quiet, counted=True) as bar:
         outcome = run(wanted, update=update_budgets, step=bar.step)
     _show(outcome.findings)
     for line in _not_checked(wanted):
@@ -185,7 +184,7 @@ def _check_plugin(
     if name.endswith(".cu"):
         raise SettingError(f"{name}: give the plug-in's Python file, which says how it is launched")
     steps = len(architectures or ARCHITECTURES) + cases
-    with _Bar(steps, quiet) as bar:
+    with Bar(steps, quiet, counted=True) as bar:
         outcome = check_plugin(
             name,
             architectures=architectures,
@@ -245,44 +244,3 @@ def _counts(cases: dict[str, int]) -> str:
 
 def _verdict(findings: list[Finding]) -> str:
     return f"{len(findings)} FAILED" if findings else "all hold"
-
-
-class _Bar:
-    """Progress on stderr, with the time that is left; nothing where that is no terminal."""
-
-    def __init__(self, steps: int, quiet: bool) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        self._progress = Progress(
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}"),
-            console=Console(stderr=True),
-            transient=True,
-            disable=quiet or not sys.stderr.isatty(),
-        )
-        self._task = self._progress.add_task("", total=steps)
-
-    def __enter__(self) -> _Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
-
-    def step(self, steps: int, what: str) -> None:
-        """`steps` more are done; `what` comes now."""
-        self._progress.update(self._task, advance=steps, description=what)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from gpukit.cli.bar import Bar
 
 if TYPE_CHECKING:
     from gpukit.device import Device
@@ -92,7 +92,7 @@ def race(
         try:
             report.say(console, report.title(problems, place))
             report.say(console, report.headline(about, first))
-            with _Bar(work(planned, outcome.ceilings), quiet) as bar:
+            with Bar(work(planned, outcome.ceilings), quiet, counted=False) as bar:
                 run(planned, outcome, bar.step)
         except KeyboardInterrupt:
             report.show(outcome, console)
@@ -177,38 +177,3 @@ def _draw(path: Path, outcome: Outcome, about: dict[str, Any]) -> None:
     if outcome.rows:
         save_rows(path, outcome.rows, about)
         click.echo(f"drawn to {path}", err=True)
-
-
-class _Bar:
-    """Progress on stderr, with the time that is left; nothing where that is no terminal."""
-
-    def __init__(self, work: float, quiet: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._progress = Progress(
-            BarColumn(),
-            TextColumn("{task.percentage:3.0f} %  ETA"),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}"),
-            console=Console(stderr=True),
-            transient=True,
-            disable=quiet or not sys.stderr.isatty(),
-        )
-        self._task = self._progress.add_task("", total=work)
-
-    def __enter__(self) -> _Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
-
-    def step(self, amount: float, what: str) -> None:
-        """So much more is done; `what` comes now."""
-        self._progress.update(self._task, advance=amount, description=what)

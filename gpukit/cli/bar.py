@@ -1,0 +1,51 @@
+"""The bar of commands that take their time."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+
+class Bar:
+    """Progress on stderr, with the time that is left; nothing where that is no terminal.
+
+    `counted` shows how many steps of how many are done, else their share is shown.
+    """
+
+    def __init__(self, total: float, quiet: bool, *, counted: bool) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        share = TextColumn("{task.percentage:3.0f} %  ETA")
+        self._progress = Progress(
+            BarColumn(),
+            MofNCompleteColumn() if counted else share,
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            console=Console(stderr=True),
+            transient=True,
+            disable=quiet or not sys.stderr.isatty(),
+        )
+        self._task = self._progress.add_task("", total=total)
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def step(self, amount: float, what: str) -> None:
+        """So much more is done; `what` comes now."""
+        self._progress.update(self._task, advance=amount, description=what)

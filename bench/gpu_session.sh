@@ -4,15 +4,18 @@
 # 1. environment; gpukit installed, editable and without a network
 # 2. stand-ins of inline PTX confirmed          bench/confirm_standins.py
 # 3. tests of primitives and copies, on cuda     pytest -m gpu tests/backend tests/kernels/…
-#    and a plug-in that works on a stream of its own refused   pytest tests/kernels/test_cheats.py
-# 4. LeNet-5 trained, losses held to the CPU's
-# 5. races against PyTorch with cuDNN           bench/cuda_race.py
-# 6. compute-sanitizer's four tools on a short run, each with its summary line asserted, and two of
+# 4. random cases of every kernel, arguments late on the current stream    gpukit kernels check
+#    and a plug-in that works on a stream of its own refused    pytest tests/kernels/test_cheats.py
+# 5. LeNet-5 trained, losses held to the CPU's
+# 6. races against PyTorch with cuDNN, training steps of LeNet-5 and AlexNet    bench/cuda_race.py
+# 7. AlexNet's convolutions, all passes, raced as a kernel author would         gpukit race
+# 8. compute-sanitizer's four tools on a short run, each with its summary line asserted, and two of
 #    them on a planted bug that they must find
 #
 # Later steps run whatever became of earlier ones; each has a time limit. Results go to the folder
-# $OUT (gpu-session): session.json, standins.json, losses.json, race.json, environment.json and
-# session.log, tests.log, sanitizer.log. Exits with 0 only if every step passed. To keep the race:
+# $OUT (gpu-session): session.json, which holds all of them, also when this script is
+# killed; race.json; session.log, tests.log, sanitizer.log. Exits with 0 only if every step passed.
+# To keep the race:
 # cp $OUT/race.json bench/results/CARD.json (or python -m bench.cuda_race --record).
 #
 # The machine needs Python ≥ 3.11 with pip, setuptools ≥ 77, NumPy ≥ 2, CuPy 14, PyTorch, numba,
@@ -39,14 +42,15 @@ esac
 OUT=${OUT:-gpu-session}
 mkdir -p "$OUT" && OUT=$(cd "$OUT" && pwd) || exit 1
 # Nothing of an earlier session may pass for this one's.
-for name in environment.json standins.json losses.json race.json session.json \
-    session.log tests.log sanitizer.log; do
+for name in race.json session.json session.log tests.log sanitizer.log; do
     rm -f "$OUT/$name"
 done
 WHEELS=${WHEELS:-.whl}
 python=${PYTHON:-python3}
 work=$(mktemp -d "${TMPDIR:-/tmp}/gpukit-session.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+parts=$work/parts # of session.json
+mkdir "$parts"
 export CUPY_CACHE_DIR="$work/cupy" MPLBACKEND=Agg PYTHONUNBUFFERED=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 # The dry run keeps the user's cache of compiled stand-ins: it is about this script.
 [ -n "$dry" ] || export GPUKIT_CACHE="$work/cache"
@@ -62,6 +66,11 @@ note() {
 name, seconds, state, text = sys.argv[1:]
 print(json.dumps({"name": name, "seconds": int(seconds), "state": state, "note": text}))' \
         "$@" >>"$work/steps.jsonl"
+    summary >/dev/null
+}
+
+summary() {
+    "$python" bench/session.py summary "$work/steps.jsonl" "$parts" "$OUT"
 }
 
 # step NAME LIMIT LOG COMMAND…: run for LIMIT seconds at most, output into LOG too.
@@ -128,9 +137,27 @@ train() {
         "$python" -m gpukit train lenet5 --device "$where" --json --quiet --out "$work/$where" "$@" ||
             return 1
     done
-    "$python" bench/session.py losses "$work/$device" "$work/cpu" >"$OUT/losses.json"
+    "$python" bench/session.py losses "$work/$device" "$work/cpu" >"$parts/losses.json"
     local code=$?
-    cat "$OUT/losses.json"
+    cat "$parts/losses.json"
+    return $code
+}
+
+# checked ARGUMENT…: `gpukit kernels check --json`, whose last line is its result.
+checked() {
+    local code=0
+    "$python" -m gpukit kernels check --quiet --json "$@" >"$work/checked.txt" || code=$?
+    head -n -1 "$work/checked.txt"
+    tail -n 1 "$work/checked.txt" >"$parts/kernels.json"
+    return $code
+}
+
+# raced ARGUMENT…: the same of `gpukit race conv2d`.
+raced() {
+    local code=0
+    "$python" -m gpukit race conv2d --quiet --json "$@" >"$work/raced.txt" || code=$?
+    head -n -1 "$work/raced.txt"
+    tail -n 1 "$work/raced.txt" >"$parts/layers.json"
     return $code
 }
 
@@ -164,21 +191,21 @@ caught() {
 }
 
 export PYTHONPATH="$work/site${PYTHONPATH:+:$PYTHONPATH}"
-export -f is_importable install tests train sanitized found caught
-export dry device python work OUT WHEELS
-
-environment() { "$python" bench/session.py environment | tee "$OUT/environment.json"; }
-export -f environment
+environment() { "$python" bench/session.py environment | tee "$parts/environment.json"; }
+export -f environment is_importable install tests train checked raced sanitized found caught
+export dry device python work parts OUT WHEELS
 
 step "environment" 40 session.log bash -c environment
 step "install" 90 session.log bash -c install
 step "stand-ins" 60 session.log "$python" -m bench.confirm_standins --device $device \
-    --json "$OUT/standins.json"
+    --json "$parts/standins.json"
 if [ -n "$dry" ]; then
     step "tests" 90 tests.log bash -c \
         'tests -n 2 -k "emu- and (softmax or relu or dense or pool or conv2d)"'
+    step "kernels" 60 tests.log bash -c "checked relu --mode plain --mode cheats --fuzz 3"
     step "train" 80 session.log bash -c "train --limit 128 --epochs 1"
-    step "race" 80 session.log "$python" -m bench.cuda_race --device emu
+    step "race" 110 session.log "$python" -m bench.cuda_race --device emu
+    step "layers" 60 session.log bash -c "raced --layers 1,13,13,8,8,3,3 --device cpu --rivals torch"
     for pair in "asan 86 overrun" "tsan 66 race"; do
         set -- $pair
         step "$1 finds a planted bug" 60 sanitizer.log bash -c "caught $pair"
@@ -190,11 +217,12 @@ else
     workers=$(nproc)
     [ "$workers" -le 8 ] || workers=8
     step "tests" 150 tests.log bash -c "tests -m gpu -n $workers"
-    # Work on another stream than the current one: what a plug-in can hide from the emulator.
-    step "streams" 40 tests.log "$python" -m pytest tests/kernels/test_cheats.py \
+    step "kernels" 80 tests.log bash -c "checked --all --mode card --fuzz 4"
+    step "streams" 30 tests.log "$python" -m pytest tests/kernels/test_cheats.py \
         -p no:cacheprovider -q -n 0 -m gpu
     step "train" 60 session.log bash -c "train --limit 2000 --epochs 2"
-    step "race" 190 session.log "$python" -m bench.cuda_race --seconds 120 --json "$OUT/race.json"
+    step "race" 170 session.log "$python" -m bench.cuda_race --seconds 120 --json "$OUT/race.json"
+    step "layers" 60 session.log bash -c "raced --layers alexnet --pass all --rivals torch"
     if command -v compute-sanitizer >/dev/null; then
         step "memcheck finds a planted bug" 40 sanitizer.log \
             bash -c "found memcheck 'ERROR SUMMARY: [1-9]' overrun"
@@ -209,7 +237,7 @@ else
 fi
 
 printf '\n== steps\n'
-"$python" bench/session.py summary "$work/steps.jsonl" "$OUT"
+summary
 code=$?
 echo "$SECONDS s; results in $OUT"
 exit $code

@@ -3,7 +3,7 @@
 python bench/session.py missing                     # wheels that must be brought along
 python bench/session.py environment                 # the card and versions, as JSON
 python bench/session.py losses FOLDER FOLDER       # two runs' losses, epoch by epoch
-python bench/session.py summary STEPS.jsonl OUT     # OUT/session.json; exits with 1 for a failure
+python bench/session.py summary STEPS.jsonl PARTS OUT   # OUT/session.json; 1 for a failure
 """
 
 from __future__ import annotations
@@ -102,17 +102,16 @@ def _history(folder: Path) -> list[float]:
     return [float(row["loss"]) for row in map(json.loads, lines) if "loss" in row]
 
 
-def summary(steps: Path, out: Path) -> int:
-    """Put everything into OUT/session.json."""
+def summary(steps: Path, parts: Path, out: Path) -> int:
+    """Put the steps and what they wrote into PARTS (the race: into OUT) into OUT/session.json."""
     rows = [json.loads(line) for line in steps.read_text().splitlines()]
     report: dict[str, Any] = {"ok": all(r["state"] != "failed" for r in rows), "steps": rows}
-    for name in ("environment", "standins", "losses", "race"):
-        path = out / f"{name}.json"
+    for path in (*sorted(parts.glob("*.json")), out / "race.json"):
         if path.exists():
             try:
-                report[name] = json.loads(path.read_text())
+                report[path.stem] = json.loads(path.read_text())
             except ValueError:
-                report[name] = None
+                report[path.stem] = None
                 report["ok"] = False
     (out / "session.json").write_text(json.dumps(report, indent=1) + "\n")
     for r in rows:
@@ -131,8 +130,8 @@ def main(arguments: list[str]) -> int:
             epochs, good = losses(Path(one), Path(other))
             print(json.dumps({"epochs": epochs, "ok": good}, indent=1))
             return 0 if good else 1
-        case ["summary", steps, out]:
-            return summary(Path(steps), Path(out))
+        case ["summary", steps, parts, out]:
+            return summary(Path(steps), Path(parts), Path(out))
         case _:
             print(__doc__, file=sys.stderr)
             return 2

@@ -16,19 +16,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from gpukit.backends.kernel import Kernel
 from gpukit.backends.numba_cuda.launch import problem as numba_problem
-from gpukit.backends.primitive import registry
-from gpukit.device import get_device, to_host
-from gpukit.errors import GpukitError
-from gpukit.kernel_checks import cases_by_channel, cases_by_element  # noqa: F401  (their makers)
-from gpukit.kernel_checks.cases import MAKERS, Case, case
-from gpukit.kernel_checks.compare import problem
-from gpukit.kernel_checks.coverage import Target, targets
+from gpukit.device import get_device
+from gpukit.kernel_checks.coverage import targets
+from gpukit.kernel_checks.trial import run_case
 
 PLANTED = Path(__file__).parent / "planted.cu"
 SEED = 11
@@ -40,42 +35,6 @@ def use_plain_memory(device: str) -> None:
         import cupy
 
         cupy.cuda.set_allocator(None)
-
-
-def _as_list(results: Any) -> list[Any]:
-    return [r for r in (results if isinstance(results, tuple) else (results,)) if r is not None]
-
-
-def _definition(target: Target, made: Case) -> list[np.ndarray]:
-    arrays = [
-        a.astype(np.float64)
-        if isinstance(a, np.ndarray) and a.dtype.kind == "f" and not made.exact
-        else (a.copy() if isinstance(a, np.ndarray) else a)
-        for a in made.arrays
-    ]
-    with np.errstate(all="ignore"):
-        results = registry[target.primitive].reference(*arrays, **made.settings)
-    if results is None:
-        return [a for a in arrays if isinstance(a, np.ndarray)]
-    return [np.asarray(r) for r in _as_list(results)]
-
-
-def run_case(target: Target, device: str, number: int) -> str:
-    """What is wrong with case `number` of an implementation; empty if nothing is."""
-    made = case(target.primitive, SEED, number)
-    place = get_device(device)
-    arrays = [place.asarray(a.copy()) if isinstance(a, np.ndarray) else a for a in made.arrays]
-    try:
-        results = registry[target.primitive](*arrays, algo=target.algo, **made.settings)
-        place.synchronize()
-    except GpukitError as error:
-        return str(error)
-    outputs = [a for a in arrays if hasattr(a, "shape")] if results is None else _as_list(results)
-    for i, (mine, wanted) in enumerate(zip(outputs, _definition(target, made), strict=True)):
-        found = problem(f"result {i}", to_host(mine), wanted, made.exact, made.length, made.scale)
-        if found:
-            return found
-    return ""
 
 
 def lenet_step(device: str) -> str:
@@ -132,14 +91,14 @@ def main() -> int:
         return 0
     only = set(filter(None, options.only.split(",")))
     bad = done = 0
-    has_numba = get_device(options.device).kind == "cuda" and not numba_problem()
+    on_card = get_device(options.device).kind == "cuda"
     for target in targets():
-        if target.primitive not in MAKERS or (only and target.primitive not in only):
+        if only and target.primitive not in only:
             continue
-        if not target.emulated and not has_numba:
+        if not target.emulated and (not on_card or (target.simulated and numba_problem())):
             continue
         for number in range(options.cases):
-            found = run_case(target, options.device, number)
+            found = run_case(target, SEED, number, options.device)
             done += 1
             if found:
                 bad += 1

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gpukit.kernel_checks.check import Plan
     from gpukit.kernel_checks.fuzz import Finding
 
-MODES = ("plain", "asan", "tsan", "simulator", "cheats")
+MODES = ("plain", "asan", "tsan", "simulator", "cheats", "card")
 MOST_SHOWN = 30  # findings; more of them have one cause
 
 
@@ -45,7 +45,7 @@ kernels.add_command(show)
 @click.option("--case", "only", type=click.IntRange(0), help="This case alone, nothing compiled.")
 @click.option(
     "--mode", "modes", type=click.Choice(MODES), multiple=True,
-    help="This build of the emulator, or Numba's simulator, only; may be repeated. Default: all.",
+    help="Run them only so, and compile nothing unless --arch says for what; may be repeated.",
 )  # fmt: skip
 @click.option(
     "--time-limit", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True,
@@ -80,12 +80,15 @@ def check(
     budget; runs them on the CPU on random arguments, against the primitive's definition; again
     under AddressSanitizer, UBSan and ThreadSanitizer; and tries them for cheats. Numba's kernels
     (relu:numba) are compiled to PTX and run in Numba's simulator, on a twentieth as many arguments.
+    Where there is a card, all of them run on it, too.
     A plug-in has no budget; arguments are drawn inside its limits, and it is only ever loaded in
     other processes. Each failure ends with the command that shows it again. Exit code 0 if
     everything holds, 1 if not, 2 for a plug-in that cannot be loaded.
     """
     from gpukit.errors import SettingError
 
+    if update_budgets and (modes or only is not None):
+        raise SettingError("budgets are what compilers report; leave --mode and --case out")
     if (name is None) != everything:
         raise SettingError(
             "give the name of a primitive (see gpukit kernels list), a plug-in FILE.py, or --all"
@@ -232,10 +235,10 @@ def _show(findings: list[Finding]) -> None:
 
 
 def _not_checked(wanted: Plan) -> list[str]:
-    from gpukit.kernel_checks import cheats
+    from gpukit.kernel_checks import on_card
 
-    streams = [cheats.STREAMS] if wanted.cases and "cheats" in wanted.modes else []
-    return [line for line in (wanted.left_out, *streams) if line]
+    unseen = on_card.not_seen() if wanted.cases else ()
+    return [line for line in (wanted.left_out, *unseen) if line]
 
 
 def _counts(cases: dict[str, int]) -> str:

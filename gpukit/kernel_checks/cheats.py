@@ -7,7 +7,7 @@
 | depends on uninitialised memory | the result changes with what new memory was filled with |
 | mutates an input | inputs are compared before and after |
 | returns an earlier result | other data of the same shapes, or in the same arrays, give the same |
-| works on another stream | only on a card: see streams.py |
+| works on another stream | its source names one (streams.py); on a card its results (on_card.py) |
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from gpukit import device as devices
 from gpukit.backends.primitive import Primitive, registry
 from gpukit.device import get_device, to_host
-from gpukit.kernel_checks import emulate
+from gpukit.kernel_checks import streams, trial
 from gpukit.kernel_checks.cases import Case
 from gpukit.kernel_checks.coverage import Target
 from gpukit.kernel_checks.limits import drawn, other_values
@@ -30,14 +30,14 @@ FILLINGS = (0x3F, 0xFF)  # of new memory: 0.75 in float32, small in float64; and
 TRIES = 40
 LEAST = 6  # numbers in a result, for one to be judged by
 
-STREAMS = "work on another stream than the current one, which only a card can show"
-
 
 def battery(target: Target, seed: int, number: int = 0) -> str:
     """In which way an implementation cheats; empty if it does not.
 
     `number` has no meaning here: one case is chosen that tells most.
     """
+    if place := streams.named(target):
+        return f"works on another stream than the current one: {place}"
     primitive = registry[target.primitive]
     chosen = _telling_case(target, primitive, seed)
     if chosen is None:
@@ -46,8 +46,8 @@ def battery(target: Target, seed: int, number: int = 0) -> str:
     try:
         found = _found(target, primitive, made, wanted, other, wanted_other)
     except Exception as error:  # a fault of the launcher's
-        found = emulate.fault(error, target)
-    return f"{found} [{emulate.describe(made)}]" if found else ""
+        found = trial.fault(error, target)
+    return f"{found} [{trial.describe(made)}]" if found else ""
 
 
 Results = list[np.ndarray]
@@ -62,8 +62,8 @@ def _telling_case(
         if made is None:
             return None
         other = other_values(made, number)
-        wanted = emulate.by_definition(primitive, made)
-        wanted_other = emulate.by_definition(primitive, other)
+        wanted = trial.by_definition(primitive, made)
+        wanted_other = trial.by_definition(primitive, other)
         if (
             any(w.size >= LEAST and not _is_constant(w) for w in wanted)
             and all(np.isfinite(w).all() for w in wanted if w.dtype.kind == "f")
@@ -84,15 +84,15 @@ def _found(
     def call(arrays: list[Any]) -> list[Any]:
         results = primitive(*arrays, algo=target.algo, **made.settings)
         if results is None:  # it works in place
-            return [a for a in emulate.flat(arrays) if hasattr(a, "shape")]
+            return [a for a in trial.flat(arrays) if hasattr(a, "shape")]
         return list(results) if isinstance(results, tuple) else [results]
 
     in_place = primitive.reference(*_copies(made), **made.settings) is None
     with filling(FILLINGS[0]):
         arrays = _put(made)
-        before = [np.array(to_host(a)) for a in emulate.flat(arrays) if hasattr(a, "shape")]
+        before = [np.array(to_host(a)) for a in trial.flat(arrays) if hasattr(a, "shape")]
         first = [np.array(to_host(r)) for r in call(arrays)]
-        after = [to_host(a) for a in emulate.flat(arrays) if hasattr(a, "shape")]
+        after = [to_host(a) for a in trial.flat(arrays) if hasattr(a, "shape")]
     if not in_place:
         for i, (old, new) in enumerate(zip(before, after)):
             changed = int((~_same(old, new)).sum())
@@ -167,7 +167,7 @@ def _of_the_past(
             return "returns an earlier result: the same for other data of the same shapes"
         if np.shares_memory(to_host(old), to_host(new)):
             return "returns an earlier result's memory: a later call overwrites what it gave"
-    for here, there in zip(emulate.flat(arrays), emulate.flat(other.arrays)):
+    for here, there in zip(trial.flat(arrays), trial.flat(other.arrays)):
         if hasattr(here, "shape"):
             to_host(here)[...] = there
     for new, copy, a, b in zip(call(arrays), copies, wanted, wanted_other):

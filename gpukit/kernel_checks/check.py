@@ -1,4 +1,4 @@
-"""`gpukit kernels check`: compile for every card, emulate against definitions, sanitize."""
+"""`gpukit kernels check`: compile for every card, run against definitions, sanitize."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ from dataclasses import dataclass, field
 
 from gpukit.backends.numba_cuda.launch import NumbaKernel, problem
 from gpukit.backends.nvrtc import ARCHITECTURES
-from gpukit.errors import GpukitError, SettingError
+from gpukit.device import cuda_count, cuda_problem
+from gpukit.errors import DeviceError, GpukitError, SettingError
 from gpukit.kernel_checks import budgets, facts, twins
 from gpukit.kernel_checks.coverage import Target, targets
-from gpukit.kernel_checks.fuzz import PARTS, Finding, count_of, fuzz
+from gpukit.kernel_checks.fuzz import (
+    CARD,
+    SIMULATOR,
+    Finding,
+    count_of,
+    fuzz,
+    modes_here,
+)
 
 Step = Callable[[int, str], None]
 
@@ -36,8 +44,10 @@ class Plan:
         return (len(self.files) + len(self.twins)) * len(self.architectures)
 
     def for_mode(self, mode: str) -> list[Target]:
-        """What runs in `mode`: Numba's kernels in the simulator, the others on emu."""
-        return [t for t in self.targets if t.emulated == (mode != twins.MODE)]
+        """What runs in `mode`: everything on a card, Numba's in its simulator, others on emu."""
+        if mode == CARD:
+            return list(self.targets)
+        return [t for t in self.targets if (t.simulated if mode == SIMULATOR else t.emulated)]
 
     def count(self, mode: str) -> int:
         """Cases that run in `mode`."""
@@ -72,19 +82,24 @@ def plan(
     seed: int = 0,
     only: int | None = None,
 ) -> Plan:
-    """The checks for `name` (None: everything). One case alone (`only`) compiles nothing.
+    """The checks for `name` (None: everything).
 
+    One case alone (`only`) compiles nothing, nor do `modes` without `architectures`.
     Numba's kernels are left out where numba-cuda is not installed, an error if nothing else is.
+    Raises DeviceError for mode "card" without one.
     """
+    if CARD in modes and not cuda_count():
+        raise DeviceError(f"--mode {CARD}: {cuda_problem()}")
     unknown = sorted(set(architectures) - set(ARCHITECTURES))
     if unknown:
         known = ", ".join(str(a) for a in ARCHITECTURES)
         raise SettingError(f"no kernel is compiled for sm_{unknown[0]}; use {known}")
     named = targets(name)
-    chosen = [t for t in named if t.emulated or not problem()]
+    chosen = [t for t in named if not (t.simulated and problem())]
     if not chosen:
         raise GpukitError(f"{name}: {problem()}")
-    if only is not None:
+    compiles = only is None and bool(architectures or not modes)
+    if not compiles:
         files: tuple[str, ...] = ()
     elif name is None:
         files = tuple(budgets.all_files())
@@ -93,13 +108,13 @@ def plan(
     return Plan(
         tuple(chosen),
         files,
-        twins.kernels_of(chosen) if only is None else (),
+        twins.kernels_of(chosen) if compiles else (),
         tuple(architectures) or ARCHITECTURES,
-        tuple(modes) or tuple(PARTS),
+        tuple(modes) or modes_here(),
         cases,
         seed,
         only,
-        everything=name is None and not architectures,
+        everything=name is None and compiles and not architectures,
         left_out=f"Numba's kernels: {problem()}" if len(chosen) < len(named) else "",
     )
 
@@ -116,7 +131,8 @@ def run(wanted: Plan, *, update: bool = False, step: Step = lambda steps, what: 
     findings += twins.compile_all(wanted.twins, wanted.architectures, step)
     ran = {mode: wanted.count(mode) for mode in wanted.modes if wanted.for_mode(mode)}
     # Modes of the emulator go together: the first one prepares builds for the others.
-    for modes in ([m for m in ran if m != twins.MODE], [m for m in ran if m == twins.MODE]):
+    elsewhere = (SIMULATOR, CARD)
+    for modes in ([m for m in ran if m not in elsewhere], *([m] for m in elsewhere if m in ran)):
         if any(ran[mode] for mode in modes):
             chosen = wanted.for_mode(modes[0])
             findings += fuzz(chosen, modes, wanted.cases, wanted.seed, wanted.only, step)

@@ -11,6 +11,7 @@ from gpukit.backends.kernel import Kernel
 from gpukit.backends.numba_cuda.launch import NumbaKernel
 from gpukit.backends.plugins import is_plugged
 from gpukit.backends.primitive import REFERENCE, Primitive, registry
+from gpukit.device import cuda_count
 from gpukit.errors import SettingError
 
 KINDS = ("cpu", "cuda")
@@ -29,16 +30,22 @@ class Target:
 
     @property
     def emulated(self) -> bool:
-        """Whether emu runs it; the others are Numba's, for its simulator."""
+        """Whether emu runs it; the others are Numba's, for its simulator, or a library's."""
         return registry[self.primitive].implementations("cuda")[self.algo].emulated
 
     @property
-    def needs_no_card(self) -> bool:
-        """Whether emu or Numba's simulator runs it; a library's products need a card."""
-        if self.emulated or any(isinstance(k, NumbaKernel) for k in self.kernels):
+    def simulated(self) -> bool:
+        """Whether Numba's simulator runs it; a library's products need a card."""
+        if self.emulated:
+            return False
+        if any(isinstance(k, NumbaKernel) for k in self.kernels):
             return True
-        function = registry[self.primitive].implementations("cuda")[self.algo].function
-        return not _is_launcher(function.__module__)
+        return not _is_launcher(self._launcher.__module__)
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether something on this machine runs it: emu, Numba's simulator, or a card."""
+        return self.emulated or self.simulated or cuda_count() > 0
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -50,9 +57,23 @@ class Target:
     @property
     def kernels(self) -> list[Kernel | NumbaKernel]:
         """The kernels that its launcher names, itself or through functions that it calls."""
-        found: list[Kernel | NumbaKernel] = []
+        return [v for v in self._named if isinstance(v, (Kernel, NumbaKernel))]
+
+    @property
+    def functions(self) -> list[FunctionType]:
+        """Its launcher and the functions that this calls, of launchers' modules."""
+        return [v for v in self._named if isinstance(v, FunctionType)]
+
+    @property
+    def _launcher(self) -> Any:
+        return registry[self.primitive].implementations("cuda")[self.algo].function
+
+    @property
+    def _named(self) -> list[Any]:
+        """Kernels and functions that its launcher names, itself or through others."""
+        found: list[Any] = []
         seen: set[int] = set()
-        ahead: list[Any] = [registry[self.primitive].implementations("cuda")[self.algo].function]
+        ahead: list[Any] = [self._launcher]
         while ahead:
             value = ahead.pop()
             if id(value) in seen:
@@ -67,6 +88,7 @@ class Target:
             elif isinstance(value, type) and _is_launcher(value.__module__):
                 ahead += vars(value).values()
             elif isinstance(value, FunctionType) and _is_launcher(value.__module__):
+                found.append(value)
                 ahead += _names_in(value)
         return found
 
@@ -106,7 +128,7 @@ def targets(name: str | None = None) -> list[Target]:
     """What `name` means: "conv2d" all its kernels, "conv2d:direct" one; None everything."""
     if name is None:
         every = [Target(n, w) for n in primitives() for w in implementations(n)["cuda"]]
-        return [t for t in every if t.needs_no_card]
+        return [t for t in every if t.runs_here]
     primitive, _, algo = name.partition(":")
     if primitive not in primitives():
         close = difflib.get_close_matches(primitive, primitives(), n=3)
@@ -120,6 +142,6 @@ def targets(name: str | None = None) -> list[Target]:
     if algo and algo not in known:
         raise SettingError(f"{primitive} has no kernel {algo!r}; use {', '.join(known)}")
     found = [Target(primitive, w) for w in known if not algo or w == algo]
-    if algo and not found[0].needs_no_card:
+    if algo and not found[0].runs_here:
         raise SettingError(f"{name} is a library's, which only a card runs: nothing to check here")
-    return [t for t in found if t.needs_no_card]
+    return [t for t in found if t.runs_here]

@@ -16,13 +16,15 @@ from typing import Any
 
 from gpukit.backends.emulator.build import compiler_problem
 from gpukit.backends.emulator.check import environment, finding
+from gpukit.device import cuda_count
 from gpukit.errors import GpukitError
 from gpukit.kernel_checks.coverage import Target
 
 CHEATS = "cheats"  # no cases, but the battery of cheats.py, once a target
+CARD = "card"  # on the first card, where there is one
+SIMULATOR = "simulator"  # Numba's
 # A sanitizer, and Numba's simulator, run every so-manieth of the cases only.
-PARTS = {"plain": 1, "asan": 10, "tsan": 100, "simulator": 20, CHEATS: 10**9}
-SIMULATOR = {"NUMBA_ENABLE_CUDASIM": "1"}
+PARTS = {"plain": 1, "asan": 10, "tsan": 100, SIMULATOR: 20, CHEATS: 10**9, CARD: 1}
 WORKER = ("-P", "-m", "gpukit.kernel_checks.worker")
 CASE_SECONDS = 300.0  # a worker that says nothing for this long hangs
 
@@ -42,6 +44,11 @@ def count_of(mode: str, cases: int) -> int:
     return max(1, cases // PARTS[mode]) if cases else 0
 
 
+def modes_here() -> tuple[str, ...]:
+    """All modes, without a card all but that one."""
+    return tuple(mode for mode in PARTS if mode != CARD or cuda_count())
+
+
 def fuzz(
     wanted: Sequence[Target | str],
     modes: Sequence[str],
@@ -57,14 +64,14 @@ def fuzz(
     `step(n, what)` is called when n more cases are done. `plugins` are loaded by each worker. A
     case that takes more than `limit` seconds is a finding. Raises GpukitError without a compiler.
     """
-    if compiler_problem() and set(modes) - {"simulator"}:
+    if compiler_problem() and set(modes) - {SIMULATOR, CARD}:
         raise GpukitError(compiler_problem())
     found: list[Finding] = []
     for mode in modes:
         numbers = (0, count_of(mode, cases)) if only is None else (only, only + 1)
-        order: dict[str, Any] = {"seed": seed, "cases": numbers, "plugins": list(plugins)}
-        if mode == CHEATS:
-            order["cheats"] = True
+        order: dict[str, Any] = {
+            "mode": mode, "seed": seed, "cases": numbers, "plugins": list(plugins),
+        }  # fmt: skip
         if mode == "plain":
             order["prepare"] = {
                 m: count_of(m, cases) if only is None else 1 for m in modes if m in ("asan", "tsan")
@@ -124,8 +131,10 @@ def _work(
 
 
 def _variables(mode: str, limit: float) -> dict[str, str]:
-    if mode == "simulator":
-        return SIMULATOR
+    if mode == SIMULATOR:
+        return {"NUMBA_ENABLE_CUDASIM": "1"}
+    if mode == CARD:
+        return {}
     found = environment("plain" if mode == CHEATS else mode)
     if mode in ("plain", CHEATS):  # sanitizers tell of a crash themselves
         found["PYTHONFAULTHANDLER"] = "1"

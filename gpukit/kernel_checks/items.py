@@ -89,16 +89,18 @@ class Check(pytest.Item):
 
     def runtest(self) -> None:
         from gpukit.backends.emulator.build import compiler_problem
+        from gpukit.device import cuda_problem
         from gpukit.kernel_checks import plugins
-        from gpukit.kernel_checks.fuzz import fuzz
+        from gpukit.kernel_checks.fuzz import CARD, fuzz
 
         option = self.config.getoption
         limit = option("--gpukit-time-limit")
         if self.arch:
             found = plugins.look(self.plugin, (self.arch,), limit).findings
         else:
-            if compiler_problem():
-                pytest.skip(compiler_problem())
+            missing = cuda_problem() if self.mode == CARD else compiler_problem()
+            if missing:
+                pytest.skip(missing)
             found = fuzz(
                 [self.target], [self.mode], option("--gpukit-fuzz"), option("--gpukit-seed"),
                 plugins=[self.plugin], limit=limit,

@@ -26,7 +26,7 @@ from gpukit.backends.primitive import registry
 from gpukit.device import get_device
 from gpukit.errors import GpukitError
 from gpukit.kernel_checks.coverage import Target, targets
-from gpukit.kernel_checks.emulate import describe
+from gpukit.kernel_checks.trial import describe
 from gpukit.kernel_checks.typical import typical
 
 BLOCKS = 4  # of the middle of a grid, that are traced

@@ -21,12 +21,13 @@ from typing import Any
 
 from gpukit.backends import nvrtc
 from gpukit.backends.plugins import PluginError
-from gpukit.errors import GpukitError, SettingError
-from gpukit.kernel_checks import cheats
-from gpukit.kernel_checks.fuzz import CHEATS, Finding, count_of, fuzz, lines_of, summary
+from gpukit.device import cuda_count, cuda_problem
+from gpukit.errors import DeviceError, GpukitError, SettingError
+from gpukit.kernel_checks import on_card
+from gpukit.kernel_checks.fuzz import CARD, CHEATS, Finding, count_of, fuzz, lines_of, summary
 
 LIMIT = 60.0  # seconds that a plug-in may take to be loaded, a compilation, or a case
-MODES = ("plain", "asan", "tsan", CHEATS)
+MODES = ("plain", "asan", "tsan", CHEATS, CARD)
 CHILD = ("-P", "-m", "gpukit.kernel_checks.plugin_child")
 
 Step = Callable[[int, str], None]
@@ -75,7 +76,8 @@ def check_plugin(
 
     Compiles its CUDA C for `architectures` (all), then runs `cases` random cases inside its limits
     against the definition, a part of them under sanitizers, and the battery of cheats.py. One case
-    (`only`) compiles nothing. Raises PluginError for one that cannot be loaded.
+    (`only`) compiles nothing, nor do `modes` without `architectures`. Raises PluginError for a
+    plug-in that cannot be loaded, DeviceError for mode "card" without one.
     """
     name = reference(plugin)
     unknown = sorted(set(architectures) - set(nvrtc.ARCHITECTURES))
@@ -85,9 +87,12 @@ def check_plugin(
     for mode in modes:
         if mode not in MODES:
             raise SettingError(f"a plug-in is not checked in mode {mode!r}; use {', '.join(MODES)}")
+    if CARD in modes and not cuda_count():
+        raise DeviceError(f"--mode {CARD}: {cuda_problem()}")
     chosen = tuple(architectures) or nvrtc.ARCHITECTURES
-    found = look(name, chosen if only is None else (), limit, step)
-    wanted = tuple(modes) or MODES
+    compiles = only is None and (architectures or not modes)
+    found = look(name, chosen if compiles else (), limit, step)
+    wanted = tuple(modes) or tuple(m for m in MODES if m != CARD or cuda_count())
     if not found.targets:
         raise GpukitError(
             f"{plugin}: nothing in it can be checked here; emu runs implementations for 'cuda'"
@@ -99,7 +104,7 @@ def check_plugin(
         findings += _where_it_crashed(findings, wanted, seed, name, limit)
     else:
         counts = dict.fromkeys(wanted, 0)
-    not_seen = (cheats.STREAMS,) if counts.get(CHEATS) else ()
+    not_seen = on_card.not_seen() if any(counts.values()) else ()
     return PluginOutcome(found, counts, findings, not_seen)
 
 

@@ -1,91 +1,93 @@
-"""Whether an implementation works on the current stream: a card shows it, emu has no streams.
+"""Streams that a launcher names in its source: it has no use for them.
 
-    python -m gpukit.kernel_checks.streams mine.py        # on a machine with a card
-
-The current stream is kept busy before it fills the arguments, so that work on any other stream, the
-null stream included, reads them before they are there.
+What `Kernel.launch` launches goes to the caller's current stream. A launcher with a stream of its
+own gives results that are not there yet, and arguments may not be there for it; where there is no
+card to show this, its source must not speak of one.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from typing import Any
+import ast
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
-import numpy as np
-
-from gpukit.backends.plugins import load_any
-from gpukit.backends.primitive import registry
-from gpukit.device import get_device, to_host
-from gpukit.kernel_checks import emulate
-from gpukit.kernel_checks.compare import problem
 from gpukit.kernel_checks.coverage import Target
-from gpukit.kernel_checks.limits import drawn
 
-BUSY = 200_000_000  # clock cycles, about a tenth of a second
-
-_WAIT = """
-extern "C" __global__ void wait(long long cycles) {
-    const long long begin = clock64();
-    while (clock64() - begin < cycles) {}
-}
-"""
+LIBRARIES = ("cupy", "cupyx", "cuda", "numba", "torch")
+# As these libraries call streams, and what gives one that is not the current one.
+NAMES = {"Stream", "ExternalStream", "stream", "external_stream", "default_stream",
+         "legacy_default_stream", "per_thread_default_stream"}  # fmt: skip
 
 
-def on_another_stream(target: Target, seed: int = 0, number: int = 0) -> str:
-    """What is wrong with a case whose arguments come late on the current stream; needs a card."""
-    import cupy
+@dataclass(frozen=True)
+class Mention:
+    """Where an expression names a stream; `owners`: first lines of the functions around it."""
 
-    made = drawn(target, seed, number)
-    if made is None:
-        return ""
-    primitive = registry[target.primitive]
-    card = get_device("cuda:0")
+    line: int
+    owners: frozenset[int]
+    text: str
 
-    def put(value: Any, fill: bool) -> Any:
-        if isinstance(value, list):
-            return [put(v, fill) for v in value]
-        if not isinstance(value, np.ndarray):
-            return value
-        return card.asarray(np.ascontiguousarray(value if fill else np.zeros_like(value)))
 
-    # Once before, so that nothing is compiled while the stream is busy.
-    primitive(*put(made.arrays, True), algo=target.algo, **made.settings)
-    wait = cupy.RawKernel(_WAIT, "wait")
-    wait((1,), (1,), (np.int64(1),))
-    full, late = put(made.arrays, True), put(made.arrays, False)
-    card.synchronize()
-    stream = cupy.cuda.Stream(non_blocking=True)
-    with stream:
-        wait((1,), (1,), (np.int64(BUSY),))
-        for to, source in zip(emulate.flat(late), emulate.flat(full)):
-            if hasattr(to, "shape"):
-                cupy.copyto(to, source)
-        results = primitive(*late, algo=target.algo, **made.settings)
-        if results is None:
-            results = tuple(a for a in emulate.flat(late) if hasattr(a, "shape"))
-        ours = [to_host(r) for r in (results if isinstance(results, tuple) else (results,))]
-    card.synchronize()
-    for i, (mine, wanted) in enumerate(zip(ours, emulate.by_definition(primitive, made))):
-        found = problem(f"result {i}", mine, wanted, made.exact, made.length, made.scale)
-        if found:
-            return f"works on another stream than the current one: {found}"
+def named(target: Target) -> str:
+    """The first place where a target's launcher names a stream; empty if it does not.
+
+    Its functions count, and what stands outside functions in their files.
+    """
+    for function in target.functions:
+        file = inspect.getsourcefile(function)
+        for mention in mentions(file) if file else ():
+            if not mention.owners or function.__code__.co_firstlineno in mention.owners:
+                return f"{Path(str(file)).name}:{mention.line}: {mention.text}"
     return ""
 
 
-def main(names: Sequence[str]) -> int:
-    """Look at every implementation of these plug-ins; 1 where one is found."""
-    found = 0
-    for name in names:
-        for plugin in load_any(name):
-            for primitive, way in plugin.ways:
-                if way.kind == "cuda":
-                    target = Target(primitive.name, way.name)
-                    text = on_another_stream(target) or "works on the current stream"
-                    found += text.startswith("works on another")
-                    print(f"{target}: {text}")
-    return 1 if found else 0
+@cache
+def mentions(file: str) -> tuple[Mention, ...]:
+    """Every mention of a stream in a Python file."""
+    tree = ast.parse(Path(file).read_text(encoding="utf-8"))
+    modules, streams = _imported(tree)
+    found = []
+
+    def look(node: ast.AST, owners: frozenset[int]) -> None:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            owners |= {min([node.lineno, *(d.lineno for d in node.decorator_list)])}
+        if (isinstance(node, ast.Attribute) and node.attr in NAMES and _root(node) in modules) or (
+            isinstance(node, ast.Name) and node.id in streams
+        ):
+            found.append(Mention(node.lineno, owners, ast.unparse(node)))
+        for child in ast.iter_child_nodes(node):
+            look(child, owners)
+
+    look(tree, frozenset())
+    return tuple(found)
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def _imported(tree: ast.AST) -> tuple[set[str], set[str]]:
+    """Names that stand for the libraries' modules, and for their streams."""
+    modules: set[str] = set()
+    streams: set[str] = set()
+    for name, source, attribute in _imports(tree):
+        if source.partition(".")[0] in LIBRARIES:
+            (streams if attribute in NAMES else modules).add(name)
+    return modules, streams
+
+
+def _imports(tree: ast.AST) -> Iterator[tuple[str, str, str]]:
+    """(name here, module, what of it)."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.asname or alias.name.partition(".")[0], alias.name, ""
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                yield alias.asname or alias.name, node.module, alias.name
+
+
+def _root(node: ast.Attribute) -> str:
+    value: ast.expr = node
+    while isinstance(value, ast.Attribute):
+        value = value.value
+    return value.id if isinstance(value, ast.Name) else ""

@@ -17,12 +17,11 @@ import numpy as np
 
 from gpukit.backends.numba_cuda.launch import FLOATS, INSTALL_NUMBA, NumbaKernel, problem
 from gpukit.backends.primitive import registry
-from gpukit.kernel_checks import compare, emulate
+from gpukit.kernel_checks import compare, trial
 from gpukit.kernel_checks.cases import Case, case
 from gpukit.kernel_checks.coverage import Target
 from gpukit.kernel_checks.fuzz import Finding
 
-MODE = "simulator"
 MOST_ELEMENTS = 200  # of all arrays of a case together
 MOST_RESULTS = 600  # of a gradient by an input
 STEP = 10**6  # between the numbers of cases that are tried; a multiple of 4, see Dice
@@ -46,21 +45,21 @@ def run_case(target: Target, seed: int, number: int) -> str:
     way = primitive.implementations("cuda")[target.algo]
     before = [a.copy() if isinstance(a, np.ndarray) else a for a in made.arrays]
     if not way.takes(tuple(made.arrays), made.settings):
-        return f"does not take [{emulate.describe(made)}]"
+        return f"does not take [{trial.describe(made)}]"
     try:
         results = way.function(*made.arrays, **made.settings)
     except Exception as error:  # a launcher's fault, or a kernel's, is a finding
-        return f"{type(error).__name__}: {error} [{emulate.describe(made)}]"
+        return f"{type(error).__name__}: {error} [{trial.describe(made)}]"
     for array, old in zip(made.arrays, before):
         if isinstance(old, np.ndarray) and not _same(array, old):
-            return f"wrote to its input [{emulate.describe(made)}]"
+            return f"wrote to its input [{trial.describe(made)}]"
     ours = results if isinstance(results, tuple) else (results,)
-    definition = emulate.by_definition(primitive, made)
+    definition = trial.by_definition(primitive, made)
     for i, (mine, theirs) in enumerate(zip(ours, definition, strict=True)):
         name = f"result {i}" if len(ours) > 1 else "the result"
         found = compare.problem(name, mine, theirs, made.exact, made.length, made.scale)
         if found:
-            return f"{found} [{emulate.describe(made)}]"
+            return f"{found} [{trial.describe(made)}]"
     return ""
 
 

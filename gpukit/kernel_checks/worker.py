@@ -4,23 +4,25 @@
 
 One line of JSON on stdout before each case, one for each problem, one when a target is done.
 `prepare` names sanitizer builds, each with the number of cases for which libraries are built here,
-where nothing slows the compiler. `plugins` are loaded first; with `cheats`, a case is the battery
-of cheats.py.
+where nothing slows the compiler. `plugins` are loaded first. In `mode` "cheats" a case is the
+battery of cheats.py, in "card" it runs on the first card.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from gpukit.backends.emulator.build import kernel_library, runtime_library
 from gpukit.backends.kernel import kernels
 from gpukit.backends.plugins import load_any
-from gpukit.kernel_checks import cheats, emulate, twins, watch
-from gpukit.kernel_checks.coverage import targets
-from gpukit.kernel_checks.emulate import launched
+from gpukit.kernel_checks import cheats, on_card, trial, twins, watch
+from gpukit.kernel_checks.coverage import Target, targets
+from gpukit.kernel_checks.fuzz import CARD, CHEATS
+from gpukit.kernel_checks.trial import launched
 
 MOST_PROBLEMS = 3  # of one target: more of the same helps nobody
 
@@ -37,9 +39,7 @@ def main(order: dict[str, Any]) -> int:
         watch.launches()
     for name in order["targets"]:
         (target,) = targets(name)
-        run_case = emulate.run_case if target.emulated else twins.run_case
-        if order.get("cheats"):
-            run_case = cheats.battery
+        run_case = _runner(target, order.get("mode", ""))
         problems = 0
         for number in range(first, last):
             say(target=name, case=number)
@@ -54,6 +54,14 @@ def main(order: dict[str, Any]) -> int:
                 break
         say(target=name, done=True)
     return 0
+
+
+def _runner(target: Target, mode: str) -> Callable[[Target, int, int], str]:
+    if mode == CHEATS:
+        return cheats.battery
+    if mode == CARD:
+        return on_card.run_case
+    return trial.run_case if target.emulated else twins.run_case
 
 
 def _prepare(mode: str) -> None:

@@ -209,7 +209,7 @@ def planted_bugs() -> dict[str, str]:
 
 def main(count: int) -> int:
     """Run everything; `count` random cases of each kind."""
-    targets = [t for t in coverage.targets() if not t.emulated]
+    targets = [t for t in coverage.targets() if t.simulated]
     fuzz = {
         str(t): [p for p in (twins.run_case(t, 2, n) for n in range(count)) if p] for t in targets
     }

@@ -11,11 +11,11 @@ from gpukit.backends.nvrtc import version
 from gpukit.backends.plugins import load_kernel
 from gpukit.device import cuda_count
 from gpukit.errors import GpukitError
-from gpukit.kernel_checks import cheats
+from gpukit.kernel_checks import on_card
 from gpukit.kernel_checks.coverage import Target
 from gpukit.kernel_checks.fuzz import CHEATS
 from gpukit.kernel_checks.plugins import PluginOutcome, check_plugin
-from gpukit.kernel_checks.streams import on_another_stream
+from gpukit.kernel_checks.streams import mentions
 
 PLUGIN = Path(__file__).parent / "cheats" / "cheats.py"
 
@@ -29,6 +29,7 @@ WORDS = {
     "by_shape": "returns an earlier result: the same for other data of the same shapes",
     "by_array": "returns an earlier result: the same for other data in the same arrays",
     "same_memory": "returns an earlier result's memory",
+    "stream": "works on another stream than the current one: cheats.py:105: cupy.cuda.Stream",
 }
 
 
@@ -59,17 +60,45 @@ def test_the_others_are_not(outcome):
     refused = {f.target.partition(":")[2] for f in outcome.findings}
     registered = {target.partition(":")[2] for target in outcome.look.targets}
     assert refused == set(WORDS)
-    assert registered - refused == {"honest", "stream"}
+    assert registered - refused == {"honest"}
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not cuda_count(), reason="streams are a card's")
 def test_work_on_another_stream_is_refused_on_a_card():
     load_kernel(PLUGIN)
-    assert on_another_stream(Target("relu", "honest")) == ""
-    found = on_another_stream(Target("relu", "stream"))
+    assert on_card.run_case(Target("relu", "honest"), 0, 0) == ""
+    found = on_card.run_case(Target("relu", "stream"), 0, 0)
     assert found.startswith("works on another stream than the current one")
 
 
+@pytest.mark.skipif(bool(cuda_count()), reason="here it is seen")
 def test_what_cannot_be_seen_here_is_said(outcome):
-    assert outcome.not_seen == (cheats.STREAMS,)
+    (line,) = outcome.not_seen
+    assert line.startswith("on a card, which alone shows what runs on which stream: ")
+
+
+SOURCES = {
+    "in a function": ("import cupy as c\ndef f():\n    return c.cuda.Stream()\n", [(3, {2})]),
+    "in a function's function": (
+        "def f():\n    from cupy.cuda import Stream as S\n    def g():\n        S()\n",
+        [(4, {1, 3})],
+    ),
+    "outside functions": ("from cupy.cuda import ExternalStream as E\ns = E(1)\n", [(2, set())]),
+    "the null stream": ("import cupy\nwith cupy.cuda.Stream.null:\n    pass\n", [(2, set())]),
+    "Numba's": ("from numba import cuda\nkernel[1, 1, cuda.stream()](2)\n", [(2, set())]),
+    "behind a decorator": (
+        "import torch\n@late\ndef f():\n    torch.cuda.default_stream()\n",
+        [(4, {2})],
+    ),
+    "the current one": ("import cupy\ncupy.cuda.get_current_stream()\n", []),
+    "a file's": ("import io\nfor stream in files:\n    io.stream(stream.Stream)\n", []),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_mentions_of_streams(tmp_path, name):
+    text, wanted = SOURCES[name]
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    assert [(m.line, m.owners) for m in mentions(str(file))] == wanted

@@ -1,4 +1,4 @@
-"""One case on the emulator, held to the definition."""
+"""One case on an emulated card or a real one, held to the definition."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gpukit.backends.kernel import kernels as all_kernels
 from gpukit.backends.plugins import line_in, owner
 from gpukit.backends.primitive import Primitive, registry
 from gpukit.backends.sources import Declaration, Instance
-from gpukit.device import get_device, to_host
+from gpukit.device import Device, get_device, to_host
 from gpukit.errors import GpukitError
 from gpukit.kernel_checks import (  # noqa: F401  (they enter their makers)
     cases_by_channel,
@@ -28,8 +28,11 @@ from gpukit.kernel_checks.coverage import Target
 from gpukit.kernel_checks.limits import TRIES, drawn
 
 
-def run_case(target: Target, seed: int, number: int) -> str:
-    """What is wrong with case `number`; empty if nothing is. Any error of the launcher's counts."""
+def run_case(target: Target, seed: int, number: int, device: str = "emu") -> str:
+    """What is wrong with case `number` on a device; empty if nothing is.
+
+    Any error of the launcher's counts.
+    """
     if target.primitive not in MAKERS:
         return f"nothing makes cases for {target.primitive}; see gpukit/kernel_checks/cases.py"
     primitive = registry[target.primitive]
@@ -40,7 +43,7 @@ def run_case(target: Target, seed: int, number: int) -> str:
     if made is None:
         return f"its limits (supports) take none of {TRIES} random cases; nothing is proven"
     try:
-        ours = _on_emulator(primitive, target.algo, made)
+        ours = _results(primitive, target.algo, made, get_device(device))
         found = undeclared() or watch.too_much_shared(target)
     except Exception as error:  # a launcher's fault is a finding, not the end of the check
         return f"{fault(error, target)} [{describe(made)}]"
@@ -110,18 +113,21 @@ def launched(kernel: Kernel) -> list[Bound]:
     return list(kernel._bound.values())
 
 
-def _on_emulator(primitive: Primitive, algo: str, made: Case) -> list[np.ndarray]:
-    device = get_device("emu")
+def placed(value: Any, device: Device) -> Any:
+    """An argument of a case, or a list of them, copied to `device`, strided if it is."""
+    if isinstance(value, list):
+        return [placed(v, device) for v in value]
+    if not isinstance(value, np.ndarray):
+        return value
+    if value.flags.c_contiguous:
+        return device.asarray(value)
+    if value.ndim == 1:
+        return device.asarray(np.repeat(value, 2))[::2]
+    return device.asarray(np.ascontiguousarray(value.T)).T
 
-    def put(value: Any) -> Any:
-        # Not asarray, which would make it contiguous.
-        if isinstance(value, list):
-            return [put(v) for v in value]
-        if isinstance(value, np.ndarray) and value.flags.c_contiguous:
-            value = value.copy()
-        return device.wrap(value) if isinstance(value, np.ndarray) else value
 
-    arrays = [put(a) for a in made.arrays]
+def _results(primitive: Primitive, algo: str, made: Case, device: Device) -> list[np.ndarray]:
+    arrays = [placed(a, device) for a in made.arrays]
     before = [a.copy() if isinstance(a, np.ndarray) else a for a in flat(made.arrays)]
     results = primitive(*arrays, algo=algo, **made.settings)
     if results is None:

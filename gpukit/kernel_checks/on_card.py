@@ -1,0 +1,85 @@
+"""Cases on a card: the right result, and on the current stream.
+
+A launcher that works on another stream than the caller's is right most of the time. Here the
+current stream is kept busy before it fills the arguments, so that work on any other stream, also on
+the null stream, reads them before they are there. Emu has no streams; there, only a launcher's
+source can be looked at (streams.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpukit.backends.primitive import Primitive, registry
+from gpukit.device import Device, cuda_count, cuda_problem, get_device, to_host
+from gpukit.kernel_checks import trial
+from gpukit.kernel_checks.cases import Case
+from gpukit.kernel_checks.compare import problem
+from gpukit.kernel_checks.coverage import Target
+from gpukit.kernel_checks.limits import drawn
+
+CARD = "cuda:0"
+BUSY = 20_000_000  # clock cycles, some ten milliseconds: longer than a host takes to launch
+
+_WAIT = """
+extern "C" __global__ void wait(long long cycles) {
+    const long long begin = clock64();
+    while (clock64() - begin < cycles) {}
+}
+"""
+
+
+def not_seen() -> tuple[str, ...]:
+    """What checks leave out here; nothing where there is a card."""
+    if cuda_count():
+        return ()
+    return (f"on a card, which alone shows what runs on which stream: {cuda_problem()}",)
+
+
+def run_case(target: Target, seed: int, number: int) -> str:
+    """What is wrong with case `number` on the first card; empty if nothing is."""
+    found = trial.run_case(target, seed, number, CARD)
+    if found:
+        return found
+    made = drawn(target, seed, number)
+    if made is None:
+        return ""
+    try:
+        found = _late(registry[target.primitive], target.algo, made, get_device(CARD))
+    except Exception as error:  # a launcher's
+        found = trial.fault(error, target)
+    return f"{found} [{trial.describe(made)}]" if found else ""
+
+
+def _late(primitive: Primitive, algo: str, made: Case, card: Device) -> str:
+    """What is wrong where the arguments come late on the current stream."""
+    import cupy
+
+    full = [trial.placed(a, card) for a in made.arrays]
+    late = [trial.placed(_zeros(a), card) for a in made.arrays]
+    wait = cupy.RawKernel(_WAIT, "wait")
+    wait((1,), (1,), (np.int64(1),))  # compiled before it counts
+    card.synchronize()
+    with cupy.cuda.Stream(non_blocking=True):
+        wait((1,), (1,), (np.int64(BUSY),))
+        for to, source in zip(trial.flat(late), trial.flat(full)):
+            if hasattr(to, "shape"):
+                cupy.copyto(to, source)
+        results = primitive(*late, algo=algo, **made.settings)
+        if results is None:  # it works in place
+            results = tuple(a for a in trial.flat(late) if hasattr(a, "shape"))
+        ours = [to_host(r) for r in (results if isinstance(results, tuple) else (results,))]
+    card.synchronize()
+    for i, (mine, wanted) in enumerate(zip(ours, trial.by_definition(primitive, made))):
+        found = problem(f"result {i}", mine, wanted, made.exact, made.length, made.scale)
+        if found:
+            return f"works on another stream than the current one: {found}"
+    return ""
+
+
+def _zeros(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_zeros(v) for v in value]
+    return np.zeros_like(value) if isinstance(value, np.ndarray) else value

@@ -12,9 +12,11 @@ import click
 from gpukit.cli.bar import Bar
 from gpukit.cli.kernels_list import list_kernels
 from gpukit.cli.kernels_show import show
+from gpukit.cli.table import print_table
 
 if TYPE_CHECKING:
-    from gpukit.kernel_checks.check import Plan
+    from gpukit.kernel_checks.check import Outcome, Plan
+    from gpukit.kernel_checks.fit import Fit
     from gpukit.kernel_checks.fuzz import Finding
 
 MODES = ("plain", "asan", "tsan", "simulator", "cheats", "card")
@@ -100,6 +102,7 @@ def check(
             name, architectures, modes, cases, seed, only, time_limit, quiet, as_json
         )
         context.exit(0 if ok else 1)
+    from gpukit.kernel_checks import fit
     from gpukit.kernel_checks.check import plan, run
 
     wanted = plan(
@@ -113,7 +116,8 @@ def check(
     with Bar(wanted.steps, quiet, counted=True) as bar:
         outcome = run(wanted, update=update_budgets, step=bar.step)
     _show(outcome.findings)
-    for line in _not_checked(wanted):
+    _show_fits(outcome.fits)
+    for line in _not_checked(wanted, outcome):
         click.echo(f"not checked: {line}")
     click.echo(
         f"{len(wanted.targets)} kernels: {outcome.compiled} compilations, cases run: "
@@ -129,6 +133,7 @@ def check(
                     "cases": outcome.cases,
                     "seed": seed,
                     "findings": [asdict(finding) for finding in outcome.findings],
+                    "launches": [fit.as_json(one) for one in outcome.fits],
                     "left_out": wanted.left_out,
                 }
             )
@@ -182,6 +187,7 @@ def _check_plugin(
 ) -> bool:
     from gpukit.backends.nvrtc import ARCHITECTURES
     from gpukit.errors import SettingError
+    from gpukit.kernel_checks import fit
     from gpukit.kernel_checks.plugins import check_plugin
 
     if name.endswith(".cu"):
@@ -206,6 +212,7 @@ def _check_plugin(
             by_text.setdefault(text, []).append(f"sm_{arch}")
         for text, where in by_text.items():
             click.echo(f"{kernel}: {text} on {', '.join(where)}")
+    _show_fits(outcome.fits)
     for what in (*look.left_out, *outcome.not_seen):
         click.echo(f"not checked: {what}")
     click.echo(
@@ -221,6 +228,7 @@ def _check_plugin(
             "seed": seed,
             "findings": [asdict(finding) for finding in outcome.findings],
             "resources": look.taken,
+            "launches": [fit.as_json(one) for one in outcome.fits],
             "not_seen": outcome.not_seen,
         }
         click.echo(json.dumps(content))
@@ -234,11 +242,18 @@ def _show(findings: list[Finding]) -> None:
         click.echo(f"… and {len(findings) - MOST_SHOWN} more; --json has them all")
 
 
-def _not_checked(wanted: Plan) -> list[str]:
+def _show_fits(found: list[Fit]) -> None:
+    from gpukit.kernel_checks.fit import table
+
+    if found:
+        print_table(table(found))
+
+
+def _not_checked(wanted: Plan, outcome: Outcome) -> list[str]:
     from gpukit.kernel_checks import on_card
 
     unseen = on_card.not_seen() if wanted.cases else ()
-    return [line for line in (wanted.left_out, *unseen) if line]
+    return [line for line in (wanted.left_out, outcome.not_seen, *unseen) if line]
 
 
 def _counts(cases: dict[str, int]) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gpukit.cli.table import print_table
+
 if TYPE_CHECKING:
     from gpukit.kernel_checks.inventory import Item
 
@@ -51,7 +53,7 @@ def list_kernels(plugins: tuple[str, ...], registers: bool, as_json: bool) -> No
         click.echo(json.dumps(content))
         return
     if registers:
-        _table(_rows_of_registers([i for row in items.values() for i in row]))
+        print_table(_rows_of_registers([i for row in items.values() for i in row]))
         click.echo("\nthe most of any kernel of it, as in budgets.json; + bytes spilled")
         return
     rows: list[tuple[str, ...]] = [("primitive", *KINDS, "dtypes", *_PROVEN)]
@@ -62,7 +64,7 @@ def list_kernels(plugins: tuple[str, ...], registers: bool, as_json: bool) -> No
         for number, one in enumerate(items[name]):
             first = (name, cpu) if number == 0 else ("", "")
             rows.append((*first, one.target.algo, _dtypes(one), *_proven(one)))
-    _table(rows)
+    print_table(rows)
     missing = [name for name in found if not items[name]]
     click.echo(
         f"\n{len(found) - len(missing)} of {len(found)} have a CUDA kernel; "
@@ -138,12 +140,6 @@ def _as_json(one: Item) -> dict[str, Any]:
         "registers": one.registers,
         "spills": one.spills,
     }
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        click.echo("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths)).rstrip())
 
 
 def limits(plugin: Any) -> list[str]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gpukit.cli.table import print_table
+
 if TYPE_CHECKING:
     from gpukit.backends.emulator.trace import Access
     from gpukit.kernel_checks.launches import Launch
@@ -59,9 +61,9 @@ def show(
         known = ", ".join(str(a) for a in ARCHITECTURES)
         raise SettingError(f"no kernel is compiled for sm_{unknown[0]}; use {known}")
     if name.endswith(".py"):
-        found = launches("", [name], blocks, dtype)
+        found = launches([], [name], blocks, dtype)
     elif any(target.emulated for target in targets(name)):
-        found = launches(name, blocks=blocks, dtype=dtype)
+        found = launches([name], blocks=blocks, dtype=dtype)
     else:
         raise SettingError(f"{name} is written with Numba, which emu does not run")
     if not found:
@@ -99,7 +101,7 @@ def _print(launch: Launch, cards: Sequence[OnCard], accesses: list[Access], line
                 ", ".join(fits.limited_by),
             )
         )
-    _table(rows)
+    print_table(rows, "  ")
     for card in cards:
         if card.mix is not None:
             click.echo(f"  sm_{card.arch} {card.mix}")
@@ -126,16 +128,9 @@ def _print(launch: Launch, cards: Sequence[OnCard], accesses: list[Access], line
                 str(a.worst),
             )
         )
-    _table(table)
+    print_table(table, "  ")
     if len(accesses) > lines:
         click.echo(f"  … and {len(accesses) - lines} more; --lines {len(accesses)} has them all")
     if any(a.cut for a in accesses):
         click.echo("  the launch asked for more than was written down; trace fewer --blocks")
     click.echo()
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths))
-        click.echo(f"  {'  '.join(cells)}".rstrip())

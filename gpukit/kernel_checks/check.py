@@ -11,6 +11,7 @@ from gpukit.device import cuda_count, cuda_problem
 from gpukit.errors import DeviceError, GpukitError, SettingError
 from gpukit.kernel_checks import budgets, facts, twins
 from gpukit.kernel_checks.coverage import Target, targets
+from gpukit.kernel_checks.fit import Fit, fits
 from gpukit.kernel_checks.fuzz import (
     CARD,
     SIMULATOR,
@@ -67,6 +68,8 @@ class Outcome:
     compiled: int
     cases: dict[str, int]
     findings: list[Finding] = field(default_factory=list)
+    fits: list[Fit] = field(default_factory=list)
+    not_seen: str = ""
 
     @property
     def ok(self) -> bool:
@@ -138,4 +141,7 @@ def run(wanted: Plan, *, update: bool = False, step: Step = lambda steps, what: 
             findings += fuzz(chosen, modes, wanted.cases, wanted.seed, wanted.only, step)
     each = {mode: count_of(mode, wanted.cases) for mode in ran}
     facts.note(wanted, each, findings)
-    return Outcome(wanted.compilations, ran, findings)
+    step(0, "occupancy and hot loops")
+    emulated = [str(target) for target in wanted.targets if target.emulated]
+    found, why = fits(emulated, (), wanted.architectures if wanted.compilations else ())
+    return Outcome(wanted.compilations, ran, findings, found, why)

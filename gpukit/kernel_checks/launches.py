@@ -1,7 +1,7 @@
 r"""What a usual call of a kernel's implementation launches, and what it asks memory for.
 
     python -m gpukit.kernel_checks.launches \
-        '{"target": "relu:cuda", "plugins": [], "blocks": 4, "dtype": "float32"}'
+        '{"targets": ["relu:cuda"], "plugins": [], "blocks": 4, "dtype": "float32"}'
 
 runs it on emu's build "trace", in a process that may die without harm; one object of JSON a launch.
 """
@@ -64,16 +64,20 @@ class Launch:
 
 
 def launches(
-    name: str, plugins: Sequence[str] = (), blocks: int = BLOCKS, dtype: str = "float32"
+    names: Sequence[str],
+    plugins: Sequence[str] = (),
+    blocks: int = BLOCKS,
+    dtype: str = "float32",
 ) -> list[Launch]:
-    """Every launch of a usual call of the target `name`, `blocks` blocks of its middle traced.
+    """Every launch of a usual call of the targets `names`, `blocks` blocks of its middle traced.
 
-    An empty name stands for all that `plugins` (files, or names of installed ones) register.
+    No names stand for all that `plugins` (files, or names of installed ones) register.
     Raises GpukitError with what went wrong, or without a compiler.
     """
     if compiler_problem():
         raise GpukitError(compiler_problem())
-    order = {"target": name, "plugins": list(plugins), "blocks": blocks, "dtype": dtype}
+    order = {"targets": [*names], "plugins": [*plugins], "blocks": blocks, "dtype": dtype}
+    called = ", ".join([*(names or plugins)][:3])
     command = [sys.executable, "-P", "-m", "gpukit.kernel_checks.launches", json.dumps(order)]
     try:
         done = subprocess.run(
@@ -86,12 +90,12 @@ def launches(
             timeout=TIME_LIMIT,
         )
     except subprocess.TimeoutExpired:
-        raise GpukitError(f"{name}: its trace took more than {TIME_LIMIT:g} s") from None
+        raise GpukitError(f"{called}: the trace took more than {TIME_LIMIT:g} s") from None
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or [
             f"the process ended with {done.returncode}"
         ]
-        raise GpukitError(f"{name or plugins[0]} cannot be traced: {last[0]}")
+        raise GpukitError(f"{called} cannot be traced: {last[0]}")
     found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return [
         Launch(
@@ -109,8 +113,8 @@ def launches(
 def main(order: dict[str, Any]) -> int:
     """Run the call of `order`; a line of JSON on stdout for each launch."""
     loaded = [plugin for name in order["plugins"] for plugin in load_any(name)]
-    if order["target"]:
-        wanted = [t for t in targets(order["target"]) if t.emulated]
+    if order["targets"]:
+        wanted = [t for name in order["targets"] for t in targets(name) if t.emulated]
     else:
         ways = [pair for plugin in loaded for pair in plugin.ways]
         wanted = [Target(p.name, way.name) for p, way in ways if way.kind == "cuda"]

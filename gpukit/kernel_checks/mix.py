@@ -42,9 +42,13 @@ class Mix:
         return sum(n for name, n in self.counts.items() if name in MATHS) / max(self.total, 1)
 
     def __str__(self) -> str:
+        return self.text(_SHOWN)
+
+    def text(self, shown: int) -> str:
+        """In a line, the `shown` most frequent instructions by name."""
         named = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
-        text = ", ".join(f"{count} {name}" for name, count in named[:_SHOWN])
-        rest = sum(count for _, count in named[_SHOWN:])
+        text = ", ".join(f"{count} {name}" for name, count in named[:shown])
+        rest = sum(count for _, count in named[shown:])
         where = "loop" if self.is_loop else "kernel"
         others = f", {rest} other" if rest else ""
         return f"{where} of {self.total}, {100 * self.maths:.0f} % maths: {text}{others}"

@@ -24,6 +24,7 @@ from gpukit.backends.plugins import PluginError
 from gpukit.device import cuda_count, cuda_problem
 from gpukit.errors import DeviceError, GpukitError, SettingError
 from gpukit.kernel_checks import on_card
+from gpukit.kernel_checks.fit import Fit, fits
 from gpukit.kernel_checks.fuzz import CARD, CHEATS, Finding, count_of, fuzz, lines_of, summary
 
 LIMIT = 60.0  # seconds that a plug-in may take to be loaded, a compilation, or a case
@@ -52,6 +53,7 @@ class PluginOutcome:
     cases: dict[str, int]
     findings: list[Finding]
     not_seen: tuple[str, ...] = ()
+    fits: list[Fit] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -105,7 +107,8 @@ def check_plugin(
     else:
         counts = dict.fromkeys(wanted, 0)
     not_seen = on_card.not_seen() if any(counts.values()) else ()
-    return PluginOutcome(found, counts, findings, not_seen)
+    shown, why = fits((), (name,), chosen if compiles and not findings else ())
+    return PluginOutcome(found, counts, findings, (*not_seen, *filter(None, [why])), shown)
 
 
 def reference(plugin: str | Path) -> str:

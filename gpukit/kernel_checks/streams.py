@@ -8,7 +8,6 @@ card to show this, its source must not speak of one.
 from __future__ import annotations
 
 import ast
-import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -37,10 +36,12 @@ def named(target: Target) -> str:
     Its functions count, and what stands outside functions in their files.
     """
     for function in target.functions:
-        file = inspect.getsourcefile(function)
-        for mention in mentions(file) if file else ():
+        file = function.__code__.co_filename
+        if not Path(file).is_file():  # made at run time, as a dataclass's methods are
+            continue
+        for mention in mentions(file):
             if not mention.owners or function.__code__.co_firstlineno in mention.owners:
-                return f"{Path(str(file)).name}:{mention.line}: {mention.text}"
+                return f"{Path(file).name}:{mention.line}: {mention.text}"
     return ""
 
 

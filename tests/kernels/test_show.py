@@ -120,15 +120,32 @@ class TestShow:
         assert launch["cards"][0]["occupancy"]["percent"] == 100
         assert {"LDG.128", "STG.128"} <= set(launch["cards"][0]["moves"])
 
+    @pytest.mark.parametrize("own", [True, False], ids=["ours", "a plug-in"])
+    def test_a_check_has_the_figures_of_cards(self, plugin, own):
+        name = "relu:cuda" if own else plugin
+        cards = ("--arch", "80", "--arch", "90")
+        result = CliRunner().invoke(
+            app, ["kernels", "check", name, *cards, "--fuzz", "0", "--json"]
+        )
+        assert result.exit_code == 0, result.output
+        *lines, last = result.stdout.splitlines()
+        (launch,) = json.loads(last)["launches"]
+        assert launch["cards"] == shown(name, *cards)["launches"][0]["cards"]
+        head = next(i for i, line in enumerate(lines) if line.startswith("occupancy "))
+        percents = [f"{card['occupancy']['percent']:.0f} %" for card in launch["cards"]]
+        cells = [str(launch["block"][0]), *(word for p in percents for word in p.split())]
+        row = lines[head + 1].removeprefix(launch["kernel"])
+        assert row.split()[: len(cells)] == cells
+
     def test_the_other_dtype(self):
-        (launch,) = launches("relu:cuda", blocks=1, dtype="float64")
+        (launch,) = launches(["relu:cuda"], blocks=1, dtype="float64")
         assert launch.kernel == "unary<double, Relu>"
         assert {(a.bytes, a.each) for a in launch.accesses} == {(16, 16)}
 
     def test_a_broken_plug_in_is_said(self, tmp_path):
         (tmp_path / "bad.py").write_text("import nothing_of_that_name\n")
         with pytest.raises(GpukitError, match="nothing_of_that_name"):
-            launches("", [str(tmp_path / "bad.py")])
+            launches([], [str(tmp_path / "bad.py")])
 
 
 @pytest.mark.parametrize(

@@ -83,20 +83,3 @@ json_of() {
     python -c 'import json, sys
 print(json.loads(open(sys.argv[1]).read().splitlines()[-1])[sys.argv[2]])' "$1" "$2"
 }
-
-# check_kernels all|files CASES [OPTION…]: every CUDA kernel, or for each set of files one that is made
-# of them, compiled and run on random cases under each checker. Small cases keep one core busy: a
-# process a core, each with its share.
-check_kernels() (
-    cd "$work" || exit 1
-    python - "$1" >kernels.txt <<'PY' || exit 1
-import sys
-from gpukit.kernel_checks.coverage import targets
-chosen = targets()
-if sys.argv[1] == "files":
-    chosen = {target.files: target for target in chosen if target.emulated}.values()
-print(*chosen, sep="\n")
-PY
-    shift
-    xargs -P "$(nproc)" -n 1 gpukit kernels check --quiet --fuzz "$@" <kernels.txt
-)

@@ -10,10 +10,13 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from gpukit import settings
 from gpukit.backends.emulator.build import compiler_problem
 from gpukit.backends.emulator.check import environment, finding
 from gpukit.device import cuda_count
@@ -26,6 +29,7 @@ SIMULATOR = "simulator"  # Numba's
 # A sanitizer, and Numba's simulator, run every so-manieth of the cases only.
 PARTS = {"plain": 1, "asan": 10, "tsan": 100, SIMULATOR: 20, CHEATS: 10**9, CARD: 1}
 WORKER = ("-P", "-m", "gpukit.kernel_checks.worker")
+SHARES = 4  # of each worker: a slow target holds few others up
 CASE_SECONDS = 300.0  # a worker that says nothing for this long hangs
 
 
@@ -76,58 +80,114 @@ def fuzz(
             order["prepare"] = {
                 m: count_of(m, cases) if only is None else 1 for m in modes if m in ("asan", "tsan")
             }
-        left = [str(t) for t in wanted]
-        while left:
-            left = _work(mode, {**order, "targets": left}, found, step, limit)
+        crew = _Crew(mode, order, step, limit)
+        crew.work([str(t) for t in wanted])
+        found += crew.found
     return found
 
 
-def _work(
-    mode: str,
-    order: dict[str, Any],
-    found: list[Finding],
-    step: Callable[[int, str], None],
-    limit: float,
-) -> list[str]:
-    """One worker; the targets that it left because it died."""
-    left = list(order["targets"])
-    first, last = order["cases"]
-    done, case = first, first
-    hung: list[bool] = []
-    with tempfile.TemporaryFile("w+", errors="replace") as errors:
-        process = subprocess.Popen(
-            [sys.executable, *WORKER, json.dumps(order)],
-            env={**os.environ, **_variables(mode, limit)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        )
-        with process:
-            for line in lines_of(process, limit, hung):
-                said = json.loads(line)
-                if "done" in said:
-                    left.pop(0)
-                    step(last - done, mode)
-                    done = case = first
-                elif "problem" in said:
-                    text = said["problem"]
-                    found.append(_finding(mode, said["target"], order, case, text))
-                else:
-                    case = said["case"]
-                    step(case - done, f"{mode} {said['target']}")
-                    done = case
-        if not left:
-            return []
-        errors.seek(0)
-        text = errors.read()
+class _Crew:
+    """Workers side by side, each with a share of the targets after another."""
+
+    def __init__(
+        self, mode: str, order: dict[str, Any], step: Callable[[int, str], None], limit: float
+    ) -> None:
+        self.found: list[Finding] = []
+        self._mode, self._order, self._limit = mode, order, limit
+        self._step = step
+        self._lock = threading.Lock()
+        self._ahead: deque[list[str]] = deque()
+        self._running: set[subprocess.Popen] = set()
+        self._stopped = False
+
+    def work(self, targets: Sequence[str]) -> None:
+        """Run the cases of all `targets`; what is found is in their order."""
+        # One process has the card.
+        jobs = 1 if self._mode == CARD else min(settings.threads(), len(targets))
+        if not jobs:
+            return
+        share = -(-len(targets) // (jobs * SHARES))
+        self._ahead.extend([*targets[i : i + share]] for i in range(0, len(targets), share))
+        with ThreadPoolExecutor(jobs) as pool:
+            try:
+                for done in [pool.submit(self._take) for _ in range(jobs)]:
+                    done.result()
+            except BaseException:  # Ctrl-C, too
+                self._stop()
+                raise
+        place = {name: i for i, name in enumerate(targets)}
+        self.found.sort(key=lambda finding: place[finding.target])
+
+    def _take(self) -> None:
+        while self._ahead:
+            try:
+                left = self._ahead.popleft()
+            except IndexError:  # another was faster
+                return
+            while left and not self._stopped:
+                left = self._one(left)
+
+    def _stop(self) -> None:
+        self._stopped = True
+        self._ahead.clear()
+        with self._lock:
+            for process in self._running:
+                process.kill()
+
+    def _tell(self, steps: int, what: str) -> None:
+        with self._lock:
+            self._step(steps, what)
+
+    def _one(self, targets: list[str]) -> list[str]:
+        """One worker; the targets that it left because it died."""
+        order = {**self._order, "targets": targets}
+        left = [*targets]
+        first, last = order["cases"]
+        done, case = first, first
+        hung: list[bool] = []
+        with tempfile.TemporaryFile("w+", errors="replace") as errors:
+            process = subprocess.Popen(
+                [sys.executable, *WORKER, json.dumps(order)],
+                env={**os.environ, **_variables(self._mode, self._limit)},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+            with self._lock:
+                self._running.add(process)
+            with process:
+                for line in lines_of(process, self._limit, hung):
+                    said = json.loads(line)
+                    if "done" in said:
+                        left.pop(0)
+                        self._tell(last - done, self._mode)
+                        done = case = first
+                    elif "problem" in said:
+                        self.found.append(self._finding(said["target"], case, said["problem"]))
+                    else:
+                        case = said["case"]
+                        self._tell(case - done, f"{self._mode} {said['target']}")
+                        done = case
+            with self._lock:
+                self._running.discard(process)
+            if not left or self._stopped:
+                return []
+            errors.seek(0)
+            text = errors.read()
         if hung:
-            why = f"hang: it said nothing for {limit:g} s, the limit of a case (--time-limit)"
+            why = f"hang: it said nothing for {self._limit:g} s, the limit of a case (--time-limit)"
         else:
             why = f"{finding(process.returncode, text)}: {_signal(process)}{summary(text)}"
-        found.append(_finding(mode, left[0], order, case, why))
-        step(last - done, mode)
-    return left[1:]
+        self.found.append(self._finding(left[0], case, why))
+        self._tell(last - done, self._mode)
+        return left[1:]
+
+    def _finding(self, target: str, case: int, text: str) -> Finding:
+        what = " ".join(self._order["plugins"]) or target
+        seed, mode = self._order["seed"], self._mode
+        again = f"gpukit kernels check {what} --seed {seed} --case {case} --mode {mode}"
+        return Finding(mode, target, text, again)
 
 
 def _variables(mode: str, limit: float) -> dict[str, str]:
@@ -185,9 +245,3 @@ def summary(text: str) -> str:
         inside = [line for line in telling if f"{os.sep}gpukit{os.sep}" not in line]
         telling = (inside or telling)[:1]
     return " | ".join(telling[:6] or lines[-3:]) or "the process died without a word"
-
-
-def _finding(mode: str, target: str, order: dict[str, Any], case: int, text: str) -> Finding:
-    what = " ".join(order["plugins"]) or target
-    again = f"gpukit kernels check {what} --seed {order['seed']} --case {case} --mode {mode}"
-    return Finding(mode, target, text, again)

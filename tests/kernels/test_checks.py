@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -135,9 +138,8 @@ def faulty(monkeypatch):
     worker = Path(__file__).with_name("faulty_worker.py")
     monkeypatch.setattr(fuzz, "WORKER", (str(worker),))
 
-    def run(algo: str, mode: str, then: str | None = None):
-        targets = [Target("relu", algo)] + ([Target("relu", then)] if then else [])
-        return fuzz.fuzz(targets, [mode], 0, 3, only=CASE)
+    def run(mode: str, *algos: str):
+        return fuzz.fuzz([Target("relu", algo) for algo in algos], [mode], 0, 3, only=CASE)
 
     return run
 
@@ -155,10 +157,46 @@ def faulty(monkeypatch):
 )
 def test_faulty_kernels_are_found(faulty, algo, mode, words):
     """And the next one is still checked."""
-    (finding,) = faulty(algo, mode, then="cuda")
+    (finding,) = faulty(mode, algo, "cuda")
     assert words in finding.text
     assert finding.target == f"relu:{algo}"
     assert finding.again == f"gpukit kernels check relu:{algo} --seed 3 --case {CASE} --mode {mode}"
+
+
+@needs_compiler
+def test_findings_keep_the_order_of_targets(faulty):
+    names = ["deaf", "crash", "cuda", "wrong"]
+    found = faulty("plain", *names)
+    assert [f.target for f in found] == ["relu:deaf", "relu:crash", "relu:wrong"]
+
+
+@needs_compiler
+def test_an_interruption_ends_the_workers(monkeypatch):
+    started = []
+
+    class Popen(subprocess.Popen):
+        def __init__(self, *arguments, **settings):
+            super().__init__(*arguments, **settings)
+            started.append(self)
+
+    told = []
+
+    def interrupt(cases, what):
+        if cases and not told:
+            told.append(what)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(fuzz.subprocess, "Popen", Popen)
+    names = [f"conv2d:{way}" for way in ("im2col", "direct", "implicit")]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fuzz.fuzz(names, ["plain"], 10**6, 0, step=interrupt)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    workers = [p for p in started if p.args[1:4] == [*fuzz.WORKER]]
+    assert workers
+    assert all(process.poll() is not None for process in workers)
 
 
 def test_fewer_cases_run_under_sanitizers():

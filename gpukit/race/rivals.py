@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -20,8 +21,8 @@ from gpukit.device import Device
 from gpukit.errors import DeviceError, GpukitError
 from gpukit.race import torch_ways
 from gpukit.race.arguments import arguments
+from gpukit.race.counts import Problem
 from gpukit.race.on_card import CardClock
-from gpukit.race.problems import Problem
 from gpukit.race.proof import SEEDS
 
 RIVALS = {"torch": False, "torch-compiled": True}  # and whether torch.compile takes part
@@ -154,15 +155,16 @@ class HostRival:
     def result(self) -> list[np.ndarray | None]:
         """Its results, through a file."""
         file = Path(self._folder.name) / "result"
-        shapes = self._ask("result", way=self._way, file=str(file))["shapes"]
+        made = self._ask("result", way=self._way, file=str(file))["arrays"]
         found: list[np.ndarray | None] = []
         with file.open("rb") as source:
-            for shape in shapes:
-                if shape is None:
+            for one in made:
+                if one is None:
                     found.append(None)
                     continue
-                count = int(np.prod(shape))
-                found.append(np.fromfile(source, np.float32, count).reshape(shape))
+                dtype, shape = one
+                count = math.prod(shape)
+                found.append(np.fromfile(source, dtype, count).reshape(shape))
         file.unlink()
         return found
 

@@ -136,13 +136,13 @@ def definition(problem: Problem, arrays: list[np.ndarray]) -> list[np.ndarray]:
     """The definition's results in float64, computed a few images at a time."""
     function = registry[problem.primitive].reference
     batched = _BY_IMAGE.get(problem.primitive) or _SUMMED.get(problem.primitive)
+    if problem.in_place:  # parameter by parameter
+        batched = tuple(range(len(arrays)))
     if not batched:
         settings = dict(problem.settings)
         if "dtype" in settings:
             settings["dtype"] = np.float64
-        wide = [_wide(a) for a in arrays]
-        results = as_list(function(*as_passed(problem, wide), **settings))
-        return [wide[i] for i in problem.in_place] or results
+        return as_list(function(*as_passed(problem, [_wide(a) for a in arrays]), **settings))
     images = problem.sizes[0]
     step = max(1, _MOST_BYTES * images // max(problem.bytes * 2, 1))
     found: list[list[np.ndarray]] = []
@@ -153,6 +153,7 @@ def definition(problem: Problem, arrays: list[np.ndarray]) -> list[np.ndarray]:
         if "input_shape" in settings:
             settings["input_shape"] = (part.stop - first, *settings["input_shape"][1:])
         results = as_list(function(*some, **settings))
+        results = [some[i] for i in problem.in_place] or results
         if problem.primitive in _SUMMED and found:
             found = [[total + more] for (total,), more in zip(found, results)]
         elif problem.primitive in _SUMMED:

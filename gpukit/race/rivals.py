@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol
@@ -213,21 +213,21 @@ class CardRival:
         """Copy the numbers that are timed to the card."""
         _check_lacking(problem)
         name = f"cuda:{self._device.index}"
-        try:
+        with _what_it_cannot():
             host = arguments(problem, SEEDS[1])
             self._ways, self._back = torch_ways.ways(problem, host, name, self._compiled)
-        except RuntimeError as error:
-            raise RivalError(f"PyTorch cannot: {error}") from error
         self._way = next(iter(self._ways))
 
     def result(self) -> list[np.ndarray | None]:
         """Its results, copied back."""
-        found: list[np.ndarray | None] = self._back(self._ways[self._way]())
+        with _what_it_cannot():
+            found: list[np.ndarray | None] = self._back(self._ways[self._way]())
         return found
 
     def fastest(self) -> str:
         """Try all ways."""
-        self._way = _fastest(list(self._ways), lambda way: self._clock.seconds(self._ways[way]))
+        with _what_it_cannot():
+            self._way = _fastest(list(self._ways), lambda way: self._clock.seconds(self._ways[way]))
         return self._way
 
     def seconds(self) -> float:
@@ -237,6 +237,14 @@ class CardRival:
     def close(self) -> None:
         """Let its memory go."""
         self._ways = {}
+
+
+@contextlib.contextmanager
+def _what_it_cannot() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise RivalError(f"PyTorch cannot: {error}") from error
 
 
 def _check_lacking(problem: Problem) -> None:

@@ -16,22 +16,22 @@ _STATE = {
     "rmsprop_update": ("square_avg", "momentum_buffer"),
     "adagrad_update": ("sum",),
 }
-# How the loop over parameters is done, as PyTorch has it; not every optimiser has each on a device.
-_WAYS: dict[str, dict[str, bool]] = {
-    "fused": {"fused": True},
-    "foreach": {"foreach": True},
-    "single": {"foreach": False},
-}
+# One kernel, or one for each operation; "foreach" does the latter where there is but one buffer.
+_WAYS: dict[str, dict[str, bool]] = {"fused": {"fused": True}, "plain": {"foreach": False}}
 
 
 def ways(problem: Problem, tensors: list[Any]) -> tuple[Any, dict[str, list[Any]]]:
     """A step that returns parameters and state, and by way an optimiser with tensors of its own."""
+    import torch
+
     made = {}
     for name, settings in _WAYS.items():
         try:
-            made[name] = _optimiser(problem, tensors, settings)
-        except (RuntimeError, TypeError):  # there is no such form of it
+            with torch.no_grad():  # some say only at the first step that there is no such form
+                _step(*_optimiser(problem, tensors, settings))
+        except (RuntimeError, TypeError):
             continue
+        made[name] = _optimiser(problem, tensors, settings)
     return _step, made
 
 
@@ -45,9 +45,9 @@ def _optimiser(problem: Problem, tensors: list[Any], how: dict[str, bool]) -> li
     import torch
 
     s, name = problem.settings, problem.primitive
-    w, *state, g = (t.clone() for t in tensors)
+    w, *state = (t.clone() for t in tensors[:-1])
     parameters = torch.nn.Parameter(w)
-    parameters.grad = g
+    parameters.grad = tensors[-1]  # which no step changes
     common = {"lr": s["lr"], "weight_decay": s["weight_decay"], **how}
     optimiser: Any
     if name == "sgd_update":

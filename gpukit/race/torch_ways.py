@@ -49,6 +49,8 @@ def ways(
     tensors = [torch.from_numpy(a).to(device) for a in arrays]
     function, layouts = _TASKS[FAMILIES[problem.primitive]](problem, tensors)
     found: dict[str, Way] = {}
+    # PyTorch's optimisers are offered as they are: fused ones are one kernel, and not all compile.
+    compiled &= FAMILIES[problem.primitive] != "update"
     several = function if isinstance(function, dict) else {"": function}
     for (layout, values), (name, one) in itertools.product(layouts.items(), several.items()):
         label = f"{layout}, {name}" if name else layout

@@ -336,7 +336,7 @@ def test_a_wrong_rival_is_refused_too():
 @pytest.mark.parametrize(
     "primitive",
     ["conv2d", "conv2d_input_grad", "conv2d_weight_grad", "max_pool2d", "max_pool2d_grad",
-     "avg_pool2d", "avg_pool2d_grad", "lrn", "lrn_grad"],
+     "avg_pool2d", "avg_pool2d_grad", "lrn", "lrn_grad", "sgd_update", "adam_update"],
 )  # fmt: skip
 def test_the_definition_image_by_image_is_the_definition(primitive, monkeypatch):
     from test_race_problems import SMALL

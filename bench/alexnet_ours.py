@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from bench.alexnet import DECAY, DROPOUT, MOMENTUM, RATE, Net, images, loss_of, weights
-from gpukit import no_grad, ops
+from bench.ours import training_step
+from gpukit import no_grad
 from gpukit.device import get_device
 from gpukit.layers import Dropout
 from gpukit.models import alexnet
@@ -39,11 +40,7 @@ def training(net: Net, form: str, device: str = "cpu") -> Pair:
     x, labels = (get_device(device).asarray(a) for a in images(net))
 
     def step() -> float:
-        loss = ops.softmax_cross_entropy(model.logits(x, training=True), labels).mean()
-        loss.backward()
-        optimizer.step(model)
-        model.zero_grad()
-        return float(loss.item())
+        return training_step(model, optimizer, x, labels)
 
     def check() -> list[float]:
         _drop(model, 0.0)

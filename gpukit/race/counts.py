@@ -3,7 +3,8 @@
 Counting. A multiply-add is two operations; a convolution's padding counts, as it does in all
 published figures, and everything that is no matrix product counts one operation an element of its
 largest array. Bytes are the least that must move: each argument read once, each result written
-once; of a convolution's input, the pixels that a window sees.
+once, one that is changed in place both; of a convolution's input, the pixels that a window sees.
+What is no array of the call, as the numbers of the rows that `index` picks, does not count.
 """
 
 from __future__ import annotations

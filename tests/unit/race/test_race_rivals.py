@@ -53,10 +53,11 @@ def test_the_process_answers_and_ends():
     with rivals.HostRival() as rival:
         process = rival._process
         assert rival.describe()["torch"] == torch.__version__
-        rival.prepare(made)
-        proof = Proof(made, get_device("cpu"))
-        proof.fill()
-        assert proof.compare(rival.result()) == ""
+        for one in (problem("argmax", SMALL["reduction"]), problem("sgd_update", (37,)), made):
+            rival.prepare(one)
+            proof = Proof(one, get_device("cpu"))
+            proof.fill()
+            assert proof.compare(rival.result()) == ""
         assert rival.fastest() in ("contiguous", "channels_last")
         assert rival.seconds() > 0
         with pytest.raises(rivals.RivalError, match="no gradient of LRN"):

@@ -149,7 +149,7 @@ def _fastest(candidates: Sequence[tuple[Any, ...]], dry: bool) -> tuple[Contesta
         one = Contestant(*arguments)
         figures = one.check()
         wanted = wanted or figures
-        agree(one, figures, wanted, LIMIT)
+        agree(one.name, figures, wanted, LIMIT)
         seconds = min(one.run() for _ in range(1 if dry else 3))
         loser = one
         if seconds < shortest:
@@ -170,7 +170,7 @@ def _race(
 ) -> list[Result]:
     try:
         for one in ours:
-            agree(one, one.check(), wanted, LIMIT)
+            agree(one.name, one.check(), wanted, LIMIT)
         return contest(group, net.name, ours, rival, 2 if dry else _ROUNDS)
     finally:
         for one in [*ours, rival]:

@@ -1,4 +1,7 @@
-"""AlexNet as users of PyTorch and onnxruntime write it. Runs only in a process of its own."""
+"""AlexNet as users of PyTorch and onnxruntime write it.
+
+On the CPU it runs only in a process of its own, on a card beside gpukit.
+"""
 
 from __future__ import annotations
 
@@ -66,25 +69,25 @@ def rival_weights(net: Net) -> list[tuple[np.ndarray, np.ndarray]]:
     return result
 
 
-def _placed(net: Net, way: str) -> tuple[Any, Any, Any]:
-    """Model, images and labels in the layout of `way`."""
+def _placed(net: Net, way: str, device: str) -> tuple[Any, Any, Any]:
+    """Model, images and labels on `device`, in the layout of `way`."""
     import torch
 
-    model = _torch_model(net)
+    model = _torch_model(net).to(device)
     x, labels = images(net)
-    batch = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
+    batch = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2))).to(device)
     if way == "channels_last":
         model = model.to(memory_format=torch.channels_last)
         batch = batch.contiguous(memory_format=torch.channels_last)
-    return model, batch, torch.from_numpy(labels)
+    return model, batch, torch.from_numpy(labels).to(device)
 
 
-def training(net: Net, way: str) -> Pair:
+def training(net: Net, way: str, device: str = "cpu") -> Pair:
     """A step of training with momentum and weight decay; `way`: eager, channels_last, compiled."""
     import torch
     from torch import nn
 
-    model, x, labels = _placed(net, way)
+    model, x, labels = _placed(net, way, device)
     optimiser = torch.optim.SGD(model.parameters(), lr=RATE, momentum=MOMENTUM, weight_decay=DECAY)
 
     def step(forward: Any) -> float:
@@ -107,18 +110,18 @@ def training(net: Net, way: str) -> Pair:
     return check, lambda: step(forward)
 
 
-def inference(net: Net, way: str) -> Pair:
-    """Scores of a batch, eager."""
+def inference(net: Net, way: str, device: str = "cpu") -> Pair:
+    """Scores of a batch, eager, on the host in the end."""
     import torch
 
-    model, x, labels = _placed(net, way)
+    model, x, labels = _placed(net, way, device)
     model.eval()
 
     def run() -> Any:
         with torch.inference_mode():
-            return model(x)
+            return model(x).cpu()
 
-    return lambda: [loss_of(run().numpy(), labels.numpy())], run
+    return lambda: [loss_of(run().numpy(), labels.cpu().numpy())], run
 
 
 def onnx_inference(net: Net) -> Pair:

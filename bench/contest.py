@@ -106,12 +106,12 @@ def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
-def agree(who: Contestant, figures: Sequence[float], wanted: Sequence[float], limit: float) -> None:
-    """AssertionError where figures differ by more than `limit` of the largest."""
+def agree(name: str, figures: Sequence[float], wanted: Sequence[float], limit: float) -> None:
+    """AssertionError where a contestant's figures differ by more than `limit` of the largest."""
     limit *= max(map(abs, wanted))
     for mine, other in zip(figures, wanted, strict=True):
         if not abs(mine - other) <= limit:
-            raise AssertionError(f"{who.name} computes {figures}, the others {list(wanted)}")
+            raise AssertionError(f"{name} computes {figures}, the others {list(wanted)}")
 
 
 def contest(

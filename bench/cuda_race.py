@@ -2,11 +2,13 @@
 
 Each case is first held to PyTorch in float64; only then the two alternate, round by round. CUDA
 events on the one default stream that both use; before each turn the L2 cache is flushed, then the
-card waits long enough for the host to be ahead, so that launches do not count. A training step is
-timed by the host's clock instead, from one synchronisation to the next: launches are part of it.
-Random normal data. The rival computes in float32 as gpukit does (TF32 off), with cuDNN's
-benchmarking on, and is the faster of contiguous and channels_last. Medians; the spread is the
-interquartile range over the median; above 20 % a case is void.
+card waits long enough for the host to be ahead, so that launches do not count. A network's training
+step, or its predictions, are timed by the host's clock instead, from one synchronisation to the
+next: launches are part of it. AlexNet's two sides begin with the same weights and images; what must
+agree there are the losses of two steps without dropout, or of the predictions. Random normal data.
+The rival computes in float32 as gpukit does (TF32 off), with cuDNN's benchmarking on, and is the
+faster of contiguous and channels_last. Medians; the spread is the interquartile range over the
+median; above 20 % a case is void.
 
 --device emu times nothing: it says whether both sides run and agree, at tiny sizes.
 """
@@ -16,24 +18,24 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import math
 import platform
 import re
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from bench import agree, cases, ours, torch_tasks
+from bench import agree, alexnet_on_card, cases, ours, torch_tasks
 from bench.__main__ import RESULTS, merged, row, summary
+from bench.alexnet import BATCHES
 from bench.duel import VOID_SPREAD, Result, spread
 from gpukit.device import get_device
-from gpukit.errors import DeviceError, GpukitError
+from gpukit.errors import DeviceError
 
+*SMALLER, ALEXNET = BATCHES  # Krizhevsky's batch of 128 comes first
 GROUPS: dict[str, list[tuple[str, list[Any]]]] = {
     "conv": [
         ("conv2d", cases.CONVS),
@@ -51,10 +53,11 @@ GROUPS: dict[str, list[tuple[str, list[Any]]]] = {
     "softmax": [("softmax", cases.SOFTMAXES)],
     "dense": [("dense", cases.DENSES)],
     "lenet": [("lenet_step", cases.LENETS)],
+    "alexnet": [("alexnet_step", [ALEXNET, *SMALLER]), ("alexnet_inference", [ALEXNET])],
 }
 # What matters most comes first, should the time run out.
-ORDER = ("lenet", "lrn", "dense", "softmax", "images", "pool", "conv")
-HOST_TIMED = {"lenet_step"}
+ORDER = ("lenet", "alexnet", "lrn", "dense", "softmax", "images", "pool", "conv")
+HOST_TIMED = {"lenet_step", *alexnet_on_card.SIDES}
 ROUNDS = (9, 41)
 CASE_S = 0.4  # of device time on each side, within the rounds
 AHEAD_CYCLES = 2_000_000  # about a millisecond, more than the host needs to launch a task
@@ -140,14 +143,28 @@ def chosen(groups: list[str], match: str) -> list[tuple[str, Any]]:
     ]
 
 
-def agreement(task: str, case: Any, device: str, torch_device: str) -> str:
-    """Why the two sides must not be compared; empty if they agree."""
+def contenders(
+    task: str, case: Any, device: str, torch_device: str
+) -> tuple[Task, dict[str, Task]]:
+    """gpukit's task and PyTorch's ways, once they agree; AssertionError where they do not."""
+    if task in alexnet_on_card.SIDES:
+        return alexnet_on_card.contenders(task, case, device, torch_device)
     if task == "lenet_step":
-        loss = float(np.ravel(ours.lenet_step(case)())[0])
-        return "" if math.isfinite(loss) and loss < 10 else f"the loss of a step is {loss}"
-    found = agree.difference(task, case, device, torch_device)
-    # NaN is no agreement either.
-    return "" if found <= agree.LIMIT else f"differs by {found:.2g}, {agree.LIMIT:g} allowed"
+        loss = ours.lenet_step(case)()
+        if not loss < 10:
+            raise AssertionError(f"the loss of a step is {loss}")
+    else:
+        found = agree.difference(task, case, device, torch_device)
+        if not found <= agree.LIMIT:  # NaN is no agreement either
+            raise AssertionError(f"differs by {found:.2g}, {agree.LIMIT:g} allowed")
+    return getattr(ours, task)(case), torch_tasks.prepare(task, case, False)
+
+
+def tiny(task: str, case: Any) -> Any:
+    """What stands for `case` in a rehearsal."""
+    if task in alexnet_on_card.SIDES:
+        return alexnet_on_card.TINY
+    return case if task == "lenet_step" else agree.tiny(case)
 
 
 def rehearse(device: str, wanted: list[tuple[str, Any]]) -> int:
@@ -156,21 +173,18 @@ def rehearse(device: str, wanted: list[tuple[str, Any]]) -> int:
 
     torch.set_num_threads(1)
     ours.use(device)
+    small = list(dict.fromkeys((task, tiny(task, case)) for task, case in wanted))
     bad = 0
-    for task, big in wanted:
-        case = big if task == "lenet_step" else agree.tiny(big)
+    for task, case in small:
         try:
-            problem = agreement(task, case, device, "cpu")
-            getattr(ours, task)(case)()
-            for theirs in torch_tasks.prepare(task, case, False).values():
-                theirs()
-        except (GpukitError, AssertionError, RuntimeError) as error:
-            problem = f"{type(error).__name__}: {error}"
-        bad += bool(problem)
-        if problem:
-            print(f"{task} {case.name}: {problem}")
-    print(f"{len(wanted)} cases rehearsed on {device}, {bad} wrong; nothing timed, it has no speed")
-    return 1 if bad or not wanted else 0
+            mine, ways = contenders(task, case, device, "cpu")
+            for run in (mine, *ways.values()):
+                run()
+        except Exception as error:  # whatever it is, the other cases are to be seen
+            bad += 1
+            print(f"{task} {case.name}: {type(error).__name__}: {error}")
+    print(f"{len(small)} cases rehearsed on {device}, {bad} wrong; nothing timed, it has no speed")
+    return 1 if bad or not small else 0
 
 
 def environment(clock: Clock) -> dict[str, Any]:
@@ -201,6 +215,25 @@ def environment(clock: Clock) -> dict[str, Any]:
     }
 
 
+def measured(task: str, case: Any, device: str, clock: Clock) -> Result:
+    """How one case does, once both sides agree."""
+    import torch
+
+    network = task in alexnet_on_card.SIDES
+    if network:
+        alexnet_on_card.free()
+    torch.backends.cudnn.benchmark = False  # no search for the fastest float64
+    mine, ways = contenders(task, case, device, "cuda")
+    torch.backends.cudnn.benchmark = True
+    result = race(task, case, mine, ways, clock)
+    if not network:
+        return result
+    theirs = ways[result.way]
+    ways.clear()  # the other way's network takes memory, too
+    our_mb, their_mb = alexnet_on_card.peaks(mine, theirs, clock.flush_bytes)
+    return replace(result, ours_mb=round(our_mb), theirs_mb=round(their_mb))
+
+
 def compete(options: argparse.Namespace, wanted: list[tuple[str, Any]]) -> int:
     """Verify, time, print and write."""
     import torch
@@ -221,17 +254,10 @@ def compete(options: argparse.Namespace, wanted: list[tuple[str, Any]]) -> int:
             left_out.append(label)
             continue
         try:
-            torch.backends.cudnn.benchmark = False  # no search for the fastest float64
-            problem = agreement(task, case, options.device, "cuda")
-            torch.backends.cudnn.benchmark = True
-            if not problem:
-                ways = torch_tasks.prepare(task, case, False)
-                results.append(race(task, case, getattr(ours, task)(case), ways, clock))
-                print(row(results[-1]), flush=True)
-        except (GpukitError, AssertionError, RuntimeError) as error:
-            problem = f"{type(error).__name__}: {error}"
-        if problem:
-            problems.append(f"{label}: {problem}")
+            results.append(measured(task, case, options.device, clock))
+            print(row(results[-1]), flush=True)
+        except Exception as error:  # whatever it is, the other cases are worth their time
+            problems.append(f"{label}: {type(error).__name__}: {error}")
             print(problems[-1], flush=True)
     print(*summary(results), sep="\n")
     print(f"A case is void when the interquartile range passes {VOID_SPREAD:.0%} of the median.")

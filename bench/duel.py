@@ -21,7 +21,8 @@ _LEAST_ROUNDS, _MOST_ROUNDS, _SECONDS = 9, 101, 1.0
 class Result:
     """Medians in milliseconds; `ratio` below 1 means that gpukit is faster.
 
-    The most memory that each process held, in 10⁶ bytes, is there for whole networks only.
+    The most memory that each process held, or on a card each one's pool, in 10⁶ bytes, is there for
+    whole networks only.
     """
 
     group: str

@@ -23,6 +23,16 @@ _LAYER = {"stride": (1, 1), "padding": ((1, 1), (1, 1)), "dilation": (1, 1), "gr
 _KERNEL = (3, 3, 64, 128)
 _WINDOW = {"window": (2, 2), "stride": (2, 2), "padding": ((0, 0), (0, 0))}
 _HALF = (8, 14, 14, 64)
+_RESPONSE = {"size": 5, "alpha": 5e-4, "beta": 0.75, "k": 2.0, "groups": 2}
+_NORM2 = (8, 27, 27, 256)  # AlexNet's second response normalisation, pooled to
+_POOL2 = (8, 13, 13, 256)
+_FUSED = {
+    "relu": True,
+    "window": (3, 3),
+    "stride": (2, 2),
+    "padding": ((0, 0), (0, 0)),
+    **_RESPONSE,
+}
 
 
 def typical(target: Target, dtype: str = "float32") -> Case:
@@ -31,6 +41,8 @@ def typical(target: Target, dtype: str = "float32") -> Case:
     if target.primitive in CALLS:
         made = CALLS[target.primitive]()
         made.arrays = [_cast(value, np.dtype(dtype)) for value in made.arrays]
+        if "dtype" in made.settings:
+            made.settings["dtype"] = dtype
         if way.takes(tuple(made.arrays), made.settings):
             return made
     if target.primitive not in MAKERS:
@@ -53,6 +65,10 @@ def _size(made: Case) -> int:
 
 def _a(*shape: int) -> np.ndarray:
     return np.resize(np.linspace(0.1, 0.9, 97, dtype=np.float32), shape)
+
+
+def _bytes(*shape: int) -> np.ndarray:
+    return np.resize(np.arange(256, dtype=np.uint8), shape)
 
 
 def _call(*shapes: tuple[int, ...], **settings: Any) -> Callable[[], Case]:
@@ -95,6 +111,15 @@ CALLS: dict[str, Callable[[], Case]] = {
     "softmax_cross_entropy_grad": lambda: Case([_a(256), _a(256, 1000), _labels(256, 1000)]),
     "squared_error": _call((256, 1000), (256, 1000)),
     "squared_error_grad": _call((256,), (256, 1000), (256, 1000)),
+    "lrn": _call(_NORM2, **_RESPONSE),
+    "lrn_grad": _call(_NORM2, _NORM2, **_RESPONSE),
+    "bias_relu_lrn_pool": _call(_NORM2, (256,), **_FUSED),
+    "bias_relu_lrn_pool_grad": lambda: Case(
+        [_a(*_POOL2), _a(*_NORM2), _a(256), np.full(_POOL2, 4, np.uint8)], dict(_FUSED)
+    ),
+    "normalise_images": lambda: Case(
+        [_bytes(32, 227, 227, 3), _a(3), _a(3), _a(32, 3)], {"dtype": "float32"}
+    ),
     "batch_norm": _call(_MAP, (64,), (64,), **_BN),
     "batch_norm_grad": _call(_MAP, _MAP, (64,), (64,), (64,), **_BN),
     "batch_norm_inference": _call(_MAP, (64,), (64,), (64,), (64,), **_BN),
@@ -102,12 +127,16 @@ CALLS: dict[str, Callable[[], Case]] = {
     "reduce_sum": _call((*_MAP[:3], 128), axis=(0, 1, 2), keepdims=False),
     "reduce_mean": _call((256, 1000), axis=(1,), keepdims=False),
     "reduce_max": _call((256, 1000), axis=(1,), keepdims=False),
+    "reshape": _call(_MAP, shape=(8, math.prod(_MAP[1:]))),
     "transpose": _call((8, 512, 256), axes=(0, 2, 1)),
     "concat": lambda: Case([[_a(*_MAP), _a(*_MAP)]], {"axis": 3}),
     "split": _call((*_MAP[:3], 128), sections=(64, 64), axis=3),
     "pad": _call(_MAP, widths=((0, 0), (1, 1), (1, 1), (0, 0)), value=0.0),
     "broadcast_to": _call((64,), shape=_MAP),
     "index": lambda: Case([_a(4096, 256)], {"key": (_labels(2048, 4096)[::-1].copy(),)}),
+    "index_grad": lambda: Case(
+        [_a(2048, 256)], {"key": (_labels(2048, 512),), "input_shape": (4096, 256)}
+    ),
     "dropout": _call(_N, rate=0.5, seed=1, layer=0, step=0, scale=2.0),
     "philox": _call((1,), shape=_N, seed=1, layer=0, step=0),
     "all_finite": _call(_N),

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from gpukit.backends import reference as p
-from gpukit.race.problems import BINARY, FAMILIES, Problem
+from gpukit.race.counts import Problem
+from gpukit.race.families import BINARY, FAMILIES
 
 Arrays = list[np.ndarray]
 Random = np.random.Generator
 
 
 def arguments(problem: Problem, seed: int) -> Arrays:
-    """The positional arguments of the call, float32: the same for a seed everywhere."""
-    return _MAKERS[FAMILIES[problem.primitive]](problem, np.random.default_rng(seed))
+    """The arrays of the call, most of them float32: the same for a seed everywhere.
+
+    Those of an odd seed are not all finite where that is the question.
+    """
+    made = _MAKERS[FAMILIES[problem.primitive]](problem, np.random.default_rng(seed))
+    if problem.primitive == "all_finite" and seed % 2:
+        made[0][-1, -1, -1, -1] = np.inf
+    return made
+
+
+def as_passed(problem: Problem, arrays: Sequence[Any]) -> tuple[Any, ...]:
+    """The arrays as the primitive takes them: concat's in one list."""
+    return (list(arrays),) if problem.primitive == "concat" else tuple(arrays)
 
 
 def _normal(rng: Random, *shape: int) -> np.ndarray:
@@ -40,14 +53,18 @@ def _conv(problem: Problem, rng: Random) -> Arrays:
 def _pool(problem: Problem, rng: Random) -> Arrays:
     n, h, w, c, r, s, stride, pad = problem.sizes
     p_, q = ((size + 2 * pad - cells) // stride + 1 for size, cells in ((h, r), (w, s)))
+    if problem.primitive == "bias_relu_lrn_pool":
+        return [_normal(rng, n, h, w, c), _normal(rng, c)]
     if not problem.primitive.endswith("_grad"):
         return [_normal(rng, n, h, w, c)]
     gy = _normal(rng, n, p_, q, c)
     if problem.primitive == "avg_pool2d_grad":
         return [gy]
-    settings = {k: v for k, v in problem.settings.items() if k != "input_shape"}
-    _, index = p.max_pool2d.reference(_normal(rng, n, h, w, c), **settings)
-    return [gy, index]
+    settings = {name: problem.settings[name] for name in ("window", "stride", "padding")}
+    x = _normal(rng, n, h, w, c)
+    _, index = p.max_pool2d.reference(x, **settings)
+    fused = problem.primitive.startswith("bias_relu")
+    return [gy, x, _normal(rng, c), index] if fused else [gy, index]
 
 
 def _map(problem: Problem, rng: Random) -> Arrays:
@@ -67,6 +84,16 @@ def _map(problem: Problem, rng: Random) -> Arrays:
             mean, variance = x.mean(axes, np.float64), x.var(axes, np.float64)
             statistics = [mean.astype(np.float32), variance.astype(np.float32)]
             return [gy, x, _normal(rng, c), *statistics]
+        case "bias_grad":
+            return [_normal(rng, *shape)]
+        case "normalise_images":  # as of photographs
+            images = rng.integers(0, 256, shape, np.uint8)
+            vectors = [_between(rng, 100, 140, c), _between(rng, 1 / 80, 1 / 50, c)]
+            return [images, *vectors, 10 * _normal(rng, shape[0], c)]
+        case "philox":
+            return [_normal(rng, 1)]
+        case "broadcast_to":
+            return [_normal(rng, c)]
         case "log" | "sqrt":
             return [_between(rng, 0.5, 4, *shape)]
         case "divide":
@@ -77,7 +104,7 @@ def _map(problem: Problem, rng: Random) -> Arrays:
             return [_normal(rng, *shape), _between(rng, 0, 1, *shape)]
         case "tanh_grad" | "elu_grad":
             return [_normal(rng, *shape), _between(rng, -1, 1, *shape)]
-    two = problem.primitive.endswith("_grad") or problem.primitive in BINARY
+    two = problem.primitive.endswith("_grad") or problem.primitive in (*BINARY, "concat")
     return [_normal(rng, *shape) for _ in range(2 if two else 1)]
 
 
@@ -90,7 +117,16 @@ def _between(rng: Random, low: float, high: float, *shape: int) -> np.ndarray:
 
 def _rows(problem: Problem, rng: Random) -> Arrays:
     x = _normal(rng, *problem.sizes)
+    n, c = problem.sizes
     match problem.primitive:
+        case "softmax_cross_entropy":
+            return [x, rng.integers(0, c, n)]
+        case "softmax_cross_entropy_grad":
+            return [_normal(rng, n), p.softmax.reference(x), rng.integers(0, c, n)]
+        case "squared_error":
+            return [x, _normal(rng, n, c)]
+        case "squared_error_grad":
+            return [_normal(rng, n), x, _normal(rng, n, c)]
         case "softmax_grad":
             return [_normal(rng, *problem.sizes), p.softmax.reference(x)]
         case "log_softmax_grad":
@@ -103,9 +139,25 @@ def _dense(problem: Problem, rng: Random) -> Arrays:
     match problem.primitive:
         case "dense":
             return [_normal(rng, n, inputs), _normal(rng, inputs, outputs), _normal(rng, outputs)]
+        case "matmul":
+            return [_normal(rng, n, inputs), _normal(rng, inputs, outputs)]
         case "dense_input_grad":
             return [_normal(rng, n, outputs), _normal(rng, inputs, outputs)]
     return [_normal(rng, n, inputs), _normal(rng, n, outputs)]
+
+
+def _reduction(problem: Problem, rng: Random) -> Arrays:
+    return [_normal(rng, *problem.sizes[:2])]
+
+
+def _update(problem: Problem, rng: Random) -> Arrays:
+    """Parameters, the optimiser's state, the gradient; means of squares are positive."""
+    (count,) = problem.sizes
+    squares = {"adam_update": 2, "rmsprop_update": 1, "adagrad_update": 1}.get(problem.primitive)
+    return [
+        _between(rng, 0.5, 2, count) if i == squares else _normal(rng, count)
+        for i in range(len(problem.in_place) + 1)
+    ]
 
 
 _MAKERS: dict[str, Callable[[Problem, Random], Arrays]] = {
@@ -113,5 +165,8 @@ _MAKERS: dict[str, Callable[[Problem, Random], Arrays]] = {
     "pool": _pool,
     "map": _map,
     "rows": _rows,
+    "reduction": _reduction,
     "dense": _dense,
+    "matmul": _dense,
+    "update": _update,
 }

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from gpukit.device import Device
 from gpukit.errors import DeviceError
-from gpukit.race.problems import Problem
+from gpukit.race.counts import Problem
 
 MARGIN = 0.25
 # Algorithms that need fewer operations than the definition are known by their names. What they can

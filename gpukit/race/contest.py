@@ -12,8 +12,9 @@ from gpukit.backends.primitive import REFERENCE, Implementation, registry
 from gpukit.device import Device
 from gpukit.errors import DeviceError, SettingError
 from gpukit.race import ceilings as of_device
+from gpukit.race.arguments import as_passed
 from gpukit.race.ceilings import Ceilings, Measure
-from gpukit.race.problems import Problem
+from gpukit.race.counts import Problem
 from gpukit.race.problems import problem as sized
 from gpukit.race.proof import Proof
 from gpukit.race.rivals import Rival, RivalError
@@ -158,6 +159,9 @@ def _solve(race: Race, problem: Problem, outcome: Outcome, step: Step) -> None:
         failure = proof.first(calls[name])
         if failure:
             note(name, failure, outcome.refused)
+        elif proof.viewed:
+            note(name, "its result is a view of its argument: nothing moves", outcome.left_out)
+        if failure or proof.viewed:
             del calls[name]
     proof.fill()
     for name in list(calls):
@@ -201,7 +205,7 @@ def _contenders(
     """The default's name, and who takes part: those asked for that take such a call."""
     primitive = registry[problem.primitive]
     ways = primitive.implementations(race.device.kind)
-    args, settings = tuple(proof.arrays), problem.settings
+    args, settings = as_passed(problem, proof.arrays), problem.settings
     default = primitive.choose(race.device, None, args, settings).name
     wanted = [name for name in ways if name != REFERENCE] if race.algos is None else race.algos
     found = {default: ways[default]}
@@ -228,7 +232,7 @@ def _numba_problem() -> str:
 
 def _call(problem: Problem, name: str) -> Callable[..., Any]:
     primitive = registry[problem.primitive]
-    return lambda *arrays, **settings: primitive(*arrays, algo=name, **settings)
+    return lambda *arrays, **settings: primitive(*as_passed(problem, arrays), algo=name, **settings)
 
 
 def _turn(race: Race, proof: Proof, call: Callable[..., Any]) -> Turn:

@@ -18,7 +18,8 @@ from gpukit.device import Device
 from gpukit.race import on_card, on_host
 from gpukit.race.ceilings import Ceilings
 from gpukit.race.contest import VOID_SPREAD, Mean, Note, Outcome, Row, means
-from gpukit.race.problems import Problem
+from gpukit.race.counts import Problem
+from gpukit.race.families import FAMILIES, FORMS
 
 WIDTH = 140  # that the table needs
 
@@ -53,7 +54,8 @@ def console() -> Console:
 def title(problems: Sequence[Problem], device: Device) -> str:
     """What is raced, in one line."""
     first = problems[0]
-    of = f"{first.network}, N = {first.sizes[0]}" if first.network else first.form
+    letter = FORMS[FAMILIES[first.primitive]][0][0]
+    of = f"{first.network}, {letter} = {first.sizes[0]}" if first.network else first.form
     return f"{', '.join(dict.fromkeys(p.primitive for p in problems))}: {of}, on {device}"
 
 

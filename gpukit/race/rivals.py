@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import math
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol
@@ -20,8 +21,8 @@ from gpukit.device import Device
 from gpukit.errors import DeviceError, GpukitError
 from gpukit.race import torch_ways
 from gpukit.race.arguments import arguments
+from gpukit.race.counts import Problem
 from gpukit.race.on_card import CardClock
-from gpukit.race.problems import Problem
 from gpukit.race.proof import SEEDS
 
 RIVALS = {"torch": False, "torch-compiled": True}  # and whether torch.compile takes part
@@ -154,15 +155,16 @@ class HostRival:
     def result(self) -> list[np.ndarray | None]:
         """Its results, through a file."""
         file = Path(self._folder.name) / "result"
-        shapes = self._ask("result", way=self._way, file=str(file))["shapes"]
+        made = self._ask("result", way=self._way, file=str(file))["arrays"]
         found: list[np.ndarray | None] = []
         with file.open("rb") as source:
-            for shape in shapes:
-                if shape is None:
+            for one in made:
+                if one is None:
                     found.append(None)
                     continue
-                count = int(np.prod(shape))
-                found.append(np.fromfile(source, np.float32, count).reshape(shape))
+                dtype, shape = one
+                count = math.prod(shape)
+                found.append(np.fromfile(source, dtype, count).reshape(shape))
         file.unlink()
         return found
 
@@ -211,21 +213,21 @@ class CardRival:
         """Copy the numbers that are timed to the card."""
         _check_lacking(problem)
         name = f"cuda:{self._device.index}"
-        try:
+        with _what_it_cannot():
             host = arguments(problem, SEEDS[1])
             self._ways, self._back = torch_ways.ways(problem, host, name, self._compiled)
-        except RuntimeError as error:
-            raise RivalError(f"PyTorch cannot: {error}") from error
         self._way = next(iter(self._ways))
 
     def result(self) -> list[np.ndarray | None]:
         """Its results, copied back."""
-        found: list[np.ndarray | None] = self._back(self._ways[self._way]())
+        with _what_it_cannot():
+            found: list[np.ndarray | None] = self._back(self._ways[self._way]())
         return found
 
     def fastest(self) -> str:
         """Try all ways."""
-        self._way = _fastest(list(self._ways), lambda way: self._clock.seconds(self._ways[way]))
+        with _what_it_cannot():
+            self._way = _fastest(list(self._ways), lambda way: self._clock.seconds(self._ways[way]))
         return self._way
 
     def seconds(self) -> float:
@@ -235,6 +237,14 @@ class CardRival:
     def close(self) -> None:
         """Let its memory go."""
         self._ways = {}
+
+
+@contextlib.contextmanager
+def _what_it_cannot() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise RivalError(f"PyTorch cannot: {error}") from error
 
 
 def _check_lacking(problem: Problem) -> None:

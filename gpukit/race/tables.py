@@ -41,6 +41,30 @@ class Network:
     softmaxes: tuple[Layer, ...] = field(default=(Layer("classes", (1000,)),))
 
     @property
+    def images(self) -> Layer:
+        """What the first convolution sees."""
+        return Layer("images", self.convs[0].sizes[:3])
+
+    @property
+    def response_pools(self) -> tuple[Layer, ...]:
+        """The pools behind a response normalisation."""
+        normal = {layer.sizes: layer.name for layer in self.responses}
+        return tuple(
+            Layer(f"{normal[pool.sizes[:3]]}, {pool.name}", pool.sizes)
+            for pool in self.max_pools
+            if pool.sizes[:3] in normal
+        )
+
+    @property
+    def parameters(self) -> Layer:
+        """All of them together: a convolution has a bias, or where it is normalised two vectors."""
+        count = sum(i * o + o for i, o in (layer.sizes for layer in self.denses))
+        for layer in self.convs:
+            _, _, c, k, r, s, _, _, groups = layer.sizes
+            count += layer.count * (r * s * c // groups * k + (2 if self.normalised else 1) * k)
+        return Layer("parameters", (count,))
+
+    @property
     def maps(self) -> tuple[Layer, ...]:
         """What the convolutions put out: each shape once, named after its first convolution."""
         found: dict[Sizes, tuple[str, int]] = {}

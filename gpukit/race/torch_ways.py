@@ -6,17 +6,26 @@ fastest is the rival.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from gpukit.race.problems import BINARY, FAMILIES, UNARY, Problem
+from gpukit.race import torch_updates
+from gpukit.race.counts import Problem
+from gpukit.race.families import BINARY, FAMILIES, MOVES, UNARY
 
 Way = Callable[[], Any]
 
-# PyTorch has no gradient of LRN alone.
-LACKING = {"lrn_grad": "PyTorch has no gradient of LRN without its forward pass"}
+LACKING = {
+    "lrn_grad": "PyTorch has no gradient of LRN without its forward pass",
+    "bias_relu_lrn_pool_grad": "PyTorch has no gradient of LRN without its forward pass",
+    "philox": "PyTorch's random numbers are no function of their place",
+}
+# Results, by number, that PyTorch holds differently: a pooling's index counts pixels there and not
+# the cells of a window, dropout draws other masks.
+DIFFERENT = {"max_pool2d": (1,), "bias_relu_lrn_pool": (1,), "dropout": (0,)}
 
 _ACTIVATIONS = {"relu", "sigmoid", "tanh", "elu", "leaky_relu", "softplus"}
 _UNARY = {"absolute": "abs", "negative": "neg"}
@@ -40,11 +49,15 @@ def ways(
     tensors = [torch.from_numpy(a).to(device) for a in arrays]
     function, layouts = _TASKS[FAMILIES[problem.primitive]](problem, tensors)
     found: dict[str, Way] = {}
-    for layout, values in layouts.items():
-        found[layout] = _bound(function, values)
+    # PyTorch's optimisers are offered as they are: fused ones are one kernel, and not all compile.
+    compiled &= FAMILIES[problem.primitive] != "update"
+    several = function if isinstance(function, dict) else {"": function}
+    for (layout, values), (name, one) in itertools.product(layouts.items(), several.items()):
+        label = f"{layout}, {name}" if name else layout
+        found[label] = _bound(one, values)
         if compiled:
-            found[f"{layout}, compiled"] = _bound(torch.compile(function), values)
-    images = "eager" not in layouts  # elementwise, PyTorch takes gpukit's order as it is
+            found[f"{label}, compiled"] = _bound(torch.compile(one), values)
+    images = "contiguous" in layouts  # else elementwise, PyTorch takes gpukit's order as it is
     return found, lambda results: _back(problem, results, images)
 
 
@@ -60,10 +73,14 @@ def _bound(function: Callable[..., Any], values: list[Any]) -> Way:
 
 def _back(problem: Problem, results: Any, images: bool) -> list[np.ndarray | None]:
     listed = list(results) if isinstance(results, (tuple, list)) else [results]
+    if FAMILIES[problem.primitive] == "update":
+        listed = torch_updates.as_ours(problem, listed)
+    if problem.primitive == "softmax_cross_entropy":
+        listed[1] = listed[1].exp()  # PyTorch keeps the logarithms for the gradient
     found: list[np.ndarray | None] = []
-    for tensor in listed:
-        if not tensor.is_floating_point():
-            found.append(None)  # a pooling's index: PyTorch counts pixels, gpukit cells of a window
+    for i, tensor in enumerate(listed):
+        if i in DIFFERENT.get(problem.primitive, ()):
+            found.append(None)
             continue
         if tensor.ndim == 4 and images:
             weights = problem.primitive == "conv2d_weight_grad"
@@ -119,6 +136,14 @@ def _pool(problem: Problem, tensors: list[Any]) -> Any:
             lambda x: functional.max_pool2d(x, size, step, pads, return_indices=True),
             _nchw(*tensors),
         )
+    if problem.primitive == "bias_relu_lrn_pool":
+        return (
+            lambda x, b: functional.max_pool2d(
+                _response(problem, functional.relu(x + b[:, None, None])),
+                size, step, pads, return_indices=True,
+            ),
+            _nchw(*tensors),
+        )  # fmt: skip
     if problem.primitive == "avg_pool2d":
         return (
             lambda x: functional.avg_pool2d(x, size, step, pads, count_include_pad=False),
@@ -165,14 +190,21 @@ def _map(problem: Problem, tensors: list[Any]) -> Any:
                 lambda gy: (gy / (h * w))[:, :, None, None].expand(n, c, h, w).contiguous(),
                 {"contiguous": tensors},
             )
+        case "bias_grad":
+            return lambda gy: gy.sum((0, 2, 3)), _nchw(*tensors)
+        case "normalise_images":
+            return _NORMALISE, _nchw(*tensors)
+        case "dropout":
+            rate = problem.settings["rate"]
+            return lambda x: functional.dropout(x, rate, training=True), {"eager": tensors}
+        case "all_finite":
+            return lambda x: x.isfinite().all(), {"eager": tensors}
+        case "concat":
+            return lambda *xs: torch.cat(xs, 1), _nchw(*tensors)
+        case "pad":
+            return lambda x: functional.pad(x, (1, 1, 1, 1)), _nchw(*tensors)
         case "lrn":
-            s = problem.settings
-            return (
-                lambda x: functional.local_response_norm(
-                    x, s["size"], s["alpha"], s["beta"], s["k"]
-                ),
-                _nchw(*tensors),
-            )
+            return lambda x: _response(problem, x), _nchw(*tensors)
         case "batch_norm":
             return lambda x, g, b: _batch_norm(x, g, b, epsilon), _nchw(*tensors)
         case "batch_norm_inference":
@@ -187,7 +219,40 @@ def _map(problem: Problem, tensors: list[Any]) -> Any:
                 ),
                 _nchw(*tensors),
             )
-    return _elementwise(problem), {"eager": tensors}
+    function = _moving(problem) if name in MOVES else _elementwise(problem)
+    return function, {"eager": tensors}
+
+
+def _response(problem: Problem, x: Any) -> Any:
+    from torch.nn import functional
+
+    s = problem.settings
+    return functional.local_response_norm(x, s["size"], s["alpha"], s["beta"], s["k"])
+
+
+def _as_one_product(x: Any, mean: Any, scale: Any, shift: Any) -> Any:
+    import torch
+
+    return torch.addcmul(((shift - mean) * scale)[:, :, None, None], x, scale[:, None, None])
+
+
+_NORMALISE = {
+    "step by step": lambda x, mean, scale, shift: (
+        (x + (shift - mean)[:, :, None, None]) * scale[:, None, None]
+    ),
+    "addcmul": _as_one_product,
+}
+
+
+def _moving(problem: Problem) -> Callable[..., Any]:
+    """Copies where PyTorch gives views: only what moves can be timed."""
+    s = problem.settings
+    moving: dict[str, Callable[..., Any]] = {
+        "transpose": lambda x: x.permute(s["axes"]).contiguous(),
+        "split": lambda x: [part.contiguous() for part in x.split(s["sections"], s["axis"])],
+        "broadcast_to": lambda x: x.expand(s["shape"]).contiguous(),
+    }
+    return moving[problem.primitive]
 
 
 def _batch_norm(x: Any, gamma: Any, beta: Any, epsilon: float) -> Any:
@@ -226,15 +291,58 @@ def _elementwise(problem: Problem) -> Callable[..., Any]:
 
 def _rows(problem: Problem, tensors: list[Any]) -> Any:
     import torch
+    from torch.nn import functional
 
     aten, single = torch.ops.aten, torch.float32
+    s = problem.settings
+    if "key" in s:
+        key = torch.from_numpy(s["key"]).to(tensors[0].device)
+        return _PICKING[problem.primitive], {"eager": [*tensors, key]}
+    if problem.primitive == "softmax_cross_entropy_grad":
+        gloss, p, labels = tensors
+        tensors = [gloss, p.log(), labels, torch.tensor(0.0, device=p.device)]
     function = {
         "softmax": lambda x: torch.softmax(x, 1),
         "log_softmax": lambda x: torch.log_softmax(x, 1),
         "softmax_grad": lambda gy, y: aten._softmax_backward_data(gy, y, 1, single),
         "log_softmax_grad": lambda gy, y: aten._log_softmax_backward_data(gy, y, 1, single),
-    }[problem.primitive]
+        "softmax_cross_entropy": _cross_entropy,
+        "softmax_cross_entropy_grad": lambda gloss, logarithms, labels, weight: (
+            aten._log_softmax_backward_data(
+                aten.nll_loss_backward(gloss, logarithms, labels, None, 0, -100, weight),
+                logarithms, 1, single,
+            )
+        ),
+        "squared_error": lambda y, t: functional.mse_loss(y, t, reduction="none").mean(1),
+        "squared_error_grad": lambda gloss, y, t: aten.mse_loss_backward(
+            (gloss / y.shape[1])[:, None].expand_as(y), y, t, 0
+        ),
+    }[problem.primitive]  # fmt: skip
     return function, {"eager": tensors}
+
+
+def _cross_entropy(x: Any, labels: Any) -> Any:
+    from torch.nn import functional
+
+    logarithms = functional.log_softmax(x, 1)
+    return functional.nll_loss(logarithms, labels, reduction="none"), logarithms
+
+
+_PICKING: dict[str, Callable[..., Any]] = {
+    "index": lambda x, key: x.index_select(0, key),
+    "index_grad": lambda gy, key: gy.new_zeros(gy.shape).index_add_(0, key, gy),
+}
+
+
+def _reduction(problem: Problem, tensors: list[Any]) -> Any:
+    axis = problem.sizes[2]
+    function: dict[str, Callable[..., Any]] = {
+        "reduce_sum": lambda x: x.sum(axis),
+        "reduce_mean": lambda x: x.mean(axis),
+        "reduce_max": lambda x: x.amax(axis),
+        "argmax": lambda x: x.argmax(axis),
+    }
+    return function[problem.primitive], {"eager": tensors}
 
 
 def _dense(problem: Problem, tensors: list[Any]) -> Any:
@@ -242,6 +350,7 @@ def _dense(problem: Problem, tensors: list[Any]) -> Any:
 
     function = {
         "dense": lambda x, w, b: torch.addmm(b, x, w),
+        "matmul": torch.mm,
         "dense_input_grad": lambda gy, w: gy @ w.t(),
         "dense_weight_grad": lambda x, gy: x.t() @ gy,
     }[problem.primitive]
@@ -256,5 +365,8 @@ _TASKS: dict[str, Callable[[Problem, list[Any]], Any]] = {
     "pool": _pool,
     "map": _map,
     "rows": _rows,
+    "reduction": _reduction,
     "dense": _dense,
+    "matmul": _dense,
+    "update": torch_updates.ways,
 }

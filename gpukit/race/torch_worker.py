@@ -41,14 +41,14 @@ class Worker:
         return {"ways": list(self._ways)}
 
     def result(self, way: str, file: str) -> dict[str, Any]:
-        """Write a way's results to a file, one array after another; their shapes."""
-        shapes: list[list[int] | None] = []
+        """Write a way's results to a file, one array after another; their dtypes and shapes."""
+        made: list[tuple[str, tuple[int, ...]] | None] = []
         with Path(file).open("wb") as out:
             for array in self._back(self._ways[way]()):
-                shapes.append(None if array is None else list(array.shape))
+                made.append(None if array is None else (array.dtype.name, array.shape))
                 if array is not None:
                     array.tofile(out)
-        return {"shapes": shapes}
+        return {"arrays": made}
 
     def run(self, way: str) -> dict[str, Any]:
         """Seconds of the second of two runs: gpukit has used the caches since the last."""

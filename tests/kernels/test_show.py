@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -9,8 +10,10 @@ from click.testing import CliRunner
 
 from gpukit.backends.emulator import compiler_problem
 from gpukit.backends.emulator.trace import Access
+from gpukit.backends.primitive import REFERENCE, registry
 from gpukit.backends.wheels import nvidia_folder
 from gpukit.cli.app import app
+from gpukit.device import get_device
 from gpukit.errors import GpukitError, SettingError
 from gpukit.kernel_checks import coverage, look
 from gpukit.kernel_checks.launches import launches
@@ -53,8 +56,21 @@ def test_usual_calls_are_taken_by_every_kernel():
     for target in coverage.targets():
         if target.emulated:
             assert typical(target).arrays, target
-    unknown = set(CALLS) - set(coverage.primitives())
-    assert not unknown
+
+
+def test_every_primitive_with_a_kernel_has_a_usual_call_that_its_default_takes():
+    with_kernels = {target.primitive for target in coverage.targets() if target.emulated}
+    assert set(CALLS) == with_kernels
+    for name, dtype in itertools.product(CALLS, ("float32", "float64")):
+        arrays, settings = CALLS[name]().arrays, CALLS[name]().settings
+        default = registry[name].choose(get_device("emu"), None, tuple(arrays), settings)
+        assert default.name != REFERENCE, name
+        made = typical(coverage.Target(name, default.name), dtype)
+        assert [shape(a) for a in made.arrays] == [shape(a) for a in arrays], (name, dtype)
+
+
+def shape(value):
+    return [shape(v) for v in value] if isinstance(value, list) else value.shape
 
 
 def test_lines_that_are_called_twice_add_up():

@@ -11,11 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gpukit.backends.emulator import compiler_problem
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.skipif(
     not (CHECKOUT / "bench" / "alexnet.py").exists(), reason="no checkout with benchmarks"
 )
+
+
+needs_rival = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None, reason="no PyTorch to race against"
+)
+needs_compiler = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
 
 
 def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -25,7 +33,7 @@ def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="no PyTorch to race against")
+@needs_rival
 def test_every_contestant_computes_the_same_and_is_timed(tmp_path):
     out = tmp_path / "out.json"
     done = python("", "-m", "bench", "alexnet", "alexnet-inference", "--dry", "--json", str(out))
@@ -45,9 +53,8 @@ def test_every_contestant_computes_the_same_and_is_timed(tmp_path):
 def test_contestants_that_disagree_are_not_timed():
     code = """
 from bench.contest import agree
-class One: name = "one"
-agree(One, [7.0, 6.5], [7.0001, 6.5001], 2e-4)
-agree(One, [7.0, 6.5], [7.0, 6.6], 2e-4)
+agree("one", [7.0, 6.5], [7.0001, 6.5001], 2e-4)
+agree("one", [7.0, 6.5], [7.0, 6.6], 2e-4)
 """
     done = python(code)
     assert done.returncode == 1 and "AssertionError: one computes [7.0, 6.5]" in done.stderr
@@ -83,3 +90,63 @@ print(json.dumps({name: array.shape for name, array in weights(net).items()}))
     own, made = map(json.loads, done.stdout.splitlines())
     assert own == made
     assert np.prod(own["fc8/kernel"]) > 0
+
+
+@needs_rival
+@needs_compiler
+def test_alexnet_on_a_card_is_rehearsed_on_an_emulated_one():
+    done = python("", "-m", "bench.cuda_race", "--device", "emu", "alexnet")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 cases rehearsed on emu:0, 0 wrong" in done.stdout
+
+
+@needs_rival
+def test_an_alexnet_that_computes_something_else_is_not_timed_on_a_card():
+    code = """
+from bench import alexnet_on_card, alexnet_rivals
+for task in alexnet_on_card.SIDES:
+    mine, ways = alexnet_on_card.contenders(task, alexnet_on_card.TINY, "cpu", "cpu")
+    print(task, *ways)
+alexnet_rivals.MOMENTUM, alexnet_rivals.LRN = 0.0, {**alexnet_rivals.LRN, "size": 3}
+for task in alexnet_on_card.SIDES:
+    try:
+        alexnet_on_card.contenders(task, alexnet_on_card.TINY, "cpu", "cpu")
+    except AssertionError as error:
+        print(task, error)
+"""
+    done = python(code)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[:2] == [
+        "alexnet_step contiguous channels_last",
+        "alexnet_inference contiguous channels_last",
+    ]
+    assert lines[2].startswith("alexnet_step PyTorch, contiguous, computes [")
+    assert lines[3].startswith("alexnet_inference PyTorch, contiguous, computes [")
+
+
+@needs_rival
+def test_peaks_on_a_card_are_those_of_each_pool_in_one_more_run():
+    code = """
+import sys, types
+from types import SimpleNamespace
+import torch
+from bench import alexnet_on_card
+
+class Pool:
+    def __init__(self, taken): self.live, self.taken, self.peak = taken, 2 * taken, 2 * taken
+    def run(self, more): self.taken = max(self.taken, self.live + more); self.peak = self.taken
+    def free_all_blocks(self): self.taken = self.live
+    def reset(self): self.peak = self.taken
+ours, theirs = Pool(100 * 10**6), Pool(300 * 10**6)
+ours.total_bytes = lambda: ours.taken
+sys.modules["cupy"] = SimpleNamespace(get_default_memory_pool=lambda: ours)
+torch.cuda.synchronize = lambda: None
+torch.cuda.empty_cache = theirs.free_all_blocks
+torch.cuda.reset_peak_memory_stats = theirs.reset
+torch.cuda.max_memory_reserved = lambda: theirs.peak
+mb = 10**6
+print(alexnet_on_card.peaks(lambda: ours.run(25 * mb), lambda: theirs.run(50 * mb), 200 * mb))
+"""
+    done = python(code)
+    assert done.stdout.strip() == "(125.0, 150.0)", done.stderr

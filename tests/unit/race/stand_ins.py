@@ -33,12 +33,11 @@ def implementation(
     primitive: str, name: str, function: Callable[..., Any], **limits: Any
 ) -> Iterator[None]:
     """While the block runs, `primitive` has this implementation on the CPU."""
-    ways = registry[primitive].implementations("cpu") and registry[primitive]._by_kind["cpu"]
     registry[primitive].on("cpu", name=name, **limits)(function)
     try:
         yield
     finally:
-        del ways[name]
+        del registry[primitive]._by_kind["cpu"][name]
 
 
 def race(

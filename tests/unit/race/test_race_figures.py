@@ -10,10 +10,11 @@ from rich.console import Console
 from stand_ins import CEILINGS, FakeClock, implementation, race
 from test_race_refusals import CONV, RELU, FakeRival, honest
 
+from gpukit.device import get_device
 from gpukit.race import contest, report
 from gpukit.race.contest import Outcome, alternate, means, spread
 from gpukit.race.picture import save_rows
-from gpukit.race.problems import problem
+from gpukit.race.problems import problem, problems
 
 ABOUT = {"machine": "test machine", "date": "2026-01-01"}
 
@@ -136,6 +137,15 @@ def test_means_are_geometric_and_leave_void_rows_out():
     assert theirs.ratio_to_rival == 1
     interrupted = {mean.name: mean for mean in means(Outcome(CEILINGS, made, layers={"conv2d": 4}))}
     assert (interrupted["mine"].of, interrupted["mine"].network_ms) == (4, None)
+
+
+def test_the_title_says_what_is_raced():
+    cpu = get_device("cpu")
+    assert report.title([problem("relu", RELU)], cpu) == "relu: 2,4,4,3, on cpu"
+    layers = problems("lrn", "alexnet", 8)
+    assert report.title(layers, cpu) == "lrn: alexnet, N = 8, on cpu"
+    step = problems("sgd_update", "alexnet", 8)
+    assert report.title(step, cpu) == "sgd_update: alexnet, parameters = 60965224, on cpu"
 
 
 def shown(outcome):

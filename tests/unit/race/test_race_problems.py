@@ -9,8 +9,10 @@ import pytest
 
 from gpukit.backends.primitive import registry
 from gpukit.errors import GpukitError
-from gpukit.race.arguments import arguments
-from gpukit.race.problems import FAMILIES, passes, problem, problems
+from gpukit.kernel_checks.coverage import primitives
+from gpukit.race.arguments import arguments, as_passed
+from gpukit.race.families import FAMILIES, UNRACED
+from gpukit.race.problems import passes, problem, problems
 from gpukit.race.tables import NETWORKS
 
 # Multiply-adds of all convolutions for one image, and their weights without biases, as published
@@ -27,7 +29,10 @@ SMALL = {
     "pool": (2, 6, 7, 3, 3, 2, 2, 1),
     "map": (3, 4, 5, 6),
     "rows": (5, 11),
+    "reduction": (5, 11, 0),
     "dense": (4, 7, 9),
+    "matmul": (4, 7, 9),
+    "update": (37,),
 }
 
 
@@ -41,13 +46,29 @@ def test_networks_have_their_published_sizes(name):
     assert len({p.sizes for p in layers}) == len(layers)
 
 
+# Parameters, as published: of AlexNet in two columns, of VGG-16 and of ResNet-50 with its
+# normalisation.
+PARAMETERS = {"alexnet": 60_965_224, "vgg16": 138_357_544, "resnet50": 25_557_032}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_networks_have_their_published_parameters(name):
+    (made,) = problems("sgd_update", name, batch=8)
+    assert made.sizes == (PARAMETERS[name],)
+
+
+def test_every_primitive_is_raced_or_the_reason_is_said():
+    assert set(FAMILIES) | set(UNRACED) == set(primitives())
+    assert not set(FAMILIES) & set(UNRACED)
+
+
 def weights_of(made):
     _, _, _, c, k, r, s, _, _, groups = made.sizes
     return r * s * c // groups * k
 
 
 def test_layers_follow_from_one_another():
-    """What a network's maps are pooled to: the inputs of its pools are outputs of convolutions."""
+    """The inputs of a network's pools and normalisations are outputs of its convolutions."""
     for network in NETWORKS.values():
         maps = {layer.sizes for layer in network.maps}
         assert {layer.sizes[:3] for layer in network.max_pools} <= maps
@@ -107,7 +128,9 @@ def test_bytes_are_those_of_arguments_and_results(primitive):
         sizes = (2, 6, 8, 3, 3, 2, 1, 1)
     made = problem(primitive, sizes)
     arrays = arguments(made, 3)
-    results = registry[primitive].reference(*arrays, **made.settings)
+    results = registry[primitive].reference(*as_passed(made, arrays), **made.settings)
+    if made.in_place:
+        results = tuple(arrays[i] for i in made.in_place)
     results = results if isinstance(results, tuple) else (results,)
     assert made.read == sum(a.nbytes for a in arrays)
     assert made.written == sum(np.asarray(r, r.dtype).nbytes for r in results)
@@ -146,7 +169,9 @@ def test_passes(primitive, chosen, found):
     ("call", "words"),
     [
         (lambda: passes("conv2", None), "did you mean conv2d"),
-        (lambda: passes("adam_update", None), "cannot be raced"),
+        (lambda: passes("reshape", None), "reshape cannot be raced: its result is a view"),
+        (lambda: passes("adam_updates", None), "cannot be raced: did you mean adam_update"),
+        (lambda: problems("reduce_sum", "5,7,2", None), "axis = 2: use sizes from 0 to 1"),
         (lambda: passes("relu", "weight"), "use forward, input or all"),
         (lambda: passes("relu_grad", "all"), "leave --pass out"),
         (lambda: problems("conv2d", "lenet", 1), "use alexnet, vgg16, resnet50, or sizes"),

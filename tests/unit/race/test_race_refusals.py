@@ -14,7 +14,8 @@ from gpukit.device import get_device
 from gpukit.errors import DeviceError, SettingError
 from gpukit.race import proof as proof_module
 from gpukit.race.contest import Outcome, Race, run
-from gpukit.race.problems import FAMILIES, problem
+from gpukit.race.families import FAMILIES
+from gpukit.race.problems import problem
 from gpukit.race.proof import Proof, definition
 
 CONV = (2, 6, 6, 3, 4, 3, 3, 1, 1, 1)
@@ -96,6 +97,67 @@ def test_a_wrong_implementation_is_named_and_not_timed(name):
     assert not outcome.ok
     assert [row.name for row in outcome.rows] == ["numba"]
     assert clock.runs == outcome.rows[0].rounds
+
+
+def idle(w, v, g, *, lr, momentum, weight_decay, nesterov):
+    return None
+
+
+def forgetful(w, v, g, *, lr, momentum, weight_decay, nesterov):
+    w[...] = w + np.float32(momentum) * v - np.float32(lr) * (g + np.float32(weight_decay) * w)
+
+
+def spoiling(w, v, g, *, lr, momentum, weight_decay, nesterov):
+    p.sgd_update.reference(
+        w, v, g, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov
+    )
+    g[0] = 0
+
+
+def blind(x):
+    return np.array(True)
+
+
+def corner(x, bias, *, relu, size, alpha, beta, k, groups, window, stride, padding):
+    y, index = p.bias_relu_lrn_pool.reference(
+        x, bias, relu=relu, size=size, alpha=alpha, beta=beta, k=k, groups=groups,
+        window=window, stride=stride, padding=padding,
+    )  # fmt: skip
+    index[0, 0, 0, 0] = (index[0, 0, 0, 0] + 1) % 9
+    return y, index
+
+
+# Of other primitives: their sizes, and what they are told.
+MORE_LIARS = {
+    idle: ("sgd_update", (50,), "result 0 differs"),
+    forgetful: ("sgd_update", (50,), "result 1 differs"),
+    spoiling: ("sgd_update", (50,), "wrote to argument 2"),
+    blind: ("all_finite", RELU, "result 0 differs"),
+    corner: ("bias_relu_lrn_pool", (2, 9, 9, 6, 3, 3, 2), "result 1 differs at 1 of"),
+}
+
+
+@pytest.mark.parametrize("liar", MORE_LIARS)
+def test_other_primitives_have_their_own_lies(liar):
+    primitive, sizes, words = MORE_LIARS[liar]
+    with implementation(primitive, "liar", liar):
+        outcome = race(primitive, *sizes, algos=["liar"])
+    (note,) = outcome.refused
+    assert note.name == "liar"
+    assert words in note.why
+    assert [row.default for row in outcome.rows] == [True]
+
+
+def test_a_call_in_place_is_proven_on_the_numbers_of_each_contender():
+    def another(w, v, g, *, lr, momentum, weight_decay, nesterov):
+        p.sgd_update.reference(
+            w, v, g, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov
+        )
+
+    with implementation("sgd_update", "another", another):
+        outcome = race("sgd_update", 50, algos=["another", "reference"])
+    assert outcome.ok
+    assert [row.name for row in outcome.rows] == ["numba", "another", "reference"]
 
 
 def test_an_honest_one_is_timed():
@@ -274,7 +336,7 @@ def test_a_wrong_rival_is_refused_too():
 @pytest.mark.parametrize(
     "primitive",
     ["conv2d", "conv2d_input_grad", "conv2d_weight_grad", "max_pool2d", "max_pool2d_grad",
-     "avg_pool2d", "avg_pool2d_grad", "lrn", "lrn_grad"],
+     "avg_pool2d", "avg_pool2d_grad", "lrn", "lrn_grad", "sgd_update", "adam_update"],
 )  # fmt: skip
 def test_the_definition_image_by_image_is_the_definition(primitive, monkeypatch):
     from test_race_problems import SMALL
@@ -294,6 +356,28 @@ def test_the_definition_image_by_image_is_the_definition(primitive, monkeypatch)
         assert whole[0].dtype == np.float64
 
 
+# Of these the definition, which is all that the CPU has, gives a view.
+VIEWS = ("transpose", "split", "broadcast_to")
+
+
+@pytest.mark.parametrize("primitive", VIEWS)
+def test_a_view_is_not_timed_and_a_copy_is(primitive):
+    definition_of = registry[primitive].reference
+
+    def copied(x, **settings):
+        made = definition_of(x, **settings)
+        return tuple(a.copy() for a in made) if isinstance(made, tuple) else made.copy()
+
+    copied.__signature__ = registry[primitive].signature
+    with implementation(primitive, "copied", copied):
+        outcome = race(primitive, 3, 4, 5, 6, algos=["copied", "reference"])
+    assert outcome.refused == []
+    assert [row.name for row in outcome.rows] == ["copied"]
+    assert {(note.name, note.why) for note in outcome.left_out} == {
+        ("reference", "its result is a view of its argument: nothing moves")
+    }
+
+
 @pytest.mark.parametrize("primitive", FAMILIES)
 def test_every_implementation_proves_right_on_a_small_problem(primitive):
     from test_race_problems import SMALL
@@ -303,7 +387,7 @@ def test_every_implementation_proves_right_on_a_small_problem(primitive):
     device = get_device("cpu")
     run(Race([made], device, FakeClock(1.0)), outcome)
     assert outcome.refused == []
-    assert outcome.rows
+    assert outcome.rows or primitive in VIEWS
     names = {row.name for row in outcome.rows} | {note.name for note in outcome.left_out}
     assert names | {"reference"} == set(registry[primitive].implementations("cpu")) | {"reference"}
 

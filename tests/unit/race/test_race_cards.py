@@ -1,0 +1,38 @@
+"""The kernels of cards, on emu: what a race on a card asks of them, they pass."""
+
+from __future__ import annotations
+
+import pytest
+from test_race_problems import SMALL
+
+from gpukit.backends.emulator import compiler_problem
+from gpukit.backends.primitive import REFERENCE, registry
+from gpukit.device import get_device
+from gpukit.race.arguments import as_passed
+from gpukit.race.families import FAMILIES
+from gpukit.race.problems import problem
+from gpukit.race.proof import Proof
+
+
+@pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
+@pytest.mark.parametrize("primitive", FAMILIES)
+def test_every_kernel_passes_the_proof(primitive):
+    proof = Proof(problem(primitive, SMALL[FAMILIES[primitive]]), get_device("emu"))
+    arrays = as_passed(proof.problem, proof.arrays)
+    ways = {
+        name: way
+        for name, way in registry[primitive].implementations("emu").items()
+        if name != REFERENCE and way.takes(arrays, proof.problem.settings)
+    }
+    assert ways
+    calls = {name: called(primitive, name, proof.problem) for name in ways}
+    assert {name: proof.first(call) for name, call in calls.items()} == dict.fromkeys(calls, "")
+    assert not proof.viewed  # unlike NumPy's, a card's results are copies
+    proof.fill()
+    assert {name: proof.check(call) for name, call in calls.items()} == dict.fromkeys(calls, "")
+
+
+def called(primitive, name, made):
+    return lambda *arrays, **settings: registry[primitive](
+        *as_passed(made, arrays), algo=name, **settings
+    )

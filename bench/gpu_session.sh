@@ -221,7 +221,7 @@ else
     step "streams" 30 tests.log "$python" -m pytest tests/kernels/test_cheats.py \
         -p no:cacheprovider -q -n 0 -m gpu
     step "train" 60 session.log bash -c "train --limit 2000 --epochs 2"
-    step "race" 170 session.log "$python" -m bench.cuda_race --seconds 120 --json "$OUT/race.json"
+    step "race" 190 session.log "$python" -m bench.cuda_race --seconds 150 --json "$OUT/race.json"
     step "layers" 60 session.log bash -c "raced --layers alexnet --pass all --rivals torch"
     if command -v compute-sanitizer >/dev/null; then
         step "memcheck finds a planted bug" 40 sanitizer.log \

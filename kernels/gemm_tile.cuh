@@ -30,13 +30,6 @@
 #include "epilogue.cuh"
 #include "pack.cuh"
 
-// What one load brings: 16 bytes where the operand is packed, else one number.
-template <typename T, bool PACKED>
-struct alignas(PACKED ? 16 : sizeof(T)) Load {
-    static constexpr int size = PACKED ? 16 / sizeof(T) : 1;
-    T at[size];
-};
-
 template <int TILE_M, int TILE_N>
 struct Tiling {
     static constexpr int EACH = TILE_M >= 128 && TILE_N >= 128 ? 8 : 4;

@@ -216,9 +216,10 @@ __global__ void __launch_bounds__(256, 2)
         for (int half = blockDim.x / 2; half >= lanes; half /= 2) {
             __syncthreads();
             if (static_cast<int>(threadIdx.x) < half) {
+                const Word other = space[threadIdx.x + half];
 #pragma unroll
-                for (int v = 0; v < V; ++v)
-                    space[threadIdx.x].at[v] += space[threadIdx.x + half].at[v];
+                for (int v = 0; v < V; ++v) sums[t].at[v] += other.at[v];
+                space[threadIdx.x] = sums[t];
             }
         }
         if (static_cast<int>(threadIdx.x) < lanes && pack < packs)

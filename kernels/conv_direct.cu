@@ -38,7 +38,7 @@
 //
 // Tiles are gemm_tile.cuh's: 128×128 (float32), 64×64, 128×16 for few filters. With up to 4 filters
 // a group even that is mostly empty: conv_direct_narrow.cu. From the compiler (NVRTC 13.5, sm_90,
-// float32, packs), 128×128: 118, 128 and 125 registers for forward, input and weight gradient, no
+// float32, packs), 128×128: 126, 128 and 123 registers for forward, input and weight gradient, no
 // spill; a forward step is 512 FFMA in about 700 instructions, gemm.cu's in 630: that is what reading
 // through windows costs. No card has confirmed speed, or how much of the windows' overlap L1 and L2
 // really catch.
@@ -60,15 +60,18 @@
 #include "conv_windows.cuh"
 
 template <typename T, int TILE_M, int TILE_N, bool PACKED_X, bool PACKED_W, int ACTIVATION>
-__global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS, 2)
+__global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS,
+                                  (BLOCKS<T, TILE_M, TILE_N, PACKED_X && PACKED_W>))
     conv2d_forward(const T* __restrict__ x, const T* __restrict__ w,
                    const T* __restrict__ bias_or_null, T* __restrict__ y, int images, int height,
                    int width, int channels, int taps_h, int taps_w, int filters, int out_height,
                    int out_width, int stride_h, int stride_w, int pad_h, int pad_w, int dilation_h,
                    int dilation_w, int groups) {
     constexpr int EACH = Tiling<TILE_M, TILE_N>::EACH, K = Tiling<TILE_M, TILE_N>::K;
-    __shared__ alignas(16) T a_stages[2][K][TILE_M + 4];
-    __shared__ alignas(16) T b_stages[2][K][TILE_N + 4];
+    using Left = Windows<T, K, PACKED_X>;
+    using Right = Matrix<T, false, PACKED_W>;
+    __shared__ alignas(16) T a_stages[2][Lines<T, Left, TILE_M, K>::at(K)];
+    __shared__ alignas(16) T b_stages[2][Lines<T, Right, TILE_N, K>::at(K)];
     __shared__ Tap taps[2][K];
 
     const int group = blockIdx.z, depth = channels / groups, n = filters / groups;
@@ -76,12 +79,12 @@ __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS, 2)
     const int tiles_n = (n + TILE_N - 1) / TILE_N;
     const int first_m = blockIdx.x / tiles_n * TILE_M, first_n = blockIdx.x % tiles_n * TILE_N;
 
-    const Windows<T, K, PACKED_X> windows{
+    const Left windows{
         x + group * depth, height, width,  channels, images,   out_height,
         out_width,         -pad_h, -pad_w, stride_h, stride_w, taps};
     const Taps<K> table{taps,  depth,    taps_h, taps_w, dilation_h, dilation_w,
                         width, channels, 0,      0,      0};
-    const Matrix<T, false, PACKED_W> weights{w + group * n, n, k, filters};
+    const Right weights{w + group * n, n, k, filters};
     T sums[EACH][EACH];
     multiply_tile<TILE_M, TILE_N>(windows, weights, table, first_m, first_n, 0, k, a_stages,
                                   b_stages, sums);
@@ -96,14 +99,17 @@ __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS, 2)
 
 // blockIdx.z = group · phases + phase. Tiles beyond a phase's pixels end at once.
 template <typename T, int TILE_M, int TILE_N, bool PACKED>
-__global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS, 2)
+__global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS,
+                                  (BLOCKS<T, TILE_M, TILE_N, PACKED>))
     conv2d_input_grad(const T* __restrict__ gy, const T* __restrict__ w, T* __restrict__ gx,
                       int images, int height, int width, int channels, int taps_h, int taps_w,
                       int filters, int out_height, int out_width, int stride_h, int stride_w,
                       int pad_h, int pad_w, int dilation_h, int dilation_w, int groups) {
     constexpr int EACH = Tiling<TILE_M, TILE_N>::EACH, K = Tiling<TILE_M, TILE_N>::K;
-    __shared__ alignas(16) T a_stages[2][K][TILE_M + 4];
-    __shared__ alignas(16) T b_stages[2][K][TILE_N + 4];
+    using Left = Windows<T, K, PACKED>;
+    using Right = WeightsByChannel<T, K, PACKED>;
+    __shared__ alignas(16) T a_stages[2][Lines<T, Left, TILE_M, K>::at(K)];
+    __shared__ alignas(16) T b_stages[2][Lines<T, Right, TILE_N, K>::at(K)];
     __shared__ Tap taps[2][K];
 
     const int phases = stride_h * stride_w, phase = blockIdx.z % phases;
@@ -115,7 +121,7 @@ __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS, 2)
     const int first_m = blockIdx.x / tiles_n * TILE_M, first_n = blockIdx.x % tiles_n * TILE_N;
     if (first_m >= m) return;
 
-    const Windows<T, K, PACKED> windows{
+    const Left windows{
         gy + group * depth, out_height,  out_width,    filters, images, down.count,
         right.count,        down.corner, right.corner, 1,       1,      taps};
     const int weight = n * filters;  // elements of one tap
@@ -130,7 +136,7 @@ __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS, 2)
                         (down.tap * taps_w + right.tap) * weight,
                         down.step * taps_w * weight,
                         right.step * weight};
-    const WeightsByChannel<T, K, PACKED> weights{w + group * depth, n, filters, taps};
+    const Right weights{w + group * depth, n, filters, taps};
     T sums[EACH][EACH];
     multiply_tile<TILE_M, TILE_N>(windows, weights, table, first_m, first_n, 0, k, a_stages,
                                   b_stages, sums);
@@ -148,15 +154,18 @@ __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS, 2)
 
 // blockIdx.z = group · splits + split; `parts` holds `splits` weight gradients one after another.
 template <typename T, int TILE_M, int TILE_N, bool PACKED_X, bool PACKED_GY>
-__global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS, 2)
+__global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS,
+                                  (BLOCKS<T, TILE_M, TILE_N, PACKED_X && PACKED_GY>))
     conv2d_weight_grad(const T* __restrict__ x, const T* __restrict__ gy, T* __restrict__ parts,
                        int images, int height, int width, int channels, int taps_h, int taps_w,
                        int filters, int out_height, int out_width, int stride_h, int stride_w,
                        int pad_h, int pad_w, int dilation_h, int dilation_w, int groups, int splits,
                        int k_per_split) {
     constexpr int EACH = Tiling<TILE_M, TILE_N>::EACH, K = Tiling<TILE_M, TILE_N>::K;
-    __shared__ alignas(16) T a_stages[2][K][TILE_M + 4];
-    __shared__ alignas(16) T b_stages[2][K][TILE_N + 4];
+    using Left = WindowsAcross<T, K, PACKED_X>;
+    using Right = Matrix<T, false, PACKED_GY>;
+    __shared__ alignas(16) T a_stages[2][Lines<T, Left, TILE_M, K>::at(K)];
+    __shared__ alignas(16) T b_stages[2][Lines<T, Right, TILE_N, K>::at(K)];
     __shared__ Pixel pixels[2][K];
 
     const int group = blockIdx.z / splits, split = blockIdx.z % splits;
@@ -168,10 +177,10 @@ __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS, 2)
 
     const Pixels<K> table{pixels,   k_end, out_height, out_width, stride_h, stride_w,
                           pad_h,    pad_w, height,     width,     channels};
-    const WindowsAcross<T, K, PACKED_X> windows{
+    const Left windows{
         x + group * depth, height, width, channels, depth, taps_h, taps_w, dilation_h, dilation_w,
         pixels};
-    const Matrix<T, false, PACKED_GY> gradients{gy + group * n, n, k_end, filters};
+    const Right gradients{gy + group * n, n, k_end, filters};
     T sums[EACH][EACH];
     multiply_tile<TILE_M, TILE_N>(windows, gradients, table, first_m, first_n, k_begin, k_end,
                                   a_stages, b_stages, sums);

@@ -1,4 +1,4 @@
-// Convolution with few filters or channels a group (depthwise: one): a thread an element.
+// Convolution with few filters or channels a group (depthwise: one): no tiles.
 //
 // conv_direct.cu's tiles are 16 columns wide at least; with one filter a group 15 of them would
 // multiply zeros. There is little to share between threads here either: a depthwise output adds R·S
@@ -7,31 +7,42 @@
 //
 //   forward          a thread = PIXELS neighbours in a row of y, one filter; a weight is read once
 //                    for all of them.    thread number: (((n·P + p)·⌈Q/PIXELS⌉ + q block)·K + k)
-//   input gradient   a thread = one element of gx: it gathers from the windows that saw it.
-//                                        thread number: ((n·H + h)·W + w)·C + c
-//   weight gradient  a block = one (r, s, c) and `width` filters; 256 / width threads a filter take
-//                    turns with the pixels of a range, their sums are halved in shared memory in a
-//                    fixed order, and gemm.cu's split_sum adds the ranges in order.
+//   input gradient   `lanes` threads = the channels of one group and pixel of gx, gathered from the
+//                    windows that saw it. The lanes take turns with the filters, which lie side by
+//                    side, and add up by shuffles in a fixed order: a gradient is read once for all
+//                    channels.           thread number: (((n·H + h)·W + w)·G + group)·lanes + lane
+//   weight gradient  a block = one (r, s, c), or a pack of channels, and `width` filters; 256 / width
+//                    threads a filter take turns with the pixels of a range, their sums are halved in
+//                    shared memory in a fixed order, and gemm.cu's split_sum adds the ranges in order.
 //
 // Filters (channels) are the fastest index, so that a warp reads and writes runs of 128 bytes; the
-// overlap of windows is left to L1. Each element of y costs R·S·C/G·(1 + 1/PIXELS) loads, two or
-// three instructions each: with many channels a group the tiles win, the launcher draws the line at
-// 4 filters (channels). No card has confirmed where it lies.
+// overlap of windows is left to L1. All threads of a group read the same channels of x: a warp asks
+// for few bytes of many sectors, so where channels come in packs it asks once for four (two) of them.
+// Each element of y costs R·S·C/G·(1 + 1/PIXELS) numbers: with many channels a group the tiles win,
+// the launcher draws the line at 4 filters (channels). No card has confirmed where it lies.
 //
-// instances: conv2d_forward_narrow<T, 0>, conv2d_forward_narrow<T, 1>, conv2d_forward_narrow<T, 2>
-// instances: conv2d_forward_narrow<T, 3>
+// instances: conv2d_forward_narrow<T, true, 0>, conv2d_forward_narrow<T, true, 1>
+// instances: conv2d_forward_narrow<T, false, 0>, conv2d_forward_narrow<T, false, 1>
+// instances: conv2d_forward_narrow<T, false, 2>, conv2d_forward_narrow<T, false, 3>
+// instances: conv2d_input_grad_narrow<T, true>, conv2d_input_grad_narrow<T, false>
+// instances: conv2d_weight_grad_narrow<T, true>, conv2d_weight_grad_narrow<T, false>
 #include "epilogue.cuh"
 #include "gpukit.cuh"
+#include "pack.cuh"
 
 constexpr int PIXELS = 4;
+constexpr int MOST = 4;  // channels a group that the input gradient takes
 
-template <typename T, int ACTIVATION>
+// CHANNEL_PACKS here and below: the channels of x come as packs of 16 bytes.
+template <typename T, bool CHANNEL_PACKS, int ACTIVATION>
 __global__ void __launch_bounds__(256, 4)
     conv2d_forward_narrow(const T* __restrict__ x, const T* __restrict__ w,
                           const T* __restrict__ bias_or_null, T* __restrict__ y, int images,
                           int height, int width, int channels, int taps_h, int taps_w, int filters,
                           int out_height, int out_width, int stride_h, int stride_w, int pad_h,
                           int pad_w, int dilation_h, int dilation_w, int groups) {
+    using Word = Load<T, CHANNEL_PACKS>;
+    constexpr int V = Word::size;
     const int runs = gpukit::divide_up(out_width, PIXELS);
     long long rest = gpukit::thread_number();
     const int k = rest % filters;
@@ -51,13 +62,19 @@ __global__ void __launch_bounds__(256, 4)
         if (h < 0 || h >= height) continue;
         for (int s = 0; s < taps_w; ++s) {
             const T* weight = w + static_cast<long long>(r * taps_w + s) * depth * filters + k;
-            for (int c = 0; c < depth; ++c, weight += filters) {
-                const T factor = *weight;
+#pragma unroll(V == 1 ? 2 : 1)  // packs twice would spill on sm_120
+            for (int c = 0; c < depth; c += V) {
+                T factors[V];
+#pragma unroll
+                for (int v = 0; v < V; ++v, weight += filters) factors[v] = *weight;
 #pragma unroll
                 for (int i = 0; i < PIXELS; ++i) {
                     const int column = w0 + i * stride_w + s * dilation_w;
-                    if (column >= 0 && column < width)
-                        sums[i] += from[(h * width + column) * channels + c] * factor;
+                    if (column < 0 || column >= width) continue;
+                    const T* const at = from + (h * width + column) * channels + c;
+                    const Word word = *reinterpret_cast<const Word*>(at);
+#pragma unroll
+                    for (int v = 0; v < V; ++v) sums[i] += word.at[v] * factors[v];
                 }
             }
         }
@@ -70,45 +87,76 @@ __global__ void __launch_bounds__(256, 4)
             to[static_cast<long long>(i) * filters] = activate<ACTIVATION>(sums[i] + offset);
 }
 
-template <typename T>
+// `lanes`, a power of two up to 32, share the filters of a pixel and add up what each has.
+template <typename T, bool PACKED>
 __global__ void __launch_bounds__(256, 4)
     conv2d_input_grad_narrow(const T* __restrict__ gy, const T* __restrict__ w, T* __restrict__ gx,
                              int images, int height, int width, int channels, int taps_h,
                              int taps_w, int filters, int out_height, int out_width, int stride_h,
                              int stride_w, int pad_h, int pad_w, int dilation_h, int dilation_w,
-                             int groups) {
-    const long long element = gpukit::thread_number();
-    long long rest = element;
-    const int c = rest % channels;
-    rest /= channels;
+                             int groups, int lanes) {
+    using Word = Load<T, PACKED>;
+    constexpr int V = Word::size;
+    const int lane = threadIdx.x % lanes;
+    const long long place = gpukit::thread_number() / lanes;
+    long long rest = place;
+    const int group = rest % groups;
+    rest /= groups;
     const int column = rest % width;
     rest /= width;
     const int row = rest % height;
     const long long image = rest / height;
-    if (image >= images) return;
+    const bool inside = image < images;
 
-    const int depth = channels / groups, n = filters / groups, group = c / depth;
+    const int depth = channels / groups, n = filters / groups;
     const T* const from = gy + image * out_height * out_width * filters + group * n;
-    const T* const weights = w + static_cast<long long>(c % depth) * filters + group * n;
-    T sum = T(0);
-    for (int r = 0; r < taps_h; ++r) {
+    const T* const weights = w + group * n;
+    T sums[MOST] = {};
+    for (int r = 0; inside && r < taps_h; ++r) {
         const int down = row + pad_h - r * dilation_h, p = down / stride_h;
         if (down < 0 || down % stride_h != 0 || p >= out_height) continue;
         for (int s = 0; s < taps_w; ++s) {
             const int right = column + pad_w - s * dilation_w, q = right / stride_w;
             if (right < 0 || right % stride_w != 0 || q >= out_width) continue;
-            const T* const gradient = from + (p * out_width + q) * filters;
-            const T* const weight =
+            const T* const gradients = from + (p * out_width + q) * filters;
+            const T* const tap =
                 weights + static_cast<long long>(r * taps_w + s) * depth * filters;
-            for (int k = 0; k < n; ++k) sum += gradient[k] * weight[k];
+            for (int k = lane * V; k < n; k += lanes * V) {
+                const Word gradient = *reinterpret_cast<const Word*>(gradients + k);
+#pragma unroll
+                for (int c = 0; c < MOST; ++c) {
+                    if (c >= depth) break;
+                    const Word weight = *reinterpret_cast<const Word*>(tap + c * filters + k);
+#pragma unroll
+                    for (int v = 0; v < V; ++v) sums[c] += gradient.at[v] * weight.at[v];
+                }
+            }
         }
     }
-    gx[element] = sum;
+    for (int bit = lanes / 2; bit > 0; bit /= 2)
+#pragma unroll
+        for (int c = 0; c < MOST; ++c) sums[c] += __shfl_xor_sync(0xffffffffu, sums[c], bit);
+    if (!inside || lane != 0) return;
+    T* const to = gx + place * depth;
+    constexpr int PACK = Pack<T>::size;
+    if (depth % PACK == 0 && aligned(to)) {
+#pragma unroll
+        for (int c = 0; c < MOST; c += PACK) {
+            Pack<T> pack;
+#pragma unroll
+            for (int v = 0; v < PACK; ++v) pack.at[v] = sums[c + v];
+            if (c < depth) store(to + c, pack);
+        }
+    } else {
+#pragma unroll
+        for (int c = 0; c < MOST; ++c)
+            if (c < depth) to[c] = sums[c];
+    }
 }
 
 // blockIdx.x = (r, s, c) · tiles of filters + tile;  blockIdx.y = range of pixels. `lanes` is a
 // power of two: so many filters lie side by side in a block.
-template <typename T>
+template <typename T, bool CHANNEL_PACKS>
 __global__ void __launch_bounds__(256, 4)
     conv2d_weight_grad_narrow(const T* __restrict__ x, const T* __restrict__ gy,
                               T* __restrict__ parts, int images, int height, int width,
@@ -116,15 +164,18 @@ __global__ void __launch_bounds__(256, 4)
                               int out_width, int stride_h, int stride_w, int pad_h, int pad_w,
                               int dilation_h, int dilation_w, int groups, int splits,
                               int k_per_split, int lanes) {
-    __shared__ T sums[256];
+    using Word = Load<T, CHANNEL_PACKS>;
+    constexpr int V = Word::size;
+    __shared__ T sums[V][256];
     const int tiles = gpukit::divide_up(filters, lanes), depth = channels / groups;
-    const int k = blockIdx.x % tiles * lanes + threadIdx.x % lanes, cell = blockIdx.x / tiles;
+    const int k = blockIdx.x % tiles * lanes + threadIdx.x % lanes;
+    const int cell = blockIdx.x / tiles * V;
     const int c = cell % depth, s = cell / depth % taps_w, r = cell / depth / taps_w;
     const int turns = blockDim.x / lanes;
     const int begin = blockIdx.y * k_per_split;
     const int end = begin + min(images * out_height * out_width - begin, k_per_split);
 
-    T sum = T(0);
+    T sum[V] = {};
     if (k < filters) {
         const T* const from = x + k / (filters / groups) * depth + c;
         for (int pixel = begin + static_cast<int>(threadIdx.x) / lanes; pixel < end;
@@ -135,18 +186,24 @@ __global__ void __launch_bounds__(256, 4)
             if (h < 0 || h >= height || column < 0 || column >= width) continue;
             const long long place =
                 (static_cast<long long>(line / out_height) * height + h) * width + column;
-            sum += from[place * channels] * gy[static_cast<long long>(pixel) * filters + k];
+            const Word word = *reinterpret_cast<const Word*>(from + place * channels);
+            const T gradient = gy[static_cast<long long>(pixel) * filters + k];
+#pragma unroll
+            for (int v = 0; v < V; ++v) sum[v] += word.at[v] * gradient;
         }
     }
-    sums[threadIdx.x] = sum;
+#pragma unroll
+    for (int v = 0; v < V; ++v) sums[v][threadIdx.x] = sum[v];
     for (int half = blockDim.x / 2; half >= lanes; half /= 2) {
         __syncthreads();
-        if (static_cast<int>(threadIdx.x) < half)
-            sums[threadIdx.x] += sums[threadIdx.x + half];
+        if (static_cast<int>(threadIdx.x) >= half) continue;
+#pragma unroll
+        for (int v = 0; v < V; ++v) sums[v][threadIdx.x] += sums[v][threadIdx.x + half];
     }
     if (static_cast<int>(threadIdx.x) < lanes && k < filters) {
         const long long size = static_cast<long long>(taps_h) * taps_w * depth * filters;
-        parts[blockIdx.y * size + static_cast<long long>(cell) * filters + k] =
-            sums[threadIdx.x];
+        T* const to = parts + blockIdx.y * size + static_cast<long long>(cell) * filters + k;
+#pragma unroll
+        for (int v = 0; v < V; ++v) to[static_cast<long long>(v) * filters] = sums[v][threadIdx.x];
     }
 }

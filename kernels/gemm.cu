@@ -29,10 +29,10 @@
 // Packs. Where rows of an operand begin at multiples of 16 bytes and end at one (or in zeros, as
 // im2col's panels do), PACKED_A or PACKED_B brings 16 bytes a load; else one number.
 //
-// From the compiler (NVRTC 13.5, sm_90, float32, packs): 128×128 takes 117 registers, no spill, so two
+// From the compiler (NVRTC 13.5, sm_90, float32, packs): 128×128 takes 122 registers, no spill, so two
 // blocks share a multiprocessor; a step of 8 k is 512 FFMA in about 630 instructions, with 32 LDS.128,
-// 2 LDG.E.128 and one barrier. 64×64 takes 79 registers; a step of 16 k is 256 FFMA in 327. No card
-// has confirmed speed or occupancy.
+// 2 LDG.E.128 and one barrier. 64×64 takes 79 registers, so three blocks; a step of 16 k is 256 FFMA
+// in 324. No card has confirmed speed or occupancy.
 
 // instances: gemm<float, 128, 128, false, false, true, true, 0>
 // instances: gemm<float, 128, 128, false, false, true, true, 1>
@@ -52,22 +52,25 @@
 
 template <typename T, int TILE_M, int TILE_N, bool TRANSPOSE_A, bool TRANSPOSE_B, bool PACKED_A,
           bool PACKED_B, int ACTIVATION>
-__global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS, 2)
+__global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS,
+                                  (BLOCKS<T, TILE_M, TILE_N, PACKED_A && PACKED_B>))
     gemm(const T* __restrict__ a, const T* __restrict__ b, const T* __restrict__ bias_or_null,
          T* __restrict__ c, int m, int n, int k, int lda, int ldb, int ldc, long long batch_a,
          long long batch_b, long long batch_c, int batch_bias, int splits, int k_per_split,
          long long split_c) {
     constexpr int EACH = Tiling<TILE_M, TILE_N>::EACH, K = Tiling<TILE_M, TILE_N>::K;
-    __shared__ alignas(16) T a_stages[2][K][TILE_M + 4];
-    __shared__ alignas(16) T b_stages[2][K][TILE_N + 4];
+    using Left = Matrix<T, !TRANSPOSE_A, PACKED_A>;
+    using Right = Matrix<T, TRANSPOSE_B, PACKED_B>;
+    __shared__ alignas(16) T a_stages[2][Lines<T, Left, TILE_M, K>::at(K)];
+    __shared__ alignas(16) T b_stages[2][Lines<T, Right, TILE_N, K>::at(K)];
 
     const int tiles_n = (n + TILE_N - 1) / TILE_N;
     const int first_m = blockIdx.x / tiles_n * TILE_M, first_n = blockIdx.x % tiles_n * TILE_N;
     const int batch = blockIdx.z / splits, split = blockIdx.z % splits;
     const int k_begin = split * k_per_split, k_end = min(k - k_begin, k_per_split) + k_begin;
 
-    const Matrix<T, !TRANSPOSE_A, PACKED_A> left{a + batch * batch_a, m, k_end, lda};
-    const Matrix<T, TRANSPOSE_B, PACKED_B> right{b + batch * batch_b, n, k_end, ldb};
+    const Left left{a + batch * batch_a, m, k_end, lda};
+    const Right right{b + batch * batch_b, n, k_end, ldb};
     T sums[EACH][EACH];
     multiply_tile<TILE_M, TILE_N>(left, right, NoTable{}, first_m, first_n, k_begin, k_end,
                                   a_stages, b_stages, sums);

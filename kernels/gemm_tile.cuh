@@ -17,7 +17,11 @@
 // Per step a thread multiplies EACH²·K pairs and reads 2·EACH·K numbers from shared memory: 4 (8)
 // multiply-adds a float32 word read at EACH 8, 2 at EACH 4. Rows of both stages are 4 elements
 // longer than the tile: an operand stored along k is scattered down a column of the stage, and the
-// pad brings packs that are an odd number of packs apart to other banks.
+// pad brings packs that are an odd number of packs apart to other banks. Where a row of packs is 16
+// long, the second half of the lines is moved by 8 banks more, since packs two apart met again:
+//
+//   k of a pack's first number            0       4       8       12
+//   banks of 8 rows of float32, 64 wide   0 … 7   16 … 23 8 … 15  24 … 31      line k at 68·k + k/8·8
 //
 // An operand is a Source:
 //   ALONG_K, PACKED        whether neighbours in memory are neighbours in k (or in m, n), and
@@ -30,13 +34,6 @@
 #include "epilogue.cuh"
 #include "pack.cuh"
 
-// What one load brings: 16 bytes where the operand is packed, else one number.
-template <typename T, bool PACKED>
-struct alignas(PACKED ? 16 : sizeof(T)) Load {
-    static constexpr int size = PACKED ? 16 / sizeof(T) : 1;
-    T at[size];
-};
-
 template <int TILE_M, int TILE_N>
 struct Tiling {
     static constexpr int EACH = TILE_M >= 128 && TILE_N >= 128 ? 8 : 4;
@@ -46,8 +43,9 @@ struct Tiling {
     static constexpr int THREADS = TILE_M / EACH * ACROSS;
 };
 
-template <typename T, int EXTENT, int K>
-using Stages = T[2][K][EXTENT + 4];
+// Blocks that share a multiprocessor at least: the compiler keeps to as many registers.
+template <typename T, int TILE_M, int TILE_N, bool PACKED>
+constexpr int BLOCKS = sizeof(T) == 4 && TILE_M == 64 && TILE_N == 64 && PACKED ? 3 : 2;
 
 // A row-major matrix as an operand. `extent` bounds m (or n), `k_end` bounds k.
 template <typename T, bool IS_ALONG_K, bool IS_PACKED>
@@ -77,10 +75,24 @@ struct Matrix {
     }
 };
 
+// Where line k of an operand's stage begins.
+template <typename T, typename SOURCE, int EXTENT, int K>
+struct Lines {
+    static constexpr int PITCH = EXTENT + 4;
+    static constexpr bool SKEWED = SOURCE::ALONG_K && SOURCE::PACKED && sizeof(T) == 4 && K > 8;
+    static __host__ __device__ constexpr int at(int k) {
+        return k * PITCH + (SKEWED ? k / 8 * 8 : 0);
+    }
+};
+
+template <typename T, typename SOURCE, int EXTENT, int K>
+using Stages = T[2][Lines<T, SOURCE, EXTENT, K>::at(K)];
+
 // Brings one operand's steps from global memory to a stage, by all threads of the block.
 template <typename T, typename SOURCE, int EXTENT, int K, int THREADS>
 struct Reader {
     using Word = Load<T, SOURCE::PACKED>;
+    using Stage = Lines<T, SOURCE, EXTENT, K>;
     static constexpr int V = Word::size;
     static constexpr int ACROSS = (SOURCE::ALONG_K ? K : EXTENT) / V;  // loads of a line in memory
     static constexpr int LINES = SOURCE::ALONG_K ? EXTENT : K;
@@ -113,15 +125,16 @@ struct Reader {
         }
     }
 
-    __device__ __forceinline__ void store(T (&tile)[K][EXTENT + 4]) const {
+    __device__ __forceinline__ void store(T* stage) const {
 #pragma unroll
         for (int i = 0; i < PACKS; ++i) {
             if (!mine(i)) continue;
             if constexpr (SOURCE::ALONG_K) {
 #pragma unroll
-                for (int j = 0; j < V; ++j) tile[place + j][line + i * AT_ONCE] = packs[i].at[j];
+                for (int j = 0; j < V; ++j)
+                    stage[Stage::at(place) + j * Stage::PITCH + line + i * AT_ONCE] = packs[i].at[j];
             } else {
-                *reinterpret_cast<Word*>(&tile[line + i * AT_ONCE][place]) = packs[i];
+                *reinterpret_cast<Word*>(stage + Stage::at(line + i * AT_ONCE) + place) = packs[i];
             }
         }
     }
@@ -135,11 +148,11 @@ __device__ __forceinline__ int tile_index(int mine, int i) {
 
 // A thread's EACH numbers of one line of a stage.
 template <int TILE, int EACH, typename T>
-__device__ __forceinline__ void read_line(const T (&line)[TILE + 4], int mine, T (&out)[EACH]) {
+__device__ __forceinline__ void read_line(const T* line, int mine, T (&out)[EACH]) {
     constexpr int V = Pack<T>::size;
 #pragma unroll
     for (int i = 0; i < EACH; i += V) {
-        const Pack<T> pack = load(&line[tile_index<TILE, EACH>(mine, i)]);
+        const Pack<T> pack = load(line + tile_index<TILE, EACH>(mine, i));
 #pragma unroll
         for (int j = 0; j < V; ++j) out[i + j] = pack.at[j];
     }
@@ -157,11 +170,12 @@ struct NoTable {
 template <int TILE_M, int TILE_N, typename T, typename A, typename B, typename TABLE>
 __device__ __forceinline__ void multiply_tile(
     const A& a, const B& b, const TABLE& table, int first_m, int first_n, int k_begin, int k_end,
-    Stages<T, TILE_M, Tiling<TILE_M, TILE_N>::K>& a_stages,
-    Stages<T, TILE_N, Tiling<TILE_M, TILE_N>::K>& b_stages,
+    Stages<T, A, TILE_M, Tiling<TILE_M, TILE_N>::K>& a_stages,
+    Stages<T, B, TILE_N, Tiling<TILE_M, TILE_N>::K>& b_stages,
     T (&sums)[Tiling<TILE_M, TILE_N>::EACH][Tiling<TILE_M, TILE_N>::EACH]) {
     using Tile = Tiling<TILE_M, TILE_N>;
     constexpr int EACH = Tile::EACH, K = Tile::K;
+    constexpr int UNROLL = sizeof(T) == 8 && TILE_N == 64 ? 8 : Tile::UNROLL;  // 16 would spill
     const int row = threadIdx.x / Tile::ACROSS, column = threadIdx.x % Tile::ACROSS;
 #pragma unroll
     for (int i = 0; i < EACH; ++i)
@@ -189,11 +203,11 @@ __device__ __forceinline__ void multiply_tile(
     for (int k = k_begin; k < k_end; k += K) {
         a_reader.fetch(a, k + K, stage ^ 1);
         b_reader.fetch(b, k + K, stage ^ 1);
-#pragma unroll Tile::UNROLL
+#pragma unroll(UNROLL)
         for (int i = 0; i < K; ++i) {
             T left[EACH], right[EACH];
-            read_line<TILE_M, EACH>(a_stages[stage][i], row, left);
-            read_line<TILE_N, EACH>(b_stages[stage][i], column, right);
+            read_line<TILE_M, EACH>(a_stages[stage] + Lines<T, A, TILE_M, K>::at(i), row, left);
+            read_line<TILE_N, EACH>(b_stages[stage] + Lines<T, B, TILE_N, K>::at(i), column, right);
 #pragma unroll
             for (int y = 0; y < EACH; ++y)
 #pragma unroll

@@ -17,6 +17,13 @@ struct alignas(16) Pack {
     T at[size];
 };
 
+// What one load brings: 16 bytes where an operand is packed, else one number.
+template <typename T, bool PACKED>
+struct alignas(PACKED ? 16 : sizeof(T)) Load {
+    static constexpr int size = PACKED ? 16 / sizeof(T) : 1;
+    T at[size];
+};
+
 __device__ __forceinline__ bool aligned(const void* a) {
     return reinterpret_cast<unsigned long long>(a) % 16 == 0;
 }

@@ -112,6 +112,24 @@ def test_sums_in_parts(monkeypatch, algo, narrow, dtype):
 
 
 @DTYPES
+@pytest.mark.parametrize(
+    ("depth", "filters", "groups"),
+    [(3, 64, 1), (4, 36, 1), (64, 4, 1), (4, 4, 9), (2, 2, 5), (3, 21, 2), (20, 3, 2), (1, 1, 3)],
+)
+def test_few_channels_or_filters_a_group(depth, filters, groups, dtype):
+    """Packs of filters and of channels, and none; one lane a pixel, and eight with uneven turns."""
+    settings = {"stride": (1, 2), "padding": ((1, 0), (2, 1)), "dilation": (2, 1), "groups": groups}
+    x, w = (3, 7, 9, groups * depth), (2, 3, depth, groups * filters)
+    check(ConvCase(1, x, w, settings, True), dtype, "direct")
+
+
+@ALGOS
+def test_no_filters(algo):
+    settings = {"stride": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1), "groups": 1}
+    check(ConvCase(0, (1, 3, 3, 2), (1, 1, 2, 0), settings, False), np.float32, algo)
+
+
+@DTYPES
 @ALGOS
 def test_views_that_begin_anywhere(algo, dtype):
     """Weights inside a flat buffer lie at odd addresses: no packs of 16 bytes there."""

@@ -44,6 +44,7 @@ Array = Any
 
 _NARROW = 4  # columns of the product up to which a tile is mostly empty
 _PIXELS = 4  # of a thread of conv2d_forward_narrow
+_SHARING = 8  # lanes of conv2d_input_grad_narrow: 8 words of 16 bytes are 4 sectors
 _ROWS_EACH = 32  # rows that a thread of column_sums adds at least
 
 _forward = Kernel("conv_direct.cu", "conv2d_forward")
@@ -85,8 +86,9 @@ def _forward_run(
     if shape.filters <= _NARROW:
         threads = math.prod(shape.y[:2]) * divide_up(shape.y[2], _PIXELS) * shape.y[3]
         _forward_narrow.launch(
-            divide_up(threads, BLOCK), BLOCK, x, w, b, y, *shape.numbers, T=x.dtype, ACTIVATION=kind
-        )
+            divide_up(threads, BLOCK), BLOCK, x, w, b, y, *shape.numbers,
+            T=x.dtype, CHANNEL_PACKS=is_packed(x, shape.depth), ACTIVATION=kind,
+        )  # fmt: skip
         return
     packed_x, packed_w = is_packed(x, shape.depth), is_packed(w, shape.filters)
     packed = packed_x and packed_w
@@ -120,9 +122,14 @@ def _(
 
 def _input_run(gy: Array, w: Array, gx: Array, shape: ConvShape) -> None:
     if shape.depth <= _NARROW:
+        packed = is_packed(gy, shape.filters) and is_packed(w)
+        words = shape.filters * gy.dtype.itemsize // 16 if packed else shape.filters
+        lanes = min(1 << (max(words, 1).bit_length() - 1), _SHARING)
+        threads = gx.size // shape.depth * lanes
         _input_narrow.launch(
-            divide_up(gx.size, BLOCK), BLOCK, gy, w, gx, *shape.numbers, T=gy.dtype
-        )
+            divide_up(threads, BLOCK), BLOCK, gy, w, gx, *shape.numbers, lanes,
+            T=gy.dtype, PACKED=packed,
+        )  # fmt: skip
         return
     # Each phase of the stride has its own pixels; the first has the most.
     pixels, batch = shape.phase_pixels, shape.groups * shape.phases
@@ -158,13 +165,15 @@ def _(
 def _weight_run(x: Array, gy: Array, gw: Array, shape: ConvShape, more: bool) -> None:
     groups = shape.groups
     if shape.filters <= _NARROW:
-        lanes = _lanes(shape.w[3])
-        blocks = shape.window * divide_up(shape.w[3], lanes)
+        lanes, packed_x = _lanes(shape.w[3]), is_packed(x, shape.depth)
+        cells = shape.window * x.dtype.itemsize // 16 if packed_x else shape.window
+        blocks = cells * divide_up(shape.w[3], lanes)
         splits = choose_splits(blocks, shape.pixels, gw.nbytes)
         parts = _parts(gw, splits, more)
         _weight_narrow.launch(
-            (blocks, splits.parts), BLOCK, x, gy, parts, *shape.numbers, *splits, lanes, T=x.dtype
-        )
+            (blocks, splits.parts), BLOCK, x, gy, parts, *shape.numbers, *splits, lanes,
+            T=x.dtype, CHANNEL_PACKS=packed_x,
+        )  # fmt: skip
     else:
         packed_x, packed_gy = is_packed(x, shape.depth), is_packed(gy, shape.filters)
         packed = packed_x and packed_gy

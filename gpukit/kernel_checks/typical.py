@@ -38,8 +38,9 @@ _FUSED = {
 def typical(target: Target, dtype: str = "float32") -> Case:
     """The call for a target, in `dtype`; arrays hold numbers that any kernel can work with."""
     way = registry[target.primitive].implementations("cuda")[target.algo]
-    if target.primitive in CALLS:
-        made = CALLS[target.primitive]()
+    call = OF_ONE.get(str(target)) or CALLS.get(target.primitive)
+    if call:
+        made = call()
         made.arrays = [_cast(value, np.dtype(dtype)) for value in made.arrays]
         if "dtype" in made.settings:
             made.settings["dtype"] = dtype
@@ -155,4 +156,19 @@ CALLS: dict[str, Callable[[], Case]] = {
     ),
     **dict.fromkeys(("relu_grad", "sigmoid_grad", "tanh_grad", "softplus_grad"), _call(_N, _N)),
     **dict.fromkeys(_UNARY, _call(_N)),
+}
+
+# AlexNet's conv1 on a smaller image; MobileNet's layers, a filter a channel.
+_FIRST = {**_LAYER, "stride": (4, 4), "padding": ((0, 0), (0, 0))}
+_IMAGE, _SEEN, _FILTERS = (4, 99, 99, 3), (4, 23, 23, 96), (11, 11, 3, 96)
+_EACH = {**_LAYER, "groups": 64}
+_OWN = (3, 3, 1, 64)
+
+# For implementations that do not take the usual call of their primitive.
+OF_ONE: dict[str, Callable[[], Case]] = {
+    "conv2d:first": _call(_IMAGE, _FILTERS, (96,), **_FIRST, activation="relu"),
+    "conv2d_weight_grad:first": _call(_IMAGE, _SEEN, kernel_shape=_FILTERS, **_FIRST),
+    "conv2d:depthwise": _call(_MAP, _OWN, (64,), **_EACH, activation="relu"),
+    "conv2d_input_grad:depthwise": _call(_MAP, _OWN, input_shape=_MAP, **_EACH),
+    "conv2d_weight_grad:depthwise": _call(_MAP, _MAP, kernel_shape=_OWN, **_EACH),
 }

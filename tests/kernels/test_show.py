@@ -17,7 +17,7 @@ from gpukit.device import get_device
 from gpukit.errors import GpukitError, SettingError
 from gpukit.kernel_checks import coverage, look
 from gpukit.kernel_checks.launches import launches
-from gpukit.kernel_checks.typical import CALLS, typical
+from gpukit.kernel_checks.typical import CALLS, OF_ONE, typical
 
 needs = [
     pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem()),
@@ -67,6 +67,12 @@ def test_every_primitive_with_a_kernel_has_a_usual_call_that_its_default_takes()
         assert default.name != REFERENCE, name
         made = typical(coverage.Target(name, default.name), dtype)
         assert [shape(a) for a in made.arrays] == [shape(a) for a in arrays], (name, dtype)
+
+
+@pytest.mark.parametrize("name", OF_ONE)
+def test_an_implementation_takes_the_call_that_is_its_own(name):
+    (target,) = coverage.targets(name)
+    assert [shape(a) for a in typical(target).arrays] == [shape(a) for a in OF_ONE[name]().arrays]
 
 
 def shape(value):

@@ -35,6 +35,18 @@ class Case:
     scale: float = 1.0
 
 
+def flat(arrays: list[Any]) -> list[Any]:
+    """Arguments, with lists of arrays (as concat takes) taken apart."""
+    return [a for value in arrays for a in (value if isinstance(value, list) else [value])]
+
+
+def copies(value: Any) -> Any:
+    """Arguments, arrays among them copied, lists of them too."""
+    if isinstance(value, list):
+        return [copies(v) for v in value]
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
 class Dice:
     """Random choices and arrays of one case."""
 

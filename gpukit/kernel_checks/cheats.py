@@ -6,7 +6,9 @@
 | writes only part | in two runs, what new memory was filled with is still in the result |
 | depends on uninitialised memory | the result changes with what new memory was filled with |
 | mutates an input | inputs are compared before and after |
-| returns an earlier result | other data of the same shapes, or in the same arrays, give the same |
+| returns an earlier result, or a part | other data of the same shapes, or in the same arrays |
+| reaches only so many elements | a call of a usual layer's size is wrong |
+| launches none of its kernels | the engine has seen none |
 | works on another stream | its source names one (streams.py); on a card its results (on_card.py) |
 """
 
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,14 +24,17 @@ import numpy as np
 from gpukit import device as devices
 from gpukit.backends.primitive import Primitive, registry
 from gpukit.device import get_device, to_host
-from gpukit.kernel_checks import streams, trial
-from gpukit.kernel_checks.cases import Case
+from gpukit.kernel_checks import compare, streams, trial, watch
+from gpukit.kernel_checks.cases import Case, copies, flat
 from gpukit.kernel_checks.coverage import Target
 from gpukit.kernel_checks.limits import drawn, other_values
+from gpukit.kernel_checks.typical import typical
 
 FILLINGS = (0x3F, 0xFF)  # of new memory: 0.75 in float32, small in float64; and NaN
 TRIES = 40
 LEAST = 6  # numbers in a result, for one to be judged by
+USUAL = 1e-3  # of a usual call's largest result: what is left out is further off
+FEW = 8  # cases in which a kernel of a plug-in is to be launched
 
 
 def battery(target: Target, seed: int, number: int = 0) -> str:
@@ -39,15 +45,16 @@ def battery(target: Target, seed: int, number: int = 0) -> str:
     if place := streams.named(target):
         return f"works on another stream than the current one: {place}"
     primitive = registry[target.primitive]
-    chosen = _telling_case(target, primitive, seed)
-    if chosen is None:
-        return ""
-    made, wanted, other, wanted_other = chosen
     try:
-        found = _found(target, primitive, made, wanted, other, wanted_other)
-    except Exception as error:  # a fault of the launcher's
-        found = trial.fault(error, target)
-    return f"{found} [{trial.describe(made)}]" if found else ""
+        chosen = _telling_case(target, primitive, seed)
+        if chosen is None:
+            return _why_nothing_tells(target, primitive, seed)
+        found = _found(target, primitive, *chosen)
+        if found:
+            return f"{found} [{trial.describe(chosen[0])}]"
+        return _of_a_usual_call(target, primitive) or _of_launches(target, primitive, seed)
+    except Exception as error:  # a fault of the launcher's, or of its `supports`
+        return trial.fault(error, target)
 
 
 Results = list[np.ndarray]
@@ -82,17 +89,14 @@ def _found(
     wanted_other: Results,
 ) -> str:
     def call(arrays: list[Any]) -> list[Any]:
-        results = primitive(*arrays, algo=target.algo, **made.settings)
-        if results is None:  # it works in place
-            return [a for a in trial.flat(arrays) if hasattr(a, "shape")]
-        return list(results) if isinstance(results, tuple) else [results]
+        return _call(target, primitive, made, arrays)
 
-    in_place = primitive.reference(*_copies(made), **made.settings) is None
+    in_place = primitive.reference(*copies(made.arrays), **made.settings) is None
     with filling(FILLINGS[0]):
         arrays = _put(made)
-        before = [np.array(to_host(a)) for a in trial.flat(arrays) if hasattr(a, "shape")]
+        before = [np.array(to_host(a)) for a in flat(arrays) if hasattr(a, "shape")]
         first = [np.array(to_host(r)) for r in call(arrays)]
-        after = [to_host(a) for a in trial.flat(arrays) if hasattr(a, "shape")]
+        after = [to_host(a) for a in flat(arrays) if hasattr(a, "shape")]
     if not in_place:
         for i, (old, new) in enumerate(zip(before, after)):
             changed = int((~_same(old, new)).sum())
@@ -110,8 +114,10 @@ def _found(
         if found:
             return found if len(first) == 1 else f"result {i}: {found}"
     if not in_place:
-        return _of_the_past(call, made, other, wanted, wanted_other)
-    return ""
+        found = _of_the_past(call, made, other, wanted, wanted_other)
+        if found:
+            return found
+    return _of_a_change(call, primitive, made, other)
 
 
 def _of_memory(a: np.ndarray, b: np.ndarray) -> str:
@@ -158,22 +164,134 @@ def _of_the_past(
     """What calls one after another show, with other data of the same shapes."""
     arrays = _put(made)
     kept = call(arrays)
-    copies = [np.array(to_host(k)) for k in kept]
+    copied = [np.array(to_host(k)) for k in kept]
     again = call(_put(other))
-    for old, new, copy, a, b in zip(kept, again, copies, wanted, wanted_other):
+    for old, new, copy, a, b in zip(kept, again, copied, wanted, wanted_other):
         if np.array_equal(a, b):
             continue
         if _same(to_host(new), copy).all():
             return "returns an earlier result: the same for other data of the same shapes"
         if np.shares_memory(to_host(old), to_host(new)):
             return "returns an earlier result's memory: a later call overwrites what it gave"
-    for here, there in zip(trial.flat(arrays), trial.flat(other.arrays)):
-        if hasattr(here, "shape"):
-            to_host(here)[...] = there
-    for new, copy, a, b in zip(call(arrays), copies, wanted, wanted_other):
-        if not np.array_equal(a, b) and _same(to_host(new), copy).all():
-            return "returns an earlier result: the same for other data in the same arrays"
     return ""
+
+
+def _of_a_change(
+    call: Callable[[list[Any]], list[Any]], primitive: Primitive, made: Case, other: Case
+) -> str:
+    """What calls with the same arrays show, all of whose numbers are others, then one alone."""
+    arrays = _put(made)
+    call(arrays)
+    for what, changed in _changes(primitive, other):
+        for here, there in zip(flat(arrays), flat(changed.arrays)):
+            if hasattr(here, "shape"):
+                to_host(here)[...] = there
+        wanted = trial.by_definition(primitive, changed)
+        for i, (new, definition) in enumerate(zip(call(arrays), wanted)):
+            found = compare.problem(
+                f"result {i}", to_host(new), definition,
+                changed.exact, changed.length, 2 * changed.scale,
+            )  # fmt: skip
+            if found:
+                return f"returns an earlier result, or a part of one: {what} in place, {found}"
+    return ""
+
+
+def _changes(primitive: Primitive, made: Case) -> Iterator[tuple[str, Case]]:
+    """The case; then, for each of its arrays, with one number doubled, with two exchanged.
+
+    Only changes on which the definition's result depends.
+    """
+    yield "all data changed", made
+    before = trial.by_definition(primitive, made)
+    for place, array in enumerate(flat(made.arrays)):
+        if not isinstance(array, np.ndarray):
+            continue
+        for what, change in (("one number", _double), ("two numbers exchanged", _exchange)):
+            for near in range(array.size // 2, array.size, max(array.size // TRIES, 1)):
+                arrays = copies(made.arrays)
+                if not change(flat(arrays)[place], near):
+                    continue
+                changed = replace(made, arrays=arrays)
+                after = trial.by_definition(primitive, changed)
+                if not all(map(np.array_equal, before, after)):
+                    yield f"{what} of array {place} changed", changed
+                    break
+
+
+def _double(array: np.ndarray, place: int) -> bool:
+    """Double a number; False if that changes nothing."""
+    where = np.unravel_index(place, array.shape)
+    if array.dtype.kind != "f" or not np.isfinite(array[where]) or array[where] == 0:
+        return False
+    array[where] *= 2
+    return True
+
+
+def _exchange(array: np.ndarray, place: int) -> bool:
+    """Exchange a number with the next one; False if they are the same."""
+    here, there = (np.unravel_index(i % array.size, array.shape) for i in (place, place + 1))
+    if array[here] == array[there]:
+        return False
+    array[here], array[there] = array[there], array[here]
+    return True
+
+
+def _of_a_usual_call(target: Target, primitive: Primitive) -> str:
+    """What a call of a usual layer's size shows: a grid that ends before the arrays do."""
+    made = typical(target)
+    if not made.arrays:
+        return ""
+    results = _call(target, primitive, made, _put(made))
+    for i, (mine, wanted) in enumerate(zip(results, trial.by_definition(primitive, made))):
+        ours = to_host(mine)
+        bound = USUAL * np.abs(wanted).max(initial=0) if wanted.dtype.kind == "f" else 0
+        with np.errstate(invalid="ignore"):
+            right = _same(ours, wanted) | (np.abs(ours - wanted.astype(float)) <= bound)
+        if not right.all():
+            return (
+                f"does not reach every element of a large array: result {i} is wrong at "
+                f"{int((~right).sum())} of {right.size} places, first {_first(~right)} "
+                f"[{trial.describe(made)}]"
+            )
+    return ""
+
+
+def _of_launches(target: Target, primitive: Primitive, seed: int) -> str:
+    """Whether a plug-in's own kernels did the work, in some of a few cases."""
+    if not registry[target.primitive].implementations("cuda")[target.algo].origin:
+        return ""
+    for number in range(FEW):
+        made = drawn(target, seed, number)
+        if made is not None:
+            _call(target, primitive, made, _put(made))
+        if watch.has_launched(target):
+            return ""
+    return (
+        "launches none of its kernels: what it returns is the work of NumPy, or of other "
+        "implementations, and proves nothing about it"
+    )
+
+
+def _why_nothing_tells(target: Target, primitive: Primitive, seed: int) -> str:
+    """Of a plug-in whose limits leave nothing to tell a cheat by, where others' do not."""
+    if not primitive.implementations("cuda")[target.algo].origin:
+        return ""
+    default = Target(target.primitive, next(iter(primitive.implementations("cuda"))))
+    if _telling_case(default, primitive, seed) is None:
+        return ""
+    return (
+        f"no case within its limits (supports) has a result of {LEAST} numbers or more that "
+        "depends on its arguments: nothing can be told of it"
+    )
+
+
+def _call(target: Target, primitive: Primitive, made: Case, arrays: list[Any]) -> list[Any]:
+    """The results, or the arguments where it works in place."""
+    results = primitive(*arrays, algo=target.algo, **made.settings)
+    if results is None:
+        return [a for a in flat(arrays) if hasattr(a, "shape")]
+    return [r for r in (results if isinstance(results, tuple) else (results,)) if r is not None]
 
 
 @contextmanager
@@ -187,24 +305,8 @@ def filling(byte: int) -> Iterator[None]:
         devices.UNWRITTEN = before
 
 
-def _copies(made: Case) -> list[Any]:
-    def copy(value: Any) -> Any:
-        if isinstance(value, list):
-            return [copy(v) for v in value]
-        return value.copy() if isinstance(value, np.ndarray) else value
-
-    return [copy(a) for a in made.arrays]
-
-
 def _put(made: Case) -> list[Any]:
-    emu = get_device("emu")
-
-    def put(value: Any) -> Any:
-        if isinstance(value, list):
-            return [put(v) for v in value]
-        return emu.wrap(value) if isinstance(value, np.ndarray) else value
-
-    return [put(a) for a in _copies(made)]
+    return [trial.placed(a, get_device("emu")) for a in copies(made.arrays)]
 
 
 def _is_filled(array: np.ndarray, byte: int) -> np.ndarray:

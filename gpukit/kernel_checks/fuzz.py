@@ -12,7 +12,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ SIMULATOR = "simulator"  # Numba's
 # A sanitizer, and Numba's simulator, run every so-manieth of the cases only.
 PARTS = {"plain": 1, "asan": 10, "tsan": 100, SIMULATOR: 20, CHEATS: 10**9, CARD: 1}
 WORKER = ("-P", "-m", "gpukit.kernel_checks.worker")
+TICK = 0.2  # seconds
 SHARES = 4  # of each worker: a slow target holds few others up
 CASE_SECONDS = 300.0  # a worker that says nothing for this long hangs
 
@@ -110,7 +111,10 @@ class _Crew:
         self._ahead.extend([*targets[i : i + share]] for i in range(0, len(targets), share))
         with ThreadPoolExecutor(jobs) as pool:
             try:
-                for done in [pool.submit(self._take) for _ in range(jobs)]:
+                working = [pool.submit(self._take) for _ in range(jobs)]
+                while wait(working, TICK).not_done:  # a signal is seen between waits
+                    pass
+                for done in working:
                     done.result()
             except BaseException:  # Ctrl-C, too
                 self._stop()

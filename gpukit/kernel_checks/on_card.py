@@ -15,7 +15,7 @@ import numpy as np
 from gpukit.backends.primitive import Primitive, registry
 from gpukit.device import Device, cuda_count, cuda_problem, get_device, to_host
 from gpukit.kernel_checks import trial
-from gpukit.kernel_checks.cases import Case
+from gpukit.kernel_checks.cases import Case, flat
 from gpukit.kernel_checks.compare import problem
 from gpukit.kernel_checks.coverage import Target
 from gpukit.kernel_checks.limits import drawn
@@ -64,12 +64,12 @@ def _late(primitive: Primitive, algo: str, made: Case, card: Device) -> str:
     card.synchronize()
     with cupy.cuda.Stream(non_blocking=True):
         wait((1,), (1,), (np.int64(BUSY),))
-        for to, source in zip(trial.flat(late), trial.flat(full)):
+        for to, source in zip(flat(late), flat(full)):
             if hasattr(to, "shape"):
                 cupy.copyto(to, source)
         results = primitive(*late, algo=algo, **made.settings)
         if results is None:  # it works in place
-            results = tuple(a for a in trial.flat(late) if hasattr(a, "shape"))
+            results = tuple(a for a in flat(late) if hasattr(a, "shape"))
         ours = [to_host(r) for r in (results if isinstance(results, tuple) else (results,))]
     card.synchronize()
     for i, (mine, wanted) in enumerate(zip(ours, trial.by_definition(primitive, made))):

@@ -12,7 +12,7 @@ from gpukit.backends.kernel import kernels as all_kernels
 from gpukit.backends.plugins import line_in, owner
 from gpukit.backends.primitive import Primitive, registry
 from gpukit.backends.sources import Declaration, Instance
-from gpukit.device import Device, get_device, to_host
+from gpukit.device import CPU, Device, device_of, get_device, to_host
 from gpukit.errors import GpukitError
 from gpukit.kernel_checks import (  # noqa: F401  (they enter their makers)
     cases_by_channel,
@@ -22,7 +22,7 @@ from gpukit.kernel_checks import (  # noqa: F401  (they enter their makers)
     cases_of_training,
     watch,
 )
-from gpukit.kernel_checks.cases import MAKERS, Case
+from gpukit.kernel_checks.cases import MAKERS, Case, copies, flat
 from gpukit.kernel_checks.compare import problem
 from gpukit.kernel_checks.coverage import Target
 from gpukit.kernel_checks.limits import TRIES, drawn
@@ -50,8 +50,6 @@ def run_case(target: Target, seed: int, number: int, device: str = "emu") -> str
     if found:
         return found
     definition = by_definition(primitive, made)
-    if len(ours) != len(definition):
-        return f"{len(ours)} results, the definition has {len(definition)} [{describe(made)}]"
     for i, (mine, theirs) in enumerate(zip(ours, definition)):
         name = f"result {i}" if len(ours) > 1 else "the result"
         found = problem(name, mine, theirs, made.exact, made.length, made.scale)
@@ -66,11 +64,6 @@ def fault(error: Exception, target: Target) -> str:
     plugin = owner(registry[target.primitive].implementations("cuda")[target.algo])
     line = line_in(error, plugin.path) if plugin else 0
     return f"{plugin.path.name}:{line}: {text}" if plugin and line else text
-
-
-def flat(arrays: list[Any]) -> list[Any]:
-    """Arguments, with lists of arrays (as concat takes) taken apart."""
-    return [a for value in arrays for a in (value if isinstance(value, list) else [value])]
 
 
 def describe(made: Case) -> str:
@@ -130,12 +123,57 @@ def _results(primitive: Primitive, algo: str, made: Case, device: Device) -> lis
     arrays = [placed(a, device) for a in made.arrays]
     before = [a.copy() if isinstance(a, np.ndarray) else a for a in flat(made.arrays)]
     results = primitive(*arrays, algo=algo, **made.settings)
+    given = copies(made.arrays)
+    with np.errstate(all="ignore"):
+        wanted = primitive.reference(*given, **made.settings)
+    unlike = _unlike(results, wanted, device)
+    if unlike:
+        raise GpukitError(unlike)
     if results is None:
         return [to_host(a) for a in arrays if hasattr(a, "shape")]
     for array, old in zip(flat(arrays), before):
         if isinstance(old, np.ndarray) and not np.array_equal(to_host(array), old, equal_nan=True):
             raise GpukitError(f"{primitive.name}:{algo} wrote to its input")
+    is_new = not isinstance(wanted, np.generic) and not _is_view(wanted, given, CPU)
+    if is_new and _is_view(results, arrays, device):
+        raise GpukitError("returns its argument, or a view of it, the definition a new array")
     return [to_host(r) for r in _given(results)]
+
+
+def _unlike(results: Any, wanted: Any, device: Device) -> str:
+    """How results differ in kind from the definition's: how many, where, of which dtype."""
+    if results is None or wanted is None or isinstance(results, tuple) != isinstance(wanted, tuple):
+        same = results is None and wanted is None
+        return "" if same else f"returns {_kind(results)}, the definition {_kind(wanted)}"
+    ours = results if isinstance(results, tuple) else (results,)
+    theirs = wanted if isinstance(wanted, tuple) else (wanted,)
+    if len(ours) != len(theirs):
+        return f"{len(ours)} results, the definition has {len(theirs)}"
+    for mine, definition in zip(ours, theirs):
+        if mine is None and definition is None:
+            continue
+        if mine is None or definition is None or not hasattr(mine, "dtype"):
+            return f"returns {_kind(mine)}, the definition {_kind(definition)}"
+        if device_of(mine) is not device:
+            return f"returns an array on {device_of(mine)}, its arguments are on {device}"
+        if mine.dtype != definition.dtype:
+            return f"returns {mine.dtype}, the definition {definition.dtype}"
+    return ""
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    return "an array" if hasattr(value, "dtype") else f"{value!r:.40}"
+
+
+def _is_view(results: Any, arrays: list[Any], device: Device) -> bool:
+    """Whether one of the results has an argument's memory; of a card's arrays that is not asked."""
+    if device.kind == "cuda":
+        return False
+    theirs = [to_host(a) for a in flat(arrays) if hasattr(a, "dtype")]
+    ours = [to_host(r) for r in _given(results)]
+    return any(r.size and np.may_share_memory(r, a) for r in ours for a in theirs)
 
 
 def by_definition(primitive: Primitive, made: Case) -> list[np.ndarray]:

@@ -19,6 +19,7 @@ MOST_SHARED = {
     120: 99 << 10,
 }
 
+_launched: set[tuple[str, str]] = set()  # files and names
 _asked: dict[str, tuple[Bound, int]] = {}  # by name of a kernel, the launch with most
 
 
@@ -30,6 +31,7 @@ class _Watched:
 
     def launch(self, call: Call) -> None:
         name = call.bound.declaration.name
+        _launched.add((call.bound.source.file, name))
         if call.shared > _asked.get(name, (call.bound, -1))[1]:
             _asked[name] = call.bound, call.shared
         self._engine.launch(call)
@@ -40,6 +42,12 @@ def launches() -> None:
     engine = engine_of(get_device("emu"))
     if not isinstance(engine, _Watched):
         register("emu", lambda: _Watched(engine))
+
+
+def has_launched(target: Target) -> bool:
+    """Whether a kernel that a target names was launched since `launches` was called."""
+    own = {(k.source.file, k.name) for k in target.kernels if isinstance(k, Kernel)}
+    return bool(own & _launched)
 
 
 def too_much_shared(target: Target) -> str:

@@ -27,9 +27,16 @@ WORDS = {
     "uninitialised": "depends on uninitialised memory",
     "shared": "as shared memory is on emu until it is written",
     "by_shape": "returns an earlier result: the same for other data of the same shapes",
-    "by_array": "returns an earlier result: the same for other data in the same arrays",
+    "by_array": "returns an earlier result, or a part of one: all data changed in place",
+    "keeps_a_copy": "returns an earlier result, or a part of one: all data changed in place",
+    "by_some": "returns an earlier result, or a part of one: one number of array 0 changed",
+    "by_sum": "returns an earlier result, or a part of one: two numbers exchanged",
     "same_memory": "returns an earlier result's memory",
-    "stream": "works on another stream than the current one: cheats.py:105: cupy.cuda.Stream",
+    "capped": "does not reach every element of a large array",
+    "by_numpy": "launches none of its kernels",
+    "supports_writes": "supports of relu:supports_writes writes to its arguments",
+    "tiny": "no case within its limits (supports) has a result of 6 numbers",
+    "stream": "works on another stream than the current one: cheats.py:158: cupy.cuda.Stream",
 }
 
 

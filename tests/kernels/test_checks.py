@@ -15,12 +15,13 @@ from click.testing import CliRunner
 from gpukit.backends.emulator import compiler_problem
 from gpukit.backends.primitive import Implementation, registry
 from gpukit.cli.app import app
+from gpukit.device import to_host
 from gpukit.errors import SettingError
 from gpukit.kernel_checks import coverage, fuzz
-from gpukit.kernel_checks.cases import MAKERS, case
+from gpukit.kernel_checks.cases import MAKERS, case, flat
 from gpukit.kernel_checks.compare import ROUNDOFF, problem
 from gpukit.kernel_checks.coverage import Target
-from gpukit.kernel_checks.trial import flat, run_case
+from gpukit.kernel_checks.trial import run_case
 
 needs_compiler = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
 
@@ -123,11 +124,29 @@ def test_right_results_pass(monkeypatch):
     [
         (lambda x: np.abs(x), "by definition"),
         (lambda x: np.maximum(x, 0).reshape(-1)[:1], "has shape"),
-        (lambda x: (np.maximum(x, 0), x), "2 results, the definition has 1"),
+        (lambda x: (np.maximum(x, 0), x), "returns a tuple of 2, the definition an array"),
+        (lambda x: (np.maximum(x, 0),), "returns a tuple of 1, the definition an array"),
+        (lambda x: None, "returns None, the definition an array"),
+        (lambda x: to_host(np.maximum(x, 0)).tolist(), "the definition an array"),
+        (lambda x: to_host(np.maximum(x, 0)), "returns an array on cpu, its arguments are on emu"),
+        (lambda x: np.maximum(x, 0).astype(np.float16), "returns float16, the definition float"),
+        (lambda x: x, "returns its argument, or a view of it"),
         (lambda x: x.__setitem__(..., np.maximum(x, 0)) or x, "wrote to its input"),
         (lambda x: x.nothing, "AttributeError"),
     ],
-    ids=["wrong", "shape", "count", "in place", "error"],
+    ids=[
+        "wrong",
+        "shape",
+        "count",
+        "tuple",
+        "none",
+        "list",
+        "host",
+        "dtype",
+        "view",
+        "in place",
+        "error",
+    ],
 )
 def test_wrong_launchers_are_found(monkeypatch, function, words):
     assert words in planted(monkeypatch, function)

@@ -1,9 +1,11 @@
 """A plug-in of implementations of relu that cheat, each in its way; `honest` does not."""
 
+import numpy as np
+
 from gpukit.backends import reference as p
 from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.backends.kernel import Kernel
-from gpukit.device import device_of
+from gpukit.device import device_of, to_host
 
 _kernels = {
     name: Kernel("cheats.cu", name)
@@ -11,6 +13,9 @@ _kernels = {
 }
 _by_shape = {}
 _by_array = {}
+_by_some = {}
+_by_sum = {}
+_copies = {}
 _buffers = {}
 
 
@@ -83,6 +88,54 @@ def by_shape(x):
 @enter("by_array")
 def by_array(x):
     return numbered(_by_array, id(x), x)
+
+
+@enter("keeps_a_copy")
+def keeps_a_copy(x):
+    """As a launcher that packs its weights once."""
+    if id(x) not in _copies:
+        _copies[id(x)] = (x, x.copy())
+    return run("honest", _copies[id(x)][1])
+
+
+@enter("by_some")
+def by_some(x):
+    return numbered(_by_some, (id(x), bytes(to_host(x).reshape(-1)[:2])), x)
+
+
+@enter("by_sum")
+def by_sum(x):
+    return numbered(_by_sum, (id(x), x.shape, float(np.sort(to_host(x), axis=None).sum())), x)
+
+
+@enter("capped")
+def capped(x):
+    x, y = contiguous(x), empty_like(x)
+    blocks = min(divide_up(x.size, BLOCK), 2048)  # and no loop over what is beyond
+    if x.size:
+        _kernels["honest"].launch(blocks, BLOCK, x, y, x.size, T=x.dtype)
+    return y
+
+
+@enter("by_numpy")
+def by_numpy(x):
+    return np.maximum(x, 0)
+
+
+def writes(x):
+    if x.size:
+        x[...] = 0
+    return is_float(x)
+
+
+@p.relu.on("cuda", name="supports_writes", supports=writes)
+def supports_writes(x):
+    return run("honest", x)
+
+
+@p.relu.on("cuda", name="tiny", supports=lambda x: is_float(x) and x.size < 2)
+def tiny(x):
+    return run("honest", x)
 
 
 @enter("same_memory")

@@ -55,15 +55,23 @@ def mentions(file: str) -> tuple[Mention, ...]:
     def look(node: ast.AST, owners: frozenset[int]) -> None:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             owners |= {min([node.lineno, *(d.lineno for d in node.decorator_list)])}
-        if (isinstance(node, ast.Attribute) and node.attr in NAMES and _root(node) in modules) or (
-            isinstance(node, ast.Name) and node.id in streams
-        ):
+        is_one = (
+            (isinstance(node, ast.Attribute) and node.attr in NAMES and _root(node) in modules)
+            or (isinstance(node, ast.Name) and node.id in streams)
+            or (isinstance(node, ast.ImportFrom) and _brings_all(node))
+        )
+        if is_one:
             found.append(Mention(node.lineno, owners, ast.unparse(node)))
         for child in ast.iter_child_nodes(node):
             look(child, owners)
 
     look(tree, frozenset())
     return tuple(found)
+
+
+def _brings_all(node: ast.ImportFrom) -> bool:
+    library = (node.module or "").partition(".")[0]
+    return not node.level and library in LIBRARIES and node.names[0].name == "*"
 
 
 def _imported(tree: ast.AST) -> tuple[set[str], set[str]]:

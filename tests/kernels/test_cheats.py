@@ -98,6 +98,7 @@ SOURCES = {
         "import torch\n@late\ndef f():\n    torch.cuda.default_stream()\n",
         [(4, {2})],
     ),
+    "all names": ("from cupy.cuda import *\n", [(1, set())]),
     "the current one": ("import cupy\ncupy.cuda.get_current_stream()\n", []),
     "a file's": ("import io\nfor stream in files:\n    io.stream(stream.Stream)\n", []),
 }

@@ -6,16 +6,14 @@ The texts lie in skeletons/; in them NAME, PRIMITIVE and EXPRESSION are replaced
 from __future__ import annotations
 
 import difflib
-import keyword
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from gpukit.backends.primitive import REFERENCE, registry
 from gpukit.errors import SettingError
+from gpukit.kernel_checks.new_names import unusable
 
 FOLDER = Path(__file__).with_name("skeletons")
-WORDS = frozenset(("template", "float", "double", "int", "unsigned", "long", "short", "main", "p"))
 
 
 @dataclass(frozen=True)
@@ -66,30 +64,37 @@ SKELETONS: dict[str, Skeleton] = {
 
 def write(name: str, primitive: str, folder: Path) -> list[Path]:
     """Write NAME.cu, NAME.py and test_NAME.py into `folder`; nothing is overwritten."""
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or keyword.iskeyword(name) or name in WORDS:
-        raise SettingError(f"{name!r} cannot be the name of a kernel; use letters, digits and _")
     skeleton = SKELETONS.get(primitive)
     if skeleton is None:
         close = difflib.get_close_matches(primitive, SKELETONS, n=3)
         known = ", ".join(close or SKELETONS)
         raise SettingError(f"no skeleton for {primitive!r}; there are ones for {known}")
+    texts = _texts(name, primitive, skeleton)
+    if why := unusable(name, texts):
+        raise SettingError(f"{name!r} cannot be the name of a kernel: {why}; choose another")
     ways = registry[primitive].implementations("cuda")
     if name in ways or name == REFERENCE:
         raise SettingError(f"{primitive} has an implementation {name} already; use another name")
-    texts = {
-        f"{name}.cu": f"{skeleton.family}.cu",
-        f"{name}.py": f"{skeleton.family}.py.txt",
-        f"test_{name}.py": "check.py.txt",
-    }
     taken = [file for file in texts if (folder / file).exists()]
     if taken:
         raise SettingError(f"{folder / taken[0]} is there already; choose another NAME or --out")
     folder.mkdir(parents=True, exist_ok=True)
-    for file, template in texts.items():
-        text = (FOLDER / template).read_text(encoding="utf-8")
-        for word, by in (
-            ("PRIMITIVE", primitive), ("EXPRESSION", skeleton.expression), ("NAME", name),
-        ):  # fmt: skip
-            text = text.replace(word, by)
-        (folder / file).write_text(text, encoding="utf-8")
+    for file, text in texts.items():
+        (folder / file).write_text(text.replace("NAME", name), encoding="utf-8")
     return [folder / file for file in texts]
+
+
+def _texts(name: str, primitive: str, skeleton: Skeleton) -> dict[str, str]:
+    """The files' texts, by their names; NAME is still to be replaced in them."""
+    templates = {
+        f"{name}.cu": f"{skeleton.family}.cu",
+        f"{name}.py": f"{skeleton.family}.py.txt",
+        f"test_{name}.py": "check.py.txt",
+    }
+    texts = {}
+    for file, template in templates.items():
+        text = (FOLDER / template).read_text(encoding="utf-8")
+        texts[file] = text.replace("PRIMITIVE", primitive).replace(
+            "EXPRESSION", skeleton.expression
+        )
+    return texts

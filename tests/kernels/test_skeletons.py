@@ -69,6 +69,45 @@ def test_what_is_refused(tmp_path):
     assert len(list(tmp_path.iterdir())) == 3
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("", "letters, digits and _"),
+        ("_mine", "letters, digits and _"),
+        ("größe", "letters, digits and _"),
+        ("lambda", "a word of Python"),
+        *((name, r"a word of C\+\+") for name in ("auto", "struct", "void", "typename", "xor")),
+        *((name, "a function of C") for name in ("exp", "expf", "sqrt", "max", "tanh", "fmaf")),
+        *((name, r"C\+\+ or CUDA knows it") for name in ("float4", "dim3", "int32_t", "threadIdx")),
+        *((name, "capitals") for name in ("T", "BLOCK", "NAN", "M_PI")),
+        *((name, "Python's own module") for name in ("random", "queue", "json")),
+        *((name, "the installed package") for name in ("numpy", "click", "gpukit")),
+        *((name, "its own files use") for name in ("divide_up", "supports", "contiguous", "p")),
+    ],
+)
+def test_names_that_cannot_work_are_refused(tmp_path, name, why):
+    with pytest.raises(SettingError, match="cannot be the name of a kernel: .*" + why) as raised:
+        write(name, "softmax", tmp_path)
+    assert "\n" not in str(raised.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("primitive", sorted(SKELETONS))
+def test_plain_names_are_not_refused(tmp_path, primitive):
+    for name in (
+        "mine",
+        "tiled",
+        "fast_one",
+        "myKernel2",
+        "row",
+        "x",
+        f"my_{primitive}",
+        primitive,
+    ):
+        if name not in ("exp", "log", "sqrt", "tanh"):
+            write(name, primitive, tmp_path)
+
+
 def test_the_command_says_what_to_do_next(tmp_path):
     arguments = ["kernels", "new", "mine", "--primitive", "softmax", "--out", str(tmp_path / "new")]
     result = CliRunner().invoke(app, arguments)

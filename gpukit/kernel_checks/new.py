@@ -1,6 +1,6 @@
 """Writes a new plug-in: a kernel that is right, its launcher, and its test.
 
-The texts lie in skeletons/; in them NAME, PRIMITIVE and EXPRESSION are replaced.
+The texts lie in skeletons/; in them words in capitals are replaced.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
+import gpukit.backends.reference  # noqa: F401  (fills the registry)
 from gpukit.backends.primitive import REFERENCE, registry
 from gpukit.errors import SettingError
 from gpukit.kernel_checks.new_names import unusable
+from gpukit.kernel_checks.new_start import words
 
 FOLDER = Path(__file__).with_name("skeletons")
 
@@ -61,15 +63,16 @@ SKELETONS: dict[str, Skeleton] = {
     **{name: Skeleton("softmax", text) for name, text in _SOFTMAX.items()},
 }
 
+START = Skeleton("start")  # of every other primitive: made from its signature
+
 
 def write(name: str, primitive: str, folder: Path) -> list[Path]:
     """Write NAME.cu, NAME.py and test_NAME.py into `folder`; nothing is overwritten."""
-    skeleton = SKELETONS.get(primitive)
-    if skeleton is None:
-        close = difflib.get_close_matches(primitive, SKELETONS, n=3)
-        known = ", ".join(close or SKELETONS)
-        raise SettingError(f"no skeleton for {primitive!r}; there are ones for {known}")
-    texts = _texts(name, primitive, skeleton)
+    if primitive not in registry:
+        close = difflib.get_close_matches(primitive, registry, n=3)
+        known = ", ".join(close or registry)
+        raise SettingError(f"there is no primitive {primitive!r}; there are {known}")
+    texts = _texts(name, primitive)
     if why := unusable(name, texts):
         raise SettingError(f"{name!r} cannot be the name of a kernel: {why}; choose another")
     ways = registry[primitive].implementations("cuda")
@@ -84,8 +87,12 @@ def write(name: str, primitive: str, folder: Path) -> list[Path]:
     return [folder / file for file in texts]
 
 
-def _texts(name: str, primitive: str, skeleton: Skeleton) -> dict[str, str]:
+def _texts(name: str, primitive: str) -> dict[str, str]:
     """The files' texts, by their names; NAME is still to be replaced in them."""
+    skeleton = SKELETONS.get(primitive, START)
+    replaced = {"PRIMITIVE": primitive, "EXPRESSION": skeleton.expression}
+    if skeleton is START:
+        replaced |= words(registry[primitive])
     templates = {
         f"{name}.cu": f"{skeleton.family}.cu",
         f"{name}.py": f"{skeleton.family}.py.txt",
@@ -94,7 +101,7 @@ def _texts(name: str, primitive: str, skeleton: Skeleton) -> dict[str, str]:
     texts = {}
     for file, template in templates.items():
         text = (FOLDER / template).read_text(encoding="utf-8")
-        texts[file] = text.replace("PRIMITIVE", primitive).replace(
-            "EXPRESSION", skeleton.expression
-        )
+        for word, by in replaced.items():
+            text = text.replace(word, by)
+        texts[file] = text
     return texts

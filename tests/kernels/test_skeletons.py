@@ -10,6 +10,8 @@ from click.testing import CliRunner
 
 from gpukit.backends.emulator import compiler_problem
 from gpukit.backends.nvrtc import version
+from gpukit.backends.plugins import load_kernel, unload
+from gpukit.backends.primitive import registry
 from gpukit.cli.app import app
 from gpukit.errors import GpukitError, SettingError
 from gpukit.kernel_checks.new import SKELETONS, write
@@ -32,8 +34,26 @@ def test_the_families_are_there():
     assert wanted <= set(SKELETONS)
 
 
+@pytest.mark.parametrize("primitive", sorted(registry))
+def test_every_primitive_has_a_start_that_loads(tmp_path, primitive):
+    files = write("mine", primitive, tmp_path)
+    words = ("NAME", "PRIMITIVE", "EXPRESSION", "PARAMETERS", "COVERED", "BODY")
+    assert not [word for word in words for f in files if word in f.read_text()]
+    loaded = load_kernel(files[1])
+    assert loaded.names == (f"{primitive}:mine",)
+    assert [kernel.name for kernel in loaded.kernels] == ["mine"]
+    unload(loaded)
+
+
+# The others are made from signatures: one of each kind of argument and result.
+MADE = (
+    "adagrad_update", "all_finite", "batch_norm_grad", "bias_relu_lrn_pool_grad", "index",
+    "normalise_images", "split",
+)  # fmt: skip
+
+
 @needs_compilers
-@pytest.mark.parametrize("primitive", sorted(SKELETONS))
+@pytest.mark.parametrize("primitive", [*sorted(SKELETONS), *MADE])
 def test_a_skeleton_is_right(tmp_path, primitive):
     files = write("mine", primitive, tmp_path)
     assert [f.name for f in files] == ["mine.cu", "mine.py", "test_mine.py"]
@@ -61,7 +81,7 @@ def test_what_is_refused(tmp_path):
         ("a-b", "relu", "cannot be the name"),
         ("class", "relu", "cannot be the name"),
         ("template", "relu", "cannot be the name"),
-        ("other", "conv", "there are ones for conv2d"),
+        ("other", "conv", "no primitive 'conv'; there are conv2d"),
         ("cuda", "relu", "has an implementation cuda already"),
     ]:
         with pytest.raises(SettingError, match=words):

@@ -52,7 +52,9 @@ _BINARY = {
 }
 _SOFTMAX = {"softmax": "exp(from[k] - m) / sum", "log_softmax": "from[k] - m - log(sum)"}
 _OWN = (
-    "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "max_pool2d", "avg_pool2d", "matmul",
+    "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "dense", "matmul", "max_pool2d",
+    "avg_pool2d", "batch_norm_inference", "lrn", "dropout", "argmax", "concat", "sgd_update",
+    "adam_update",
 )  # fmt: skip
 
 SKELETONS: dict[str, Skeleton] = {

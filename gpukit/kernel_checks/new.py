@@ -36,6 +36,8 @@ _UNARY = {
     "sqrt": "sqrt(v)",
     "exp": "exp(v)",
     "log": "log(v)",
+    "sign": "v > T(0) ? T(1) : v < T(0) ? T(-1) : v",
+    "softplus": "gpukit::maximum(v, T(0)) + log1p(exp(v < T(0) ? v : -v))",
 }
 _GRADIENT = {
     "relu_grad": "v > T(0) ? g : T(0)",
@@ -47,6 +49,7 @@ _BINARY = {
     "subtract": "a - b",
     "multiply": "a * b",
     "divide": "a / b",
+    "power": "pow(a, b)",
     "maximum": "a > b || a != a ? a : b",
     "minimum": "a < b || a != a ? a : b",
 }

@@ -168,6 +168,8 @@ class Primitive:
         asked = preferred(self.name) if algo is None else algo
         if asked is None:
             return self._default(device.kind, args, kwargs)
+        if not isinstance(asked, str):
+            raise SettingError(f"{self.name}: algo={asked!r}: use the name of an implementation")
         chosen = self.find(device.kind, asked)
         if chosen is None and algo is not None:
             raise SettingError(self.lacks(device.kind, algo))

@@ -1,21 +1,21 @@
 """Writes a new plug-in: a kernel that is right, its launcher, and its test.
 
-The texts lie in skeletons/; in them NAME, PRIMITIVE and EXPRESSION are replaced.
+The texts lie in skeletons/; in them words in capitals are replaced.
 """
 
 from __future__ import annotations
 
 import difflib
-import keyword
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import gpukit.backends.reference  # noqa: F401  (fills the registry)
 from gpukit.backends.primitive import REFERENCE, registry
 from gpukit.errors import SettingError
+from gpukit.kernel_checks.new_names import unusable
+from gpukit.kernel_checks.new_start import words
 
 FOLDER = Path(__file__).with_name("skeletons")
-WORDS = frozenset(("template", "float", "double", "int", "unsigned", "long", "short", "main", "p"))
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ _UNARY = {
     "sqrt": "sqrt(v)",
     "exp": "exp(v)",
     "log": "log(v)",
+    "sign": "v > T(0) ? T(1) : v < T(0) ? T(-1) : v",
+    "softplus": "gpukit::maximum(v, T(0)) + log1p(exp(v < T(0) ? v : -v))",
 }
 _GRADIENT = {
     "relu_grad": "v > T(0) ? g : T(0)",
@@ -47,12 +49,15 @@ _BINARY = {
     "subtract": "a - b",
     "multiply": "a * b",
     "divide": "a / b",
+    "power": "pow(a, b)",
     "maximum": "a > b || a != a ? a : b",
     "minimum": "a < b || a != a ? a : b",
 }
 _SOFTMAX = {"softmax": "exp(from[k] - m) / sum", "log_softmax": "from[k] - m - log(sum)"}
 _OWN = (
-    "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "max_pool2d", "avg_pool2d", "matmul",
+    "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "dense", "matmul", "max_pool2d",
+    "avg_pool2d", "batch_norm_inference", "lrn", "dropout", "argmax", "concat", "sgd_update",
+    "adam_update",
 )  # fmt: skip
 
 SKELETONS: dict[str, Skeleton] = {
@@ -63,33 +68,45 @@ SKELETONS: dict[str, Skeleton] = {
     **{name: Skeleton("softmax", text) for name, text in _SOFTMAX.items()},
 }
 
+START = Skeleton("start")  # of every other primitive: made from its signature
+
 
 def write(name: str, primitive: str, folder: Path) -> list[Path]:
     """Write NAME.cu, NAME.py and test_NAME.py into `folder`; nothing is overwritten."""
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or keyword.iskeyword(name) or name in WORDS:
-        raise SettingError(f"{name!r} cannot be the name of a kernel; use letters, digits and _")
-    skeleton = SKELETONS.get(primitive)
-    if skeleton is None:
-        close = difflib.get_close_matches(primitive, SKELETONS, n=3)
-        known = ", ".join(close or SKELETONS)
-        raise SettingError(f"no skeleton for {primitive!r}; there are ones for {known}")
+    if primitive not in registry:
+        close = difflib.get_close_matches(primitive, registry, n=3)
+        known = ", ".join(close or registry)
+        raise SettingError(f"there is no primitive {primitive!r}; there are {known}")
+    texts = _texts(name, primitive)
+    if why := unusable(name, texts):
+        raise SettingError(f"{name!r} cannot be the name of a kernel: {why}; choose another")
     ways = registry[primitive].implementations("cuda")
     if name in ways or name == REFERENCE:
         raise SettingError(f"{primitive} has an implementation {name} already; use another name")
-    texts = {
-        f"{name}.cu": f"{skeleton.family}.cu",
-        f"{name}.py": f"{skeleton.family}.py.txt",
-        f"test_{name}.py": "check.py.txt",
-    }
     taken = [file for file in texts if (folder / file).exists()]
     if taken:
         raise SettingError(f"{folder / taken[0]} is there already; choose another NAME or --out")
     folder.mkdir(parents=True, exist_ok=True)
-    for file, template in texts.items():
-        text = (FOLDER / template).read_text(encoding="utf-8")
-        for word, by in (
-            ("PRIMITIVE", primitive), ("EXPRESSION", skeleton.expression), ("NAME", name),
-        ):  # fmt: skip
-            text = text.replace(word, by)
-        (folder / file).write_text(text, encoding="utf-8")
+    for file, text in texts.items():
+        (folder / file).write_text(text.replace("NAME", name), encoding="utf-8")
     return [folder / file for file in texts]
+
+
+def _texts(name: str, primitive: str) -> dict[str, str]:
+    """The files' texts, by their names; NAME is still to be replaced in them."""
+    skeleton = SKELETONS.get(primitive, START)
+    replaced = {"PRIMITIVE": primitive, "EXPRESSION": skeleton.expression}
+    if skeleton is START:
+        replaced |= words(registry[primitive])
+    templates = {
+        f"{name}.cu": f"{skeleton.family}.cu",
+        f"{name}.py": f"{skeleton.family}.py.txt",
+        f"test_{name}.py": "check.py.txt",
+    }
+    texts = {}
+    for file, template in templates.items():
+        text = (FOLDER / template).read_text(encoding="utf-8")
+        for word, by in replaced.items():
+            text = text.replace(word, by)
+        texts[file] = text
+    return texts

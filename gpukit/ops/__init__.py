@@ -1,4 +1,9 @@
-"""Differentiable operations: arrays in, array out; a Tensor in, Tensor out."""
+"""Differentiable operations: arrays in, array out; a Tensor in, Tensor out.
+
+`algo` names the implementation of an operation's primitive. It holds on the way back, too, for that
+primitive and for its gradient's own; where the latter has none of that name, its default computes,
+which is said once. Raises SettingError for a name that is not there.
+"""
 
 from gpukit.autograd import methods
 from gpukit.ops.activation import (

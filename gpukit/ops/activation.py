@@ -6,57 +6,60 @@ from typing import Any
 
 from gpukit.autograd import differentiable
 from gpukit.backends import reference as p
+from gpukit.ops.passes import gradient_by
 
 
 @differentiable
-def relu(x: Any) -> Any:
+def relu(x: Any, *, algo: str | None = None) -> Any:
     """max(x, 0)."""
-    y = p.relu(x)
-    return y, (lambda gy: p.relu_grad(gy, y),)
+    y = p.relu(x, algo=algo)
+    return y, (lambda gy: gradient_by(algo, p.relu_grad, gy, y),)
 
 
 @differentiable
-def leaky_relu(x: Any, *, slope: float = 0.01) -> Any:
+def leaky_relu(x: Any, *, slope: float = 0.01, algo: str | None = None) -> Any:
     """x where x > 0, else slope · x."""
-    return p.leaky_relu(x, slope=slope), (lambda gy: p.leaky_relu_grad(gy, x, slope=slope),)
+    y = p.leaky_relu(x, slope=slope, algo=algo)
+    return y, (lambda gy: gradient_by(algo, p.leaky_relu_grad, gy, x, slope=slope),)
 
 
 @differentiable
-def elu(x: Any, *, alpha: float = 1.0) -> Any:
+def elu(x: Any, *, alpha: float = 1.0, algo: str | None = None) -> Any:
     """x where x > 0, else alpha · (exp(x) − 1)."""
-    y = p.elu(x, alpha=alpha)
-    return y, (lambda gy: p.elu_grad(gy, y, alpha=alpha),)
+    y = p.elu(x, alpha=alpha, algo=algo)
+    return y, (lambda gy: gradient_by(algo, p.elu_grad, gy, y, alpha=alpha),)
 
 
 @differentiable
-def sigmoid(x: Any) -> Any:
+def sigmoid(x: Any, *, algo: str | None = None) -> Any:
     """1 / (1 + exp(−x)), without overflow."""
-    y = p.sigmoid(x)
-    return y, (lambda gy: p.sigmoid_grad(gy, y),)
+    y = p.sigmoid(x, algo=algo)
+    return y, (lambda gy: gradient_by(algo, p.sigmoid_grad, gy, y),)
 
 
 @differentiable
-def tanh(x: Any) -> Any:
+def tanh(x: Any, *, algo: str | None = None) -> Any:
     """Hyperbolic tangent."""
-    y = p.tanh(x)
-    return y, (lambda gy: p.tanh_grad(gy, y),)
+    y = p.tanh(x, algo=algo)
+    return y, (lambda gy: gradient_by(algo, p.tanh_grad, gy, y),)
 
 
 @differentiable
-def softplus(x: Any) -> Any:
+def softplus(x: Any, *, algo: str | None = None) -> Any:
     """ln(1 + exp(x)), without overflow."""
-    return p.softplus(x), (lambda gy: p.softplus_grad(gy, x),)
+    y = p.softplus(x, algo=algo)
+    return y, (lambda gy: gradient_by(algo, p.softplus_grad, gy, x),)
 
 
 @differentiable
-def softmax(x: Any) -> Any:
+def softmax(x: Any, *, algo: str | None = None) -> Any:
     """exp(x) / Σ exp(x) over the last axis, without overflow."""
-    y = p.softmax(x)
-    return y, (lambda gy: p.softmax_grad(gy, y),)
+    y = p.softmax(x, algo=algo)
+    return y, (lambda gy: gradient_by(algo, p.softmax_grad, gy, y),)
 
 
 @differentiable
-def log_softmax(x: Any) -> Any:
+def log_softmax(x: Any, *, algo: str | None = None) -> Any:
     """x − ln Σ exp(x) over the last axis, without overflow."""
-    y = p.log_softmax(x)
-    return y, (lambda gy: p.log_softmax_grad(gy, y),)
+    y = p.log_softmax(x, algo=algo)
+    return y, (lambda gy: gradient_by(algo, p.log_softmax_grad, gy, y),)

@@ -33,56 +33,58 @@ def _check(name: str, x: Any, y: Any) -> None:
 
 
 @differentiable
-def add(x: Any, y: Any) -> Any:
+def add(x: Any, y: Any, *, algo: str | None = None) -> Any:
     """x + y."""
     _check("add", x, y)
-    return p.add(x, y), (lambda gz: sum_to(gz, x), lambda gz: sum_to(gz, y))
+    return p.add(x, y, algo=algo), (lambda gz: sum_to(gz, x), lambda gz: sum_to(gz, y))
 
 
 @differentiable
-def subtract(x: Any, y: Any) -> Any:
+def subtract(x: Any, y: Any, *, algo: str | None = None) -> Any:
     """x − y."""
     _check("subtract", x, y)
-    return p.subtract(x, y), (
+    return p.subtract(x, y, algo=algo), (
         lambda gz: sum_to(gz, x),
         lambda gz: sum_to(p.negative(gz), y),
     )
 
 
 @differentiable
-def multiply(x: Any, y: Any) -> Any:
+def multiply(x: Any, y: Any, *, algo: str | None = None) -> Any:
     """x · y, element by element."""
     _check("multiply", x, y)
-    return p.multiply(x, y), (
-        lambda gz: sum_to(p.multiply(gz, y), x),
-        lambda gz: sum_to(p.multiply(gz, x), y),
+    return p.multiply(x, y, algo=algo), (
+        lambda gz: sum_to(p.multiply(gz, y, algo=algo), x),
+        lambda gz: sum_to(p.multiply(gz, x, algo=algo), y),
     )
 
 
 @differentiable
-def divide(x: Any, y: Any) -> Any:
+def divide(x: Any, y: Any, *, algo: str | None = None) -> Any:
     """x / y."""
     _check("divide", x, y)
-    z = p.divide(x, y)
+    z = p.divide(x, y, algo=algo)
     return z, (
-        lambda gz: sum_to(p.divide(gz, y), x),
-        lambda gz: sum_to(p.negative(p.divide(p.multiply(gz, z), y)), y),
+        lambda gz: sum_to(p.divide(gz, y, algo=algo), x),
+        lambda gz: sum_to(p.negative(p.divide(p.multiply(gz, z), y, algo=algo)), y),
     )
 
 
 @differentiable
-def power(x: Any, y: Any) -> Any:
+def power(x: Any, y: Any, *, algo: str | None = None) -> Any:
     """x to the power y. The gradient for y needs x > 0."""
     _check("power", x, y)
-    z = p.power(x, y)
+    z = p.power(x, y, algo=algo)
 
     def gradient_of_base(gz: Any) -> Any:
         # y·x^(y−1), and 0 rather than 0·∞ where the exponent is 0.
         if isinstance(y, (int, float)):
             if y == 0:
                 return p.multiply(sum_to(gz, x), 0.0)
-            return sum_to(p.multiply(gz, p.multiply(p.power(x, y - 1), float(y))), x)
-        return sum_to(p.multiply(gz, p.multiply(p.power(x, p.subtract(y, 1.0)), y)), x)
+            slope = p.multiply(p.power(x, y - 1, algo=algo), float(y))
+        else:
+            slope = p.multiply(p.power(x, p.subtract(y, 1.0), algo=algo), y)
+        return sum_to(p.multiply(gz, slope), x)
 
     def gradient_of_exponent(gz: Any) -> Any:
         base = p.log(x) if not isinstance(x, (int, float)) else float(np.log(x))
@@ -91,9 +93,9 @@ def power(x: Any, y: Any) -> Any:
     return z, (gradient_of_base, gradient_of_exponent)
 
 
-def _extreme(name: str, primitive: Any, x: Any, y: Any, larger: bool) -> Any:
+def _extreme(name: str, primitive: Any, x: Any, y: Any, larger: bool, algo: str | None) -> Any:
     _check(name, x, y)
-    z = primitive(x, y)
+    z = primitive(x, y, algo=algo)
 
     def share(gz: Any, own: Any, other: Any) -> Any:
         # 1 where `own` won, one half where both are equal.
@@ -105,50 +107,50 @@ def _extreme(name: str, primitive: Any, x: Any, y: Any, larger: bool) -> Any:
 
 
 @differentiable
-def maximum(x: Any, y: Any) -> Any:
+def maximum(x: Any, y: Any, *, algo: str | None = None) -> Any:
     """The larger of x and y; at a tie each gets half the gradient."""
-    return _extreme("maximum", p.maximum, x, y, larger=True)
+    return _extreme("maximum", p.maximum, x, y, larger=True, algo=algo)
 
 
 @differentiable
-def minimum(x: Any, y: Any) -> Any:
+def minimum(x: Any, y: Any, *, algo: str | None = None) -> Any:
     """The smaller of x and y; at a tie each gets half the gradient."""
-    return _extreme("minimum", p.minimum, x, y, larger=False)
+    return _extreme("minimum", p.minimum, x, y, larger=False, algo=algo)
 
 
 @differentiable
-def negative(x: Any) -> Any:
+def negative(x: Any, *, algo: str | None = None) -> Any:
     """−x."""
-    return p.negative(x), (p.negative,)
+    return p.negative(x, algo=algo), (lambda gy: p.negative(gy, algo=algo),)
 
 
 @differentiable
-def exp(x: Any) -> Any:
+def exp(x: Any, *, algo: str | None = None) -> Any:
     """e to the power x."""
-    y = p.exp(x)
+    y = p.exp(x, algo=algo)
     return y, (lambda gy: p.multiply(gy, y),)
 
 
 @differentiable
-def log(x: Any) -> Any:
+def log(x: Any, *, algo: str | None = None) -> Any:
     """Natural logarithm."""
-    return p.log(x), (lambda gy: p.divide(gy, x),)
+    return p.log(x, algo=algo), (lambda gy: p.divide(gy, x),)
 
 
 @differentiable
-def sqrt(x: Any) -> Any:
+def sqrt(x: Any, *, algo: str | None = None) -> Any:
     """Square root."""
-    y = p.sqrt(x)
+    y = p.sqrt(x, algo=algo)
     return y, (lambda gy: p.divide(p.multiply(gy, 0.5), y),)
 
 
 @differentiable
-def square(x: Any) -> Any:
+def square(x: Any, *, algo: str | None = None) -> Any:
     """x²."""
-    return p.square(x), (lambda gy: p.multiply(gy, p.multiply(x, 2.0)),)
+    return p.square(x, algo=algo), (lambda gy: p.multiply(gy, p.multiply(x, 2.0)),)
 
 
 @differentiable
-def absolute(x: Any) -> Any:
+def absolute(x: Any, *, algo: str | None = None) -> Any:
     """|x|; the gradient at 0 is 0."""
-    return p.absolute(x), (lambda gy: p.multiply(gy, p.sign(x)),)
+    return p.absolute(x, algo=algo), (lambda gy: p.multiply(gy, p.sign(x)),)

@@ -8,6 +8,7 @@ from gpukit.autograd import differentiable
 from gpukit.backends import reference as p
 from gpukit.errors import ShapeError
 from gpukit.ops.normalisation import check_lrn
+from gpukit.ops.passes import gradient_by
 from gpukit.ops.pool import pool_settings
 
 
@@ -25,6 +26,7 @@ def bias_relu_lrn_pool(
     window: Any = 2,
     stride: Any = None,
     padding: Any = 0,
+    algo: str | None = None,
 ) -> Any:
     """max_pool2d(lrn(relu(x + b))): x (N, H, W, C), b (C,) or None → (N, H', W', C).
 
@@ -45,5 +47,9 @@ def bias_relu_lrn_pool(
         raise ShapeError(
             f"bias_relu_lrn_pool: b {tuple(b.shape)} must be ({x.shape[3]},), one for each channel"
         )
-    y, index = p.bias_relu_lrn_pool(x, b, **settings)
-    return y, lambda gy: p.bias_relu_lrn_pool_grad(gy, x, b, index, **settings)
+    y, index = p.bias_relu_lrn_pool(x, b, **settings, algo=algo)
+
+    def gradients(gy: Any) -> Any:
+        return gradient_by(algo, p.bias_relu_lrn_pool_grad, gy, x, b, index, **settings)
+
+    return y, gradients

@@ -44,13 +44,13 @@ def dense(
 
 
 @differentiable
-def matmul(a: Any, b: Any) -> Any:
+def matmul(a: Any, b: Any, *, algo: str | None = None) -> Any:
     """a @ b for matrices a (M, K), b (K, N) → (M, N)."""
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         raise ShapeError(
             f"matmul: {tuple(a.shape)} @ {tuple(b.shape)} does not go together; use (M, K) @ (K, N)"
         )
-    return p.matmul(a, b), (
-        lambda gy: p.matmul(gy, p.transpose(b, axes=(1, 0))),
-        lambda gy: p.matmul(p.transpose(a, axes=(1, 0)), gy),
+    return p.matmul(a, b, algo=algo), (
+        lambda gy: p.matmul(gy, p.transpose(b, axes=(1, 0)), algo=algo),
+        lambda gy: p.matmul(p.transpose(a, axes=(1, 0)), gy, algo=algo),
     )

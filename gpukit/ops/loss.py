@@ -10,10 +10,11 @@ from gpukit.autograd import differentiable
 from gpukit.backends import reference as p
 from gpukit.device import device_of
 from gpukit.errors import DataError, ShapeError
+from gpukit.ops.passes import gradient_by
 
 
 @differentiable(integers=("targets",))
-def softmax_cross_entropy(logits: Any, targets: Any) -> Any:
+def softmax_cross_entropy(logits: Any, targets: Any, *, algo: str | None = None) -> Any:
     """−Σ t ln softmax(logits) for each sample: logits (N, K) → (N,).
 
     `targets` are class numbers (N,), integers from 0 to K − 1, or probabilities (N, K) of the
@@ -33,11 +34,12 @@ def softmax_cross_entropy(logits: Any, targets: Any) -> Any:
         )
     if targets.dtype.kind in "iu":
         check_labels(targets, shape[1])
-    loss, probabilities = p.softmax_cross_entropy(logits, targets)
-    return loss, (
-        lambda gy: p.softmax_cross_entropy_grad(gy, probabilities, targets),
-        None,
-    )
+    loss, probabilities = p.softmax_cross_entropy(logits, targets, algo=algo)
+
+    def gradient(gy: Any) -> Any:
+        return gradient_by(algo, p.softmax_cross_entropy_grad, gy, probabilities, targets)
+
+    return loss, (gradient, None)
 
 
 def check_labels(labels: Any, classes: int) -> None:
@@ -52,7 +54,7 @@ def check_labels(labels: Any, classes: int) -> None:
 
 
 @differentiable
-def squared_error(y: Any, t: Any) -> Any:
+def squared_error(y: Any, t: Any, *, algo: str | None = None) -> Any:
     """Mean of (y − t)² over all axes but the first: (N, …) → (N,)."""
     if tuple(y.shape) != tuple(t.shape):
         raise ShapeError(
@@ -60,6 +62,6 @@ def squared_error(y: Any, t: Any) -> Any:
         )
 
     def gradient(gy: Any) -> Any:
-        return p.squared_error_grad(gy, y, t)
+        return gradient_by(algo, p.squared_error_grad, gy, y, t)
 
-    return p.squared_error(y, t), (gradient, lambda gy: p.negative(gradient(gy)))
+    return p.squared_error(y, t, algo=algo), (gradient, lambda gy: p.negative(gradient(gy)))

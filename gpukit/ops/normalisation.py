@@ -7,31 +7,42 @@ from typing import Any
 from gpukit.autograd import differentiable
 from gpukit.backends import reference as p
 from gpukit.errors import SettingError, ShapeError
+from gpukit.ops.passes import gradient_by
 
 
 @differentiable
-def batch_norm(x: Any, gamma: Any, beta: Any, *, epsilon: float = 1e-3) -> Any:
+def batch_norm(
+    x: Any, gamma: Any, beta: Any, *, epsilon: float = 1e-3, algo: str | None = None
+) -> Any:
     """γ (x − mean) / √(variance + ε) + β with the statistics of the batch.
 
     x (N, …, C), gamma and beta (C,). Returns (y, mean, variance): the biased statistics over all
     axes but the last, which have no gradient. Ioffe and Szegedy, 2015.
     """
     _check(x, gamma, beta)
-    y, mean, variance = p.batch_norm(x, gamma, beta, epsilon=epsilon)
+    y, mean, variance = p.batch_norm(x, gamma, beta, epsilon=epsilon, algo=algo)
 
     def gradients(gy: Any) -> Any:
-        return p.batch_norm_grad(gy, x, gamma, mean, variance, epsilon=epsilon)
+        saved = (x, gamma, mean, variance)
+        return gradient_by(algo, p.batch_norm_grad, gy, *saved, epsilon=epsilon)
 
     return y, gradients, (mean, variance)
 
 
 @differentiable
 def batch_norm_inference(
-    x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, *, epsilon: float = 1e-3
+    x: Any,
+    gamma: Any,
+    beta: Any,
+    mean: Any,
+    variance: Any,
+    *,
+    epsilon: float = 1e-3,
+    algo: str | None = None,
 ) -> Any:
     """γ (x − mean) / √(variance + ε) + β with fixed statistics (C,)."""
     _check(x, gamma, beta, mean, variance)
-    y = p.batch_norm_inference(x, gamma, beta, mean, variance, epsilon=epsilon)
+    y = p.batch_norm_inference(x, gamma, beta, mean, variance, epsilon=epsilon, algo=algo)
 
     def slope() -> Any:
         return p.power(p.add(variance, epsilon), -0.5)
@@ -57,6 +68,7 @@ def lrn(
     beta: float = 0.75,
     k: float = 1.0,
     groups: int = 1,
+    algo: str | None = None,
 ) -> Any:
     """x / (k + (α/size) Σ x²)^β over `size` neighbouring channels inside each of `groups`.
 
@@ -71,7 +83,8 @@ def lrn(
         "k": k,
         "groups": groups,
     }
-    return p.lrn(x, **settings), (lambda gy: p.lrn_grad(gy, x, **settings),)
+    y = p.lrn(x, **settings, algo=algo)
+    return y, (lambda gy: gradient_by(algo, p.lrn_grad, gy, x, **settings),)
 
 
 def check_lrn(name: str, channels: int, size: int, groups: int) -> None:

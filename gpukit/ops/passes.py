@@ -1,4 +1,4 @@
-"""Which implementation computes each pass of an operation that has weights."""
+"""Which implementation computes each pass of an operation: its result, and the way back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from gpukit.backends.choices import fell_back
 from gpukit.backends.primitive import Primitive
-from gpukit.device import Device
+from gpukit.device import Device, device_of
 from gpukit.errors import SettingError
 from gpukit.tape import is_recording
 
@@ -28,8 +28,7 @@ def ways(what: str, passes: Mapping[str, Primitive], algo: Any, device: Device) 
             if name == "forward" or primitive.find(device.kind, algo):
                 found[name] = algo
             elif is_recording():
-                why = f"there is no {algo}"
-                fell_back(primitive.name, algo, device.kind, "the default", why)
+                _say_default(primitive, algo, device)
         return found
     if not isinstance(algo, Mapping):
         raise SettingError(f"{what}: algo={algo!r}: use a name or a dict of names by pass")
@@ -44,3 +43,22 @@ def ways(what: str, passes: Mapping[str, Primitive], algo: Any, device: Device) 
                 f"{what}: no {name} algo {way!r} on {device.kind}; use {', '.join(known)}"
             )
     return algo
+
+
+def gradient_by(
+    algo: str | None, primitive: Primitive, gy: Any, *saved: Any, **settings: Any
+) -> Any:
+    """The gradient `primitive(gy, *saved, **settings)` by the implementation `algo`, if it has one.
+
+    Else its default computes it, which is said once.
+    """
+    if algo is not None:
+        device = device_of(gy)
+        if primitive.find(device.kind, algo) is None:
+            _say_default(primitive, algo, device)
+            algo = None
+    return primitive(gy, *saved, **settings, algo=algo)
+
+
+def _say_default(primitive: Primitive, algo: str, device: Device) -> None:
+    fell_back(primitive.name, algo, device.kind, "the default", f"there is no {algo}")

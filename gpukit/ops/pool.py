@@ -7,11 +7,14 @@ from typing import Any
 from gpukit.autograd import differentiable
 from gpukit.backends import reference as p
 from gpukit.errors import ShapeError
+from gpukit.ops.passes import gradient_by
 from gpukit.ops.windows import cached_pool_window
 
 
 @differentiable
-def max_pool2d(x: Any, *, window: Any = 2, stride: Any = None, padding: Any = 0) -> Any:
+def max_pool2d(
+    x: Any, *, window: Any = 2, stride: Any = None, padding: Any = 0, algo: str | None = None
+) -> Any:
     """The largest value of each window: x (N, H, W, C) → (N, H', W', C).
 
     `window` and `stride` (default: the window) are an integer or a pair; padding never wins. At a
@@ -19,26 +22,38 @@ def max_pool2d(x: Any, *, window: Any = 2, stride: Any = None, padding: Any = 0)
     """
     settings = pool_settings("max_pool2d", x, window, stride, padding)
     x_shape = tuple(x.shape)
-    y, index = p.max_pool2d(x, **settings)
-    return y, (lambda gy: p.max_pool2d_grad(gy, index, input_shape=x_shape, **settings),)
+    y, index = p.max_pool2d(x, **settings, algo=algo)
+
+    def gradient(gy: Any) -> Any:
+        return gradient_by(algo, p.max_pool2d_grad, gy, index, input_shape=x_shape, **settings)
+
+    return y, (gradient,)
 
 
 @differentiable
-def avg_pool2d(x: Any, *, window: Any = 2, stride: Any = None, padding: Any = 0) -> Any:
+def avg_pool2d(
+    x: Any, *, window: Any = 2, stride: Any = None, padding: Any = 0, algo: str | None = None
+) -> Any:
     """The mean of each window, padding not counted: x (N, H, W, C) → (N, H', W', C)."""
     settings = pool_settings("avg_pool2d", x, window, stride, padding)
     x_shape = tuple(x.shape)
-    return p.avg_pool2d(x, **settings), (
-        lambda gy: p.avg_pool2d_grad(gy, input_shape=x_shape, **settings),
-    )
+
+    def gradient(gy: Any) -> Any:
+        return gradient_by(algo, p.avg_pool2d_grad, gy, input_shape=x_shape, **settings)
+
+    return p.avg_pool2d(x, **settings, algo=algo), (gradient,)
 
 
 @differentiable
-def global_avg_pool2d(x: Any) -> Any:
+def global_avg_pool2d(x: Any, *, algo: str | None = None) -> Any:
     """The mean over height and width: x (N, H, W, C) → (N, C)."""
     _check("global_avg_pool2d", x)
     x_shape = tuple(x.shape)
-    return p.global_avg_pool2d(x), (lambda gy: p.global_avg_pool2d_grad(gy, input_shape=x_shape),)
+
+    def gradient(gy: Any) -> Any:
+        return gradient_by(algo, p.global_avg_pool2d_grad, gy, input_shape=x_shape)
+
+    return p.global_avg_pool2d(x, algo=algo), (gradient,)
 
 
 def _check(name: str, x: Any) -> None:

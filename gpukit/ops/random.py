@@ -11,7 +11,14 @@ from gpukit.errors import SettingError
 
 @differentiable
 def dropout(
-    x: Any, *, rate: float, seed: int, layer: int = 0, step: int = 0, classic: bool = False
+    x: Any,
+    *,
+    rate: float,
+    seed: int,
+    layer: int = 0,
+    step: int = 0,
+    classic: bool = False,
+    algo: str | None = None,
 ) -> Any:
     """x with each element set to 0 with probability `rate`, the others divided by 1 − rate.
 
@@ -26,5 +33,6 @@ def dropout(
         "layer": layer,
         "step": step,
         "scale": 1.0 if classic else 1.0 / (1.0 - rate),
+        "algo": algo,
     }
     return p.dropout(x, **settings), (lambda gy: p.dropout(gy, **settings),)

@@ -26,27 +26,27 @@ def _spread(grad: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> Any:
 
 
 @differentiable
-def sum(x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+def sum(x: Any, *, axis: Axis = None, keepdims: bool = False, algo: str | None = None) -> Any:
     """Sum over `axis` (all axes by default)."""
     axes, shape = _axes("sum", axis, x.ndim), tuple(x.shape)
-    return p.reduce_sum(x, axis=axes, keepdims=keepdims), (lambda gy: _spread(gy, shape, axes),)
+    y = p.reduce_sum(x, axis=axes, keepdims=keepdims, algo=algo)
+    return y, (lambda gy: _spread(gy, shape, axes),)
 
 
 @differentiable
-def mean(x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+def mean(x: Any, *, axis: Axis = None, keepdims: bool = False, algo: str | None = None) -> Any:
     """Mean over `axis` (all axes by default)."""
     axes, shape = _axes("mean", axis, x.ndim), tuple(x.shape)
     count = math.prod(shape[a] for a in axes) or 1
-    return p.reduce_mean(x, axis=axes, keepdims=keepdims), (
-        lambda gy: _spread(p.multiply(gy, 1.0 / count), shape, axes),
-    )
+    y = p.reduce_mean(x, axis=axes, keepdims=keepdims, algo=algo)
+    return y, (lambda gy: _spread(p.multiply(gy, 1.0 / count), shape, axes),)
 
 
 @differentiable
-def max(x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+def max(x: Any, *, axis: Axis = None, keepdims: bool = False, algo: str | None = None) -> Any:
     """Largest value over `axis` (all axes by default); ties share the gradient."""
     axes, shape = _axes("max", axis, x.ndim), tuple(x.shape)
-    y = p.reduce_max(x, axis=axes, keepdims=keepdims)
+    y = p.reduce_max(x, axis=axes, keepdims=keepdims, algo=algo)
 
     def gradient(gy: Any) -> Any:
         # 1 where x is the maximum (x − y is 0 there and negative elsewhere), shared by ties.
@@ -57,14 +57,14 @@ def max(x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
     return y, (gradient,)
 
 
-def argmax(x: Any, *, axis: int = -1) -> Any:
+def argmax(x: Any, *, axis: int = -1, algo: str | None = None) -> Any:
     """Position of the first largest value along `axis`: int64, no gradient, an array."""
-    return p.argmax(getattr(x, "array", x), axis=axis)
+    return p.argmax(getattr(x, "array", x), axis=axis, algo=algo)
 
 
-def all_finite(x: Any) -> Any:
+def all_finite(x: Any, *, algo: str | None = None) -> Any:
     """Whether x has no NaN and no infinity: a bool array of shape (), on the device of x.
 
     Asking costs no wait, bool() of the answer does.
     """
-    return p.all_finite(getattr(x, "array", x))
+    return p.all_finite(getattr(x, "array", x), algo=algo)

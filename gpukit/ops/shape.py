@@ -10,10 +10,11 @@ from gpukit.autograd import differentiable
 from gpukit.backends import reference as p
 from gpukit.errors import DTypeError, ShapeError
 from gpukit.ops.arithmetic import sum_to
+from gpukit.ops.passes import gradient_by
 
 
 @differentiable
-def reshape(x: Any, *, shape: Sequence[int]) -> Any:
+def reshape(x: Any, *, shape: Sequence[int], algo: str | None = None) -> Any:
     """The values of x in row-major order in another shape; one length may be −1."""
     before = tuple(x.shape)
     after = tuple(int(n) for n in shape)
@@ -23,35 +24,37 @@ def reshape(x: Any, *, shape: Sequence[int]) -> Any:
         after = tuple(size // known if n == -1 else n for n in after)
     if -1 in after or math.prod(after) != size:
         raise ShapeError(f"reshape: {before} has {size} elements, which do not fit {tuple(shape)}")
-    return p.reshape(x, shape=after), (lambda gy: p.reshape(gy, shape=before),)
+    y = p.reshape(x, shape=after, algo=algo)
+    return y, (lambda gy: p.reshape(gy, shape=before, algo=algo),)
 
 
-def flatten(x: Any) -> Any:
+def flatten(x: Any, *, algo: str | None = None) -> Any:
     """(N, …) → (N, product of the rest)."""
-    return reshape(x, shape=(x.shape[0], math.prod(x.shape[1:])))
+    return reshape(x, shape=(x.shape[0], math.prod(x.shape[1:])), algo=algo)
 
 
 @differentiable
-def transpose(x: Any, *, axes: Sequence[int] | None = None) -> Any:
+def transpose(x: Any, *, axes: Sequence[int] | None = None, algo: str | None = None) -> Any:
     """Axes permuted; reversed by default."""
     order = tuple(reversed(range(x.ndim))) if axes is None else tuple(a % x.ndim for a in axes)
     if sorted(order) != list(range(x.ndim)):
         raise ShapeError(f"transpose: axes {axes} are no permutation of {x.ndim} axes")
     inverse = tuple(order.index(i) for i in range(x.ndim))
-    return p.transpose(x, axes=order), (lambda gy: p.transpose(gy, axes=inverse),)
+    y = p.transpose(x, axes=order, algo=algo)
+    return y, (lambda gy: p.transpose(gy, axes=inverse, algo=algo),)
 
 
 @differentiable
-def _concat(*arrays: Any, axis: int) -> Any:
+def _concat(*arrays: Any, axis: int, algo: str | None) -> Any:
     sections = [a.shape[axis] for a in arrays]
 
     def gradients(gy: Any) -> Any:
         return p.split(gy, sections=sections, axis=axis)
 
-    return p.concat(arrays, axis=axis), gradients
+    return p.concat(arrays, axis=axis, algo=algo), gradients
 
 
-def concat(arrays: Sequence[Any], axis: int = -1) -> Any:
+def concat(arrays: Sequence[Any], axis: int = -1, *, algo: str | None = None) -> Any:
     """Arrays joined along `axis`; their other lengths must agree."""
     if not isinstance(arrays, (list, tuple)):
         raise DTypeError(f"concat: got a {type(arrays).__name__}; pass a list of arrays or Tensors")
@@ -67,7 +70,7 @@ def concat(arrays: Sequence[Any], axis: int = -1) -> Any:
     at = axis % ndim
     if len({(len(s), s[:at], s[at + 1 :]) for s in shapes}) > 1:
         raise ShapeError(f"concat: shapes {shapes} differ in more than axis {at}")
-    return _concat(*arrays, axis=at)
+    return _concat(*arrays, axis=at, algo=algo)
 
 
 def split(x: Any, sections: int | Sequence[int], axis: int = -1) -> tuple[Any, ...]:
@@ -88,12 +91,15 @@ def split(x: Any, sections: int | Sequence[int], axis: int = -1) -> tuple[Any, .
 
 
 @differentiable
-def _pad(x: Any, *, widths: tuple[tuple[int, int], ...], value: float) -> Any:
+def _pad(x: Any, *, widths: tuple[tuple[int, int], ...], value: float, algo: str | None) -> Any:
     inside = tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape))
-    return p.pad(x, widths=widths, value=value), (lambda gy: p.index(gy, key=inside),)
+    y = p.pad(x, widths=widths, value=value, algo=algo)
+    return y, (lambda gy: p.index(gy, key=inside),)
 
 
-def pad(x: Any, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Any:
+def pad(
+    x: Any, widths: Sequence[tuple[int, int]], value: float = 0.0, *, algo: str | None = None
+) -> Any:
     """x with `widths[i]` = (before, after) cells of `value` along each axis i."""
     pairs = tuple((int(a), int(b)) for a, b in widths)
     if len(pairs) != len(x.shape) or any(n < 0 for pair in pairs for n in pair):
@@ -101,18 +107,22 @@ def pad(x: Any, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Any:
             f"pad: widths {pairs} need one (before, after) pair, 0 or more, for each axis of "
             f"{tuple(x.shape)}"
         )
-    return _pad(x, widths=pairs, value=float(value))
+    return _pad(x, widths=pairs, value=float(value), algo=algo)
 
 
 @differentiable
-def index(x: Any, *, key: Any) -> Any:
+def index(x: Any, *, key: Any, algo: str | None = None) -> Any:
     """x[key], with integers, slices or integer arrays."""
     shape = tuple(x.shape)
-    return p.index(x, key=key), (lambda gy: p.index_grad(gy, key=key, input_shape=shape),)
+
+    def gradient(gy: Any) -> Any:
+        return gradient_by(algo, p.index_grad, gy, key=key, input_shape=shape)
+
+    return p.index(x, key=key, algo=algo), (gradient,)
 
 
 @differentiable
-def broadcast_to(x: Any, *, shape: Sequence[int]) -> Any:
+def broadcast_to(x: Any, *, shape: Sequence[int], algo: str | None = None) -> Any:
     """x repeated over the axes that it lacks, or has with length 1."""
     after = tuple(shape)
-    return p.broadcast_to(x, shape=after), (lambda gy: sum_to(gy, x),)
+    return p.broadcast_to(x, shape=after, algo=algo), (lambda gy: sum_to(gy, x),)

@@ -10,6 +10,8 @@ from click.testing import CliRunner
 
 from gpukit.backends.emulator import compiler_problem
 from gpukit.backends.nvrtc import version
+from gpukit.backends.plugins import load_kernel, unload
+from gpukit.backends.primitive import registry
 from gpukit.cli.app import app
 from gpukit.errors import GpukitError, SettingError
 from gpukit.kernel_checks.new import SKELETONS, write
@@ -32,8 +34,26 @@ def test_the_families_are_there():
     assert wanted <= set(SKELETONS)
 
 
+@pytest.mark.parametrize("primitive", sorted(registry))
+def test_every_primitive_has_a_start_that_loads(tmp_path, primitive):
+    files = write("mine", primitive, tmp_path)
+    words = ("NAME", "PRIMITIVE", "EXPRESSION", "PARAMETERS", "COVERED", "BODY")
+    assert not [word for word in words for f in files if word in f.read_text()]
+    loaded = load_kernel(files[1])
+    assert loaded.names == (f"{primitive}:mine",)
+    assert [kernel.name for kernel in loaded.kernels] == ["mine"]
+    unload(loaded)
+
+
+# The others are made from signatures: one of each kind of argument and result.
+MADE = (
+    "adagrad_update", "all_finite", "batch_norm_grad", "bias_relu_lrn_pool_grad", "index",
+    "normalise_images", "split",
+)  # fmt: skip
+
+
 @needs_compilers
-@pytest.mark.parametrize("primitive", sorted(SKELETONS))
+@pytest.mark.parametrize("primitive", [*sorted(SKELETONS), *MADE])
 def test_a_skeleton_is_right(tmp_path, primitive):
     files = write("mine", primitive, tmp_path)
     assert [f.name for f in files] == ["mine.cu", "mine.py", "test_mine.py"]
@@ -61,12 +81,51 @@ def test_what_is_refused(tmp_path):
         ("a-b", "relu", "cannot be the name"),
         ("class", "relu", "cannot be the name"),
         ("template", "relu", "cannot be the name"),
-        ("other", "conv", "there are ones for conv2d"),
+        ("other", "conv", "no primitive 'conv'; there are conv2d"),
         ("cuda", "relu", "has an implementation cuda already"),
     ]:
         with pytest.raises(SettingError, match=words):
             write(name, primitive, tmp_path)
     assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("", "letters, digits and _"),
+        ("_mine", "letters, digits and _"),
+        ("größe", "letters, digits and _"),
+        ("lambda", "a word of Python"),
+        *((name, r"a word of C\+\+") for name in ("auto", "struct", "void", "typename", "xor")),
+        *((name, "a function of C") for name in ("exp", "expf", "sqrt", "max", "tanh", "fmaf")),
+        *((name, r"C\+\+ or CUDA knows it") for name in ("float4", "dim3", "int32_t", "threadIdx")),
+        *((name, "capitals") for name in ("T", "BLOCK", "NAN", "M_PI")),
+        *((name, "Python's own module") for name in ("random", "queue", "json")),
+        *((name, "the installed package") for name in ("numpy", "click", "gpukit")),
+        *((name, "its own files use") for name in ("divide_up", "supports", "contiguous", "p")),
+    ],
+)
+def test_names_that_cannot_work_are_refused(tmp_path, name, why):
+    with pytest.raises(SettingError, match="cannot be the name of a kernel: .*" + why) as raised:
+        write(name, "softmax", tmp_path)
+    assert "\n" not in str(raised.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("primitive", sorted(SKELETONS))
+def test_plain_names_are_not_refused(tmp_path, primitive):
+    for name in (
+        "mine",
+        "tiled",
+        "fast_one",
+        "myKernel2",
+        "row",
+        "x",
+        f"my_{primitive}",
+        primitive,
+    ):
+        if name not in ("exp", "log", "sqrt", "tanh"):
+            write(name, primitive, tmp_path)
 
 
 def test_the_command_says_what_to_do_next(tmp_path):

@@ -77,12 +77,12 @@ def write(name: str, primitive: str, folder: Path) -> list[Path]:
         close = difflib.get_close_matches(primitive, registry, n=3)
         known = ", ".join(close or registry)
         raise SettingError(f"there is no primitive {primitive!r}; there are {known}")
-    texts = _texts(name, primitive)
-    if why := unusable(name, texts):
-        raise SettingError(f"{name!r} cannot be the name of a kernel: {why}; choose another")
     ways = registry[primitive].implementations("cuda")
     if name in ways or name == REFERENCE:
         raise SettingError(f"{primitive} has an implementation {name} already; use another name")
+    texts = _texts(name, primitive)
+    if why := unusable(name, texts):
+        raise SettingError(f"{name!r} cannot be the name of a kernel: {why}; choose another")
     taken = [file for file in texts if (folder / file).exists()]
     if taken:
         raise SettingError(f"{folder / taken[0]} is there already; choose another NAME or --out")

@@ -55,13 +55,14 @@ def mentions(file: str) -> tuple[Mention, ...]:
     def look(node: ast.AST, owners: frozenset[int]) -> None:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             owners |= {min([node.lineno, *(d.lineno for d in node.decorator_list)])}
-        is_one = (
+        is_stream = (
             (isinstance(node, ast.Attribute) and node.attr in NAMES and _root(node) in modules)
             or (isinstance(node, ast.Name) and node.id in streams)
             or (isinstance(node, ast.ImportFrom) and _brings_all(node))
         )
-        if is_one:
-            found.append(Mention(node.lineno, owners, ast.unparse(node)))
+        if is_stream:
+            line: int = node.lineno  # type: ignore[attr-defined]
+            found.append(Mention(line, owners, ast.unparse(node)))
         for child in ast.iter_child_nodes(node):
             look(child, owners)
 

@@ -28,6 +28,9 @@ from gpukit.kernel_checks.coverage import Target
 from gpukit.kernel_checks.limits import TRIES, drawn
 
 
+SHOWN = 60  # characters of a setting
+
+
 def run_case(target: Target, seed: int, number: int, device: str = "emu") -> str:
     """What is wrong with case `number` on a device; empty if nothing is.
 
@@ -75,8 +78,12 @@ def describe(made: Case) -> str:
             shown.append(f"{a.dtype}{a.shape}{order}")
         else:
             shown.append(repr(a))
-    settings = [f"{k}={v!r}" for k, v in made.settings.items()]
+    settings = [f"{k}={_short(repr(v))}" for k, v in made.settings.items()]
     return ", ".join(shown + settings)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def undeclared() -> str:

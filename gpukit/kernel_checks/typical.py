@@ -134,7 +134,7 @@ CALLS: dict[str, Callable[[], Case]] = {
     "split": _call((*_MAP[:3], 128), sections=(64, 64), axis=3),
     "pad": _call(_MAP, widths=((0, 0), (1, 1), (1, 1), (0, 0)), value=0.0),
     "broadcast_to": _call((64,), shape=_MAP),
-    "index": lambda: Case([_a(4096, 256)], {"key": (_labels(2048, 4096)[::-1].copy(),)}),
+    "index": lambda: Case([_a(4096, 256)], {"key": (_labels(2048, 4096)[::-1].tolist(),)}),
     "index_grad": lambda: Case(
         [_a(2048, 256)], {"key": (_labels(2048, 512),), "input_shape": (4096, 256)}
     ),

@@ -27,7 +27,6 @@ from gpukit.kernel_checks.compare import problem
 from gpukit.kernel_checks.coverage import Target
 from gpukit.kernel_checks.limits import TRIES, drawn
 
-
 SHOWN = 60  # characters of a setting
 
 

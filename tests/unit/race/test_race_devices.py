@@ -125,6 +125,7 @@ def test_the_hosts_ceilings(monkeypatch):
     found = on_host.measure()
     assert 0 < found.gflops <= found.most_gflops < 1e6
     assert 0 < found.gbps <= found.most_gbps < 1e6
+    assert 0 < found.cached_gbps < 1e6
     assert not found.flushed
     assert "64×64" in found.how
 

@@ -77,7 +77,8 @@ def race(
     result that is wrong, or faster than this device can be, is refused: exit code 1.
     """
     from gpukit.device import default_device, get_device
-    from gpukit.race import report
+    from gpukit.errors import SettingError
+    from gpukit.race import memory, report
     from gpukit.race.ceilings import ceilings
     from gpukit.race.contest import Outcome, Race, run, work
 
@@ -87,6 +88,7 @@ def race(
     place = get_device(device) if device else default_device()
     problems = _problems(primitive, chosen, layers, batch, place)
     _refuse_emulated(place)
+    memory.check(problems, place, len(set(rivals)))
     _load(kernels, [p.primitive for p in problems], place)
     console = report.console()
     with ExitStack() as closing:
@@ -105,6 +107,11 @@ def race(
             if outcome.now:
                 report.say(console, f"it was the turn of {outcome.now}")
             raise
+        except MemoryError as error:
+            raise SettingError(
+                f"there is not enough memory for {outcome.now or 'the arguments'}; use smaller "
+                f"--layers or a smaller --batch ({error or 'MemoryError'})"
+            ) from None
     report.show(outcome, console)
     if outcome.ceilings != first:
         report.say(console, f"measured again: {report.headline(about, outcome.ceilings)}")

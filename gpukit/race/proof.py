@@ -29,7 +29,7 @@ from gpukit.race.families import MOVES
 SEEDS = (1, 2)  # of the first and the second call
 # Bytes of an intermediate array of the definition, in float64, above which it goes image by image.
 _MOST_BYTES = 1 << 28
-_PIECE = 1 << 24  # elements of a result that are compared at a time
+_PIECE = 1 << 22  # elements of a result that are compared at a time
 _STRETCH = 32  # an argument's share that changes before each timed run: one in so many elements
 
 # Positions of the arguments that hold a batch, for primitives whose images do not meet.
@@ -270,8 +270,7 @@ def definition(problem: Problem, arrays: list[np.ndarray]) -> list[np.ndarray]:
         if "dtype" in settings:
             settings["dtype"] = np.float64
         return as_list(function(*as_passed(problem, [_wide(a) for a in arrays]), **settings))
-    images = problem.sizes[0]
-    step = max(1, _MOST_BYTES * images // max(problem.bytes * 2, 1))
+    images, step = problem.sizes[0], images_at_once(problem)
     found: list[list[np.ndarray]] = []
     for first in range(0, images, step):
         part = slice(first, min(first + step, images))
@@ -290,6 +289,11 @@ def definition(problem: Problem, arrays: list[np.ndarray]) -> list[np.ndarray]:
             for parts, result in zip(found, results):
                 parts.append(result)
     return [parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in found]
+
+
+def images_at_once(problem: Problem) -> int:
+    """How many the definition takes where it goes image by image."""
+    return max(1, _MOST_BYTES * problem.sizes[0] // max(problem.bytes * 2, 1))
 
 
 def _normalised(x: np.ndarray, bias: np.ndarray) -> np.ndarray:

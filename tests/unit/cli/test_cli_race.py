@@ -225,3 +225,21 @@ def test_json_is_the_last_line_alone(gpukit):
     lines = gpukit(*RACE, "--json").out.splitlines()
     assert json.loads(lines[-1])["ok"]
     assert not any(line.startswith("{") for line in lines[:-1])
+
+
+def test_what_does_not_fit_into_memory_is_refused(gpukit, monkeypatch):
+    from gpukit.race import memory
+
+    monkeypatch.setattr(memory, "available", lambda: 1000)
+    result = gpukit(*RACE)
+    assert result.code == 2
+    assert "relu on 1,4,4,2 needs about" in result.err
+
+    def short(race, outcome, step):
+        raise MemoryError("no 9 GB")
+
+    monkeypatch.setattr(memory, "available", lambda: None)
+    monkeypatch.setattr(contest, "run", short)
+    result = gpukit(*RACE)
+    assert result.code == 2
+    assert "use smaller --layers or a smaller --batch (no 9 GB)" in result.err

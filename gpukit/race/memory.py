@@ -2,7 +2,7 @@
 
 The estimate, in multiples of the bytes that a call reads and writes: its arguments twice, on the
 device and to fill it again; the definition's arguments and results in float64; what the definition
-and the contender compute in between. Measured, most primitives take four to eight times as much.
+and the contender compute in between. Most primitives were measured to take four to eight times as much.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gpukit.race.families import FAMILIES
 from gpukit.race.proof import images_at_once
 
 _PROOF = 8  # times the bytes of a call: the race itself
-_FUSED = 12  # where the definition is four functions one after another
+_RESPONSE = 12  # where the definition is that of a response normalisation, alone or fused
 _CARD, _RIVAL = 3, 4  # on the card, and each rival: arguments in both layouts, results
 _RIVAL_ITSELF = 600 << 20  # bytes: the process with PyTorch
 _COLUMN = 16  # bytes for each place in a window: the definition's columns in float64, twice
@@ -50,7 +50,7 @@ def _free_on(device: Device) -> int:
 
 
 def _on_host(problem: Problem, device: Device, rivals: int) -> int:
-    times = _FUSED if problem.primitive.startswith("bias_relu_lrn") else _PROOF
+    times = _RESPONSE if "lrn" in problem.primitive else _PROOF
     need = times * _moved(problem)
     if FAMILIES[problem.primitive] == "conv":
         images, *_, k, _, _, _, _, groups = problem.sizes

@@ -14,6 +14,7 @@ from gpukit.backends import reference as p
 from gpukit.backends.primitive import registry
 from gpukit.device import get_device
 from gpukit.race import proof as proof_module
+from gpukit.race import report
 from gpukit.race.arguments import arguments, as_passed
 from gpukit.race.families import FAMILIES
 from gpukit.race.on_host import HostClock
@@ -270,4 +271,6 @@ def test_the_floor_of_cached_data_is_at_the_caches_speed():
     made = problem("relu", RELU)
     assert CACHED.floor(made) == pytest.approx(made.bytes / 50e9)
     assert replace(CACHED, cache=100).floor(made) == pytest.approx(made.bytes / 10e9)
+    about = {"machine": "test machine", "date": "2026-01-01"}
+    assert report.headline(about, CACHED).endswith("cache 1 MiB, warm, at most 50 GB/s within")
     assert CACHED.highest(replace(CACHED, cached_gbps=60)).cached_gbps == 60

@@ -180,7 +180,8 @@ def _clock(device: Device) -> Any:
     from gpukit.race.on_card import CardClock
     from gpukit.race.on_host import HostClock
 
-    return CardClock(device) if device.kind == "cuda" else HostClock()
+    with device.current():
+        return CardClock(device) if device.kind == "cuda" else HostClock()
 
 
 def _meet(

@@ -129,9 +129,10 @@ def run(race: Race, outcome: Outcome, step: Step = lambda amount, what: None) ->
     """
     for problem in race.problems:
         outcome.layers[problem.primitive] = outcome.layers.get(problem.primitive, 0) + 1
-    for problem in race.problems:
-        _solve(race, problem, outcome, step)
-        outcome.rows = [_scaled(row, outcome.ceilings) for row in outcome.rows]
+    with race.device.current():
+        for problem in race.problems:
+            _solve(race, problem, outcome, step)
+            outcome.rows = [_scaled(row, outcome.ceilings) for row in outcome.rows]
 
 
 def work(race: Race, found: Ceilings) -> float:

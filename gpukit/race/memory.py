@@ -17,6 +17,7 @@ from gpukit.race.counts import Problem
 from gpukit.race.families import FAMILIES
 from gpukit.race.proof import images_at_once
 
+_ITSELF = 1 << 29  # bytes: the arrays of the ceilings' copy
 _PROOF = 8  # times the bytes of a call: the race itself
 _RESPONSE = 12  # where the definition is that of a response normalisation, alone or fused
 _CARD, _RIVAL = 3, 4  # on the card, and each rival: arguments in both layouts, results
@@ -51,7 +52,7 @@ def _free_on(device: Device) -> int:
 
 def _on_host(problem: Problem, device: Device, rivals: int) -> int:
     times = _RESPONSE if "lrn" in problem.primitive else _PROOF
-    need = times * _moved(problem)
+    need = _ITSELF + times * _moved(problem)
     if FAMILIES[problem.primitive] == "conv":
         images, *_, k, _, _, _, _, groups = problem.sizes
         columns = problem.flop // (2 * k) * groups

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
-from contextlib import ExitStack
+import sys
+import tempfile
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,13 +77,18 @@ def race(
     result that is wrong, or faster than this device can be, is refused: exit code 1.
     """
     from gpukit.device import default_device, get_device
-    from gpukit.race import report
+    from gpukit.errors import SettingError
+    from gpukit.race import memory, report
     from gpukit.race.ceilings import ceilings
     from gpukit.race.contest import Outcome, Race, run, work
 
+    if out is not None:
+        _check_writable(Path(out))
+    _name_crashes()
     place = get_device(device) if device else default_device()
     problems = _problems(primitive, chosen, layers, batch, place)
     _refuse_emulated(place)
+    memory.check(problems, place, len(set(rivals)))
     _load(kernels, [p.primitive for p in problems], place)
     console = report.console()
     with ExitStack() as closing:
@@ -96,15 +104,42 @@ def race(
                 run(planned, outcome, bar.step)
         except KeyboardInterrupt:
             report.show(outcome, console)
+            if outcome.now:
+                report.say(console, f"it was the turn of {outcome.now}")
             raise
+        except MemoryError as error:
+            raise SettingError(
+                f"there is not enough memory for {outcome.now or 'the arguments'}; use smaller "
+                f"--layers or a smaller --batch ({error or 'MemoryError'})"
+            ) from None
     report.show(outcome, console)
     if outcome.ceilings != first:
         report.say(console, f"measured again: {report.headline(about, outcome.ceilings)}")
-    if out is not None:
-        _draw(Path(out), outcome, about)
     if as_json:
         click.echo(json.dumps(report.as_dict(outcome, about)))
+    if out is not None:  # last: a picture that fails costs no figures
+        _draw(Path(out), outcome, about)
     context.exit(0 if outcome.ok else 1)
+
+
+def _check_writable(path: Path) -> None:
+    """Raise SettingError where no file can be written: before the race, not after it."""
+    from gpukit.errors import SettingError
+
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise SettingError(
+            f"--out {path} cannot be written ({error.strerror or error}); use another folder"
+        ) from None
+
+
+def _name_crashes() -> None:
+    """Where a contender crashes the process, Python says in which line of which file."""
+    if not faulthandler.is_enabled() and sys.stderr is not None:
+        with suppress(OSError, ValueError, AttributeError):  # no file behind stderr
+            faulthandler.enable()
 
 
 def _refuse_emulated(device: Device) -> None:
@@ -145,7 +180,8 @@ def _clock(device: Device) -> Any:
     from gpukit.race.on_card import CardClock
     from gpukit.race.on_host import HostClock
 
-    return CardClock(device) if device.kind == "cuda" else HostClock()
+    with device.current():
+        return CardClock(device) if device.kind == "cuda" else HostClock()
 
 
 def _meet(

@@ -5,6 +5,7 @@ How fast the least work could be done:
 
     operations, those on padding left out, at the fastest matrix product measured
     bytes that no cache can hold, at the fastest of copy, read and fill measured
+    all bytes, on the CPU, at the fastest of these within the caches of all threads
 
 Before anybody is accused the ceilings are measured again, several times, because another program
 may have slowed the first measurement, and the highest figures count.
@@ -31,8 +32,9 @@ class Ceilings:
 
     `gflops`: 10⁹ float32 operations a second in a large matrix product; `gbps`: 10⁹ bytes a second
     read and written by a large copy. `most_gflops` and `most_gbps`: the fastest of any kind, what
-    no result can pass. `cache`: bytes of the last cache. `flushed`: whether caches are emptied
-    before each timed run, as on cards. `how`: what was run.
+    no result can pass. `cache`: bytes of the last cache, and `cached_gbps` what can be moved within
+    the caches, 0 where nobody measured it. `flushed`: whether caches are emptied before each timed
+    run, as on cards. `how`: what was run.
     """
 
     gflops: float
@@ -42,10 +44,13 @@ class Ceilings:
     cache: int
     flushed: bool = False
     how: str = ""
+    cached_gbps: float = 0.0
 
     def floor(self, problem: Problem) -> float:
-        """Seconds: operations at the matrix product's speed or bytes at the copy's, the longer."""
-        return max(problem.flop / self.gflops, problem.bytes / self.gbps) / 1e9
+        """Seconds: operations at the matrix product's speed or bytes at the copy's, the longer;
+        bytes that the cache holds at the cache's."""
+        gbps = max(self.gbps, self.cached_gbps) if self.in_cache(problem) else self.gbps
+        return max(problem.flop / self.gflops, problem.bytes / gbps) / 1e9
 
     def in_cache(self, problem: Problem) -> bool:
         """Whether all that the problem moves fits into the cache and may stay there."""
@@ -72,6 +77,12 @@ class Ceilings:
                 f"where this device was measured to move {self.most_gbps:.4g}: a kernel that does "
                 "not do the work"
             )
+        most = max(self.cached_gbps, self.most_gbps)
+        if self.cached_gbps and problem.bytes / 1e9 > seconds * most * beyond:
+            return (
+                f"{_rate(problem.bytes, seconds)} GB/s, where this device was measured to move "
+                f"{most:.4g} within its caches: a kernel that does not do the work"
+            )
         return ""
 
     def _uncached(self, problem: Problem) -> int:
@@ -85,7 +96,13 @@ class Ceilings:
             self,
             **{
                 name: max(getattr(self, name), getattr(other, name))
-                for name in ("gflops", "gbps", "most_gflops", "most_gbps")
+                for name in (
+                    "gflops",
+                    "gbps",
+                    "most_gflops",
+                    "most_gbps",
+                    "cached_gbps",
+                )
             },
         )
 

@@ -33,8 +33,9 @@ Turn = Callable[[], float]
 class Clock(Protocol):
     """Times one run of a task."""
 
-    def seconds(self, task: Callable[[], Any]) -> float:
-        """Of one run."""
+    def seconds(self, task: Callable[[], Any], before: Callable[[], None] = lambda: None) -> float:
+        """Of one run; `before` it, and before any other that it needs, a call that does not
+        count."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Outcome:
     refused: list[Note] = field(default_factory=list)
     left_out: list[Note] = field(default_factory=list)
     layers: dict[str, int] = field(default_factory=dict)  # how many of each primitive were to be
+    now: str = ""  # who runs, and where
 
     @property
     def ok(self) -> bool:
@@ -127,9 +129,10 @@ def run(race: Race, outcome: Outcome, step: Step = lambda amount, what: None) ->
     """
     for problem in race.problems:
         outcome.layers[problem.primitive] = outcome.layers.get(problem.primitive, 0) + 1
-    for problem in race.problems:
-        _solve(race, problem, outcome, step)
-        outcome.rows = [_scaled(row, outcome.ceilings) for row in outcome.rows]
+    with race.device.current():
+        for problem in race.problems:
+            _solve(race, problem, outcome, step)
+            outcome.rows = [_scaled(row, outcome.ceilings) for row in outcome.rows]
 
 
 def work(race: Race, found: Ceilings) -> float:
@@ -142,7 +145,7 @@ def _estimate(race: Race, problem: Problem, found: Ceilings) -> tuple[float, flo
     ways = registry[problem.primitive].implementations(race.device.kind)
     count = len(ways) + len(race.rivals)
     floor = found.floor(problem)
-    return floor * (10 + 4 * count), count * max(SECONDS, 4 * LEAST * floor)
+    return floor * (15 + 6 * count), count * max(SECONDS, 4 * LEAST * floor)
 
 
 def _solve(race: Race, problem: Problem, outcome: Outcome, step: Step) -> None:
@@ -151,11 +154,16 @@ def _solve(race: Race, problem: Problem, outcome: Outcome, step: Step) -> None:
     def note(name: str, why: str, notes: list[Note]) -> None:
         notes.append(Note(problem.primitive, problem.layer, name, why))
 
+    def now(name: str, what: str) -> None:
+        outcome.now = f"{name} on {problem.layer} ({problem.primitive}): {what}"
+        step(0, outcome.now)
+
     step(0, f"{problem.layer}: proof")
     proof = Proof(problem, race.device)
     default, ways = _contenders(race, problem, proof, outcome)
     calls = {name: _call(problem, name) for name in ways}
     for name in list(calls):
+        now(name, "proof")
         failure = proof.first(calls[name])
         if failure:
             note(name, failure, outcome.refused)
@@ -165,6 +173,7 @@ def _solve(race: Race, problem: Problem, outcome: Outcome, step: Step) -> None:
             del calls[name]
     proof.fill()
     for name in list(calls):
+        now(name, "proof")
         wrong = proof.check(calls[name])
         if wrong:
             note(name, wrong, outcome.refused)
@@ -172,6 +181,7 @@ def _solve(race: Race, problem: Problem, outcome: Outcome, step: Step) -> None:
     turns: dict[str, Turn] = {name: _turn(race, proof, call) for name, call in calls.items()}
     by_way = {name: name for name in calls}
     for name, rival in race.rivals.items():
+        now(name, "proof")
         try:
             rival.prepare(problem)
             wrong = proof.compare(rival.result())
@@ -183,11 +193,17 @@ def _solve(race: Race, problem: Problem, outcome: Outcome, step: Step) -> None:
         except RivalError as error:
             note(name, str(error), outcome.left_out)
     step(proving, f"{problem.layer}: {', '.join(turns)}")
-    times, failures = alternate(turns, lambda share: step(share * timing, f"{problem.layer}"))
+    times, failures = alternate(
+        {name: _told(now, name, turn) for name, turn in turns.items()},
+        lambda share: step(share * timing, outcome.now),
+    )
     for name, failure in failures.items():
         note(name, failure, outcome.refused)
+    if times.keys() & calls.keys():
+        proof.settle()
     for name in list(times):
-        wrong = proof.check(calls[name]) if name in calls else ""
+        now(name, "proof")
+        wrong = proof.last(calls[name], race.clock) if name in calls else ""
         if wrong:
             note(name, f"after {len(times[name])} runs {wrong}", outcome.refused)
         else:
@@ -197,6 +213,7 @@ def _solve(race: Race, problem: Problem, outcome: Outcome, step: Step) -> None:
         if wrong:
             del times[name]
     outcome.rows += _rows(race, problem, default, by_way, times, outcome.ceilings)
+    outcome.now = ""
 
 
 def _contenders(
@@ -236,8 +253,17 @@ def _call(problem: Problem, name: str) -> Callable[..., Any]:
 
 
 def _turn(race: Race, proof: Proof, call: Callable[..., Any]) -> Turn:
-    arrays, settings = proof.arrays, proof.problem.settings
-    return lambda: race.clock.seconds(lambda: call(*arrays, **settings))
+    return lambda: race.clock.seconds(lambda: call(*proof.arrays, **proof.settings), proof.change)
+
+
+def _told(now: Callable[[str, str], None], name: str, turn: Turn) -> Turn:
+    """The turn, said beforehand: a contender may never come back."""
+
+    def told() -> float:
+        now(name, "turns")
+        return turn()
+
+    return told
 
 
 def alternate(
@@ -256,7 +282,7 @@ def alternate(
         for name in ahead:
             try:
                 times[name].append(turns[name]())
-            except Exception as error:  # a plug-in's fault, as in the proof
+            except (Exception, SystemExit) as error:  # a plug-in's fault, as in the proof
                 failures[name] = f"{type(error).__name__}: {error}"
                 del times[name]
         ahead = [name for name in ahead if name in times and not _enough(times[name])]

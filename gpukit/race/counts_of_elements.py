@@ -33,7 +33,8 @@ def of_map(primitive: str, sizes: Sizes) -> Problem:
             return replace(made, read=x + 4 * vectors, written=x, length=16, scale=4.0)
         case "batch_norm_grad":
             count = n * h * w  # sums of so many numbers of random sign
-            made = replace(made, length=min(count, 100), scale=4 * math.sqrt(count))
+            sums = 4 * math.sqrt(count)
+            made = replace(made, length=min(count, 100), scales=(4.0, sums, sums))
             return replace(made, read=2 * x + 3 * vectors, written=x + 2 * vectors)
         case "bias_grad":
             length, scale = min(n * h * w, 200), math.sqrt(n * h * w)

@@ -62,6 +62,8 @@ def title(problems: Sequence[Problem], device: Device) -> str:
 def headline(about: dict[str, Any], found: Ceilings) -> str:
     """The machine and its ceilings in one line."""
     flushed = "emptied before each run" if found.flushed else "warm"
+    if found.cached_gbps:
+        flushed += f", at most {_figure(found.cached_gbps)} GB/s within"
     return (
         f"{about['machine']}, {about['date']}; measured ceilings: {_figure(found.gflops)} GFLOP/s, "
         f"{_figure(found.gbps)} GB/s ({found.how}); cache {found.cache >> 20} MiB, {flushed}"

@@ -184,7 +184,62 @@ def test_ctrl_c_ends_it_cleanly():
     assert "nothing was timed" in out
 
 
+def test_an_unwritable_picture_is_refused_before_the_race(gpukit, monkeypatch, tmp_path):
+    monkeypatch.setattr(contest, "run", None)
+    (tmp_path / "file").touch()
+    for folder in ("nowhere", "file"):
+        result = gpukit(*RACE, "--out", tmp_path / folder / "race.png", "--json")
+        assert result.code == 2
+        assert f"{folder}/race.png cannot be written" in result.err
+        assert result.out == ""
+
+
+def test_figures_survive_a_picture_that_fails(gpukit, monkeypatch, tmp_path):
+    from gpukit.errors import CheckpointError
+    from gpukit.race import picture
+
+    def full(path, rows, about):
+        raise CheckpointError(f"{path} cannot be written (no space left)")
+
+    monkeypatch.setattr(picture, "save_rows", full)
+    result = gpukit(*RACE, "--out", tmp_path / "race.png", "--json")
+    assert result.code == 2
+    assert "no space left" in result.err
+    assert result.json["ok"] is True
+
+
+def test_a_crash_names_the_file_and_the_line(tmp_path):
+    body = "__import__('ctypes').string_at(0)"
+    file = plugin(tmp_path, "crashing", body)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *RACE, "--kernel", str(file)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode not in (0, 1, 2)
+    assert "Fatal Python error" in done.stderr
+    assert "crashing.py" in done.stderr
+
+
 def test_json_is_the_last_line_alone(gpukit):
     lines = gpukit(*RACE, "--json").out.splitlines()
     assert json.loads(lines[-1])["ok"]
     assert not any(line.startswith("{") for line in lines[:-1])
+
+
+def test_what_does_not_fit_into_memory_is_refused(gpukit, monkeypatch):
+    from gpukit.race import memory
+
+    monkeypatch.setattr(memory, "available", lambda: 1000)
+    result = gpukit(*RACE)
+    assert result.code == 2
+    assert "relu on 1,4,4,2 needs about" in result.err
+
+    def short(race, outcome, step):
+        raise MemoryError("no 9 GB")
+
+    monkeypatch.setattr(memory, "available", lambda: None)
+    monkeypatch.setattr(contest, "run", short)
+    result = gpukit(*RACE)
+    assert result.code == 2
+    assert "use smaller --layers or a smaller --batch (no 9 GB)" in result.err

@@ -22,7 +22,8 @@ class FakeClock:
         self.seconds_of = list(seconds)
         self.runs = 0
 
-    def seconds(self, task: Callable[[], Any]) -> float:
+    def seconds(self, task: Callable[[], Any], before: Callable[[], None] = lambda: None) -> float:
+        before()
         task()
         self.runs += 1
         return self.seconds_of[(self.runs - 1) % len(self.seconds_of)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from stand_ins import FakeClock
 from test_race_problems import SMALL
 
 from gpukit.backends.emulator import compiler_problem
@@ -30,6 +31,10 @@ def test_every_kernel_passes_the_proof(primitive):
     assert not proof.viewed  # unlike NumPy's, a card's results are copies
     proof.fill()
     assert {name: proof.check(call) for name, call in calls.items()} == dict.fromkeys(calls, "")
+    proof.settle()
+    clock = FakeClock(1.0)
+    last = {name: proof.last(call, clock) for name, call in calls.items()}
+    assert last == dict.fromkeys(calls, "")
 
 
 def called(primitive, name, made):

@@ -118,6 +118,11 @@ def test_the_hosts_clock_times_the_second_of_two_runs():
     assert len(calls) == 2
 
 
+def test_the_hosts_clock_is_not_that_of_a_plugin(monkeypatch):
+    monkeypatch.setattr("time.perf_counter", lambda: 0.0)
+    assert on_host.HostClock().seconds(lambda: None) > 0
+
+
 def test_the_hosts_ceilings(monkeypatch):
     monkeypatch.setattr(on_host, "_SIDE", 64)
     monkeypatch.setattr(on_host, "_LEAST_COPY", 1 << 16)
@@ -125,6 +130,7 @@ def test_the_hosts_ceilings(monkeypatch):
     found = on_host.measure()
     assert 0 < found.gflops <= found.most_gflops < 1e6
     assert 0 < found.gbps <= found.most_gbps < 1e6
+    assert 0 < found.cached_gbps < 1e6
     assert not found.flushed
     assert "64×64" in found.how
 

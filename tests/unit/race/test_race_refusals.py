@@ -80,7 +80,7 @@ LIARS = {
     "part": (part, "differs at 1 of 96"),
     "mutating": (mutating, "wrote to argument 0"),
     "failing": (failing, "RuntimeError: illegal address"),
-    "missing": (missing, "shape"),
+    "missing": (missing, "a NoneType, by definition ndarray"),
     "remembering": (Remembering(), "differs at"),
 }
 
@@ -96,7 +96,7 @@ def test_a_wrong_implementation_is_named_and_not_timed(name):
     assert words in note.why
     assert not outcome.ok
     assert [row.name for row in outcome.rows] == ["numba"]
-    assert clock.runs == outcome.rows[0].rounds
+    assert clock.runs == outcome.rows[0].rounds + 2  # the last two are held to the definition
 
 
 def idle(w, v, g, *, lr, momentum, weight_decay, nesterov):

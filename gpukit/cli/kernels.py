@@ -11,7 +11,7 @@ import click
 
 from gpukit.cli.bar import Bar
 from gpukit.cli.kernels_list import list_kernels
-from gpukit.cli.kernels_show import show
+from gpukit.cli.kernels_show import printed_by, show
 from gpukit.cli.table import print_table
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def _check_plugin(
     if name.endswith(".cu"):
         raise SettingError(f"{name}: give the plug-in's Python file, which says how it is launched")
     steps = len(architectures or ARCHITECTURES) + cases
-    with Bar(steps, quiet, counted=True) as bar:
+    with printed_by(name) as heard, Bar(steps, quiet, counted=True) as bar:
         outcome = check_plugin(
             name,
             architectures=architectures,
@@ -203,6 +203,7 @@ def _check_plugin(
             only=only,
             limit=limit,
             step=bar.step,
+            heard=heard,
         )
     _show(outcome.findings)
     look = outcome.look

@@ -77,7 +77,7 @@ REFUSED = {
     "no such file": ('"good.cu"', '"gone.cu"', "bad.py:5: no kernel source 'gone.cu'"),
     "missing symbol": (
         '"good")', '"god")',
-        "bad.py:5: {}/good.cu: no kernel 'god'; it has good, crashes, never_ends, dynamic",
+        "bad.py:5: {}/good.cu: no kernel 'god'; it has good, crashes, never_ends, dynamic, speaks",
     ),
     "wrong signature": (
         "def bad(x):", "def bad(x, y):",
@@ -88,6 +88,14 @@ REFUSED = {
     "leaves the process": ("_kernel =", "raise SystemExit(0)\n_kernel =", "bad.py:5: SystemExit"),
     "crashes at once": (
         "_kernel =", "import os\nos.abort()\n_kernel =", "bad.py: crashed: File",
+    ),
+    "crashes in a library": (
+        "_kernel =", "import ctypes\nctypes.string_at(0)\n_kernel =",
+        'bad.py: crashed: File "{}/bad.py", line 6 in <module> while it was loaded',
+    ),
+    "ends the process": (
+        "_kernel =", "import os\nos._exit(0)\n_kernel =",
+        "bad.py: ended the process without a word while it was loaded",
     ),
 }  # fmt: skip
 
@@ -135,6 +143,10 @@ FOUND = {
     "crash": (
         ', "good")', ', "crashes")', "bad.py:13: kernel crashes<float>, block (",
     ),
+    "leaves the process": ("return y", "raise SystemExit(3)", "bad.py:14: SystemExit: 3; a"),
+    "ends the process": (
+        "return y", "import os; os._exit(0)", "crash: the process ended itself without a word",
+    ),
     "crash of the process": ("return y", "import os; os.abort()", "crash: SIGABRT, File"),
 }  # fmt: skip
 
@@ -175,6 +187,56 @@ def test_a_launcher_without_end_is_cut(plugin):
     assert done.returncode == 1
     said = json.loads(done.stdout.splitlines()[-1])
     assert "hang: it said nothing for 8 s" in said["findings"][0]["text"]
+
+
+def test_what_it_prints_is_shown(plugin):
+    """By its Python, wherever that runs, and by its kernel; none of it is taken for an answer."""
+    path = plugin(', "good")', ', "speaks")')
+    text = path.read_text().replace("_kernel =", "print('on top')\nprint('[1]')\n_kernel =")
+    text = text.replace('name="bad")', "name='bad', supports=lambda x: not print('in supports'))")
+    path.write_text(text.replace("return y", "print('launched'); return y"))
+    done = check(path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[0] == f"{path} printed:"
+    said = {line.strip() for line in done.stderr.splitlines()[1:]}
+    assert said == {"on top", "[1]", "in supports", "launched", "by a kernel"}
+
+
+def test_no_answer_is_forged_by_printing(plugin):
+    forged = "print('{\"done\": true}', flush=True); import os; os._exit(0)"
+    done = check(plugin("return y", forged))
+    assert done.returncode == 1
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert "ended itself without a word" in said["findings"][0]["text"]
+
+
+def test_what_it_prints_before_a_crash_is_shown(plugin):
+    done = check(plugin("return y", "print('so far'); import os; os.abort()"))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[1:] == ["  so far"]
+
+
+@pytest.mark.parametrize(
+    "leave",
+    ["subprocess.Popen(['sleep', '600']).pid", "os.fork() or time.sleep(600)"],
+    ids=["started", "forked"],
+)
+def test_a_process_that_it_leaves_behind_ends(plugin, leave):
+    path = plugin("_kernel =", f"import os, subprocess, time\npid = {leave}\n_kernel =")
+    with path.open("a") as file:
+        file.write("open(__file__ + '.pids', 'a').write(f'{pid}\\n')\n")
+    done = check(path, "--time-limit", 30)
+    assert done.returncode == 0, done.stdout
+    for pid in path.with_name("bad.py.pids").read_text().split():
+        assert not lives(pid)
+
+
+def lives(pid: str) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def test_a_missing_file():

@@ -16,7 +16,7 @@ from gpukit.backends.emulator import compiler_problem
 from gpukit.backends.primitive import Implementation, registry
 from gpukit.cli.app import app
 from gpukit.errors import SettingError
-from gpukit.kernel_checks import coverage, fuzz
+from gpukit.kernel_checks import children, coverage, fuzz
 from gpukit.kernel_checks.cases import MAKERS, case
 from gpukit.kernel_checks.compare import ROUNDOFF, problem
 from gpukit.kernel_checks.coverage import Target
@@ -186,7 +186,7 @@ def test_an_interruption_ends_the_workers(monkeypatch):
             told.append(what)
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(fuzz.subprocess, "Popen", Popen)
+    monkeypatch.setattr(children.subprocess, "Popen", Popen)
     names = [f"conv2d:{way}" for way in ("im2col", "direct", "implicit")]
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

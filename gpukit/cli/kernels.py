@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,6 +105,10 @@ def check(
         context.exit(0 if ok else 1)
     from gpukit.kernel_checks import fit
     from gpukit.kernel_checks.check import plan, run
+    from gpukit.kernel_checks.plugins import misnamed
+
+    if name and (meant := misnamed(name, "check")):
+        raise SettingError(meant)
 
     wanted = plan(
         None if everything else name,
@@ -164,7 +169,7 @@ def new(name: str, primitive: str, out: Path) -> None:
     files = write(name, primitive, out)
     for file in files:
         click.echo(file)
-    click.echo(f"check it: gpukit kernels check {files[1]}")
+    click.echo(f"check it: gpukit kernels check {shlex.quote(str(files[1]))}")
 
 
 def _is_plugin(name: str) -> bool:

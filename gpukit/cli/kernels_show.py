@@ -57,11 +57,14 @@ def show(
     from gpukit.kernel_checks import look
     from gpukit.kernel_checks.coverage import targets
     from gpukit.kernel_checks.launches import launches
+    from gpukit.kernel_checks.plugins import misnamed
 
     unknown = sorted(set(architectures) - set(ARCHITECTURES))
     if unknown:
         known = ", ".join(str(a) for a in ARCHITECTURES)
         raise SettingError(f"no kernel is compiled for sm_{unknown[0]}; use {known}")
+    if meant := misnamed(name, "show"):
+        raise SettingError(meant)
     if name.endswith(".py"):
         with printed_by(name) as heard:
             found = launches([], [name], blocks, dtype, heard)

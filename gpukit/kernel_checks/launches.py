@@ -29,6 +29,8 @@ from gpukit.kernel_checks.children import Child, Heard
 from gpukit.kernel_checks.coverage import Target, targets
 from gpukit.kernel_checks.trial import describe
 from gpukit.kernel_checks.typical import typical
+from gpukit.kernel_checks.worker import left_by
+from gpukit.settings import usable_cache
 
 BLOCKS = 4  # of the middle of a grid, that are traced
 TIME_LIMIT = 300.0  # seconds
@@ -77,6 +79,7 @@ def launches(
     `heard(lines)` gets the last lines that were printed.
     Raises GpukitError with what went wrong, or without a compiler.
     """
+    usable_cache()
     if compiler_problem():
         raise GpukitError(compiler_problem())
     order = {"targets": [*names], "plugins": [*plugins], "blocks": blocks, "dtype": dtype}
@@ -125,8 +128,8 @@ def main(order: dict[str, Any]) -> int:
     except GpukitError as error:
         say(error=str(error))
         return 1
-    except (SystemExit, KeyboardInterrupt) as error:  # raised by a launcher
-        say(error=f"{type(error).__name__}: {error}; a launcher returns its result")
+    except (SystemExit, KeyboardInterrupt) as error:
+        say(error=left_by(error, target))
         return 1
     say(done=True)
     return 0

@@ -17,12 +17,14 @@ from pathlib import Path
 
 from gpukit.backends import nvrtc
 from gpukit.backends.plugins import PluginError
+from gpukit.backends.primitive import registry
 from gpukit.device import cuda_count, cuda_problem
 from gpukit.errors import DeviceError, GpukitError, SettingError
 from gpukit.kernel_checks import on_card
 from gpukit.kernel_checks.children import Child, Heard
 from gpukit.kernel_checks.fit import Fit, fits
-from gpukit.kernel_checks.fuzz import CARD, CHEATS, Finding, count_of, fuzz, summary
+from gpukit.kernel_checks.fuzz import CARD, CHEATS, LEFT_OUT, Finding, count_of, fuzz, summary
+from gpukit.settings import usable_cache
 
 LIMIT = 60.0  # seconds that a plug-in may take to be loaded, a compilation, or a case
 MODES = ("plain", "asan", "tsan", CHEATS, CARD)
@@ -105,6 +107,10 @@ def check_plugin(
         findings += _where_it_crashed(findings, wanted, seed, name, limit)
     else:
         counts = dict.fromkeys(wanted, 0)
+    for one in findings:
+        if one.text.endswith(LEFT_OUT):
+            for mode in wanted[wanted.index(one.check) + 1 :]:
+                counts[mode] -= count_of(mode, cases) if only is None else 1
     not_seen = on_card.not_seen() if any(counts.values()) else ()
     shown, why = fits((), (name,), chosen if compiles and not findings else ())
     return PluginOutcome(found, counts, findings, (*not_seen, *filter(None, [why])), shown)
@@ -120,6 +126,19 @@ def reference(plugin: str | Path) -> str:
     return str(plugin)
 
 
+def misnamed(name: str, command: str) -> str:
+    """What `gpukit kernels COMMAND` was to be given, for a name like a file's; else empty."""
+    if name.partition(":")[0] in registry:
+        return ""
+    folder, file = Path(name), Path(f"{name}.py")
+    if folder.is_dir():
+        inside = folder / "__init__.py"
+        return f"{name} is a folder; give {inside if inside.is_file() else 'a .py of it'}"
+    if file.is_file():
+        return f"{file} is here: gpukit kernels {command} {shlex.quote(str(file))}"
+    return ""
+
+
 def look(
     plugin: str,
     architectures: Sequence[int],
@@ -131,6 +150,7 @@ def look(
 
     Raises PluginError where it cannot be loaded.
     """
+    usable_cache()
     if architectures:
         nvrtc.version()  # refused here where it is not installed
     order = json.dumps({"plugins": [plugin], "architectures": list(architectures)})

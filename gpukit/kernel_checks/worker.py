@@ -49,10 +49,12 @@ def main(order: dict[str, Any]) -> int:
             if found:
                 problems += 1
                 say(target=name, case=number, problem=found)
+            if OVERTIME in found:
+                break
             for mode, count in order.get("prepare", {}).items():
                 if number == first + count - 1:
                     _prepare(mode)
-            if problems == MOST_PROBLEMS or OVERTIME in found:
+            if problems == MOST_PROBLEMS:
                 break
         say(target=name, done=True)
     return 0
@@ -61,9 +63,17 @@ def main(order: dict[str, Any]) -> int:
 def _problem(run_case: Runner, target: Target, seed: int, number: int) -> str:
     try:
         return run_case(target, seed, number)
-    except (SystemExit, KeyboardInterrupt) as error:  # raised by a launcher; Ctrl-C ends us by kill
-        told = GpukitError(f"{type(error).__name__}: {error}; a launcher returns its result")
-        return trial.fault(told.with_traceback(error.__traceback__), target)
+    except (SystemExit, KeyboardInterrupt) as error:
+        return left_by(error, target)
+
+
+def left_by(error: BaseException, target: Target) -> str:
+    """What is wrong with a launcher that raises what ends Python, with its file and line.
+
+    No Ctrl-C comes here: a worker has a session of its own.
+    """
+    told = GpukitError(f"{type(error).__name__}: {error}; a launcher returns its result")
+    return trial.fault(told.with_traceback(error.__traceback__), target)
 
 
 def _runner(target: Target, mode: str) -> Runner:

@@ -92,9 +92,9 @@ def launches(
             if "launch" in said:
                 found.append(said["launch"])
         heard(tracer.printed())
-        if tracer.hung:
-            raise GpukitError(f"{called}: the trace took more than {TIME_LIMIT:g} s")
         if "done" not in said:
+            if tracer.hung:
+                raise GpukitError(f"{called}: the trace took more than {TIME_LIMIT:g} s")
             last = tracer.text().strip().splitlines()[-1:] if tracer.code else []
             why = said.get("error") or "".join(last) or "the call ended the process without a word"
             raise GpukitError(f"{called} cannot be traced: {why}")

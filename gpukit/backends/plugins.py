@@ -215,6 +215,11 @@ def _where(error: BaseException, file: Path) -> str:
         return f"{file}:{error.lineno}: {type(error).__name__}: {error.msg}"
     line = line_in(error, file)
     text = str(error) if isinstance(error, GpukitError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, ModuleNotFoundError) and (file.parent / f"{error.name}.py").is_file():
+        text += (
+            f"; {error.name}.py beside it is not looked for: install it, or make the folder a "
+            f"package whose __init__.py is loaded and says from . import {error.name}"
+        )
     return f"{file}:{line}: {text}" if line else f"{file}: {text}"
 
 

@@ -7,10 +7,14 @@ way out; 130 and 143 for SIGINT and SIGTERM. Progress goes to stderr, results to
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import NoReturn
 
 import click
@@ -59,8 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     warnings.filterwarnings("ignore", category=RuntimeWarning, module="gpukit")
     given = [argument for argument in given if argument != "--verbose"]
     try:
-        code = app.main(given, prog_name="gpukit", standalone_mode=False)
-        sys.stdout.flush()
+        with _ended_by_sigterm():
+            code = app.main(given, prog_name="gpukit", standalone_mode=False)
+            sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
@@ -72,6 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped", err=True)
         sys.exit(130)
+    except _Terminated:
+        click.echo("stopped", err=True)
+        sys.exit(143)
     except BrokenPipeError:
         # The reader of our output has gone; nothing is left to say, not even at shutdown.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -87,6 +95,27 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             f"please report it at {ISSUES}, with what --verbose adds to this",
             1,
         )
+
+
+class _Terminated(BaseException):
+    """SIGTERM asked the command to stop; what it started is ended on the way out."""
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Within the block SIGTERM ends a command as Ctrl-C does; signals come to the main thread."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _users(error: Exception) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import click
 
 from gpukit.cli.bar import Bar
 from gpukit.cli.kernels_list import list_kernels
-from gpukit.cli.kernels_show import show
+from gpukit.cli.kernels_show import printed_by, show
 from gpukit.cli.table import print_table
 
 if TYPE_CHECKING:
@@ -104,6 +105,10 @@ def check(
         context.exit(0 if ok else 1)
     from gpukit.kernel_checks import fit
     from gpukit.kernel_checks.check import plan, run
+    from gpukit.kernel_checks.plugins import misnamed
+
+    if name and (meant := misnamed(name, "check")):
+        raise SettingError(meant)
 
     wanted = plan(
         None if everything else name,
@@ -164,7 +169,7 @@ def new(name: str, primitive: str, out: Path) -> None:
     files = write(name, primitive, out)
     for file in files:
         click.echo(file)
-    click.echo(f"check it: gpukit kernels check {files[1]}")
+    click.echo(f"check it: gpukit kernels check {shlex.quote(str(files[1]))}")
 
 
 def _is_plugin(name: str) -> bool:
@@ -193,7 +198,7 @@ def _check_plugin(
     if name.endswith(".cu"):
         raise SettingError(f"{name}: give the plug-in's Python file, which says how it is launched")
     steps = len(architectures or ARCHITECTURES) + cases
-    with Bar(steps, quiet, counted=True) as bar:
+    with printed_by(name) as heard, Bar(steps, quiet, counted=True) as bar:
         outcome = check_plugin(
             name,
             architectures=architectures,
@@ -203,6 +208,7 @@ def _check_plugin(
             only=only,
             limit=limit,
             step=bar.step,
+            heard=heard,
         )
     _show(outcome.findings)
     look = outcome.look

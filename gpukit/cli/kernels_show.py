@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +13,7 @@ from gpukit.cli.table import print_table
 
 if TYPE_CHECKING:
     from gpukit.backends.emulator.trace import Access
+    from gpukit.kernel_checks.children import Heard
     from gpukit.kernel_checks.launches import Launch
     from gpukit.kernel_checks.look import OnCard
 
@@ -55,13 +57,17 @@ def show(
     from gpukit.kernel_checks import look
     from gpukit.kernel_checks.coverage import targets
     from gpukit.kernel_checks.launches import launches
+    from gpukit.kernel_checks.plugins import misnamed
 
     unknown = sorted(set(architectures) - set(ARCHITECTURES))
     if unknown:
         known = ", ".join(str(a) for a in ARCHITECTURES)
         raise SettingError(f"no kernel is compiled for sm_{unknown[0]}; use {known}")
+    if meant := misnamed(name, "show"):
+        raise SettingError(meant)
     if name.endswith(".py"):
-        found = launches([], [name], blocks, dtype)
+        with printed_by(name) as heard:
+            found = launches([], [name], blocks, dtype, heard)
     elif any(target.emulated for target in targets(name)):
         found = launches([name], blocks=blocks, dtype=dtype)
     else:
@@ -77,6 +83,21 @@ def show(
         _print(launch, cards, look.by_line(launch.accesses), lines)
     if as_json:
         click.echo(json.dumps({"launches": shown}))
+
+
+@contextmanager
+def printed_by(plugin: str) -> Iterator[Heard]:
+    """Within the block, what a plug-in prints in its processes is heard; then stderr shows it."""
+    from gpukit.kernel_checks.children import distinct
+
+    lines: list[str] = []
+    try:
+        yield lines.extend
+    finally:
+        if lines:
+            click.echo(f"{plugin} printed:", err=True)
+        for line in distinct(lines):
+            click.echo(f"  {line}", err=True)
 
 
 def _print(launch: Launch, cards: Sequence[OnCard], accesses: list[Access], lines: int) -> None:

@@ -20,6 +20,7 @@ from gpukit.kernel_checks.fuzz import (
     fuzz,
     modes_here,
 )
+from gpukit.settings import usable_cache
 
 Step = Callable[[int, str], None]
 
@@ -124,6 +125,7 @@ def plan(
 
 def run(wanted: Plan, *, update: bool = False, step: Step = lambda steps, what: None) -> Outcome:
     """Do it. `update` writes the figures of compilers into the budgets instead of comparing."""
+    usable_cache()
     taken, findings = budgets.measure(wanted.files, wanted.architectures, step)
     table, here = budgets.read(), budgets.version()
     if update:

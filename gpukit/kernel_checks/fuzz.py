@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
-import subprocess
-import sys
-import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +19,7 @@ from gpukit.backends.emulator.build import compiler_problem
 from gpukit.backends.emulator.check import environment, finding
 from gpukit.device import cuda_count
 from gpukit.errors import GpukitError
+from gpukit.kernel_checks.children import Child, Heard
 from gpukit.kernel_checks.coverage import Target
 
 CHEATS = "cheats"  # no cases, but the battery of cheats.py, once a target
@@ -32,6 +31,8 @@ WORKER = ("-P", "-m", "gpukit.kernel_checks.worker")
 TICK = 0.2  # seconds
 SHARES = 4  # of each worker: a slow target holds few others up
 CASE_SECONDS = 300.0  # a worker that says nothing for this long hangs
+OVERTIME = "(GPUKIT_EMU_LIMIT)"  # in what the emulator says of a launch that took too long
+LEFT_OUT = "its other cases and modes are left out"  # the end of what is said of a hang
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,18 @@ def fuzz(
     step: Callable[[int, str], None] = lambda cases, what: None,
     plugins: Sequence[str] = (),
     limit: float = CASE_SECONDS,
+    heard: Heard = lambda lines: None,
 ) -> list[Finding]:
     """Run `cases` cases a target (`only` one of them) in each of `modes`; what was found.
 
     `step(n, what)` is called when n more cases are done. `plugins` are loaded by each worker. A
-    case that takes more than `limit` seconds is a finding. Raises GpukitError without a compiler.
+    case that takes more than `limit` seconds is a finding, the last of its target. `heard(lines)`
+    gets the last lines that a worker printed. Raises GpukitError without a compiler.
     """
     if compiler_problem() and set(modes) - {SIMULATOR, CARD}:
         raise GpukitError(compiler_problem())
     found: list[Finding] = []
+    left = [str(target) for target in wanted]
     for mode in modes:
         numbers = (0, count_of(mode, cases)) if only is None else (only, only + 1)
         order: dict[str, Any] = {
@@ -81,9 +85,10 @@ def fuzz(
             order["prepare"] = {
                 m: count_of(m, cases) if only is None else 1 for m in modes if m in ("asan", "tsan")
             }
-        crew = _Crew(mode, order, step, limit)
-        crew.work([str(t) for t in wanted])
+        crew = _Crew(mode, order, step, limit, heard)
+        crew.work(left)
         found += crew.found
+        left = [target for target in left if target not in crew.hung]
     return found
 
 
@@ -91,14 +96,20 @@ class _Crew:
     """Workers side by side, each with a share of the targets after another."""
 
     def __init__(
-        self, mode: str, order: dict[str, Any], step: Callable[[int, str], None], limit: float
+        self,
+        mode: str,
+        order: dict[str, Any],
+        step: Callable[[int, str], None],
+        limit: float,
+        heard: Heard,
     ) -> None:
         self.found: list[Finding] = []
+        self.hung: set[str] = set()
         self._mode, self._order, self._limit = mode, order, limit
-        self._step = step
+        self._step, self._heard = step, heard
         self._lock = threading.Lock()
         self._ahead: deque[list[str]] = deque()
-        self._running: set[subprocess.Popen] = set()
+        self._running: set[Child] = set()
         self._stopped = False
 
     def work(self, targets: Sequence[str]) -> None:
@@ -135,8 +146,8 @@ class _Crew:
         self._stopped = True
         self._ahead.clear()
         with self._lock:
-            for process in self._running:
-                process.kill()
+            for child in self._running:
+                child.kill()
 
     def _tell(self, steps: int, what: str) -> None:
         with self._lock:
@@ -148,50 +159,48 @@ class _Crew:
         left = [*targets]
         first, last = order["cases"]
         done, case = first, first
-        hung: list[bool] = []
-        with tempfile.TemporaryFile("w+", errors="replace") as errors:
-            process = subprocess.Popen(
-                [sys.executable, *WORKER, json.dumps(order)],
-                env={**os.environ, **_variables(self._mode, self._limit)},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-            )
+        arguments = [*WORKER, json.dumps(order)]
+        with Child(arguments, _variables(self._mode, self._limit), self._limit) as child:
             with self._lock:
-                self._running.add(process)
-            with process:
-                for line in lines_of(process, self._limit, hung):
-                    said = json.loads(line)
-                    if "done" in said:
-                        left.pop(0)
-                        self._tell(last - done, self._mode)
-                        done = case = first
-                    elif "problem" in said:
-                        self.found.append(self._finding(said["target"], case, said["problem"]))
-                    else:
-                        case = said["case"]
-                        self._tell(case - done, f"{self._mode} {said['target']}")
-                        done = case
+                self._running.add(child)
+                if self._stopped:  # while this one started
+                    child.kill()
+            for said in child.news():
+                if "done" in said:
+                    left.pop(0)
+                    self._tell(last - done, self._mode)
+                    done = case = first
+                elif "problem" in said:
+                    self._found(said["target"], case, said["problem"])
+                else:
+                    case = said["case"]
+                    self._tell(case - done, f"{self._mode} {said['target']}")
+                    done = case
             with self._lock:
-                self._running.discard(process)
+                self._running.discard(child)
+            self._heard(child.printed())
             if not left or self._stopped:
                 return []
-            errors.seek(0)
-            text = errors.read()
-        if hung:
-            why = f"hang: it said nothing for {self._limit:g} s, the limit of a case (--time-limit)"
-        else:
-            why = f"{finding(process.returncode, text)}: {_signal(process)}{summary(text)}"
-        self.found.append(self._finding(left[0], case, why))
+            self._found(left[0], case, self._why(child))
         self._tell(last - done, self._mode)
         return left[1:]
 
-    def _finding(self, target: str, case: int, text: str) -> Finding:
-        what = " ".join(self._order["plugins"]) or target
+    def _why(self, child: Child) -> str:
+        if child.hung:
+            limit = f"{self._limit:g} s, the limit of a case (--time-limit)"
+            return f"hang: it said nothing for {limit}; {LEFT_OUT}"
+        what = finding(child.code, child.text())
+        return f"{what}: {_signal(child.code)}{summary(child, self._order['plugins'])}"
+
+    def _found(self, target: str, case: int, text: str) -> None:
+        if OVERTIME in text:
+            text = f"{text}; {LEFT_OUT}"
+        if text.endswith(LEFT_OUT):
+            self.hung.add(target)
+        what = shlex.join(self._order["plugins"] or [target])
         seed, mode = self._order["seed"], self._mode
         again = f"gpukit kernels check {what} --seed {seed} --case {case} --mode {mode}"
-        return Finding(mode, target, text, again)
+        self.found.append(Finding(mode, target, text, again))
 
 
 def _variables(mode: str, limit: float) -> dict[str, str]:
@@ -206,36 +215,13 @@ def _variables(mode: str, limit: float) -> dict[str, str]:
     return {**found, "GPUKIT_EMU_LIMIT": f"{0.8 * limit:g}"}
 
 
-def _signal(process: subprocess.Popen) -> str:
-    code = process.returncode
+def _signal(code: int) -> str:
     return f"{signal.Signals(-code).name}, " if -code in set(signal.Signals) else ""
 
 
-def lines_of(process: subprocess.Popen, limit: float, hung: list[bool]) -> Iterator[str]:
-    """Lines of a worker's stdout; it is killed, and `hung` told, if `limit` s pass without one."""
-    assert process.stdout is not None
-
-    def kill() -> None:
-        hung.append(True)
-        process.kill()
-
-    timer = threading.Timer(limit, kill)
-    try:
-        while True:
-            timer.cancel()
-            timer = threading.Timer(limit, kill)
-            timer.start()
-            line = process.stdout.readline()
-            if not line:
-                return
-            yield line
-    finally:
-        timer.cancel()
-
-
-def summary(text: str) -> str:
-    """The lines of a report that say most: its headline, and places in kernels."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+def summary(child: Child, plugins: Sequence[str] = ()) -> str:
+    """The lines of a report that say most: its headline, and places in kernels or `plugins`."""
+    lines = [line.strip() for line in child.text().splitlines() if line.strip()]
     telling = [
         line
         for line in lines
@@ -247,5 +233,8 @@ def summary(text: str) -> str:
     if not telling:  # faulthandler's: the innermost frames first
         telling = [line for line in lines if re.match(r'File ".*", line \d+ in ', line)]
         inside = [line for line in telling if f"{os.sep}gpukit{os.sep}" not in line]
-        telling = (inside or telling)[:1]
+        theirs = [line for line in telling if any(f'"{plugin}"' in line for plugin in plugins)]
+        telling = (theirs or inside or telling)[:1]
+    if not telling and child.code == 0:
+        return "the process ended itself without a word"
     return " | ".join(telling[:6] or lines[-3:]) or "the process died without a word"

@@ -51,6 +51,7 @@ class KernelFile(pytest.Collector):
     def __init__(self, *, plugin: str, **settings: Any) -> None:
         super().__init__(**settings)
         self.plugin = plugin
+        self.hung: dict[str, str] = {}  # by target, where it did
 
     def collect(self) -> Iterator[pytest.Item]:
         """One item a check; a plug-in that cannot be loaded is an error of collection."""
@@ -64,11 +65,14 @@ class KernelFile(pytest.Collector):
         except GpukitError as error:
             raise pytest.UsageError(str(error)) from None
         for arch in ARCHITECTURES:
-            yield Check.from_parent(self, name=f"compile[sm_{arch}]", plugin=name, arch=arch)
+            label = f"compile[sm_{arch}]"
+            yield Check.from_parent(self, name=label, file=self, plugin=name, arch=arch)
         for target in found.targets:
             for mode in plugins.MODES:
                 label = f"{target}[{mode}]"
-                yield Check.from_parent(self, name=label, plugin=name, target=target, mode=mode)
+                yield Check.from_parent(
+                    self, name=label, file=self, plugin=name, target=target, mode=mode
+                )
 
 
 class Refused(Exception):
@@ -79,9 +83,17 @@ class Check(pytest.Item):
     """One check: for an architecture, or of a target in a mode."""
 
     def __init__(
-        self, *, plugin: str, arch: int = 0, target: str = "", mode: str = "", **settings: Any
+        self,
+        *,
+        file: KernelFile,
+        plugin: str,
+        arch: int = 0,
+        target: str = "",
+        mode: str = "",
+        **settings: Any,
     ) -> None:
         super().__init__(**settings)
+        self.file = file
         self.plugin = plugin
         self.arch = arch
         self.target = target
@@ -91,20 +103,27 @@ class Check(pytest.Item):
         from gpukit.backends.emulator.build import compiler_problem
         from gpukit.device import cuda_problem
         from gpukit.kernel_checks import plugins
-        from gpukit.kernel_checks.fuzz import CARD, fuzz
+        from gpukit.kernel_checks.children import distinct
+        from gpukit.kernel_checks.fuzz import CARD, LEFT_OUT, fuzz
 
         option = self.config.getoption
+        printed: list[str] = []
         limit = option("--gpukit-time-limit")
         if self.arch:
-            found = plugins.look(self.plugin, (self.arch,), limit).findings
+            found = plugins.look(self.plugin, (self.arch,), limit, heard=printed.extend).findings
         else:
             missing = cuda_problem() if self.mode == CARD else compiler_problem()
+            missing = missing or self.file.hung.get(self.target, "")
             if missing:
                 pytest.skip(missing)
             found = fuzz(
                 [self.target], [self.mode], option("--gpukit-fuzz"), option("--gpukit-seed"),
-                plugins=[self.plugin], limit=limit,
+                plugins=[self.plugin], limit=limit, heard=printed.extend,
             )  # fmt: skip
+            if any(f.text.endswith(LEFT_OUT) for f in found):
+                self.file.hung[self.target] = f"it did not end in mode {self.mode}"
+        if printed:
+            self.add_report_section("call", "printed", "\n".join(distinct(printed)))
         if found:
             raise Refused("\n".join(f"{f.text}\n  again: {f.again}" for f in found))
 

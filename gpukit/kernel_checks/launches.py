@@ -3,19 +3,19 @@ r"""What a usual call of a kernel's implementation launches, and what it asks me
     python -m gpukit.kernel_checks.launches \
         '{"targets": ["relu:cuda"], "plugins": [], "blocks": 4, "dtype": "float32"}'
 
-runs it on emu's build "trace", in a process that may die without harm; one object of JSON a launch.
+runs it on emu's build "trace", in a process that may die without harm; an answer (gpukit/child.py)
+a launch.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gpukit import child
 from gpukit.backends.emulator.build import compiler_problem
 from gpukit.backends.emulator.check import environment
 from gpukit.backends.emulator.run import Emulator, some_blocks
@@ -25,9 +25,12 @@ from gpukit.backends.plugins import load_any
 from gpukit.backends.primitive import registry
 from gpukit.device import get_device
 from gpukit.errors import GpukitError
+from gpukit.kernel_checks.children import Child, Heard
 from gpukit.kernel_checks.coverage import Target, targets
 from gpukit.kernel_checks.trial import describe
 from gpukit.kernel_checks.typical import typical
+from gpukit.kernel_checks.worker import left_by
+from gpukit.settings import usable_cache
 
 BLOCKS = 4  # of the middle of a grid, that are traced
 TIME_LIMIT = 300.0  # seconds
@@ -68,35 +71,33 @@ def launches(
     plugins: Sequence[str] = (),
     blocks: int = BLOCKS,
     dtype: str = "float32",
+    heard: Heard = lambda lines: None,
 ) -> list[Launch]:
     """Every launch of a usual call of the targets `names`, `blocks` blocks of its middle traced.
 
     No names stand for all that `plugins` (files, or names of installed ones) register.
+    `heard(lines)` gets the last lines that were printed.
     Raises GpukitError with what went wrong, or without a compiler.
     """
+    usable_cache()
     if compiler_problem():
         raise GpukitError(compiler_problem())
     order = {"targets": [*names], "plugins": [*plugins], "blocks": blocks, "dtype": dtype}
     called = ", ".join([*(names or plugins)][:3])
-    command = [sys.executable, "-P", "-m", "gpukit.kernel_checks.launches", json.dumps(order)]
-    try:
-        done = subprocess.run(
-            command,
-            env={**os.environ, **environment("trace")},
-            capture_output=True,
-            text=True,
-            errors="replace",
-            stdin=subprocess.DEVNULL,
-            timeout=TIME_LIMIT,
-        )
-    except subprocess.TimeoutExpired:
-        raise GpukitError(f"{called}: the trace took more than {TIME_LIMIT:g} s") from None
-    if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or [
-            f"the process ended with {done.returncode}"
-        ]
-        raise GpukitError(f"{called} cannot be traced: {last[0]}")
-    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    arguments = ["-P", "-m", "gpukit.kernel_checks.launches", json.dumps(order)]
+    found: list[dict[str, Any]] = []
+    with Child(arguments, environment("trace"), TIME_LIMIT) as tracer:
+        said: dict[str, Any] = {}
+        for said in tracer.news():
+            if "launch" in said:
+                found.append(said["launch"])
+        heard(tracer.printed())
+        if "done" not in said:
+            if tracer.hung:
+                raise GpukitError(f"{called}: the trace took more than {TIME_LIMIT:g} s")
+            last = tracer.text().strip().splitlines()[-1:] if tracer.code else []
+            why = said.get("error") or "".join(last) or "the call ended the process without a word"
+            raise GpukitError(f"{called} cannot be traced: {why}")
     return [
         Launch(
             **{
@@ -111,7 +112,9 @@ def launches(
 
 
 def main(order: dict[str, Any]) -> int:
-    """Run the call of `order`; a line of JSON on stdout for each launch."""
+    """Run the call of `order`; its answers are each `launch`, then `done` or an `error`."""
+    say = child.answers()
+    child.end_with_parent()
     loaded = [plugin for name in order["plugins"] for plugin in load_any(name)]
     if order["targets"]:
         wanted = [t for name in order["targets"] for t in targets(name) if t.emulated]
@@ -120,14 +123,19 @@ def main(order: dict[str, Any]) -> int:
         wanted = [Target(p.name, way.name) for p, way in ways if way.kind == "cuda"]
     try:
         for target in wanted:
-            _run(target, order["blocks"], order["dtype"])
+            for launch in _run(target, order["blocks"], order["dtype"]):
+                say(launch=asdict(launch))
     except GpukitError as error:
-        print(error, file=sys.stderr)
+        say(error=str(error))
         return 1
+    except (SystemExit, KeyboardInterrupt) as error:
+        say(error=left_by(error, target))
+        return 1
+    say(done=True)
     return 0
 
 
-def _run(target: Target, blocks: int, dtype: str) -> None:
+def _run(target: Target, blocks: int, dtype: str) -> list[Launch]:
     made = typical(target, dtype)
     device = get_device("emu")
 
@@ -143,22 +151,22 @@ def _run(target: Target, blocks: int, dtype: str) -> None:
         registry[target.primitive](
             *[put(a) for a in made.arrays], algo=target.algo, **made.settings
         )
-    for one in engine.launches:
-        source = one.bound.source
-        launch = Launch(
+    return [
+        Launch(
             str(target),
             describe(made),
-            source.file,
+            one.bound.source.file,
             one.bound.declaration.line,
             one.bound.expression,
-            source.text,
+            one.bound.source.text,
             one.grid,
             one.block,
             one.shared,
             min(blocks, one.grid[0] * one.grid[1] * one.grid[2]),
             tuple(one.accesses),
         )
-        print(json.dumps(asdict(launch)), flush=True)
+        for one in engine.launches
+    ]
 
 
 if __name__ == "__main__":

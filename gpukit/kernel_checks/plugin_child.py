@@ -2,7 +2,7 @@
 
     python -m gpukit.kernel_checks.plugin_child '{"plugins": ["mine.py"], "architectures": [80]}'
 
-Lines of JSON: `refused`, or `found`; then for each file and architecture `compiling`, `compiled`.
+Answers: `refused`, or `found`; for each file and architecture `compiling`, `compiled`; `done`.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ import re
 import sys
 from typing import Any
 
+from gpukit import child
 from gpukit.backends import nvrtc
 from gpukit.backends.kernel import Kernel
 from gpukit.backends.plugins import Plugin, PluginError, load_any
 from gpukit.backends.sources import Source
 from gpukit.errors import GpukitError
-from gpukit.kernel_checks.worker import say
 
 
 def main(order: dict[str, Any]) -> int:
     """Do it; 0 also where the plug-in is refused, which was said."""
+    say = child.answers()
+    child.end_with_parent()
     try:
         plugins = [plugin for name in order["plugins"] for plugin in load_any(name)]
     except PluginError as error:
@@ -39,7 +41,8 @@ def main(order: dict[str, Any]) -> int:
         own = [kernel for kernel in kernels if str(kernel.file) == file]
         for arch in order["architectures"]:
             say(compiling=f"{own[0].source.file} sm_{arch}")
-            _compile(own, arch)
+            say(**_compile(own, arch))
+    say(done=True)
     return 0
 
 
@@ -49,23 +52,22 @@ def targets(plugin: Plugin) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _compile(kernels: list[Kernel], arch: int) -> None:
+def _compile(kernels: list[Kernel], arch: int) -> dict[str, Any]:
     source = kernels[0].source
     newest = {k.name: k.min_arch for k in kernels}
+    answer: dict[str, Any] = {"compiled": source.file, "arch": arch}
     try:
         names = [
             i.expression for i in source.instances if max(i.arch, newest.get(i.kernel, 75)) <= arch
         ]
         made = nvrtc.compile_text(source.text, names, arch, name=source.file)
     except nvrtc.CompileError as error:
-        say(compiled=source.file, arch=arch, problem=first_error(str(error), source))
-        return
+        return {**answer, "problem": first_error(str(error), source)}
     except GpukitError as error:
-        say(compiled=source.file, arch=arch, problem=str(error))
-        return
+        return {**answer, "problem": str(error)}
     problem = _place(made.warnings[0]) if made.warnings else ""
     taken = {name: str(resources) for name, resources in made.resources.items()}
-    say(compiled=source.file, arch=arch, problem=problem, taken=taken)
+    return {**answer, "problem": problem, "taken": taken}
 
 
 def first_error(log: str, source: Source) -> str:

@@ -10,22 +10,21 @@ of a crash and of an endless loop, too.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import tempfile
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from gpukit.backends import nvrtc
 from gpukit.backends.plugins import PluginError
+from gpukit.backends.primitive import registry
 from gpukit.device import cuda_count, cuda_problem
 from gpukit.errors import DeviceError, GpukitError, SettingError
 from gpukit.kernel_checks import on_card
+from gpukit.kernel_checks.children import Child, Heard
 from gpukit.kernel_checks.fit import Fit, fits
-from gpukit.kernel_checks.fuzz import CARD, CHEATS, Finding, count_of, fuzz, lines_of, summary
+from gpukit.kernel_checks.fuzz import CARD, CHEATS, LEFT_OUT, Finding, count_of, fuzz, summary
+from gpukit.settings import usable_cache
 
 LIMIT = 60.0  # seconds that a plug-in may take to be loaded, a compilation, or a case
 MODES = ("plain", "asan", "tsan", CHEATS, CARD)
@@ -73,13 +72,15 @@ def check_plugin(
     only: int | None = None,
     limit: float = LIMIT,
     step: Step = lambda steps, what: None,
+    heard: Heard = lambda lines: None,
 ) -> PluginOutcome:
     """Check the plug-in in a Python file, or that of an installed package by its name.
 
     Compiles its CUDA C for `architectures` (all), then runs `cases` random cases inside its limits
     against the definition, a part of them under sanitizers, and the battery of cheats.py. One case
-    (`only`) compiles nothing, nor do `modes` without `architectures`. Raises PluginError for a
-    plug-in that cannot be loaded, DeviceError for mode "card" without one.
+    (`only`) compiles nothing, nor do `modes` without `architectures`. `heard(lines)` gets the last
+    lines that a process printed. Raises PluginError for a plug-in that cannot be loaded,
+    DeviceError for mode "card" without one.
     """
     name = reference(plugin)
     unknown = sorted(set(architectures) - set(nvrtc.ARCHITECTURES))
@@ -93,7 +94,7 @@ def check_plugin(
         raise DeviceError(f"--mode {CARD}: {cuda_problem()}")
     chosen = tuple(architectures) or nvrtc.ARCHITECTURES
     compiles = only is None and (architectures or not modes)
-    found = look(name, chosen if compiles else (), limit, step)
+    found = look(name, chosen if compiles else (), limit, step, heard)
     wanted = tuple(modes) or tuple(m for m in MODES if m != CARD or cuda_count())
     if not found.targets:
         raise GpukitError(
@@ -102,10 +103,14 @@ def check_plugin(
     counts = {m: len(found.targets) * (count_of(m, cases) if only is None else 1) for m in wanted}
     findings = list(found.findings)
     if not any(f.check == "compile" and "warning" not in f.text for f in findings):
-        findings += fuzz(found.targets, wanted, cases, seed, only, step, (name,), limit)
+        findings += fuzz(found.targets, wanted, cases, seed, only, step, (name,), limit, heard)
         findings += _where_it_crashed(findings, wanted, seed, name, limit)
     else:
         counts = dict.fromkeys(wanted, 0)
+    for one in findings:
+        if one.text.endswith(LEFT_OUT):
+            for mode in wanted[wanted.index(one.check) + 1 :]:
+                counts[mode] -= count_of(mode, cases) if only is None else 1
     not_seen = on_card.not_seen() if any(counts.values()) else ()
     shown, why = fits((), (name,), chosen if compiles and not findings else ())
     return PluginOutcome(found, counts, findings, (*not_seen, *filter(None, [why])), shown)
@@ -121,53 +126,63 @@ def reference(plugin: str | Path) -> str:
     return str(plugin)
 
 
+def misnamed(name: str, command: str) -> str:
+    """What `gpukit kernels COMMAND` was to be given, for a name like a file's; else empty."""
+    if name.partition(":")[0] in registry:
+        return ""
+    folder, file = Path(name), Path(f"{name}.py")
+    if folder.is_dir():
+        inside = folder / "__init__.py"
+        return f"{name} is a folder; give {inside if inside.is_file() else 'a .py of it'}"
+    if file.is_file():
+        return f"{file} is here: gpukit kernels {command} {shlex.quote(str(file))}"
+    return ""
+
+
 def look(
     plugin: str,
     architectures: Sequence[int],
     limit: float = LIMIT,
     step: Step = lambda steps, what: None,
+    heard: Heard = lambda lines: None,
 ) -> Look:
-    """Load a plug-in in another process and compile its kernels there."""
+    """Load a plug-in in another process and compile its kernels there; `heard` gets what it prints.
+
+    Raises PluginError where it cannot be loaded.
+    """
+    usable_cache()
     if architectures:
         nvrtc.version()  # refused here where it is not installed
     order = json.dumps({"plugins": [plugin], "architectures": list(architectures)})
-    found, said, doing = Look(), False, "is loaded"
+    found, said, done = Look(), False, False
+    refused, doing = "", "is loaded"
     problems: dict[tuple[str, str], list[str]] = {}
-    hung: list[bool] = []
-    with tempfile.TemporaryFile("w+", errors="replace") as errors:
-        process = subprocess.Popen(
-            [sys.executable, *CHILD, order],
-            env={**os.environ, "PYTHONFAULTHANDLER": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        )
-        with process:
-            for line in lines_of(process, limit, hung):
-                news = _news(line)
-                if "refused" in news:
-                    raise PluginError(news["refused"])
-                if "found" in news:
-                    said = True
-                    found.targets = tuple(news["found"])
-                    found.left_out = tuple(news["left_out"])
-                elif "compiling" in news:
-                    doing = f"is compiled ({news['compiling']})"
-                elif "compiled" in news:
-                    found.compiled += 1
-                    step(1, f"compile {news['compiled']} sm_{news['arch']}")
-                    if news["problem"]:
-                        key = (news["compiled"], news["problem"])
-                        problems.setdefault(key, []).append(f"sm_{news['arch']}")
-                    for kernel, taken in news.get("taken", {}).items():
-                        found.taken.setdefault(kernel, {})[str(news["arch"])] = taken
-        errors.seek(0)
-        text = errors.read()
-    if hung or process.returncode:
-        why = f"took more than {limit:g} s" if hung else f"crashed: {summary(text)}"
-        if not said:
-            raise PluginError(f"{plugin}: {why} while it was loaded")
+    with Child([*CHILD, order], {"PYTHONFAULTHANDLER": "1"}, limit) as child:
+        for news in child.news():
+            if "refused" in news:
+                refused = news["refused"]
+            elif "found" in news:
+                said = True
+                found.targets = tuple(news["found"])
+                found.left_out = tuple(news["left_out"])
+            elif "compiling" in news:
+                doing = f"is compiled ({news['compiling']})"
+            elif "compiled" in news:
+                found.compiled += 1
+                step(1, f"compile {news['compiled']} sm_{news['arch']}")
+                if news["problem"]:
+                    key = (news["compiled"], news["problem"])
+                    problems.setdefault(key, []).append(f"sm_{news['arch']}")
+                for kernel, taken in news.get("taken", {}).items():
+                    found.taken.setdefault(kernel, {})[str(news["arch"])] = taken
+            done = "done" in news
+        heard(child.printed())
+        if refused:
+            raise PluginError(refused)
+        why = "" if done else _why(child, plugin, limit)
+    if why and not said:
+        raise PluginError(f"{plugin}: {why} while it was loaded")
+    if why:
         found.findings.append(_finding(plugin, f"{why} while it {doing}"))
     for (_, problem), where in problems.items():
         on = "every architecture" if len(where) == len(architectures) else ", ".join(where)
@@ -187,14 +202,15 @@ def _where_it_crashed(
     return fuzz([target], ["asan"], 1, seed, case, plugins=[plugin], limit=limit)
 
 
-def _news(line: str) -> dict[str, Any]:
-    """A line of the child's; what a plug-in prints itself is none."""
-    try:
-        news = json.loads(line)
-    except ValueError:
-        return {}
-    return news if isinstance(news, dict) else {}
+def _why(child: Child, plugin: str, limit: float) -> str:
+    """How the process that looks at a plug-in ended before it was done."""
+    if child.hung:
+        return f"took more than {limit:g} s"
+    if child.code == 0:
+        return "ended the process without a word"
+    return f"crashed: {summary(child, [plugin])}"
 
 
 def _finding(plugin: str, text: str) -> Finding:
-    return Finding("compile", Path(plugin).name, text, f"gpukit kernels check {plugin} --fuzz 0")
+    again = f"gpukit kernels check {shlex.quote(plugin)} --fuzz 0"
+    return Finding("compile", Path(plugin).name, text, again)

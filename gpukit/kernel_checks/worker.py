@@ -2,7 +2,7 @@
 
     python -m gpukit.kernel_checks.worker '{"targets": ["relu:cuda"], "seed": 1, "cases": [0, 20]}'
 
-One line of JSON on stdout before each case, one for each problem, one when a target is done.
+An answer (gpukit/child.py) before each case, one for each problem, one when a target is done.
 `prepare` names sanitizer builds, each with the number of cases for which libraries are built here,
 where nothing slows the compiler. `plugins` are loaded first. In `mode` "cheats" a case is the
 battery of cheats.py, in "card" it runs on the first card.
@@ -16,23 +16,25 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from gpukit import child
 from gpukit.backends.emulator.build import kernel_library, runtime_library
 from gpukit.backends.kernel import kernels
 from gpukit.backends.plugins import load_any
+from gpukit.errors import GpukitError
 from gpukit.kernel_checks import cheats, on_card, trial, twins, watch
 from gpukit.kernel_checks.coverage import Target, targets
-from gpukit.kernel_checks.fuzz import CARD, CHEATS
+from gpukit.kernel_checks.fuzz import CARD, CHEATS, OVERTIME
 from gpukit.kernel_checks.trial import launched
+
+Runner = Callable[[Target, int, int], str]
 
 MOST_PROBLEMS = 3  # of one target: more of the same helps nobody
 
 
-def say(**what: Any) -> None:
-    print(json.dumps(what), flush=True)
-
-
 def main(order: dict[str, Any]) -> int:
     """Run the cases of `order`; 0 also where there are problems, which were said."""
+    say = child.answers()
+    child.end_with_parent()
     first, last = order["cases"]
     for plugin in order.get("plugins", ()):
         load_any(plugin)
@@ -43,10 +45,12 @@ def main(order: dict[str, Any]) -> int:
         problems = 0
         for number in range(first, last):
             say(target=name, case=number)
-            found = run_case(target, order["seed"], number)
+            found = _problem(run_case, target, order["seed"], number)
             if found:
                 problems += 1
                 say(target=name, case=number, problem=found)
+            if OVERTIME in found:
+                break
             for mode, count in order.get("prepare", {}).items():
                 if number == first + count - 1:
                     _prepare(mode)
@@ -56,7 +60,23 @@ def main(order: dict[str, Any]) -> int:
     return 0
 
 
-def _runner(target: Target, mode: str) -> Callable[[Target, int, int], str]:
+def _problem(run_case: Runner, target: Target, seed: int, number: int) -> str:
+    try:
+        return run_case(target, seed, number)
+    except (SystemExit, KeyboardInterrupt) as error:
+        return left_by(error, target)
+
+
+def left_by(error: BaseException, target: Target) -> str:
+    """What is wrong with a launcher that raises what ends Python, with its file and line.
+
+    No Ctrl-C comes here: a worker has a session of its own.
+    """
+    told = GpukitError(f"{type(error).__name__}: {error}; a launcher returns its result")
+    return trial.fault(told.with_traceback(error.__traceback__), target)
+
+
+def _runner(target: Target, mode: str) -> Runner:
     if mode == CHEATS:
         return cheats.battery
     if mode == CARD:

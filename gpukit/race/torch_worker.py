@@ -9,13 +9,13 @@ orders and times itself, so the pipe costs nothing that counts. It ends with std
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gpukit import child
 from gpukit.race import torch_ways
 from gpukit.race.arguments import arguments
 from gpukit.race.problems import problem
@@ -61,8 +61,7 @@ class Worker:
 
 def main() -> None:
     """Serve until stdin ends."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever PyTorch prints is no answer
+    say = child.answers()
     worker = Worker()
     orders: dict[str, Callable[..., dict[str, Any]]] = {
         "describe": worker.describe,
@@ -76,7 +75,7 @@ def main() -> None:
             answer = orders[order.pop("do")](**order)
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), file=answers, flush=True)
+        say(**answer)
 
 
 if __name__ == "__main__":

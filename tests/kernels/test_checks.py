@@ -17,7 +17,7 @@ from gpukit.backends.primitive import Implementation, registry
 from gpukit.cli.app import app
 from gpukit.device import to_host
 from gpukit.errors import SettingError
-from gpukit.kernel_checks import coverage, fuzz
+from gpukit.kernel_checks import children, coverage, fuzz
 from gpukit.kernel_checks.cases import MAKERS, case, flat
 from gpukit.kernel_checks.compare import ROUNDOFF, problem
 from gpukit.kernel_checks.coverage import Target
@@ -205,7 +205,7 @@ def test_an_interruption_ends_the_workers(monkeypatch):
             told.append(what)
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(fuzz.subprocess, "Popen", Popen)
+    monkeypatch.setattr(children.subprocess, "Popen", Popen)
     names = [f"conv2d:{way}" for way in ("im2col", "direct", "implicit")]
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

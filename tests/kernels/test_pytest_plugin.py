@@ -59,6 +59,31 @@ def test_a_wrong_kernel_fails_with_its_words(tmp_path):
     assert f"again: gpukit kernels check {tmp_path / 'mine.py'} --seed 0 --case" in done.stdout
 
 
+def test_what_it_prints_is_in_the_report(tmp_path):
+    write("mine", "relu", tmp_path)
+    (tmp_path / "test_mine.py").unlink()
+    launcher = tmp_path / "mine.py"
+    launcher.write_text(launcher.read_text().replace("return y", "print('so far'); return x"))
+    done = run(tmp_path, "--gpukit-kernel", "mine.py", "--gpukit-fuzz", "2", "-k", "plain", "-rN")
+    assert done.returncode == 1
+    said = done.stdout.splitlines()
+    assert any("Captured printed call" in line for line in said)
+    assert said.count("so far") == 1
+
+
+def test_one_that_never_ends_is_waited_for_once(tmp_path):
+    write("mine", "relu", tmp_path)
+    (tmp_path / "test_mine.py").unlink()
+    launcher = tmp_path / "mine.py"
+    launcher.write_text(launcher.read_text().replace("return y", "while True: pass"))
+    few = ("--gpukit-time-limit", "8", "-k", "relu", "-rs", "-v")
+    done = run(tmp_path, "--gpukit-kernel", "mine.py", *few)
+    assert "mine.py::relu:mine[plain] FAILED" in done.stdout
+    for mode in ("asan", "tsan", "cheats"):
+        assert f"mine.py::relu:mine[{mode}] SKIPPED" in done.stdout
+    assert "it did not end in mode plain" in done.stdout
+
+
 def test_one_that_cannot_be_loaded_stops_it(tmp_path):
     (tmp_path / "bad.py").write_text("def bad(:\n")
     done = run(tmp_path, "--gpukit-kernel", "bad.py")

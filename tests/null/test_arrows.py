@@ -21,6 +21,7 @@ HOUSE = (
     "settings",
     "config",
     "utils",
+    "child",
     "data",
     "device",
     "backends",

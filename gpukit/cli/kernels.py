@@ -17,6 +17,7 @@ from gpukit.cli.table import print_table
 
 if TYPE_CHECKING:
     from gpukit.kernel_checks.check import Outcome, Plan
+    from gpukit.kernel_checks.coverage import Target
     from gpukit.kernel_checks.fit import Fit
     from gpukit.kernel_checks.fuzz import Finding
 
@@ -125,7 +126,7 @@ def check(
     for line in _not_checked(wanted, outcome):
         click.echo(f"not checked: {line}")
     click.echo(
-        f"{len(wanted.targets)} kernels: {outcome.compiled} compilations, cases run: "
+        f"{_count(wanted.targets)}: {outcome.compiled} compilations, cases run: "
         f"{_counts(outcome.cases)}; {_verdict(outcome.findings)}"
     )
     if as_json:
@@ -257,9 +258,14 @@ def _show_fits(found: list[Fit]) -> None:
 
 def _not_checked(wanted: Plan, outcome: Outcome) -> list[str]:
     from gpukit.kernel_checks import on_card
+    from gpukit.kernel_checks.fuzz import CHEATS
 
-    unseen = on_card.not_seen() if wanted.cases else ()
+    unseen = on_card.not_seen() if wanted.cases and CHEATS in wanted.modes else ()
     return [line for line in (wanted.left_out, outcome.not_seen, *unseen) if line]
+
+
+def _count(targets: tuple[Target, ...]) -> str:
+    return f"{len(targets)} kernel{'s' * (len(targets) != 1)}"
 
 
 def _counts(cases: dict[str, int]) -> str:

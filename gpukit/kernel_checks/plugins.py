@@ -111,7 +111,7 @@ def check_plugin(
         if one.text.endswith(LEFT_OUT):
             for mode in wanted[wanted.index(one.check) + 1 :]:
                 counts[mode] -= count_of(mode, cases) if only is None else 1
-    not_seen = on_card.not_seen() if any(counts.values()) else ()
+    not_seen = on_card.not_seen() if counts.get(CHEATS) else ()
     shown, why = fits((), (name,), chosen if compiles and not findings else ())
     return PluginOutcome(found, counts, findings, (*not_seen, *filter(None, [why])), shown)
 

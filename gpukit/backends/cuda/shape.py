@@ -86,6 +86,8 @@ def _(x: Array, *, widths: Widths, value: float) -> Array:
     shape = tuple(n + sum(pair) for n, pair in zip(x.shape, widths))
     if not math.prod(shape):
         return empty_like(x, shape)
+    if shape == x.shape:
+        return x.copy()
     dtype = x.dtype
     unit = UNITS[x.dtype.itemsize]
     number = int(np.asarray(value).astype(x.dtype).view(unit))

@@ -47,6 +47,13 @@ def copies(value: Any) -> Any:
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
+def same(a: Any, b: Any) -> bool:
+    """Whether two arrays are equal, NaN to NaN; of other arguments nothing is asked."""
+    if not isinstance(a, np.ndarray):
+        return True
+    return bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
+
+
 class Dice:
     """Random choices and arrays of one case."""
 

@@ -89,7 +89,7 @@ def _found(
     wanted_other: Results,
 ) -> str:
     def call(arrays: list[Any]) -> list[Any]:
-        return _call(target, primitive, made, arrays)
+        return trial.call(primitive, target.algo, made, arrays)
 
     in_place = primitive.reference(*copies(made.arrays), **made.settings) is None
     with filling(FILLINGS[0]):
@@ -242,7 +242,7 @@ def _of_a_usual_call(target: Target, primitive: Primitive) -> str:
     made = typical(target)
     if not made.arrays:
         return ""
-    results = _call(target, primitive, made, _put(made))
+    results = trial.call(primitive, target.algo, made, _put(made))
     for i, (mine, wanted) in enumerate(zip(results, trial.by_definition(primitive, made))):
         ours = to_host(mine)
         bound = USUAL * np.abs(wanted).max(initial=0) if wanted.dtype.kind == "f" else 0
@@ -264,7 +264,7 @@ def _of_launches(target: Target, primitive: Primitive, seed: int) -> str:
     for number in range(FEW):
         made = drawn(target, seed, number)
         if made is not None:
-            _call(target, primitive, made, _put(made))
+            trial.call(primitive, target.algo, made, _put(made))
         if watch.has_launched(target):
             return ""
     return (
@@ -284,14 +284,6 @@ def _why_nothing_tells(target: Target, primitive: Primitive, seed: int) -> str:
         f"no case within its limits (supports) has a result of {LEAST} numbers or more that "
         "depends on its arguments: nothing can be told of it"
     )
-
-
-def _call(target: Target, primitive: Primitive, made: Case, arrays: list[Any]) -> list[Any]:
-    """The results, or the arguments where it works in place."""
-    results = primitive(*arrays, algo=target.algo, **made.settings)
-    if results is None:
-        return [a for a in flat(arrays) if hasattr(a, "shape")]
-    return [r for r in (results if isinstance(results, tuple) else (results,)) if r is not None]
 
 
 @contextmanager

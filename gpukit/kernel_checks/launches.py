@@ -27,7 +27,7 @@ from gpukit.device import get_device
 from gpukit.errors import GpukitError
 from gpukit.kernel_checks.children import Child, Heard
 from gpukit.kernel_checks.coverage import Target, targets
-from gpukit.kernel_checks.trial import describe
+from gpukit.kernel_checks.trial import describe, placed
 from gpukit.kernel_checks.typical import typical
 from gpukit.kernel_checks.worker import left_by
 from gpukit.settings import usable_cache
@@ -138,18 +138,12 @@ def main(order: dict[str, Any]) -> int:
 def _run(target: Target, blocks: int, dtype: str) -> list[Launch]:
     made = typical(target, dtype)
     device = get_device("emu")
-
-    def put(value: Any) -> Any:
-        if isinstance(value, list):
-            return [put(v) for v in value]
-        return device.asarray(value) if hasattr(value, "shape") else value
-
     engine = engine_of(device)
     assert isinstance(engine, Emulator)
     engine.launches.clear()
     with some_blocks(None, blocks):
         registry[target.primitive](
-            *[put(a) for a in made.arrays], algo=target.algo, **made.settings
+            *[placed(a, device) for a in made.arrays], algo=target.algo, **made.settings
         )
     return [
         Launch(

@@ -14,7 +14,7 @@ import numpy as np
 from gpukit.backends.primitive import registry
 from gpukit.backends.reference.windows import output_shape
 from gpukit.errors import GpukitError
-from gpukit.kernel_checks.cases import MAKERS, Case, Dice, copies, flat
+from gpukit.kernel_checks.cases import MAKERS, Case, Dice, copies, flat, same
 from gpukit.kernel_checks.coverage import Target
 
 TRIES = 1000
@@ -33,17 +33,11 @@ def drawn(target: Target, seed: int, number: int) -> Case | None:
         made = tame(dice) if tame and attempt % 3 else make(dice)
         before = copies(made.arrays)
         takes = way.takes(tuple(made.arrays), made.settings)
-        if not all(map(_same, flat(before), flat(made.arrays))):
+        if not all(map(same, flat(before), flat(made.arrays))):
             raise GpukitError(f"supports of {target} writes to its arguments")
         if takes:
             return made
     return None
-
-
-def _same(a: Any, b: Any) -> bool:
-    if not isinstance(a, np.ndarray):
-        return True
-    return bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
 
 
 def _window(dice: Dice, sizes: tuple[int, ...]) -> tuple[int, Any, Any]:

@@ -18,7 +18,7 @@ import numpy as np
 from gpukit.backends.numba_cuda.launch import FLOATS, INSTALL_NUMBA, NumbaKernel, problem
 from gpukit.backends.primitive import registry
 from gpukit.kernel_checks import compare, trial
-from gpukit.kernel_checks.cases import Case, case
+from gpukit.kernel_checks.cases import Case, case, copies, same
 from gpukit.kernel_checks.coverage import Target
 from gpukit.kernel_checks.fuzz import Finding
 
@@ -43,7 +43,7 @@ def run_case(target: Target, seed: int, number: int) -> str:
     made = tiny_case(target.primitive, seed, number)
     primitive = registry[target.primitive]
     way = primitive.implementations("cuda")[target.algo]
-    before = [a.copy() if isinstance(a, np.ndarray) else a for a in made.arrays]
+    before = copies(made.arrays)
     if not way.takes(tuple(made.arrays), made.settings):
         return f"does not take [{trial.describe(made)}]"
     try:
@@ -51,7 +51,7 @@ def run_case(target: Target, seed: int, number: int) -> str:
     except Exception as error:  # a launcher's fault, or a kernel's, is a finding
         return f"{type(error).__name__}: {error} [{trial.describe(made)}]"
     for array, old in zip(made.arrays, before):
-        if isinstance(old, np.ndarray) and not _same(array, old):
+        if not same(old, array):
             return f"wrote to its input [{trial.describe(made)}]"
     ours = results if isinstance(results, tuple) else (results,)
     definition = trial.by_definition(primitive, made)
@@ -61,10 +61,6 @@ def run_case(target: Target, seed: int, number: int) -> str:
         if found:
             return f"{found} [{trial.describe(made)}]"
     return ""
-
-
-def _same(a: np.ndarray, b: np.ndarray) -> bool:
-    return bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
 
 
 def signatures(kernel: NumbaKernel, every: bool = True) -> Iterator[tuple[str, tuple[Any, ...]]]:

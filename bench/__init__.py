@@ -1,1 +1,1 @@
-"""Benchmarks of gpukit's CPU code against PyTorch: see README.md."""
+"""Benchmarks of gpukit against PyTorch, on CPUs and on a card: see README.md."""

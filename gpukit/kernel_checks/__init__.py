@@ -1,5 +1,6 @@
-"""Checks of kernels that need no card: compiled for every one, run on the CPU, held to definitions.
+"""Checks of kernels: compiled for every card, run on the CPU, and on a card where there is one.
 
-coverage says what there is, cases and compare run it on fuzzed shapes, worker and fuzz under the
-emulator's checkers, budgets and sass look at what the compilers made. `gpukit kernels` shows it.
+coverage says what there is; trial runs a case and holds it to the definition, fuzz and worker do so
+in other processes, under the emulator's checkers; cheats tries what random cases do not show;
+budgets, sass and fit look at what the compilers made. `gpukit kernels` shows it.
 """

@@ -1,1 +1,1 @@
-"""(to be written)"""
+"""Training: the loop behind fit and evaluate, its progress, and checkpoints."""

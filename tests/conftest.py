@@ -30,6 +30,8 @@ if importlib.util.find_spec("gpukit.kernels") is None:
     for module in [name for name in sys.modules if name.partition(".")[0] == "gpukit"]:
         del sys.modules[module]
 
+from fault_summary import pytest_terminal_summary  # noqa: E402, F401
+
 from gpukit.backends.emulator import compiler_problem  # noqa: E402
 from gpukit.backends.numba_cuda.launch import problem as numba_problem  # noqa: E402
 from gpukit.backends.primitive import REFERENCE, Primitive, registry  # noqa: E402

@@ -35,9 +35,11 @@ def survived(request: pytest.FixtureRequest) -> Callable[..., None]:
     def check(kind: str, outcome: Outcome, *names: object, case: object = "", **rules) -> None:
         request.node.user_properties.append(("fault", json.dumps([kind, outcome.peak])))
         found = list(faults(outcome, *names, **rules))
-        assert not found, (
+        report = (
             f"{case}: {'; '.join(found)}\ngpukit {' '.join(outcome.arguments)}\n"
             f"{outcome.err[-3000:]}"
         )
+        # Bytes that are no UTF-8 cannot travel from a worker of the test runner.
+        assert not found, report.encode("utf-8", "backslashreplace").decode()
 
     return check

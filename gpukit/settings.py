@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -48,21 +47,6 @@ def training_mode(on: bool = True) -> Iterator[None]:
 def cache_dir() -> Path:
     """Folder of compiled kernels and tuning results: GPUKIT_CACHE, else the platform's."""
     return _folder("GPUKIT_CACHE", "user_cache_path")
-
-
-def usable_cache() -> Path:
-    """`cache_dir()`, made where it is missing. Raises SettingError where it cannot be written."""
-    folder = cache_dir()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise SettingError(
-            f"the cache {folder} cannot be written ({error.strerror}); set GPUKIT_CACHE to a "
-            "folder that can"
-        ) from None
-    return folder
 
 
 def data_dir() -> Path:

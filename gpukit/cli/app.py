@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     verbose = "--verbose" in given
     # Where figures overflow, training ends with a line of its own; NumPy's warnings add nothing.
     warnings.filterwarnings("ignore", category=RuntimeWarning, module="gpukit")
+    warnings.formatwarning = lambda message, *place: f"gpukit: {message}\n"
     given = [argument for argument in given if argument != "--verbose"]
     try:
         with _ended_by_sigterm():
@@ -74,7 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except Interrupted as stop:
         click.echo(f"stopped and saved; go on with: gpukit train --resume {stop.folder}", err=True)
         sys.exit(128 + stop.signum)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as stop:
+        # click takes a file that ends too early for the end of what was typed.
+        if isinstance(stop.__cause__, EOFError):
+            _end(stop.__cause__, verbose)
         click.echo("stopped", err=True)
         sys.exit(130)
     except _Terminated:
@@ -85,16 +89,21 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        if verbose:
-            traceback.print_exc()
-        message = _users(error)
-        if message is not None:
-            _fail(message, 2)
-        _fail(
-            f"gpukit failed with {type(error).__name__}: {error}. This is a fault of gpukit: "
-            f"please report it at {ISSUES}, with what --verbose adds to this",
-            1,
-        )
+        _end(error, verbose)
+
+
+def _end(error: Exception, verbose: bool) -> NoReturn:
+    """Say what went wrong, and exit with 2 where the user can mend it, else with 1."""
+    if verbose:
+        traceback.print_exception(error)
+    message = _users(error)
+    if message is not None:
+        _fail(message, 2)
+    _fail(
+        f"gpukit failed with {type(error).__name__}: {error}. This is a fault of gpukit: "
+        f"please report it at {ISSUES}, with what --verbose adds to this",
+        1,
+    )
 
 
 class _Terminated(BaseException):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from gpukit import caches
 from gpukit.backends.numba_cuda.launch import NumbaKernel, problem
 from gpukit.backends.nvrtc import ARCHITECTURES
 from gpukit.device import cuda_count, cuda_problem
@@ -20,7 +21,6 @@ from gpukit.kernel_checks.fuzz import (
     fuzz,
     modes_here,
 )
-from gpukit.settings import usable_cache
 
 Step = Callable[[int, str], None]
 
@@ -125,7 +125,7 @@ def plan(
 
 def run(wanted: Plan, *, update: bool = False, step: Step = lambda steps, what: None) -> Outcome:
     """Do it. `update` writes the figures of compilers into the budgets instead of comparing."""
-    usable_cache()
+    caches.prepare()
     taken, findings = budgets.measure(wanted.files, wanted.architectures, step)
     table, here = budgets.read(), budgets.version()
     if update:

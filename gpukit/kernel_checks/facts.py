@@ -2,7 +2,7 @@
 
 A fact holds for the texts it was found with: of the kernel's files with their headers, and of its
 launcher. Another text, and it is no longer known; a check that finds something wipes what was known
-of that kernel. One small file a kernel, in the cache folder.
+of that kernel. One small entry a kernel, in the cache.
 """
 
 from __future__ import annotations
@@ -10,22 +10,21 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import os
-import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpukit import settings
 from gpukit.backends.primitive import registry
 from gpukit.backends.sources import FOLDER, load
+from gpukit.caches import Cache
 from gpukit.kernel_checks.coverage import Target
 
 if TYPE_CHECKING:
     from gpukit.kernel_checks.check import Plan
     from gpukit.kernel_checks.fuzz import Finding
+
+FACTS = Cache("facts")
 
 
 @dataclass(frozen=True)
@@ -38,11 +37,11 @@ class Facts:
 
 def known(target: Target) -> Facts:
     """What is known of `target` as it is now."""
-    try:
-        content = json.loads(_file(target).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    found = FACTS.read(str(target))
+    if found is None:
         return Facts()
-    if content.get("text") != _digest(target):
+    content = json.loads(found)
+    if content["text"] != _digest(target):
         return Facts()
     return Facts(tuple(content["compiled"]), dict(content["cases"]))
 
@@ -59,19 +58,12 @@ def remember(target: Target, facts: Facts) -> None:
         "compiled": sorted({*before.compiled, *facts.compiled}),
         "cases": cases,
     }
-    file = _file(target)
-    with suppress(OSError):  # a cache that cannot be written forgets
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(content, stream)
-        Path(name).replace(file)
+    FACTS.write(str(target), json.dumps(content).encode())
 
 
 def forget(target: Target) -> None:
     """Nothing is known of `target` any more."""
-    with suppress(OSError):
-        _file(target).unlink()
+    FACTS.drop(str(target))
 
 
 def note(plan: Plan, counts: dict[str, int], findings: Sequence[Finding]) -> None:
@@ -90,10 +82,6 @@ def note(plan: Plan, counts: dict[str, int], findings: Sequence[Finding]) -> Non
             target,
             Facts(plan.architectures if whole else (), {m: counts[m] for m in modes if counts[m]}),
         )
-
-
-def _file(target: Target) -> Path:
-    return settings.cache_dir() / "facts" / f"{target.primitive}.{target.algo}.json"
 
 
 def _digest(target: Target) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gpukit import child
+from gpukit import caches, child
 from gpukit.backends.emulator.build import compiler_problem
 from gpukit.backends.emulator.check import environment
 from gpukit.backends.emulator.run import Emulator, some_blocks
@@ -30,7 +30,6 @@ from gpukit.kernel_checks.coverage import Target, targets
 from gpukit.kernel_checks.trial import describe, placed
 from gpukit.kernel_checks.typical import typical
 from gpukit.kernel_checks.worker import left_by
-from gpukit.settings import usable_cache
 
 BLOCKS = 4  # of the middle of a grid, that are traced
 TIME_LIMIT = 300.0  # seconds
@@ -79,7 +78,7 @@ def launches(
     `heard(lines)` gets the last lines that were printed.
     Raises GpukitError with what went wrong, or without a compiler.
     """
-    usable_cache()
+    caches.prepare()
     if compiler_problem():
         raise GpukitError(compiler_problem())
     order = {"targets": [*names], "plugins": [*plugins], "blocks": blocks, "dtype": dtype}

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gpukit import caches
 from gpukit.backends import nvrtc
 from gpukit.backends.plugins import PluginError
 from gpukit.backends.primitive import registry
@@ -24,7 +25,6 @@ from gpukit.kernel_checks import on_card
 from gpukit.kernel_checks.children import Child, Heard
 from gpukit.kernel_checks.fit import Fit, fits
 from gpukit.kernel_checks.fuzz import CARD, CHEATS, LEFT_OUT, Finding, count_of, fuzz, summary
-from gpukit.settings import usable_cache
 
 LIMIT = 60.0  # seconds that a plug-in may take to be loaded, a compilation, or a case
 MODES = ("plain", "asan", "tsan", CHEATS, CARD)
@@ -150,7 +150,7 @@ def look(
 
     Raises PluginError where it cannot be loaded.
     """
-    usable_cache()
+    caches.prepare()
     if architectures:
         nvrtc.version()  # refused here where it is not installed
     order = json.dumps({"plugins": [plugin], "architectures": list(architectures)})

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpukit import settings as process
 from gpukit.backends import reference  # noqa: F401  (enters the primitives)
 from gpukit.backends.choices import prefer, with_gradients
 from gpukit.backends.plugins import load_kernel, loaded
 from gpukit.backends.primitive import registry
+from gpukit.caches import Cache
 from gpukit.device import get_device
 from gpukit.errors import SettingError
 from gpukit.runs.folder import is_run
@@ -24,6 +24,7 @@ from gpukit.runs.folder import is_run
 if TYPE_CHECKING:
     from gpukit.runs.settings import RunSettings
 
+GIVEN = Cache("given")
 EMU = "; --device emu runs a card's kernels on the CPU"
 
 
@@ -33,9 +34,7 @@ def give(paths: Sequence[str]) -> dict[str, str]:
     for path in paths:
         plugin = load_kernel(path)
         found[str(plugin.path)] = plugin.digest
-        mark = _mark(plugin.path)
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
+        GIVEN.write(_mark(plugin.path), b"")
     return found
 
 
@@ -66,7 +65,7 @@ def recall(kernels: Mapping[str, str]) -> list[str]:
         file = Path(path)
         if not file.is_file():
             problems.append(f"the kernel {path} is gone; name its new place by --kernel FILE.py")
-        elif file not in loaded and not _mark(file).exists():
+        elif file not in loaded and GIVEN.read(_mark(file)) is None:
             problems.append(
                 f"the kernel {path} was never given here as it is now; look at it, then name it "
                 f"by --kernel {path}"
@@ -135,7 +134,6 @@ def check(algo: Mapping[str, str], device: str) -> None:
             raise SettingError(f"{registry[primitive].lacks(kind, name)}{hint}")
 
 
-def _mark(file: Path) -> Path:
-    """The file that stands for: this one was given by hand, as it is now."""
-    content = str(file).encode() + b"\0" + file.read_bytes()
-    return process.cache_dir() / "given" / hashlib.sha256(content).hexdigest()
+def _mark(file: Path) -> str:
+    """The key of: this one was given by hand, as it is now."""
+    return f"{file}\0{hashlib.sha256(file.read_bytes()).hexdigest()}"

@@ -19,6 +19,7 @@ HOUSE = (
     "kernels",  # CUDA C and Numba CUDA sources, text
     "errors",
     "settings",
+    "caches",
     "config",
     "utils",
     "child",

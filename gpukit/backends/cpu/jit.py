@@ -1,4 +1,4 @@
-"""One way to compile a loop: serial, without the GIL, cached under gpukit's own cache folder.
+"""One way to compile a loop: serial, without the GIL, kept in gpukit's own cache.
 
 Threads come from `threads.parallel_for`, never from Numba: its OpenMP threads spin and take the
 cores from BLAS, and parallel=True compiles three times as long. Functions compile at their first
@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import tempfile
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import llvmlite
 import llvmlite.binding as llvm
 import numba
 import numpy as np
+from numba.core import serialize, sigutils
+from numba.core.caching import _Cache
+from numba.core.compiler import CompileResult
 
-from gpukit import settings
+from gpukit.caches import Cache
+
+COMPILED = Cache("numba")
 
 # An index that cannot be negative: x[at(i)]. Numba lets plain integers wrap around as Python does,
 # and the select that this takes at each access keeps loops scalar: relu ran at a tenth of it.
@@ -51,37 +57,76 @@ _offer_wide_division()
 
 
 @cache
-def cache_folder() -> Path | None:
-    """Folder of the compiled functions, or None where none can be written.
-
-    Its name holds a digest of this package's source. Numba itself only notices changes of the file
-    that a function stands in, not of inlined functions from other files.
-    """
+def _source() -> str:
+    """A digest of this package: functions are inlined into those of other files."""
     digest = hashlib.sha256()
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
-    folder = settings.cache_dir() / "numba" / digest.hexdigest()[:16]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError:
-        return None
+    return digest.hexdigest()
+
+
+class _Kept(_Cache):
+    """A function's compiled forms, one entry of `COMPILED` each, checked before Numba reads it.
+
+    Numba's own cache has an index a function, which processes overwrite for each other, and trusts
+    what lies there.
+    """
+
+    def __init__(self, function: Callable[..., Any], options: object) -> None:
+        inner = [cell.cell_contents for cell in function.__closure__ or ()]
+        if not all(isinstance(value, bool | int | float | str) for value in inner):
+            raise TypeError(f"{function.__qualname__} closes over more than numbers: no key tells")
+        self._name = (
+            f"{function.__module__} {function.__qualname__} "
+            f"{function.__code__.co_firstlineno} {inner} {options}"
+        )
+
+    @property
+    def cache_path(self) -> str:
+        return str(COMPILED.folder)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        target_context.refresh()
+        key = self._key(sig, target_context.codegen())
+        content = COMPILED.read(key)
+        if content is None:
+            return None
+        try:
+            return CompileResult._rebuild(target_context, *serialize.loads(content))
+        except Exception:  # of another Numba, though it has the same version
+            COMPILED.drop(key)
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        if not data.library.has_dynamic_globals:  # addresses of this process
+            COMPILED.write(self._key(sig, data.codegen), serialize.dumps(data._reduce()))
+
+    def enable(self) -> None:
+        pass
+
+    def disable(self) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+    def _key(self, sig: Any, codegen: Any) -> str:
+        arguments, result = sigutils.normalize_signature(sig)
+        versions = (sys.implementation.cache_tag, np.__version__, numba.__version__)
+        parts = (_source(), *versions, llvmlite.__version__, codegen.magic_tuple())
+        return "\n".join(map(str, (*parts, self._name, arguments, result)))
 
 
 @contextmanager
-def _own_settings(folder: Path | None) -> Iterator[None]:
-    """Within the block, Numba compiles whatever NUMBA_DISABLE_JIT says, and caches in `folder`."""
+def _always_compiled() -> Iterator[None]:
+    """Within the block, Numba compiles whatever NUMBA_DISABLE_JIT says."""
     config: Any = numba.config
-    before = {name: getattr(config, name) for name in ("CACHE_DIR", "DISABLE_JIT")}
+    before = config.DISABLE_JIT
     config.DISABLE_JIT = 0
-    if folder is not None:
-        config.CACHE_DIR = str(folder)
     try:
         yield
     finally:
-        for name, value in before.items():
-            setattr(config, name, value)
+        config.DISABLE_JIT = before
 
 
 def jit(
@@ -93,13 +138,13 @@ def jit(
     """
     if function is None:
         return lambda f: jit(f, reorder=reorder, inline=inline)
-    folder = cache_folder()
-    with _own_settings(folder):
-        return numba.njit(
+    with _always_compiled():
+        compiled: Any = numba.njit(
             nogil=True,
-            cache=folder is not None,
             error_model="numpy",
             boundscheck=False,
             fastmath=_REORDERED if reorder else _EXACT,
             forceinline=inline,
         )(function)
+    compiled._cache = _Kept(function, (reorder, inline))
+    return compiled

@@ -1,25 +1,23 @@
 """g++ makes a library of each instance of a kernel, and of the runtime, once a machine.
 
-Libraries lie in the cache folder under a hash of everything that goes into them. They are written
-elsewhere and renamed, so that several processes may build the same one.
+Libraries lie in the cache folder under a hash of everything that goes into them. The digest at the
+end of such a file is no part of the library, and no loader minds it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import shutil
 import subprocess
 import tempfile
-import threading
 from functools import cache
 from pathlib import Path
 
-from gpukit import settings
 from gpukit.backends.emulator.translate import translate
 from gpukit.backends.engine import Bound
 from gpukit.backends.wheels import include_folders
+from gpukit.caches import Cache
 from gpukit.errors import GpukitError
 
 HERE = Path(__file__).parent
@@ -67,8 +65,7 @@ _COMMON = (
     "-Wno-attributes",
 )
 
-_lock = threading.Lock()
-_building: dict[str, threading.Lock] = {}
+LIBRARIES = Cache("emulator", ".so")
 
 
 @cache
@@ -128,33 +125,22 @@ def sanitizer_runtime(mode: str) -> str:
 def _library(name: str, text: str, flags: tuple[str, ...]) -> Path:
     native = ("-march=native",) if platform.machine() in ("x86_64", "AMD64") else ()
     flags = (*flags, *native)
-    digest = hashlib.sha256("\0".join([_machine(), *flags, text]).encode()).hexdigest()[:32]
-    folder = settings.cache_dir() / "emulator"
-    wanted = folder / f"{digest}.so"
-    if wanted.exists():
-        return wanted
-    with _lock:
-        lock = _building.setdefault(digest, threading.Lock())
-    with lock:
-        if not wanted.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder, prefix="build-") as temporary:
-                made = _compile(Path(temporary), name, text, flags)
-                made.replace(wanted)
-    return wanted
+    key = "\0".join([_machine(), *flags, text])
+    return LIBRARIES.file(key, lambda: _compile(name, text, flags))
 
 
-def _compile(folder: Path, name: str, text: str, flags: tuple[str, ...]) -> Path:
-    source = folder / "kernel.cpp"
-    source.write_text(text, encoding="utf-8")
-    result = folder / "kernel.so"
-    command = [compiler(), *flags, str(source), "-o", str(result)]
-    # A sanitizer preloaded for this process is not meant for the compiler.
-    variables = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
-    done = subprocess.run(command, capture_output=True, text=True, env=variables)
-    if done.returncode:
-        raise GpukitError(f"g++ cannot compile {name} for emu:\n{done.stderr.strip()}")
-    return result
+def _compile(name: str, text: str, flags: tuple[str, ...]) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="gpukit-build-") as folder:
+        source = Path(folder) / "kernel.cpp"
+        source.write_text(text, encoding="utf-8")
+        result = Path(folder) / "kernel.so"
+        command = [compiler(), *flags, str(source), "-o", str(result)]
+        # A sanitizer preloaded for this process is not meant for the compiler.
+        variables = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
+        done = subprocess.run(command, capture_output=True, text=True, env=variables)
+        if done.returncode:
+            raise GpukitError(f"g++ cannot compile {name} for emu:\n{done.stderr.strip()}")
+        return result.read_bytes()
 
 
 @cache

@@ -85,9 +85,9 @@ def _fetch_file(
         for address in addresses:
             url = f"{address}{file.name}"
             try:
-                resumed = download(url, part, file.largest, progress, label=file.name)
-                if resumed and not _is_right(part, file):
-                    # The older piece may have been of another file: once more, from the start.
+                pieced = download(url, part, file.largest, progress, label=file.name)
+                if pieced and not _is_right(part, file):
+                    # A piece may have been of another file: once more, from the start.
                     part.unlink()
                     download(url, part, file.largest, progress, label=file.name)
             except NotDelivered as error:

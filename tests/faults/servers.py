@@ -1,0 +1,443 @@
+"""Servers on 127.0.0.1 that break off, stall, lie, flood and send elsewhere: one function each.
+
+A behaviour gets a `Connection` whose request has been read, and does with it what it likes.
+`BEHAVIOURS` holds for each whether the file is right in the end, else words of the refusal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import random
+import shutil
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+CONTENT = random.Random("content").randbytes(30_000) + bytes(20_000)
+PACKED = gzip.compress(CONTENT, mtime=0)
+RIGHT = ""
+_DRIP = 0.05  # seconds; tests set TIMEOUT to some ten of these
+
+
+@dataclass
+class Connection:
+    """One request: its number, and the byte from which it asks (None: no range)."""
+
+    socket: socket.socket
+    number: int
+    start: int | None
+    address: str
+
+    def send(self, *parts: bytes | str) -> None:
+        for part in parts:
+            self.socket.sendall(part.encode("latin-1") if isinstance(part, str) else part)
+
+    def head(self, status: str, *headers: str) -> None:
+        self.send("".join(f"{line}\r\n" for line in (f"HTTP/1.1 {status}", *headers, "")))
+
+    def whole(self, body: bytes = PACKED, *headers: str) -> None:
+        self.head("200 OK", f"Content-Length: {len(body)}", *headers)
+        self.send(body)
+
+    def ranged(self, upto: int | None = None) -> None:
+        """As a good server does; breaks off before byte `upto`."""
+        start = self.start or 0
+        headers = [f"Content-Length: {len(PACKED) - start}"]
+        if self.start is not None:
+            headers.append(f"Content-Range: bytes {start}-{len(PACKED) - 1}/{len(PACKED)}")
+        self.head("200 OK" if self.start is None else "206 Partial Content", *headers)
+        self.send(PACKED[start:upto])
+
+    def drip(self, content: bytes = b"x") -> None:
+        """For ever, a little at a time."""
+        while True:
+            self.send(content)
+            time.sleep(_DRIP)
+
+
+Behaviour = Callable[[Connection], None]
+BEHAVIOURS: dict[str, tuple[Behaviour, str]] = {}
+
+
+def behaviour(words: str = RIGHT) -> Callable[[Behaviour], Behaviour]:
+    def enter(function: Behaviour) -> Behaviour:
+        BEHAVIOURS[function.__name__] = (function, words)
+        return function
+
+    return enter
+
+
+def first(function: Behaviour) -> Behaviour:
+    """What the first request meets; later ones meet a good server."""
+
+    def act(c: Connection) -> None:
+        if c.number == 0:
+            function(c)
+        else:
+            c.ranged()
+
+    act.__name__ = function.__name__
+    return act
+
+
+@behaviour()
+def good(c):
+    c.ranged()
+
+
+@behaviour()
+def no_length(c):
+    c.head("200 OK")
+    c.send(PACKED)
+
+
+@behaviour()
+def chunked(c):
+    c.head("200 OK", "Transfer-Encoding: chunked")
+    for i in range(0, len(PACKED), 7000):
+        piece = PACKED[i : i + 7000]
+        c.send(f"{len(piece):x};extension=1\r\n", piece, "\r\n")
+    c.send("0\r\n\r\n")
+
+
+@behaviour()
+def small_pieces(c):
+    c.head("200 OK", f"Content-Length: {len(PACKED)}")
+    for i in range(0, len(PACKED), 97):
+        c.send(PACKED[i : i + 97])
+
+
+@behaviour()
+def breaks_off_and_resumes(c):
+    c.ranged([5000, 20_000, None][c.number])
+
+
+@behaviour()
+def breaks_off_without_ranges(c):
+    c.head("200 OK", f"Content-Length: {len(PACKED)}")
+    c.send(PACKED[: 9000 if c.number < 2 else None])
+
+
+@behaviour()
+@first
+def busy_at_first(c):
+    c.head("503 Service Unavailable", "Content-Length: 0")
+
+
+@behaviour()
+@first
+def resets_at_first(c):
+    c.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@behaviour()
+@first
+def stalls_at_first(c):
+    c.head("200 OK", f"Content-Length: {len(PACKED)}")
+    c.send(PACKED[:6000])
+    c.drip(b"")
+
+
+@behaviour()
+@first
+def elsewhere(c):
+    c.head("302 Found", f"Location: {c.address}/other/file", "Content-Length: 0")
+
+
+@behaviour()
+def range_of_another_place(c):
+    if c.number == 0:
+        c.ranged(8000)
+    elif c.number == 1:
+        c.head("206 Partial Content", "Content-Range: bytes 17-99/100", "Content-Length: 83")
+        c.send(bytes(83))
+    else:
+        c.ranged()
+
+
+@behaviour()
+def range_that_lies(c):
+    if c.number == 0:
+        c.ranged(8000)
+    elif c.start is not None:
+        said = f"Content-Range: bytes {c.start}-{len(PACKED) - 1}/{len(PACKED)}"
+        c.head("206 Partial Content", said, f"Content-Length: {len(PACKED) - c.start}")
+        c.send(PACKED[: len(PACKED) - c.start])
+    else:
+        c.ranged()
+
+
+@behaviour()
+def range_not_satisfiable(c):
+    if c.number == 0:
+        c.ranged(8000)
+    elif c.start is not None:
+        c.head("416 Range Not Satisfiable", "Content-Length: 0")
+    else:
+        c.ranged()
+
+
+@behaviour()
+def more_than_it_says(c):
+    c.whole()
+    c.send(b"and more" * 1000)
+
+
+@behaviour()
+def says_gzip(c):
+    c.whole(PACKED, "Content-Encoding: gzip")
+
+
+@behaviour()
+def strange_lengths(c):
+    c.head("200 OK", "Content-Length: \xb2", "X-Title: \x1b]0;mine\x07")
+    c.send(PACKED)
+
+
+@behaviour()
+def some_continues(c):
+    c.send("HTTP/1.1 100 Continue\r\n\r\n" * 20)
+    c.ranged()
+
+
+@behaviour("fewer than 500 bytes in 0.5 s")
+def a_byte_at_a_time(c):
+    c.head("200 OK", f"Content-Length: {len(PACKED)}")
+    c.drip()
+
+
+@behaviour("no answer in 0.5 s|timed out")
+def silent(c):
+    c.drip(b"")
+
+
+@behaviour("no answer in 0.5 s")
+def a_header_at_a_time(c):
+    c.send("HTTP/1.1 200 OK\r\n")
+    c.drip(b"X: ")
+
+
+@behaviour("no answer in 0.5 s")
+def endless_continues(c):
+    while True:
+        c.send("HTTP/1.1 100 Continue\r\n\r\n" * 100)
+        time.sleep(_DRIP / 10)
+
+
+@behaviour("fewer than 500 bytes in 0.5 s")
+def a_chunk_size_without_end(c):
+    c.head("200 OK", "Transfer-Encoding: chunked")
+    c.drip(b"0")
+
+
+@behaviour("more bytes than")
+def endless(c):
+    c.head("200 OK")
+    while True:
+        c.send(bytes(1 << 16))
+
+
+@behaviour("10000000000000 bytes, more than")
+def says_ten_terabytes(c):
+    c.head("200 OK", "Content-Length: 10000000000000")
+    c.drip()
+
+
+@behaviour("redirect error")
+def in_a_circle(c):
+    c.head("302 Found", f"Location: {c.address}/{c.number % 2}", "Content-Length: 0")
+
+
+@behaviour("not allowed")
+def to_a_file(c):
+    c.head("302 Found", "Location: file:///etc/passwd", "Content-Length: 0")
+
+
+@behaviour("no http.s. address")
+def to_ftp(c):
+    c.head("301 Moved", "Location: ftp://127.0.0.1/x\x1b[2J", "Content-Length: 0")
+
+
+@behaviour("leads nowhere|cannot be fetched")
+def to_no_address(c):
+    c.head("302 Found", "Location: http://[::1", "Content-Length: 0")
+
+
+@behaviour("HTTP 404")
+def rude(c):
+    c.head(f"404 \x1b[2J\x1b]0;owned\x07\r{'A' * 5000}", "Content-Length: 0")
+
+
+@behaviour("cannot be fetched")
+def no_http(c):
+    c.send("\x1b[31m220 ready\x07\r\n" * 3)
+
+
+@behaviour("checksum")
+def another_file(c):
+    c.whole(b"<html>sign in to the hotel's network</html>")
+
+
+@behaviour("checksum")
+def one_bit(c):
+    c.whole(PACKED[:9000] + bytes([PACKED[9000] ^ 16]) + PACKED[9001:])
+
+
+@behaviour("bytes came")
+def always_short(c):
+    c.head("200 OK", f"Content-Length: {len(PACKED)}")
+    c.send(PACKED[:-1])
+
+
+@behaviour("cannot be fetched")
+def chunked_garbage(c):
+    c.head("200 OK", "Transfer-Encoding: chunked")
+    c.send("10\r\n", PACKED[:16], "\r\nzz\x1b[2J\r\n")
+
+
+@behaviour("cannot be fetched|checksum")
+def a_chunk_of_less_than_nothing(c):
+    c.head("200 OK", "Transfer-Encoding: chunked")
+    c.send("-5\r\n", PACKED)
+
+
+@behaviour("checksum")
+def a_bomb(c):
+    c.whole(BOMB)
+
+
+@behaviour("checksum")
+def packed_twice(c):
+    c.whole(gzip.compress(PACKED, mtime=0), "Content-Encoding: gzip")
+
+
+@behaviour("HTTP 416")
+def never_satisfiable(c):
+    c.head("416 Range Not Satisfiable", "Content-Length: 0")
+
+
+@behaviour("the server sent from")
+def a_range_not_asked_for(c):
+    c.head("206 Partial Content", f"Content-Length: {len(PACKED)}")
+    c.send(PACKED)
+
+
+@behaviour("checksum")
+def no_content(c):
+    c.head("204 No Content")
+
+
+@behaviour("headers")
+def a_flood_of_headers(c):
+    c.head("200 OK", *(f"X-{i}: {'y' * 100}" for i in range(500)))
+    c.send(PACKED)
+
+
+@behaviour("cannot be fetched")
+def ten_bytes_a_request(c):
+    c.ranged((c.start or 0) + 10)
+
+
+@behaviour("SSL")
+def no_tls(c):
+    c.send("HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+@behaviour("no answer in 0.5 s|timed out")
+def a_handshake_at_a_time(c):
+    c.send(b"\x16\x03\x03\x3f\x00")  # a record of 16,128 bytes begins
+    c.drip(b"\x02")
+
+
+@behaviour("CERTIFICATE_VERIFY_FAILED")
+def own_certificate(c):
+    c.ranged()
+
+
+TLS = {"no_tls", "a_handshake_at_a_time", "own_certificate"}  # asked for by https
+BOMB = gzip.compress(bytes(50_000_000), mtime=0)
+
+
+class Server:
+    """Does `act` to whoever connects."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self._act = BEHAVIOURS[name][0]
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        scheme = "https" if name in TLS else "http"
+        self.address = f"{scheme}://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._plain = name in TLS and name != "own_certificate"
+        self._tls = _certificate(folder) if name == "own_certificate" else None
+        self._requests = 0
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                made = self._listening.accept()[0]
+                self._open.append(made)
+                number, self._requests = self._requests, self._requests + 1
+                threading.Thread(target=self._answer, args=(made, number), daemon=True).start()
+
+    def _answer(self, made: socket.socket, number: int) -> None:
+        with contextlib.suppress(OSError), made:
+            if self._tls is not None:
+                made = self._tls.wrap_socket(made, server_side=True)
+            start = None
+            if not self._plain:
+                head = b""
+                while b"\r\n\r\n" not in head:
+                    head += made.recv(4096) or b"\r\n\r\n"
+                if b"\r\nRange: bytes=" in head:
+                    start = int(head.partition(b"\r\nRange: bytes=")[2].partition(b"-")[0])
+            self._act(Connection(made, number, start, self.address))
+
+    def close(self) -> None:
+        for connection in (self._listening, *self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+
+
+@contextlib.contextmanager
+def serving(name: str, folder: Path) -> Iterator[Server]:
+    """A server that behaves like `name`."""
+    server = Server(name, folder)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def can_sign() -> bool:
+    """Whether a certificate can be made here."""
+    return shutil.which("openssl") is not None
+
+
+def _certificate(folder: Path) -> ssl.SSLContext:
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=127.0.0.1",
+    ]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*command.split(), *files], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context

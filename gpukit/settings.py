@@ -56,11 +56,16 @@ def data_dir() -> Path:
 
 def _folder(variable: str, platform_folder: str) -> Path:
     chosen = os.environ.get(variable)
-    if chosen:
-        return Path(chosen).expanduser()
-    import platformdirs
+    try:
+        if chosen:
+            return Path(chosen).expanduser()
+        import platformdirs
 
-    return Path(getattr(platformdirs, platform_folder)("gpukit", appauthor=False))
+        found = Path(getattr(platformdirs, platform_folder)("gpukit", appauthor=False))
+        return found.expanduser()  # as it is where a user has no home: ~ of nobody
+    except RuntimeError as error:
+        what, why = f"{variable}={chosen or ''}", str(error).rstrip(".")
+        raise SettingError(f"{what}: {why}; name a folder with {variable}") from None
 
 
 def threads() -> int:

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -31,7 +31,18 @@ from gpukit.errors import GpukitError
 ISSUES = "https://github.com/gpukit/gpukit/issues"
 
 
+class _Commands(click.Group):
+    """Keeps a file that ends too early from click, which takes any EOFError for Ctrl-C."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EOFError as error:
+            raise RuntimeError(f"EOFError: {error}") from error
+
+
 @click.group(
+    cls=_Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Any command takes --verbose, which shows the traceback of an error.",
@@ -61,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     verbose = "--verbose" in given
     # Where figures overflow, training ends with a line of its own; NumPy's warnings add nothing.
     warnings.filterwarnings("ignore", category=RuntimeWarning, module="gpukit")
-    warnings.formatwarning = lambda message, *place: f"gpukit: {message}\n"
+    warnings.formatwarning = lambda message, *_: f"gpukit: {' '.join(str(message).split())}\n"
     given = [argument for argument in given if argument != "--verbose"]
     try:
         with _ended_by_sigterm():
@@ -75,10 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except Interrupted as stop:
         click.echo(f"stopped and saved; go on with: gpukit train --resume {stop.folder}", err=True)
         sys.exit(128 + stop.signum)
-    except (KeyboardInterrupt, click.Abort) as stop:
-        # click takes a file that ends too early for the end of what was typed.
-        if isinstance(stop.__cause__, EOFError):
-            _end(stop.__cause__, verbose)
+    except (KeyboardInterrupt, click.Abort):
         click.echo("stopped", err=True)
         sys.exit(130)
     except _Terminated:
@@ -89,21 +97,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        _end(error, verbose)
-
-
-def _end(error: Exception, verbose: bool) -> NoReturn:
-    """Say what went wrong, and exit with 2 where the user can mend it, else with 1."""
-    if verbose:
-        traceback.print_exception(error)
-    message = _users(error)
-    if message is not None:
-        _fail(message, 2)
-    _fail(
-        f"gpukit failed with {type(error).__name__}: {error}. This is a fault of gpukit: "
-        f"please report it at {ISSUES}, with what --verbose adds to this",
-        1,
-    )
+        if verbose:
+            traceback.print_exc()
+        message = _users(error)
+        if message is not None:
+            _fail(message, 2)
+        _fail(
+            f"gpukit failed with {type(error).__name__}: {error}. This is a fault of gpukit: "
+            f"please report it at {ISSUES}, with what --verbose adds to this",
+            1,
+        )
 
 
 class _Terminated(BaseException):

@@ -422,3 +422,17 @@ def test_training_that_diverges(gpukit, here):
     assert result.err.count("\n") == 1
     assert "in epoch 1, step 2" in result.err
     assert "smaller --lr" in result.err
+
+
+def test_a_file_that_ends_too_early_is_no_ctrl_c(refused, monkeypatch):
+    def read():
+        raise EOFError("Ran out of input")
+
+    monkeypatch.setattr("gpukit.data.catalogue", read)
+    refused("data", "list", words="EOFError: Ran out of input", code=1)
+
+
+@pytest.mark.parametrize("variable", ["GPUKIT_CACHE", "GPUKIT_DATA"])
+def test_the_folder_of_a_user_who_is_not(refused, monkeypatch, variable):
+    monkeypatch.setenv(variable, "~nosuch/x")
+    refused("info", words=[f"{variable}=~nosuch/x", f"name a folder with {variable}"])

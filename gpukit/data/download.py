@@ -298,9 +298,7 @@ class _RegularFiles(urllib.request.FileHandler):
         path = Path(urllib.request.url2pathname(req.selector))
         if path.exists() and not path.is_file():
             raise NotDelivered(f"{req.full_url} is no regular file")
-        answer = super().open_local_file(req)
-        answer.read1 = answer.fp.read1
-        return answer
+        return super().open_local_file(req)
 
 
 def _broken(error: Exception) -> _Broken:

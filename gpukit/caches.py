@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gpukit import settings
+from gpukit.errors import GpukitError
 
 try:
     import fcntl
@@ -33,7 +34,8 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 MOST = 64 << 20  # bytes that an entry may have
-WAIT = 120.0  # seconds for another process that makes the same entry
+WAIT = 120.0  # seconds for another process that makes the same file
+MOMENT = 1.0  # seconds for one that writes the same bytes: they need not be written twice
 SPARE = "GPUKIT_SPARE_CACHE"  # for processes that this one starts: where it keeps files meanwhile
 
 _MARK = b"gpukit\x00\x01"  # the last bytes of an entry; the number is that of the format
@@ -83,7 +85,7 @@ class Cache:
         """The file of an entry, which `make` makes where none holds; processes make one in turn.
 
         Where the cache cannot be written, it lies in a temporary folder, which this process shares
-        with those that it starts, and removes at its end. OSError where there is no room either.
+        with those that it starts, and removes at its end. GpukitError without room there either.
         """
         found = self._find(key)
         if found is not None:
@@ -95,7 +97,17 @@ class Cache:
                 made.append(make())
             return made[0]
 
-        return self._try(key, once) or self._keep(spare() / self.kind, key, once)
+        path = self._try(key, once)
+        if path is not None:
+            return path
+        try:
+            return self._keep(spare() / self.kind, key, once)
+        except OSError as error:
+            raise GpukitError(
+                f"there is room for compiled files neither in the cache {settings.cache_dir()} nor "
+                f"in a temporary folder ({error.strerror or error}); make room, or set "
+                "GPUKIT_CACHE or TMPDIR to a folder that can be written"
+            ) from None
 
     def _folders(self) -> list[Path]:
         other = os.environ.get(SPARE)
@@ -158,7 +170,7 @@ class Cache:
         if fcntl is None:
             part = part.with_suffix(f".part-{os.getpid()}-{threading.get_ident()}")
         folder.mkdir(parents=True, exist_ok=True)
-        with _held(part) as file:
+        with _held(part, MOMENT if anew else WAIT) as file:
             with contextlib.suppress(OSError):
                 if not anew and self._checked(path) is not None:
                     return path
@@ -236,13 +248,13 @@ def _remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _held(part: Path) -> Iterator[BinaryIO]:
+def _held(part: Path, wait: float) -> Iterator[BinaryIO]:
     """`part`, open, and held by this thread alone until it is renamed or the block ends.
 
     It is removed at the end where it still has this name. TimeoutError where another one holds it
-    for too long, else OSError.
+    for more than `wait` seconds, else OSError.
     """
-    with os.fdopen(_lock(part), "r+b") as file:
+    with os.fdopen(_lock(part, wait), "r+b") as file:
         try:
             yield file
         finally:
@@ -250,9 +262,9 @@ def _held(part: Path) -> Iterator[BinaryIO]:
                 _remove(part)
 
 
-def _lock(part: Path) -> int:
+def _lock(part: Path, wait: float) -> int:
     """A descriptor of `part`, made where it is missing and locked."""
-    deadline = time.monotonic() + WAIT
+    deadline = time.monotonic() + wait
     while True:
         handle = _open(part)
         try:

@@ -80,6 +80,8 @@ def _fetch_file(
     from gpukit.data.download import NotDelivered, download
 
     part = target / f"{file.name}.part"
+    if part.is_fifo() or part.is_socket():  # which would be waited for
+        part.unlink()
     failures = []
     if not _is_right(part, file):
         for address in addresses:
@@ -106,7 +108,7 @@ def _is_right(path: Path, file: RemoteFile) -> bool:
     """Whether the checksum is the file's; reads no further than its contents can go."""
     digest = hashlib.new(file.algorithm, usedforsecurity=False)
     length = 0
-    if not path.exists():
+    if not path.is_file():
         return False
     try:
         with gzip.open(path) if file.unpacked is not None else path.open("rb") as stream:
@@ -123,7 +125,9 @@ def _is_right(path: Path, file: RemoteFile) -> bool:
 @contextlib.contextmanager
 def _only_one(lock: Path) -> Iterator[None]:
     """Within the block, this process alone holds `lock`; others wait. The empty file stays."""
-    with lock.open("ab") as file:
+    # Not waiting for the reader of a pipe that has this name.
+    handle = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NONBLOCK", 0), 0o666)
+    with os.fdopen(handle, "rb") as file:
         try:
             import fcntl
         except ImportError:  # Windows

@@ -18,6 +18,7 @@ UNPICKLERS = {
     "joblib",
     "jsonpickle",
     "marshal",
+    "numba.core.serialize",
     "pickle",
     "shelve",
 }
@@ -29,7 +30,10 @@ EVALUATORS = {"__import__", "compile", "eval", "exec"}
 def offences(tree: ast.AST) -> Iterator[str]:
     """What in this source could run code from a file."""
     for target, line in imports(tree):
-        if target.partition(".")[0] in UNPICKLERS or target in ("numpy.load", "torch.load"):
+        if {target, target.partition(".")[0]} & UNPICKLERS or target in (
+            "numpy.load",
+            "torch.load",
+        ):
             yield f"line {line}: imports {target}"
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
@@ -44,9 +48,14 @@ def offences(tree: ast.AST) -> Iterator[str]:
                     yield f"line {node.lineno}: allow_pickle"
 
 
+# Numba describes a compiled function by pickle: read from a cache whose digest was right.
+ALLOWED = {"backends.cpu.jit": ["imports numba.core.serialize"]}
+
+
 @pytest.mark.parametrize("module", modules(), ids=lambda module: module.name or "gpukit")
 def test_nothing_unpickles_or_evaluates(module):
-    assert list(offences(module.tree)) == [], module.path
+    found = [text.partition(": ")[2] for text in offences(module.tree)]
+    assert found == ALLOWED.get(module.name, []), module.path
 
 
 @pytest.mark.parametrize(
@@ -55,6 +64,7 @@ def test_nothing_unpickles_or_evaluates(module):
         "import pickle",
         "def f():\n    from marshal import loads",
         "import joblib.numpy_pickle",
+        "from numba.core import serialize",
         "np.load('a.npy')",
         "from numpy import load",
         "f.read(allow_pickle=True)",

@@ -13,6 +13,7 @@ import pytest
 
 from gpukit import caches
 from gpukit.caches import Cache, CacheWarning
+from gpukit.errors import GpukitError
 
 THINGS = Cache("things", ".bin")
 
@@ -94,9 +95,10 @@ def test_what_cannot_be_made_leaves_nothing(folder):
 def test_a_part_that_another_one_holds(folder, monkeypatch):
     """It is waited for, but not for ever."""
     monkeypatch.setattr(caches, "WAIT", 0.05)
+    monkeypatch.setattr(caches, "MOMENT", 0.05)
     part = THINGS.folder / f".{THINGS._name('key')}.part"
     part.parent.mkdir(parents=True)
-    with caches._held(part):
+    with caches._held(part, 1):
         assert THINGS.write("key", b"1") is None
         spared = THINGS.file("key", lambda: b"1")
         assert spared.is_relative_to(os.environ[caches.SPARE])
@@ -142,3 +144,10 @@ def test_it_is_said_once(folder):
         for key in "abc":
             assert THINGS.write(key, b"1") is None
     assert len(said) == 1
+
+
+def test_without_any_room_the_way_out_is_said(folder, monkeypatch):
+    folder.touch()
+    monkeypatch.setenv(caches.SPARE, str(folder / "no folder"))
+    with pytest.raises(GpukitError, match="make room, or set GPUKIT_CACHE or TMPDIR"):
+        THINGS.file("key", lambda: b"1")

@@ -193,7 +193,8 @@ def prepare() -> None:
     folder = settings.cache_dir()
     if os.environ.get(SPARE) or (folder not in _said and _usable(folder)):
         return
-    spare()
+    with contextlib.suppress(OSError):  # said by who needs a file then
+        spare()
 
 
 def spare() -> Path:
@@ -228,7 +229,7 @@ def _say(error: OSError) -> None:
     if folder in _said:
         return
     _said.add(folder)
-    if SPARE not in os.environ:  # the process that started this one has said it
+    if not os.environ.get(SPARE):  # the process that started this one has said it
         warnings.warn(
             f"the cache {folder} cannot be written ({error.strerror or error}), so what is "
             "compiled is compiled anew each time; make room, or set GPUKIT_CACHE to a folder that "
@@ -307,7 +308,7 @@ def _taken(handle: int) -> bool:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks; the rename at the end is still whole
+    except OSError:  # a file system without locks; the digest tells what two writers mixed
         return True
     return True
 

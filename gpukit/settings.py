@@ -64,7 +64,8 @@ def _folder(variable: str, platform_folder: str) -> Path:
         found = Path(getattr(platformdirs, platform_folder)("gpukit", appauthor=False))
         return found.expanduser()  # as it is where a user has no home: ~ of nobody
     except RuntimeError as error:
-        what, why = f"{variable}={chosen or ''}", str(error).rstrip(".")
+        what = f"{variable}={chosen}" if chosen else f"{variable} is not set"
+        why = str(error).rstrip(".")
         raise SettingError(f"{what}: {why}; name a folder with {variable}") from None
 
 

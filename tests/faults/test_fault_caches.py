@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 from harness import SHARE, count
@@ -58,6 +59,10 @@ if libc.unshare(0x20000):
 mount(None, b"/", None, PRIVATE)
 """
 FULL = f"{MOUNT}\nmount(b'none', folder, b'tmpfs', 0, b'size=8k')\n"
+NO_PROGRAMS = f"""{MOUNT}
+mount(folder, folder, None, BIND)
+mount(None, folder, None, BIND | REMOUNT | 8)
+"""
 READ_ONLY = f"""{MOUNT}
 mount(folder, folder, None, BIND)
 mount(None, folder, None, BIND | REMOUNT | READ_ONLY)
@@ -223,6 +228,18 @@ def test_damaged_libraries(commands, survived, warm_libraries, tmp_path, name):
     outcome = commands(program=ON_EMU, env=env)
     survived("damaged caches", outcome, case=name, codes=(0,))
     assert outcome.err == "" and LIBRARIES._checked(path) is not None
+
+
+@pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
+def test_a_folder_that_runs_no_programs(commands, survived, warm_libraries, tmp_path):
+    env = copied(warm_libraries, tmp_path / "cache")
+    program = f"from gpukit.errors import GpukitError\ntry:\n{indent(ON_EMU, '    ')}\n"
+    program += "except GpukitError as error:\n    print(error)"
+    outcome = commands(program=NO_PROGRAMS + program, env=env)
+    if outcome.code == 77:
+        pytest.skip("may not mount")
+    survived("damaged caches", outcome, codes=(0,))
+    assert "set GPUKIT_CACHE to a folder from which programs can run" in outcome.out
 
 
 def test_two_processes_at_once(survived, commands, tmp_path):

@@ -21,7 +21,7 @@ THINGS = Cache("things", ".bin")
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("GPUKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv(caches.SPARE, raising=False)
+    monkeypatch.setenv(caches.SPARE, "")  # put back at the end, whatever the test has set
     return tmp_path / "cache"
 
 

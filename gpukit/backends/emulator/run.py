@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ class Emulator:
         self.mode = mode or os.environ.get("GPUKIT_EMU_BUILD") or "plain"
         if self.mode not in MODES:
             raise SettingError(f"GPUKIT_EMU_BUILD={self.mode!r}: use {', '.join(MODES)}")
-        self._runtime = ctypes.CDLL(str(runtime_library(self.mode)), mode=ctypes.RTLD_GLOBAL)
+        self._runtime = _load_library(runtime_library(self.mode), ctypes.RTLD_GLOBAL)
         self._launch = self._runtime.gpukit_launch
         self._launch.argtypes = [ctypes.POINTER(_Request)]
         self._body = lru_cache(maxsize=None)(self._load)
@@ -151,7 +152,7 @@ class Emulator:
         self.launches.append(Launched(bound, call.grid, call.block, call.shared, accesses))
 
     def _load(self, bound: Bound) -> int:
-        library = ctypes.CDLL(str(kernel_library(bound, self.mode)))
+        library = _load_library(kernel_library(bound, self.mode))
         library.gpukit_signature.restype = ctypes.c_char_p
         truth = library.gpukit_signature().decode().split()
         ours = [
@@ -164,6 +165,16 @@ class Emulator:
                 f"{' '.join(truth)}, its declaration was read as {' '.join(ours)}"
             )
         return ctypes.cast(library.gpukit_run, ctypes.c_void_p).value or 0
+
+
+def _load_library(path: Path, mode: int = ctypes.DEFAULT_MODE) -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(str(path), mode=mode)
+    except OSError as error:  # its bytes are right: such as a file system that runs no programs
+        raise GpukitError(
+            f"the kernel compiled for emu cannot be loaded ({error}); set GPUKIT_CACHE to a folder "
+            "from which programs can run"
+        ) from None
 
 
 @contextmanager

@@ -329,3 +329,14 @@ def test_official_files_have_the_right_checksums(
     monkeypatch.setenv("GPUKIT_DATA", str(data_folder))
     fetch(name, mirror=official.as_uri())
     assert len(load(name).train_images) == 60_000
+
+
+def test_a_disk_with_less_room_than_the_file(
+    server: Server, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = put_others(data_folder / "mnist")
+    usage = download.shutil.disk_usage(folder)
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(DataError, match=rf"{folder}: .*No space left.*{len(PACKED)} bytes"):
+        fetch("mnist")
+    assert held(folder) == set(NAMES[1:])

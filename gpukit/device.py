@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -268,7 +269,8 @@ def device_of(*arrays: Any) -> Device:
     """The one device on which all `arrays` live; two different ones are an error."""
     found: Device | None = None
     for array in arrays:
-        here = _device_of_one(array)
+        home = _homes.get(type(array), _learn_home)
+        here = home if type(home) is Device else home(array)  # type: ignore[operator]
         if found is None:
             found = here
         elif here is not found:
@@ -298,17 +300,33 @@ def _unwritten(shape: Sequence[int], dtype: Any) -> np.ndarray:
     return memory.view(kind).reshape(tuple(shape))
 
 
-def _device_of_one(array: Any) -> Device:
+def _learn_home(array: Any) -> Device:
+    """Where an array of a class not met before lives, which is remembered for its class."""
+    kind = type(array)
     if isinstance(array, (np.ndarray, np.generic)):
+        _homes[kind] = CPU
         return CPU
-    if isinstance(array, DeviceArray):
-        return array.device
     if hasattr(array, "__cuda_array_interface__"):
-        index = int(array.device.id)
-        return _devices.setdefault(("cuda", index), Device("cuda", index))
-    raise DeviceError(
-        f"{type(array).__name__} is not an array of any device; pass NumPy or CuPy arrays"
-    )
+        here = _card_of(array)
+        _homes[kind] = _card_of
+        return here
+    raise DeviceError(f"{kind.__name__} is not an array of any device; pass NumPy or CuPy arrays")
+
+
+def _card_of(array: Any) -> Device:
+    index = array.device.id
+    found = _cards.get(index)
+    if found is None:
+        found = _cards[index] = _devices.setdefault(("cuda", index), Device("cuda", index))
+    return found
+
+
+# By class of arrays: the device of them all, or what finds that of one.
+_homes: dict[type, Device | Callable[[Any], Device]] = {
+    np.ndarray: CPU,
+    DeviceArray: attrgetter("device"),
+}
+_cards: dict[int, Device] = {}
 
 
 def _mixed(a: Device, b: Device) -> DeviceError:

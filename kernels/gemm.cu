@@ -23,8 +23,8 @@
 // Splits. A weight gradient has a small result and a long k: one tile for 400 000 pixels would
 // leave the card idle, and a float32 running sum would lose digits. So k is cut into `splits`
 // ranges, each block writes its part of the sum to a workspace, and split_sum adds the parts in
-// order: no atomics, the same bits every run. The launcher chooses splits from the shape alone, so
-// they are the same on every card.
+// order: no atomics, the same bits every run. The launcher chooses splits from shape and alignment
+// (packs or not) alone, so they are the same on every card.
 //
 // Packs. Where rows of an operand begin at multiples of 16 bytes and end at one (or in zeros, as
 // im2col's panels do), PACKED_A or PACKED_B brings 16 bytes a load; else one number.

@@ -1,6 +1,7 @@
-"""Launchers of kernels/gemm.cu: tiles, splits and workspaces chosen from the shape alone.
+"""Launchers of kernels/gemm.cu: tiles, splits and workspaces chosen from shape and alignment alone.
 
-The same shape gives the same launches on every card, and so the same bits.
+The same shape, with operands that begin at multiples of 16 bytes or do not, gives the same launches
+on every card, and so the same bits.
 """
 
 from __future__ import annotations

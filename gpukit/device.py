@@ -107,7 +107,7 @@ class Device:
 
     def current(self) -> AbstractContextManager[Any]:
         """A block in which CuPy works on this card; for other devices nothing changes."""
-        return self._cupy().cuda.Device(self.index) if self.kind == "cuda" else nullcontext()
+        return self._cupy().cuda.Device(self.index) if self.kind == "cuda" else _AS_IT_IS
 
     def synchronize(self) -> None:
         """Wait until all work given to this device is done."""
@@ -135,13 +135,13 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         self.data = data
         self.device = device
 
-    shape = property(lambda self: self.data.shape)
-    dtype = property(lambda self: self.data.dtype)
-    ndim = property(lambda self: self.data.ndim)
-    size = property(lambda self: self.data.size)
-    nbytes = property(lambda self: self.data.nbytes)
-    strides = property(lambda self: self.data.strides)
-    flags = property(lambda self: self.data.flags)
+    shape = property(attrgetter("data.shape"))
+    dtype = property(attrgetter("data.dtype"))
+    ndim = property(attrgetter("data.ndim"))
+    size = property(attrgetter("data.size"))
+    nbytes = property(attrgetter("data.nbytes"))
+    strides = property(attrgetter("data.strides"))
+    flags = property(attrgetter("data.flags"))
     T = property(lambda self: self.device.wrap(self.data.T))
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -185,6 +185,9 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     def __bool__(self) -> bool:
         return bool(self.data)
 
+    def reshape(self, *shape: Any) -> DeviceArray:
+        return DeviceArray(self.data.reshape(*shape), self.device)
+
     def __getattr__(self, name: str) -> Any:
         # Methods of ndarray (sum, reshape, astype, copy …) act on the data and are tagged again.
         if name.startswith("__"):
@@ -197,6 +200,8 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         )
 
     def _unwrap(self, value: Any) -> Any:
+        if type(value) in _PLAIN:
+            return value
         if isinstance(value, DeviceArray):
             if value.device is not self.device:
                 raise _mixed(self.device, value.device)
@@ -220,6 +225,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
 
 ARRAY_TYPES = (np.ndarray, DeviceArray)
+_AS_IT_IS = nullcontext()
 CPU = Device("cpu", 0)
 _devices: dict[tuple[str, int], Device] = {("cpu", 0): CPU}
 
@@ -320,6 +326,8 @@ def _card_of(array: Any) -> Device:
         found = _cards[index] = _devices.setdefault(("cuda", index), Device("cuda", index))
     return found
 
+
+_PLAIN = {slice, int, float, bool, str, type(None), type(Ellipsis)}
 
 # By class of arrays: the device of them all, or what finds that of one.
 _homes: dict[type, Device | Callable[[Any], Device]] = {

@@ -11,7 +11,7 @@ from typing import Any
 
 from gpukit.backends import reference as p
 from gpukit.backends.cuda.common import contiguous, divide_up, empty_like, is_float
-from gpukit.backends.cuda.conv_shape import ConvShape, deep
+from gpukit.backends.cuda.conv_shape import ConvShape, conv_shape, deep
 from gpukit.backends.cuda.gemm import (
     ACTIVATIONS,
     LARGE,
@@ -149,7 +149,7 @@ def _cuts_forward(
     groups: int,
     activation: str | None = None,
 ) -> bool:
-    s = ConvShape(x.shape, w.shape, stride, padding, dilation, groups)
+    s = conv_shape(x.shape, w.shape, stride, padding, dilation, groups)
     return _is_short_of_tiles(s.pixels, s.filters, groups, s.window, x)
 
 
@@ -163,7 +163,7 @@ def _cuts_input(
     dilation: Pair,
     groups: int,
 ) -> bool:
-    s = ConvShape(tuple(input_shape), w.shape, stride, padding, dilation, groups)
+    s = conv_shape(tuple(input_shape), w.shape, stride, padding, dilation, groups)
     return _is_short_of_tiles(s.phase_pixels, s.depth, groups * s.phases, s.phase_window, gy)
 
 
@@ -183,7 +183,7 @@ def _(
     groups: int,
     activation: str | None = None,
 ) -> Array:
-    shape = ConvShape(x.shape, w.shape, stride, padding, dilation, groups).check()
+    shape = conv_shape(x.shape, w.shape, stride, padding, dilation, groups).check()
     return forward(contiguous(x), contiguous(w), contiguous(b), shape, activation)
 
 
@@ -198,7 +198,7 @@ def _(
     dilation: Pair,
     groups: int,
 ) -> Array:
-    shape = ConvShape(tuple(input_shape), w.shape, stride, padding, dilation, groups).check()
+    shape = conv_shape(tuple(input_shape), w.shape, stride, padding, dilation, groups).check()
     return input_grad(contiguous(gy), contiguous(w), shape)
 
 
@@ -213,5 +213,5 @@ def _(
     dilation: Pair,
     groups: int,
 ) -> Array:
-    shape = ConvShape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups).check()
+    shape = conv_shape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups).check()
     return weight_grad(contiguous(x), contiguous(gy), shape)

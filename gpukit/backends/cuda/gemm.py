@@ -66,7 +66,10 @@ def address(array: Array) -> int:
 def is_packed(array: Array, *steps: int) -> bool:
     """Whether `array` begins at a multiple of 16 bytes, and all `steps` (elements) keep to that."""
     item = array.dtype.itemsize
-    return address(array) % 16 == 0 and all(step * item % 16 == 0 for step in steps)
+    for step in steps:
+        if step * item % 16:
+            return False
+    return address(array) % 16 == 0
 
 
 def choose_tile(m: int, n: int, batch: int, itemsize: int, packed: bool) -> Tile:
@@ -114,7 +117,8 @@ def product(
         return
     if max(m, n, k, a.stride, b.stride) > MOST:
         raise ShapeError(f"matrix product of m, n, k = {shape} is beyond {MOST}; cut it into parts")
-    tile = choose_tile(m, n, batches, a.array.dtype.itemsize, a.packed and b.packed)
+    packed_a, packed_b = a.packed, b.packed
+    tile = choose_tile(m, n, batches, a.array.dtype.itemsize, packed_a and packed_b)
     blocks = tiles(m, n, tile)
     splits = choose_splits(blocks * batches, k, out.nbytes, MOST_DEEP // batches)
     direct = splits.parts == 1 and not accumulate
@@ -125,7 +129,7 @@ def product(
         n if stride is None else stride, a.batch, b.batch, batch, n,
         splits.parts, splits.length, out.size,
         T=out.dtype, TILE_M=tile[0], TILE_N=tile[1],
-        TRANSPOSE_A=a.transposed, TRANSPOSE_B=b.transposed, PACKED_A=a.packed, PACKED_B=b.packed,
+        TRANSPOSE_A=a.transposed, TRANSPOSE_B=b.transposed, PACKED_A=packed_a, PACKED_B=packed_b,
         ACTIVATION=ACTIVATIONS[activation] if direct else 0,
     )  # fmt: skip
     if not direct:

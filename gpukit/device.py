@@ -33,14 +33,18 @@ class Device:
 
     `kind` is "cpu", "cuda" or "emu", `index` counts from 0, `name` is what users write. All memory
     of the framework is taken through `empty` and `zeros`, so that a device can account for it.
+    `is_twin` says whether this is a second, third … CPU (the same implementations, DeviceArrays),
+    `tags` whether arrays here are DeviceArrays over host memory.
     """
 
-    __slots__ = ("index", "kind", "name")
+    __slots__ = ("index", "is_twin", "kind", "name", "tags")
 
     def __init__(self, kind: str, index: int) -> None:
         self.kind = kind
         self.index = index
         self.name = "cpu" if (kind, index) == ("cpu", 0) else f"{kind}:{index}"
+        self.is_twin = kind == "cpu" and index > 0
+        self.tags = kind == "emu" or self.is_twin
 
     def __repr__(self) -> str:
         return f"Device({self.name!r})"
@@ -51,16 +55,6 @@ class Device:
     def __reduce__(self) -> tuple[Any, ...]:
         # Devices are compared by identity: a copy of what holds one must hold the same one.
         return get_device, (self.name,)
-
-    @property
-    def is_twin(self) -> bool:
-        """Whether this is a second, third … CPU: the same implementations, DeviceArrays."""
-        return self.kind == "cpu" and self.index > 0
-
-    @property
-    def tags(self) -> bool:
-        """Whether arrays here are DeviceArrays over host memory."""
-        return self.kind == "emu" or self.is_twin
 
     def wrap(self, host: np.ndarray) -> Any:
         """`host` as an array of this device, without a copy; not for cards."""

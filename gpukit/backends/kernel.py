@@ -43,6 +43,7 @@ GRID_LIMITS = (2**31 - 1, 65535, 65535)
 BLOCK_LIMITS = (1024, 1024, 64)
 
 kernels: list[Kernel] = []
+_threads: dict[int | tuple[int, ...], tuple[int, int, int]] = {}  # blocks that were in order
 
 
 class Kernel:
@@ -115,13 +116,8 @@ class Kernel:
                 f"{bound.title}: argument {bound.parameters[bound.pointers[0]].name} is on "
                 f"{device}; kernels take arrays on cuda or emu"
             )
-        x, y, z = threads = _triple(bound, "block", block, BLOCK_LIMITS)
         blocks = _triple(bound, "grid", grid, GRID_LIMITS)
-        if x * y * z > MOST_THREADS:
-            raise ShapeError(
-                f"kernel {bound.expression}: block {threads} has more than {MOST_THREADS} "
-                "threads; use a smaller one"
-            )
+        threads = _threads.get(block) or _block(bound, block)
         engine_of(device).launch(Call(bound, device, blocks, threads, values, int(shared)))
 
     def _bind(self, template: dict[str, Any]) -> Bound:
@@ -181,10 +177,23 @@ def _template_text(kernel: str, kind: str, name: str, value: Any) -> str:
     raise DTypeError(f"kernel {kernel}: template argument {name}={value!r} is no {kind}")
 
 
+def _block(bound: Bound, block: int | tuple[int, ...]) -> tuple[int, int, int]:
+    x, y, z = threads = _triple(bound, "block", block, BLOCK_LIMITS)
+    if x * y * z > MOST_THREADS:
+        raise ShapeError(
+            f"kernel {bound.expression}: block {threads} has more than {MOST_THREADS} threads; use "
+            "a smaller one"
+        )
+    _threads[block] = threads
+    return threads
+
+
 def _triple(
     bound: Bound, what: str, value: int | tuple[int, ...], limits: tuple[int, int, int]
 ) -> tuple[int, int, int]:
     sizes = value if isinstance(value, tuple) else (value,)
+    if type(value) is int and 1 <= value <= limits[0]:
+        return value, 1, 1
     if 1 <= len(sizes) <= 3:
         x, y, z = map(int, (*sizes, 1, 1)[:3])
         if 1 <= x <= limits[0] and 1 <= y <= limits[1] and 1 <= z <= limits[2]:

@@ -15,6 +15,7 @@ from gpukit.backends.sources import Parameter
 from gpukit.errors import DTypeError, GpukitError, ShapeError
 
 Converter = Callable[[Any], Any]
+REMEMBERED = 256  # integers of a parameter
 
 
 def converter(parameter: Parameter, dtype: np.dtype, kernel: str) -> Converter:
@@ -62,16 +63,24 @@ def _flag(where: str, c_type: str, dtype: np.dtype) -> Converter:
 def _integer(where: str, c_type: str, dtype: np.dtype) -> Converter:
     limits = np.iinfo(dtype)
     least, most, make = int(limits.min), int(limits.max), dtype.type
+    made: dict[int, np.generic] = {}  # a training loop passes the same few at every step
 
     def convert(value: Any) -> np.generic:
-        if type(value) is not int:  # a NumPy integer, or an int of another class; no bool
+        if type(value) is int:
+            found = made.get(value)
+            if found is not None:
+                return found
+        else:  # a NumPy integer, or an int of another class; no bool
             number = value.item() if isinstance(value, np.generic) else value
             if not isinstance(number, int) or isinstance(number, bool):
                 raise _wrong(where, c_type, dtype, value)
             value = int(number)
         if not least <= value <= most:
             raise DTypeError(f"{where}={value} does not fit into {dtype}; cut the work into parts")
-        return make(value)
+        scalar = make(value)
+        if len(made) < REMEMBERED:
+            made[value] = scalar
+        return scalar
 
     return convert
 

@@ -6,6 +6,7 @@ on every card, and so the same bits.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from gpukit.backends.cuda.common import BLOCK, divide_up, empty_like
@@ -60,7 +61,7 @@ class Splits(NamedTuple):
 def address(array: Array) -> int:
     """Where the elements of an array of a card, or of the emulator, begin."""
     data = array.data
-    return int(data.ptr) if hasattr(data, "ptr") else int(data.ctypes.data)
+    return int(data.ptr if hasattr(data, "ptr") else data.__array_interface__["data"][0])
 
 
 def is_packed(array: Array, *steps: int) -> bool:
@@ -72,6 +73,7 @@ def is_packed(array: Array, *steps: int) -> bool:
     return address(array) % 16 == 0
 
 
+@lru_cache(maxsize=1024)
 def choose_tile(m: int, n: int, batch: int, itemsize: int, packed: bool) -> Tile:
     """The tile of a result (m, n): `batch` of them, operands in packs of 16 bytes or not."""
     if n <= _SLIM_UP_TO:
@@ -85,6 +87,7 @@ def tiles(m: int, n: int, tile: Tile) -> int:
     return divide_up(m, tile[0]) * divide_up(n, tile[1])
 
 
+@lru_cache(maxsize=1024)
 def choose_splits(blocks: int, k: int, part_bytes: int, most: int = MOST_DEEP) -> Splits:
     """Ranges of k that fill a card and keep float32 sums short, for parts of `part_bytes` each."""
     wanted = max(divide_up(_WANTED, max(blocks, 1)), divide_up(k, _LONGEST))

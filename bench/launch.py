@@ -1,10 +1,11 @@
 """What a launch and a training step cost on the host, before a card does anything.
 
-    python -m bench launch            # or python -m bench.launch [--json FILE]
+    python -m bench.launch [--json FILE]       # python -m bench launch does it beside other groups
 
 LeNet-5 trains on the device emu, whose engine is replaced by one that does nothing, and whose
 memory is not written: what is left is gpukit's own work in Python, which a card waits for. Times
-are of the thread's CPU, so that other processes count little; medians.
+are of the thread's CPU, so that other processes count little: medians, and the least of all rounds,
+which a busy machine disturbs least. Neither NumPy's nor CuPy's own launches are part of it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -67,15 +68,22 @@ def engine_in_place(instead: engine.Engine) -> Iterator[None]:
         device._unwritten = written
 
 
-def cpu_us(work: Callable[[], Any], times: int, rounds: int) -> float:
-    """Median CPU microseconds of a call of `work`, of `rounds` rounds of `times` calls."""
+class Cost(NamedTuple):
+    """CPU microseconds of a call."""
+
+    median: float
+    least: float
+
+
+def cost(work: Callable[[], Any], times: int, rounds: int) -> Cost:
+    """What a call of `work` takes, in `rounds` rounds of `times` calls."""
     found = []
     for _ in range(rounds):
         start = time.thread_time_ns()
         for _ in range(times):
             work()
         found.append((time.thread_time_ns() - start) / times / 1e3)
-    return statistics.median(found)
+    return Cost(statistics.median(found), min(found))
 
 
 def loop_step() -> ours.Task:
@@ -138,35 +146,36 @@ def launches_of(step: ours.Task) -> list[Callable[[], None]]:
     return found
 
 
-def measure() -> dict[str, Any]:
-    """Microseconds a launch, milliseconds a step, and what a step does."""
-    figures: dict[str, Any] = {}
+def measure(rounds: int = 25) -> dict[str, dict[str, float]]:
+    """What a step takes and what it does, by name, for a loop of one's own and for `fit`'s."""
+    figures: dict[str, dict[str, float]] = {}
     with engine_in_place(Nothing()):
         for name, make in (("public API", public_step), ("fit", loop_step)):
             step = make()
             for _ in range(5):
                 step()
             again = launches_of(step)
-            each = [cpu_us(one, 20, 15) for one in again]
+            each = [cost(one, 20, rounds) for one in again]
+            whole = cost(step, 2, 4 * rounds)
             figures[name] = {
-                "us_a_launch": statistics.mean(each),
-                "us_dearest_launch": max(each),
-                "ms_a_step": cpu_us(step, 3, 41) / 1e3,
+                "ms a step": whole.median / 1e3,
+                "ms a step, least": whole.least / 1e3,
+                "µs a launch": statistics.mean(one.median for one in each),
+                "µs a launch, least": statistics.mean(one.least for one in each),
+                "µs, dearest launch": max(one.median for one in each),
+                **count(step),
             }
-            figures[name].update(count(step))
     return figures
 
 
-def lines(figures: dict[str, Any]) -> list[str]:
-    """The figures as text."""
-    shown = [f"LeNet-5, batch {BATCH}, a training step's work on the host (engine: none)"]
-    for name, of in figures.items():
-        shown.append(
-            f"{name:11} {of['ms_a_step']:6.2f} ms a step, {of['launches']} launches of "
-            f"{of['us_a_launch']:.1f} µs (dearest {of['us_dearest_launch']:.1f}), {of['scalars']} "
-            f"scalars, {of['device look-ups']} device look-ups, "
-            f"{of['calls of Python functions']} calls of functions"
-        )
+def lines(figures: dict[str, dict[str, float]]) -> list[str]:
+    """The figures as a table."""
+    first = f"LeNet-5, batch {BATCH}: a training step's host work"
+    shown = [f"{first:48}" + "".join(f"{name:>12}" for name in figures)]
+    for row in next(iter(figures.values())):
+        cells = [of[row] for of in figures.values()]
+        texts = [f"{c:12.2f}" if isinstance(c, float) else f"{c:12}" for c in cells]
+        shown.append(f"{row:48}" + "".join(texts))
     return shown
 
 

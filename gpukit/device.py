@@ -269,7 +269,7 @@ def device_of(*arrays: Any) -> Device:
     """The one device on which all `arrays` live; two different ones are an error."""
     found: Device | None = None
     for array in arrays:
-        home = _homes.get(type(array), _learn_home)
+        home = homes.get(type(array), _learn_home)
         here = home if type(home) is Device else home(array)  # type: ignore[operator]
         if found is None:
             found = here
@@ -303,12 +303,14 @@ def _unwritten(shape: Sequence[int], dtype: Any) -> np.ndarray:
 def _learn_home(array: Any) -> Device:
     """Where an array of a class not met before lives, which is remembered for its class."""
     kind = type(array)
-    if isinstance(array, (np.ndarray, np.generic)):
-        _homes[kind] = CPU
+    if isinstance(array, np.ndarray):
+        homes[kind] = CPU
+        return CPU
+    if isinstance(array, np.generic):  # a number, of which other devices may have theirs beside it
         return CPU
     if hasattr(array, "__cuda_array_interface__"):
         here = _card_of(array)
-        _homes[kind] = _card_of
+        homes[kind] = _card_of
         return here
     raise DeviceError(f"{kind.__name__} is not an array of any device; pass NumPy or CuPy arrays")
 
@@ -323,8 +325,8 @@ def _card_of(array: Any) -> Device:
 
 _PLAIN = {slice, int, float, bool, str, type(None), type(Ellipsis)}
 
-# By class of arrays: the device of them all, or what finds that of one.
-_homes: dict[type, Device | Callable[[Any], Device]] = {
+# By class of arrays that were met: the device of them all, or what finds that of one.
+homes: dict[type, Device | Callable[[Any], Device]] = {
     np.ndarray: CPU,
     DeviceArray: attrgetter("device"),
 }

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from gpukit.backends.choices import fell_back, preferred, shown
-from gpukit.device import CPU, Device, DeviceArray, device_of
+from gpukit.device import CPU, Device, DeviceArray, device_of, homes
 from gpukit.errors import SettingError
 
 REFERENCE = "reference"
@@ -164,11 +164,12 @@ class Primitive:
         That of `algo`, else the one preferred in this context, where it supports the arguments;
         else the default, which is said once. Raises SettingError for an `algo` that is not there.
         """
-        if device.kind not in _loaded:
-            load_backend(device.kind)
+        kind = device.kind
+        if kind not in _loaded:
+            load_backend(kind)
         asked = preferred(self.name) if algo is None else algo
         if asked is None:
-            return self._default(device.kind, args, kwargs)
+            return self._default(kind, args, kwargs)
         if not isinstance(asked, str):
             raise SettingError(f"{self.name}: algo={asked!r}: use the name of an implementation")
         chosen = self.find(device.kind, asked)
@@ -270,9 +271,11 @@ def _device_of_arguments(args: tuple[Any, ...]) -> Device:
         return CPU
     arrays: list[Any] = []
     for a in args:
-        if isinstance(a, (list, tuple)):
+        if type(a) in homes:
+            arrays.append(a)
+        elif isinstance(a, (list, tuple)):
             arrays.extend(a)
-        elif type(a) not in _NUMBERS and not isinstance(a, (int, float, np.generic)):
+        elif a is not None and not isinstance(a, (int, float, np.generic)):
             arrays.append(a)
     return device_of(*arrays)
 

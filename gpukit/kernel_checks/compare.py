@@ -3,40 +3,60 @@
 Data of whole numbers, and primitives that only choose or copy, must match exactly. Else a result is
 compared with the definition's in float64: float64 within 1e-10, float32 within roundings that grow
 with the number of values added, 4·(length + 8); TF32, or one product left out, is far outside.
+
+An implementation that rounds the factors of its products to fewer bits says so (its `precision`).
+Each product is then off by up to two such roundoffs u of either sign, so that a sum is off by some
+√length of them: 8·u·√(length + 8) are allowed on top. One product left out, or sums that are kept
+in half precision, are still outside.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
+
+from gpukit.backends.precision import FULL, Precision
 
 ROUNDOFF = 2.0**-24  # float32's
 ELEMENTWISE = 32  # roundings for functions of the card's own, as exp
 
 
 def problem(
-    name: str, actual: Any, wanted: np.ndarray, exact: bool, length: int, scale: float
+    name: str,
+    actual: Any,
+    wanted: np.ndarray,
+    exact: bool,
+    length: int,
+    scale: float,
+    precision: Precision = FULL,
 ) -> str:
     """What is wrong with `actual`; empty if nothing is.
 
-    `wanted` is the definition's result, of the same dtype where `exact`, else perhaps wider.
+    `wanted` is the definition's result, of the same dtype where `exact`, else perhaps wider;
+    `precision` that of the implementation.
     """
     if actual.shape != wanted.shape:
         return f"{name} has shape {actual.shape}, the definition's {wanted.shape}"
     if exact:
         same = (actual == wanted) | ((actual != actual) & (wanted != wanted))
         return "" if same.all() else f"{name} {_worst(actual, wanted, ~same)}"
-    if actual.dtype == np.float64:
-        allowed = 1e-10
-    else:
-        allowed = max(4 * (length + 8), ELEMENTWISE) * ROUNDOFF
+    allowed = bound(actual.dtype, length, precision)
     with np.errstate(invalid="ignore"):
         difference = np.abs(actual - wanted)
         limit = allowed * (scale + np.abs(wanted))
         same = (actual == wanted) | ((actual != actual) & (wanted != wanted))
         wrong = ~(same | (difference <= limit))
     return f"{name} {_worst(actual, wanted, wrong)}, {allowed:.2g} allowed" if wrong.any() else ""
+
+
+def bound(dtype: Any, length: int, precision: Precision = FULL) -> float:
+    """What a sum of `length` products may be off by, as a share of scale + |sum|."""
+    if dtype == np.float64:
+        return 1e-10
+    sums = max(4 * (length + 8), ELEMENTWISE) * ROUNDOFF
+    return sums + 8 * precision.roundoff * math.sqrt(length + 8)
 
 
 def _worst(actual: np.ndarray, wanted: np.ndarray, wrong: np.ndarray) -> str:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpukit.backends.primitive import registry
 from gpukit.backends.sources import FOLDER, load
 from gpukit.caches import Cache
 from gpukit.kernel_checks.coverage import Target
@@ -85,7 +84,7 @@ def note(plan: Plan, counts: dict[str, int], findings: Sequence[Finding]) -> Non
 
 
 def _digest(target: Target) -> str:
-    launcher: Any = registry[target.primitive].implementations("cuda")[target.algo].function
+    launcher: Any = target.way.function
     texts = [Path(inspect.getfile(launcher)).read_text(encoding="utf-8")]
     for file in target.files:
         if target.emulated:

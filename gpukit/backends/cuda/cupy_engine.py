@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from gpukit.backends.engine import Bound, Call
+from gpukit.backends.options import OURS
 from gpukit.backends.wheels import INSTALL_KERNELS
 from gpukit.errors import GpukitError
 
-OPTIONS = ("-std=c++17",)
 FREE_SHARED = 48 << 10  # bytes a block may have without asking
 _NULL = np.int64(0)
 
@@ -73,7 +73,7 @@ class CupyEngine:
                 f"{bound.instance.arch}, cuda:{index} is sm_{arch}; choose another algo"
             )
         module = self._cupy.RawModule(
-            code=bound.source.text, options=OPTIONS, name_expressions=(bound.expression,)
+            code=bound.source.text, options=OURS, name_expressions=(bound.expression,)
         )
         try:
             function = module.get_function(bound.expression)

@@ -67,6 +67,7 @@ BACKENDS = (
     "sources",
     "nvrtc",
     "arguments",
+    "limits",
     "engine",
     "kernel",
     "plugins",

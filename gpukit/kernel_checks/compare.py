@@ -6,8 +6,9 @@ with the number of values added, 4·(length + 8); TF32, or one product left out,
 
 An implementation that rounds the factors of its products to fewer bits says so (its `precision`).
 Each product is then off by up to two such roundoffs u of either sign, so that a sum is off by some
-√length of them: 8·u·√(length + 8) are allowed on top. One product left out, or sums that are kept
-in half precision, are still outside.
+√length of them, and cut factors, as tensor cores take them, make a sum smaller by some u of itself:
+6·u·(√(length + 8)·scale + |sum|) is allowed on top. One product left out, sums that are kept in
+half precision, or the next worse factors, are still outside.
 """
 
 from __future__ import annotations
@@ -42,21 +43,21 @@ def problem(
     if exact:
         same = (actual == wanted) | ((actual != actual) & (wanted != wanted))
         return "" if same.all() else f"{name} {_worst(actual, wanted, ~same)}"
-    allowed = bound(actual.dtype, length, precision)
+    if actual.dtype == np.float64:
+        allowed, rounding = 1e-10, 0.0
+    else:
+        allowed = max(4 * (length + 8), ELEMENTWISE) * ROUNDOFF
+        rounding = 6 * precision.roundoff
     with np.errstate(invalid="ignore"):
         difference = np.abs(actual - wanted)
         limit = allowed * (scale + np.abs(wanted))
+        limit += rounding * (math.sqrt(length + 8) * scale + np.abs(wanted))
         same = (actual == wanted) | ((actual != actual) & (wanted != wanted))
         wrong = ~(same | (difference <= limit))
-    return f"{name} {_worst(actual, wanted, wrong)}, {allowed:.2g} allowed" if wrong.any() else ""
-
-
-def bound(dtype: Any, length: int, precision: Precision = FULL) -> float:
-    """What a sum of `length` products may be off by, as a share of scale + |sum|."""
-    if dtype == np.float64:
-        return 1e-10
-    sums = max(4 * (length + 8), ELEMENTWISE) * ROUNDOFF
-    return sums + 8 * precision.roundoff * math.sqrt(length + 8)
+    if not wrong.any():
+        return ""
+    allowed += rounding * math.sqrt(length + 8)
+    return f"{name} {_worst(actual, wanted, wrong)}, {allowed:.2g} allowed"
 
 
 def _worst(actual: np.ndarray, wanted: np.ndarray, wrong: np.ndarray) -> str:

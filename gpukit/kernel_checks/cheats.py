@@ -52,7 +52,11 @@ def battery(target: Target, seed: int, number: int = 0) -> str:
         found = _found(target, primitive, *chosen)
         if found:
             return f"{found} [{trial.describe(chosen[0])}]"
-        return _of_a_usual_call(target, primitive) or _of_launches(target, primitive, seed)
+        return (
+            _of_a_usual_call(target, primitive)
+            or watch.too_much_shared(target)
+            or _of_launches(target, primitive, seed)
+        )
     except Exception as error:  # a fault of the launcher's, or of its `supports`
         return trial.fault(error, target)
 

@@ -82,9 +82,18 @@ def test_options_are_those_that_cupy_passes(headers, monkeypatch):
 
 @needs_wheel
 def test_subnormals_are_flushed_as_on_a_card():
-    text = "__global__ void k(const float* x, float* y) { y[0] = x[0] * x[1] + x[2]; }"
-    (listing,) = sass.disassemble(nvrtc.compile_text(text, ["k"], 80)).values()
-    assert [i.name for i in listing if i.opcode == "FFMA"] == ["FFMA.FTZ"]
+    text = """
+        template <typename T> __global__ void k(const T* x, T* y) {
+            y[0] = x[0] * x[1] + x[2];
+            if (x[3] > T(0)) y[1] = T(1);
+            y[2] = x[4];
+        }"""
+    listings = sass.disassemble(nvrtc.compile_text(text, ["k<float>", "k<double>"], 80))
+    names = [[i.name for i in listings[f"k<{t}>"]] for t in ("float", "double")]
+    assert [n for n in names[0] if n.startswith("FFMA")] == ["FFMA.FTZ"]
+    compared = [n for n in names[0] if n.startswith("FSETP")]
+    assert compared and all(".FTZ" in n for n in compared)
+    assert "DFMA" in names[1] and not any(".FTZ" in n for n in names[1])
 
 
 @needs_wheel

@@ -47,10 +47,9 @@ def too_much_shared(target: Target) -> str:
     if not _asked:
         return ""
     for kernel in target.kernels:
-        asked = isinstance(kernel, Kernel) and _asked.get((kernel.source.file, kernel.name))
-        if not asked:
+        if not isinstance(kernel, Kernel) or (kernel.source.file, kernel.name) not in _asked:
             continue
-        bound, static, dynamic = asked
+        bound, static, dynamic = _asked[kernel.source.file, kernel.name]
         least = max(kernel.min_arch, bound.instance.arch)
         small = {a: m for a, m in MOST_SHARED.items() if m < static + dynamic and a >= least}
         if small:

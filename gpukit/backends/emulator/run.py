@@ -89,7 +89,8 @@ class Emulator:
         """
         bound = call.bound
         body, threads = self._body(bound)
-        refused = too_many_threads(call.block, threads) or _too_much_shared(0, call.shared)
+        static = self.static_shared.get(bound.expression, 0)
+        refused = too_many_threads(call.block, threads) or _too_much_shared(static, call.shared)
         if refused:
             raise GpukitError(f"kernel {bound.expression} ({bound.declaration.place}): {refused}")
         arrays = [a.data for a in call.arguments if isinstance(a, DeviceArray)]
@@ -130,8 +131,7 @@ class Emulator:
         failed = self._launch(ctypes.byref(request))
         if failed:
             raise KernelFault(f"kernel {self._message.value.decode(errors='replace')}")
-        static = max(request.static_shared, self.static_shared.get(bound.expression, 0))
-        self.static_shared[bound.expression] = static
+        static = self.static_shared[bound.expression] = max(request.static_shared, static)
         refused = _too_much_shared(static, call.shared)
         if refused:
             raise GpukitError(f"kernel {bound.expression} ({bound.declaration.place}): {refused}")

@@ -68,17 +68,29 @@ def look(source, listings):
             assert sass.hot_loops(listing), f"{name} has no loop of multiply-adds"
 
 
-def test_nothing_spills():
-    """No budget may grow a spill unseen: a kernel that must have one is named here, with why."""
-    spills = {
-        f"{name} sm_{arch}"
-        for kernels in budgets.read().versions.values()
-        for instances in kernels.values()
-        for name, by_arch in instances.items()
-        for arch, figures in by_arch.items()
-        if dict(zip(budgets.FIELDS, figures))["spill_stores"]
+# NVRTC 13.0 keeps one to four words of a thread in local memory where launch bounds leave it few
+# registers; outside of hot loops, as `look` sees, and only on these cards.
+SPILLED = {
+    "13.0": {
+        "column_moments<double>": ("100", "120"),
+        "conv2d_forward_narrow<double, true, 0>": ("100", "120"),
+        "conv2d_forward_narrow<double, true, 1>": ("100", "120"),
+        "implicit_forward<float, 128, 128, true, true, 0>": ("120",),
+        "implicit_forward<float, 128, 128, true, true, 1>": ("120",),
     }
-    assert spills == set()
+}
+
+
+@pytest.mark.parametrize("version", budgets.VERSIONS)
+def test_nothing_spills(version):
+    """No budget may grow a spill unseen: a kernel that must have one is named, with why."""
+    spills: dict[str, tuple[str, ...]] = {}
+    for instances in budgets.read().of(version).values():
+        for name, by_arch in instances.items():
+            for arch, figures in by_arch.items():
+                if dict(zip(budgets.FIELDS, figures))["spill_stores"]:
+                    spills[name] = (*spills.get(name, ()), arch)
+    assert spills == SPILLED.get(version, {})
 
 
 TAKEN = {"a.cu": {"f<float>": {"80": [32, 0, 0, 0, 0], "90": [32, 0, 0, 0, 0]}}}

@@ -24,7 +24,7 @@ class _Watched:
         key = (call.bound.source.file, call.bound.declaration.name)
         _launched.add(key)
         self._engine.launch(call)
-        static = self._engine.static_shared[call.bound.expression]
+        static = self._engine.static_shared[call.bound.source.file, call.bound.expression]
         if key not in _asked or static + call.shared > sum(_asked[key][1:]):
             _asked[key] = call.bound, static, call.shared
 

@@ -80,7 +80,8 @@ class Emulator:
         self._body = lru_cache(maxsize=None)(self._load)
         self._message = ctypes.create_string_buffer(2048)
         self.launches: list[Launched] = []  # of the build "trace"
-        self.static_shared: dict[str, int] = {}  # bytes a block, by instance, as far as it ran
+        # Bytes a block, by file and instance, as far as it ran.
+        self.static_shared: dict[tuple[str, str], int] = {}
 
     def launch(self, call: Call) -> None:
         """Run the kernel to its end. Raises KernelFault with what the kernel did wrong.
@@ -89,7 +90,8 @@ class Emulator:
         """
         bound = call.bound
         body, threads = self._body(bound)
-        static = self.static_shared.get(bound.expression, 0)
+        key = bound.source.file, bound.expression
+        static = self.static_shared.get(key, 0)
         refused = too_many_threads(call.block, threads) or _too_much_shared(static, call.shared)
         if refused:
             raise GpukitError(f"kernel {bound.expression} ({bound.declaration.place}): {refused}")
@@ -131,7 +133,7 @@ class Emulator:
         failed = self._launch(ctypes.byref(request))
         if failed:
             raise KernelFault(f"kernel {self._message.value.decode(errors='replace')}")
-        static = self.static_shared[bound.expression] = max(request.static_shared, static)
+        static = self.static_shared[key] = max(request.static_shared, static)
         refused = _too_much_shared(static, call.shared)
         if refused:
             raise GpukitError(f"kernel {bound.expression} ({bound.declaration.place}): {refused}")

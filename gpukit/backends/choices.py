@@ -12,12 +12,36 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from gpukit.errors import SettingError
+from gpukit.errors import SettingError, printable
 
 GRADIENTS = ("grad", "input_grad", "weight_grad")
 
 _without: ContextVar[bool] = ContextVar("gpukit_without_fallbacks", default=False)
 _preferred: ContextVar[Mapping[str, str]] = ContextVar("gpukit_preferred", default={})  # noqa: B039
+
+
+class FromFile(str):
+    """The name of an implementation that a checkpoint or a settings file gives.
+
+    Only what someone names in a program or as an option is looked for in installed packages, whose
+    code then runs. What is not there otherwise is left to the default, which is said.
+    """
+
+
+def absent(name: str) -> str:
+    """That there is no implementation `name`, and what might bring it."""
+    if isinstance(name, FromFile):
+        return f"there is no {name} (if it is an installed package's, name it by --kernel {name})"
+    return f"there is no {name}"
+
+
+def from_file(algo: Any) -> Any:
+    """An `algo` out of a file, its names marked as such."""
+    if isinstance(algo, str):
+        return FromFile(algo)
+    if isinstance(algo, Mapping):
+        return {name: from_file(way) for name, way in algo.items()}
+    return algo
 
 
 class FallbackWarning(UserWarning):
@@ -76,7 +100,7 @@ def fell_back(primitive: str, algo: str, device: str, taken: str, why: str) -> N
         raise SettingError(f"{primitive} on {device}: {why}")
     key = (primitive, algo, device)
     if key not in fallbacks:
-        fallbacks[key] = f"{primitive} on {device}: {why}; {taken} computes it"
+        fallbacks[key] = printable(f"{primitive} on {device}: {why}; {taken} computes it")
         _tell(fallbacks[key])
 
 

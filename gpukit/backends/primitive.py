@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends.choices import fell_back, preferred, shown
+from gpukit.backends.choices import FromFile, absent, fell_back, preferred, shown
 from gpukit.backends.precision import FULL, Precision
 from gpukit.backends.precision import precision as by_name
 from gpukit.device import CPU, Device, DeviceArray, device_of, homes
@@ -184,22 +184,24 @@ class Primitive:
         if not isinstance(asked, str):
             raise SettingError(f"{self.name}: algo={asked!r}: use the name of an implementation")
         chosen = self.find(device.kind, asked)
-        if chosen is None and algo is not None:
+        if chosen is None and algo is not None and not isinstance(algo, FromFile):
             raise SettingError(self.lacks(device.kind, algo))
         if chosen is not None and chosen.takes(args, kwargs):
             return chosen
         taken = self._default(device.kind, args, kwargs)
         takes = f"{asked} does not take {shown(args, kwargs)}"
-        why = takes if chosen else f"there is no {asked}"
-        fell_back(self.name, asked, device.kind, taken.name, why)
+        fell_back(self.name, asked, device.kind, taken.name, takes if chosen else absent(asked))
         return taken
 
     def find(self, kind: str, name: str) -> Implementation | None:
-        """The implementation `name` on `kind`; looked for among installed plug-ins, too."""
+        """The implementation `name` on `kind`; looked for among installed plug-ins, too, unless
+        only a file gives the name."""
         load_backend(kind)
         if name == REFERENCE:
             return self._reference
         found = self._ways(kind).get(name)
+        if isinstance(name, FromFile):
+            return found
         if found is None and name not in self._ways(_registered_as.get(kind, kind)):
             importlib.import_module("gpukit.backends.plugins").load_named(name)
             found = self._ways(kind).get(name)

@@ -26,7 +26,7 @@ from gpukit.cli.look import info, summary
 from gpukit.cli.race import race
 from gpukit.cli.train import train
 from gpukit.cli.use import evaluate, predict
-from gpukit.errors import GpukitError
+from gpukit.errors import GpukitError, printable
 
 ISSUES = "https://github.com/gpukit/gpukit/issues"
 
@@ -84,7 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         command = context.command_path if context is not None else "gpukit"
         _fail(f"{error.format_message().rstrip('.')}; see {command} --help", 2)
     except Interrupted as stop:
-        click.echo(f"stopped and saved; go on with: gpukit train --resume {stop.folder}", err=True)
+        click.echo(
+            f"stopped and saved; go on with: gpukit train --resume {printable(str(stop.folder))}",
+            err=True,
+        )
         sys.exit(128 + stop.signum)
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped", err=True)
@@ -145,5 +148,5 @@ def _users(error: Exception) -> str | None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"gpukit: {' '.join(message.split())}", err=True)
+    click.echo(f"gpukit: {printable(' '.join(message.split()))}", err=True)
     sys.exit(code)

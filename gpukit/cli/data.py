@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from gpukit import data as data_room
-from gpukit.errors import SettingError
+from gpukit.errors import SettingError, printable
 from gpukit.training.checkpoint import write_atomically
 
 
@@ -82,14 +82,15 @@ def show(name: str, limit: int | None, picture: Path | None, as_json: bool) -> N
         click.echo(json.dumps(facts))
         return
     click.echo(
-        f"{facts['name']}: {facts['train']:,} images to train, {facts[other]:,} to {use}, "
-        f"{shape}, {len(facts['classes'])} classes"
+        f"{printable(facts['name'])}: {facts['train']:,} images to train, "
+        f"{facts[other]:,} to {use}, {shape}, {len(facts['classes'])} classes"
     )
-    longest = max(len(entry["name"]) for entry in facts["classes"])
-    for entry in facts["classes"]:
-        click.echo(f"  {entry['name']:<{longest}}  {entry['train']:>7,} {entry[other]:>7,}")
+    names = [printable(entry["name"], 100) for entry in facts["classes"]]
+    longest = max(map(len, names))
+    for name, entry in zip(names, facts["classes"], strict=True):
+        click.echo(f"  {name:<{longest}}  {entry['train']:>7,} {entry[other]:>7,}")
     if picture is not None:
-        click.echo(f"examples: {picture}")
+        click.echo(f"examples: {printable(str(picture))}")
 
 
 @data.command()
@@ -133,7 +134,10 @@ def export(
             progress=lambda done, total: bars.count(f"writing {out}", done, total),
         )
     train, val = counts["train"], counts["val"]
-    click.echo(f"{out}: {train:,} images to train, {val:,} to validate, {dataset.classes} classes")
+    click.echo(
+        f"{printable(str(out))}: {train:,} images to train, {val:,} to validate, "
+        f"{dataset.classes} classes"
+    )
     if as_json:
         click.echo(json.dumps({"out": str(out), **counts, "classes": list(dataset.class_names)}))
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from gpukit import models
-from gpukit.errors import SettingError
+from gpukit.errors import SettingError, printable
 from gpukit.runs import LAST, RunResult, RunSettings, is_run, latest_folder, new_folder
 from gpukit.runs import train as run
 from gpukit.runs.kernels import choices, give, moved
@@ -112,7 +112,7 @@ def train(
         target,
         resume=folder is not None,
         verbose=0 if quiet else 1,
-        tell=(lambda text: None) if quiet else (lambda text: click.echo(text, err=True)),
+        tell=(lambda text: None) if quiet else (lambda text: click.echo(printable(text), err=True)),
     )
     _report(result)
     if as_json:
@@ -156,7 +156,7 @@ def _resumed(
         if value != getattr(saved, name):
             option = "--" + name.replace("_", "-")
             raise _begun_otherwise(folder, option, getattr(saved, name), value)
-    return saved
+    return replace(saved, algo=asked.algo) if "algo" in chosen else saved
 
 
 def _begun_otherwise(folder: Path, option: str, saved: Any, asked: Any) -> SettingError:
@@ -175,6 +175,7 @@ def _report(result: RunResult) -> None:
     )
     for line in result.colour:
         click.echo(line)
-    click.echo(f"curves  {result.out}/curves.png")
-    click.echo(f"filters {result.out}/filters.png")
-    click.echo(f"use it: gpukit predict {result.out} photo.png")
+    out = printable(result.out)
+    click.echo(f"curves  {out}/curves.png")
+    click.echo(f"filters {out}/filters.png")
+    click.echo(f"use it: gpukit predict {out} photo.png")

@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from gpukit import data as data_room
-from gpukit.errors import CheckpointError
+from gpukit.errors import CheckpointError, printable
 from gpukit.models.base import Base
 from gpukit.runs import evaluation, load_best
 from gpukit.runs.kernels import in_use_by
@@ -74,8 +74,8 @@ def evaluate(
         whose = f"{f.name}: {f.model}" if len(figures) > 1 else f.model
         crops = f" ({f.crops} crops)" if f.crops > 1 else ""
         click.echo(
-            f"{whose} on {f.data}: test accuracy {f.accuracy:.4f}{crops}, loss {f.loss:.4f}, "
-            f"{f.images:,} images"
+            printable(f"{whose} on {f.data}: test accuracy {f.accuracy:.4f}{crops}, ")
+            + f"loss {f.loss:.4f}, {f.images:,} images"
         )
     if as_json:
         last = figures[-1]
@@ -137,16 +137,18 @@ def predict(
             probabilities = loop.predict(model, image[None])[0]
             best = _ranked(model, probabilities)[:top]
             results.append({"picture": str(path), "done": notes, "classes": best})
-            click.echo(f"{path}: " + "; ".join(notes or ["used as it is"]))
+            click.echo(printable(f"{path}: " + "; ".join(notes or ["used as it is"])))
             for entry in best:
                 bar = "█" * round(30 * entry["probability"])
-                click.echo(f"  {entry['probability']:7.2%}  {entry['class']:<14} {bar}")
+                click.echo(
+                    f"  {entry['probability']:7.2%}  {printable(entry['class'], 100):<14} {bar}"
+                )
     if as_json:
         click.echo(json.dumps({"predictions": results}))
 
 
 def _tell(text: str) -> None:
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
 
 
 def _ranked(model: Base, probabilities: np.ndarray) -> list[dict]:

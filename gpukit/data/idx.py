@@ -12,9 +12,7 @@ import io
 import lzma
 import math
 import struct
-import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -22,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukit.errors import DataError
+from gpukit.files import reading, regular
 
 _DTYPES: dict[int, np.dtype[Any]] = {
     0x08: np.dtype(">u1"),
@@ -32,8 +31,11 @@ _DTYPES: dict[int, np.dtype[Any]] = {
     0x0E: np.dtype(">f8"),
 }
 
-# No set of this format comes near; a header that asks for more is damaged or hostile.
-MAX_BYTES = 2 * 2**30
+# EMNIST, the largest set of this format, has 640 MB; a header that asks for more is hostile.
+MAX_BYTES = 1 << 30
+# Beyond this much, a file must be larger than what a few bytes of zeros can pretend to be.
+_FREE_BYTES = 128 << 20
+_LARGEST_RATIO = 100  # empty images come near; Fashion-MNIST's, 1.8
 # What a byte of each kind of file can at most become. Deflate's limit is 1032 (zlib's technical
 # notes); LZMA's, about 7000, is that of its shortest code for its longest match.
 _MAX_RATIO = {"plain": 1, "gzip": 1032, "xz": 8000}
@@ -56,7 +58,7 @@ def read_idx(
     file. Sizes are held against the length of the file before memory is taken for them.
     """
     path = Path(path)
-    with _complaints(path), path.open("rb") as file:
+    with reading(path, way_out=_WAY_OUT), regular(path) as file:
         shape, dtype, stream = _header(path, file)
         if dimensions is not None and len(shape) != dimensions:
             raise DataError(
@@ -73,7 +75,7 @@ def read_idx(
 def idx_shape(path: str | Path) -> tuple[int, ...]:
     """Shape that the header of an IDX file promises; `DataError` as `read_idx`."""
     path = Path(path)
-    with _complaints(path), path.open("rb") as file:
+    with reading(path, way_out=_WAY_OUT), regular(path) as file:
         return _header(path, file)[0]
 
 
@@ -83,18 +85,6 @@ def write_idx(stream: BinaryIO, array: NDArray[np.uint8]) -> None:
         raise DataError(f"only uint8 arrays are written as IDX, not {array.dtype}")
     stream.write(bytes((0, 0, 0x08, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape))
     stream.write(np.ascontiguousarray(array).tobytes())
-
-
-@contextmanager
-def _complaints(path: Path) -> Iterator[None]:
-    """Turns what decoders and the file system raise into one line with the file's name."""
-    try:
-        yield
-    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(f"{path}: damaged or truncated ({reason}); {_WAY_OUT}") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def _kind(file: BinaryIO) -> str:
@@ -130,7 +120,7 @@ def _header(path: Path, file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any],
     asked = math.prod(shape) * dtype.itemsize
     if asked > MAX_BYTES or len(shape) > 8:
         raise DataError(f"{path}: its header asks for {shape} elements, beyond {MAX_BYTES} bytes")
-    if asked > stored * _MAX_RATIO[kind]:
+    if asked > stored * min(_MAX_RATIO[kind], max(_LARGEST_RATIO, _FREE_BYTES // stored)):
         raise DataError(
             f"{path}: damaged or truncated (its header promises {asked} bytes of elements, "
             f"the file has {stored} bytes); {_WAY_OUT}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,14 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukit.errors import DataError, SettingError
+from gpukit.files import reading, regular
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_PIXELS = 100_000_000  # more than cameras make; beyond, a file is taken for a bomb
+MAX_BYTES = 640 << 20  # while it is decoded
+LARGE = 16_000_000  # pixels, beyond which a picture is reduced at once
 
 # What Pillow decodes by itself: for EPS it would run Ghostscript on the file.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+# Bytes of a pixel in Pillow's memory where they are not 4, and what decoders need beside them.
+_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}
+_DECODING = {"WEBP": 12, "TIFF": 8, "PPM": 4}
+_STRIP = 4_000_000  # pixels that are converted at once
+# Image.Transpose, by EXIF's orientation
+_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 _ORIENTATION = 0x0112  # the tag in EXIF; 2 to 8 are turned or mirrored
 # Grey levels by which a border may vary and still be a background.
 _PLAIN = 25
@@ -59,60 +69,108 @@ def read_picture(
 def opened(path: str | Path, notes: list[str], shorter: int | None = None) -> Image:
     """The picture in a file, decoded and upright; `DataError` as `read_picture`.
 
-    Where its shorter side need have no more than `shorter` pixels, a JPEG is decoded at a half, a
-    quarter or an eighth of its size if that leaves as many.
+    With `shorter`, only the central square is needed, of which a side need have no more than
+    `shorter` pixels: a JPEG is decoded at a half, a quarter or an eighth of its size if that leaves
+    as many. Of a picture beyond `LARGE` pixels a fraction comes back, laid on white.
     """
     from PIL import Image, UnidentifiedImageError
 
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of odd tags, and above a size of its own; ours is checked below.
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=_FORMATS) as picture:
+    with reading(path), regular(path) as file, warnings.catch_warnings():
+        # Pillow warns of odd tags, and above a size of its own; ours is checked below.
+        warnings.simplefilter("ignore")
+        try:
+            picture = Image.open(file, formats=FORMATS)
+        except UnidentifiedImageError as error:
+            raise DataError(
+                f"{path}: is not a picture of a known kind ({', '.join(FORMATS)})"
+            ) from error
+        except Image.DecompressionBombError as error:
+            raise DataError(f"{path}: has too many pixels; make the picture smaller") from error
+        with picture:
+            _check_size(path, picture)
+            if getattr(picture, "is_animated", False):
+                notes.append("took the first of several frames")
+            if picture.format == "JPEG":
                 width, height = picture.size
-                if width * height > MAX_PIXELS:
-                    raise DataError(
-                        f"{path}: {width}×{height} pixels are more than {MAX_PIXELS}; "
-                        "make the picture smaller"
-                    )
-                if getattr(picture, "is_animated", False):
-                    notes.append("took the first of several frames")
-                if shorter is not None and picture.format == "JPEG":
-                    least = max(min(width, height), 1)
+                least = max(min(width, height), 1)
+                if shorter is not None:
                     picture.draft(None, (width * shorter // least, height * shorter // least))
-                return _upright(picture, notes)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file") from error
-    except UnidentifiedImageError as error:
-        raise DataError(
-            f"{path}: is not a picture of a known kind ({', '.join(_FORMATS)})"
-        ) from error
-    except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: has too many pixels; make the picture smaller") from error
-    except DataError:
-        raise
-    # Pillow's decoders raise nearly anything on damaged files.
-    except Exception as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise DataError(
-            f"{path}: cannot be read as a picture ({reason.splitlines()[0]}); use a whole file"
-        ) from error
+                elif width * height > LARGE:
+                    part = (LARGE / (width * height)) ** 0.5
+                    picture.draft(None, (int(width * part), int(height * part)))
+            return _upright(picture, notes, shorter is not None)
 
 
-def _upright(picture: Image, notes: list[str]) -> Image:
+def _check_size(path: str | Path, picture: Image) -> None:
+    """Refuse a picture that takes too much to be decoded."""
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise DataError(
+            f"{path}: {width}×{height} pixels are more than {MAX_PIXELS}; make the picture smaller"
+        )
+    taken = _BYTES.get(picture.mode, 4) + _DECODING.get(picture.format or "", 0)
+    if width * height * taken > MAX_BYTES:
+        raise DataError(
+            f"{path}: {width}×{height} pixels of {picture.format} take more than "
+            f"{MAX_BYTES >> 20} MiB; make the picture smaller"
+        )
+
+
+def _upright(picture: Image, notes: list[str], central: bool) -> Image:
     """The pixels of `picture`, decoded, and turned as its EXIF orientation says."""
-    from PIL import ImageOps
-
     # Looked at twice: Pillow turns a TIFF as it decodes, and finds a PNG's EXIF behind its pixels.
     before = picture.getexif().get(_ORIENTATION, 1)
     picture.load()
     after = picture.getexif().get(_ORIENTATION, 1)
-    if before in range(2, 9) or after in range(2, 9):
+    if before in _TURNS or after in _TURNS:
         notes.append("turned upright as its EXIF orientation says")
-    if after in range(2, 9):
-        return ImageOps.exif_transpose(picture)
-    # A JPEG's file is not needed any more; others come back to it for their next frame.
-    return picture if picture.format == "JPEG" else picture.copy()
+    if picture.width * picture.height > LARGE:
+        pixels = _reduced(picture, notes, central)
+    elif after in _TURNS or picture.format == "JPEG":
+        pixels = picture
+    else:  # others than a JPEG come back to their file for their next frame
+        pixels = picture.copy()
+    return pixels.transpose(_TURNS[after]) if after in _TURNS else pixels
+
+
+def _reduced(picture: Image, notes: list[str], central: bool) -> Image:
+    """`picture`, or its central square, on white, each k×k pixels averaged, so that `LARGE` remain.
+
+    A strip is converted at a time: large pictures are never in memory twice.
+    """
+    from PIL import Image
+
+    width, height = picture.size
+    side = min(picture.size)
+    left, top = ((width - side) // 2, (height - side) // 2) if central else (0, 0)
+    if central:
+        width = height = side
+    k = math.ceil((width * height / LARGE) ** 0.5)
+    columns, rows = max(width // k, 1), max(height // k, 1)
+    at_once = max(_STRIP // (width * k), 1)
+    deep, said = _is_deep(picture), []
+    result: Image.Image | None = None
+    levels = np.empty((rows, columns), np.float32) if deep else None
+    for first in range(0, rows, at_once):
+        last = min(first + at_once, rows)
+        box = (left, top + first * k, left + min(columns * k, width), top + last * k)
+        strip = picture.crop(box)
+        if levels is not None:
+            values = np.asarray(strip, np.float32)[: (last - first) * k, : columns * k]
+            levels[first:last] = values.reshape(last - first, k, columns, k).mean(axis=(1, 3))
+            continue
+        found: list[str] = []
+        strip = on_white(strip, found)
+        said += found
+        strip = strip.convert("L" if strip.mode in ("L", "1") else "RGB").reduce(k)
+        if result is None:
+            result = Image.new(strip.mode, (columns, rows))
+        result.paste(strip, (0, first))
+    notes.extend(dict.fromkeys(said))
+    if levels is not None:
+        return Image.fromarray(levels)
+    assert result is not None
+    return result
 
 
 def on_white(picture: Image, notes: list[str]) -> Image:
@@ -131,13 +189,14 @@ def on_white(picture: Image, notes: list[str]) -> Image:
 
 def in_channels(picture: Image, channels: int, notes: list[str]) -> NDArray[np.uint8]:
     """uint8 (H, W, channels)."""
-    if picture.mode[0] in "IF":  # 16 or 32 bits a pixel: Pillow would clip them to 8
-        levels = np.asarray(picture, dtype=np.float64)
+    if _is_deep(picture):
+        levels = np.array(picture, dtype=np.float64)
         low, high = float(np.nanmin(levels)), float(np.nanmax(levels))
         notes.append(f"brought its levels {low:g} to {high:g} to 0 to 255")
-        scaled = np.nan_to_num((levels - low) * (255 / max(high - low, 1e-9)))
-        grey = np.rint(scaled).astype(np.uint8)[..., np.newaxis]
-        return np.repeat(grey, channels, axis=2)
+        levels -= low
+        levels *= 255 / max(high - low, 1e-9)
+        np.rint(np.nan_to_num(levels, copy=False), out=levels)
+        return np.repeat(levels.astype(np.uint8)[..., np.newaxis], channels, axis=2)
     if channels == 3:
         if picture.mode in ("L", "1"):
             notes.append("made three equal channels of grey")
@@ -146,6 +205,11 @@ def in_channels(picture: Image, channels: int, notes: list[str]) -> NDArray[np.u
     if picture.mode not in ("L", "1") and (colours != colours[..., :1]).any():
         notes.append("converted to grey")
     return np.asarray(picture.convert("L"))[..., np.newaxis]
+
+
+def _is_deep(picture: Image) -> bool:
+    """Whether it has 16 or 32 bits a pixel, which Pillow would clip to 8."""
+    return picture.mode[0] in "IF"
 
 
 def _light_on_dark(

@@ -13,7 +13,7 @@ from gpukit.data.cifar import find_cifar, read_cifar
 from gpukit.data.cifar_png import find_cifar_png, read_cifar_png
 from gpukit.data.dataset import Dataset
 from gpukit.data.folder import is_image_folder
-from gpukit.data.idx import idx_shape, read_idx
+from gpukit.data.idx import MAX_BYTES, idx_shape, read_idx
 from gpukit.data.sources import CIFAR, EMBEDDED_NAME, FASHION, IDX_NAMES, SOURCES
 from gpukit.errors import DataError, SettingError
 
@@ -128,6 +128,8 @@ def _read_part(images_path: Path, labels_path: Path, limit: int | None) -> Part:
             f"{images_path} has {images_shape[0]} images, {labels_path.name} {labels_shape[0]} "
             "labels; there must be one label an image"
         )
+    if len(labels_shape) == 1 and 9 * labels_shape[0] > MAX_BYTES:  # an int64 each, from a byte
+        raise DataError(f"{labels_path}: {labels_shape[0]} labels are beyond {MAX_BYTES} bytes")
     if 0 in images_shape:
         raise DataError(f"{images_path}: is empty: its shape is {images_shape}")
     images = read_idx(images_path, dimensions=3, limit=limit)
@@ -149,9 +151,8 @@ def _numbered_classes(
     """
     classes = max(0, int(train.max()), int(test.max())) + 1
     if classes > 10:
-        seen = np.unique(train[train >= 0])
-        contiguous = int(np.argmin(np.append(np.isin(np.arange(10, classes), seen), False)))
-        classes = 10 + contiguous
+        seen = np.unique(train[train >= 10])
+        classes = 10 + int(np.cumprod(seen == np.arange(10, 10 + len(seen))).sum())
     for path, labels in ((train_path, train), (test_path, test)):
         _check_labels(path, labels, classes)
     return tuple(str(number) for number in range(classes))

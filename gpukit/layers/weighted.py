@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from gpukit import constraints, initializers, regularizers
 from gpukit.autograd import Parameter
+from gpukit.backends.choices import from_file
 from gpukit.errors import SettingError, ShapeError
 from gpukit.layers.activation import activation_name, get_activation
 from gpukit.layers.base import Layer
@@ -62,6 +63,10 @@ class WeightedLayer(Layer):
         self._fused = self.activation if fused else None
         self._channels = 0
         self._separate = None if fused else get_activation(self.activation)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        return super().from_config({**config, "algo": from_file(config.get("algo"))})
 
     def add_weights(self, channels: int, kernel_shape: Sequence[int], groups: int = 1) -> None:
         """Make the kernel for inputs of `channels`, and the bias where there is one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gpukit.backends.choices import fell_back
+from gpukit.backends.choices import FromFile, absent, fell_back
 from gpukit.backends.primitive import Primitive
 from gpukit.device import Device, device_of
 from gpukit.errors import SettingError
@@ -35,8 +35,10 @@ def ways(what: str, passes: Mapping[str, Primitive], algo: Any, device: Device) 
     for name, way in algo.items():
         if name not in passes:
             raise SettingError(f"{what}: algo names the pass {name!r}; use {', '.join(passes)}")
-        if way is not None and (
-            not isinstance(way, str) or not passes[name].find(device.kind, way)
+        if (
+            way is not None
+            and not isinstance(way, FromFile)
+            and (not isinstance(way, str) or not passes[name].find(device.kind, way))
         ):
             known = passes[name].implementations(device.kind)
             raise SettingError(
@@ -61,4 +63,4 @@ def gradient_by(
 
 
 def _say_default(primitive: Primitive, algo: str, device: Device) -> None:
-    fell_back(primitive.name, algo, device.kind, "the default", f"there is no {algo}")
+    fell_back(primitive.name, algo, device.kind, "the default", absent(algo))

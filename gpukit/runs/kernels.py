@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpukit.backends import reference  # noqa: F401  (enters the primitives)
-from gpukit.backends.choices import prefer, with_gradients
-from gpukit.backends.plugins import load_kernel, loaded
+from gpukit.backends.choices import FromFile, prefer, with_gradients
+from gpukit.backends.plugins import load_kernel, load_named, loaded
 from gpukit.backends.primitive import registry
 from gpukit.caches import Cache
 from gpukit.device import get_device
@@ -25,13 +25,18 @@ if TYPE_CHECKING:
     from gpukit.runs.settings import RunSettings
 
 GIVEN = Cache("given")
+_LONGEST = 16 << 20  # bytes of a plug-in's Python
+PACKAGE = "; if it is an installed package's, name it by --kernel {}"
 EMU = "; --device emu runs a card's kernels on the CPU"
 
 
 def give(paths: Sequence[str]) -> dict[str, str]:
-    """Load the plug-ins that someone named, and remember that; their digests by absolute path."""
+    """Load the plug-ins that someone named, and remember that; the digests of files by their
+    absolute paths."""
     found = {}
     for path in paths:
+        if not path.endswith(".py") and load_named(path):
+            continue
         plugin = load_kernel(path)
         found[str(plugin.path)] = plugin.digest
         GIVEN.write(_mark(plugin.path), b"")
@@ -65,7 +70,7 @@ def recall(kernels: Mapping[str, str]) -> list[str]:
         file = Path(path)
         if not file.is_file():
             problems.append(f"the kernel {path} is gone; name its new place by --kernel FILE.py")
-        elif file not in loaded and GIVEN.read(_mark(file)) is None:
+        elif file not in loaded and not _was_given(file):
             problems.append(
                 f"the kernel {path} was never given here as it is now; look at it, then name it "
                 f"by --kernel {path}"
@@ -128,10 +133,19 @@ def check(algo: Mapping[str, str], device: str) -> None:
     """Refuse choices that a device does not have; gradients that only follow from one may lack."""
     kind = get_device(device).kind
     for primitive, name in algo.items():
+        if primitive not in registry:
+            raise SettingError(
+                f"algo names the primitive {primitive!r}, which is none; see gpukit kernels list"
+            )
         following = [p for p, n in with_gradients({primitive: name}).items() if p in registry]
         if not any(registry[p].find(kind, name) for p in following):
             hint = EMU if kind == "cpu" and registry[primitive].find("cuda", name) else ""
+            hint += PACKAGE.format(name) if isinstance(name, FromFile) else ""
             raise SettingError(f"{registry[primitive].lacks(kind, name)}{hint}")
+
+
+def _was_given(file: Path) -> bool:
+    return file.stat().st_size <= _LONGEST and GIVEN.read(_mark(file)) is not None
 
 
 def _mark(file: Path) -> str:

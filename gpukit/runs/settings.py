@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from gpukit import models
+from gpukit.backends.choices import from_file
 from gpukit.config import number, whole
 from gpukit.data.sources import EMBEDDED_NAME, SOURCES
 from gpukit.device import get_device
-from gpukit.errors import CheckpointError, SettingError
+from gpukit.errors import CheckpointError, GpukitError, SettingError
+from gpukit.files import regular
 from gpukit.models.alexnet import GAUSSIAN
 from gpukit.runs import recipes
 from gpukit.runs.folder import SETTINGS
@@ -21,6 +23,7 @@ _RECIPE: Any = None  # as the recipe says
 # Settings that some networks have; None where they do not apply.
 _OF_NETWORKS = ("columns", "groups", "width", "input_size", "devices", "dropout", "init")
 _OF_PICTURES = ("workers", "bad_images")
+_LONGEST = 1 << 20  # bytes of settings
 BAD_IMAGES = ("raise", "skip")
 
 
@@ -204,17 +207,28 @@ class RunSettings:
         if workers is not None:
             where["workers"] = workers
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            with regular(path, CheckpointError) as file:
+                text = file.read(_LONGEST + 1)
+            if len(text) > _LONGEST:
+                raise ValueError(f"more than {_LONGEST} bytes")
+            values = json.loads(text)
             known = {f.name for f in fields(cls)}
             found: dict[str, Any] = {k: v for k, v in values.items() if k in known}
+            if "algo" in found:
+                found["algo"] = from_file(found["algo"])
             return cls(**{**found, **where})
         except (FileNotFoundError, NotADirectoryError):
             raise CheckpointError(f"{folder} holds no run: there is no {SETTINGS} in it") from None
-        except SettingError as error:
-            raise CheckpointError(f"{path}: {error}") from None
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        except GpukitError as error:
+            text = str(error)
+            raise CheckpointError(text if str(path) in text else f"{path}: {text}") from None
+        except (
+            OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
+            RecursionError, MemoryError,
+        ) as error:  # fmt: skip
             raise CheckpointError(
-                f"{path} is not readable ({' '.join(str(error).split())}); start a new run"
+                f"{path} is not readable ({' '.join(str(error).split()) or type(error).__name__}); "
+                "start a new run"
             ) from None
 
 

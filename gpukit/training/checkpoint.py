@@ -10,20 +10,31 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
-import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from gpukit.errors import CheckpointError
+from gpukit.files import reading, reason, regular
 
 FORMAT = 1
 PART = ".part"
+# The history of 100,000 epochs has room; JSON takes up to 24 times its bytes when it is read.
+LONGEST_HEADER = 16 << 20
+# Of safetensors' element types, those that NumPy has.
+DTYPES = {
+    "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4",
+    "U64": "<u8", "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
+}  # fmt: skip
+_BLOCK = 1 << 20
+
+Place = tuple[int, np.dtype, tuple[int, ...]]  # first byte, element type, shape
 
 
 def write(path: str | Path, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
@@ -42,53 +53,93 @@ def write(path: str | Path, tensors: Mapping[str, np.ndarray], state: Mapping[st
         raise CheckpointError(
             f"{path} is not written: what a checkpoint keeps must be of JSON's types ({error})"
         ) from None
-    metadata = {"gpukit": text, "sha256": _digest(plain, text)}
-    write_atomically(path, safetensors.numpy.save(plain, metadata))
+    content = safetensors.numpy.save(plain, {"gpukit": text, "sha256": _digest(plain, text)})
+    if int.from_bytes(content[:8], "little") > LONGEST_HEADER:
+        raise CheckpointError(
+            f"{path} is not written: what it says beside tensors is beyond {LONGEST_HEADER} bytes"
+        )
+    write_atomically(path, content)
 
 
 def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Tensors and state of the checkpoint at `path`.
 
-    Raises CheckpointError when the file is missing, truncated, damaged, or not gpukit's.
+    Raises CheckpointError when the file is missing, truncated, damaged, or not gpukit's. Memory for
+    tensors is taken when sizes and SHA-256 have turned out right.
     """
     import safetensors
-    import safetensors.numpy
 
     path = Path(path)
+    way_out = "use another checkpoint of the run"
+    with reading(path, CheckpointError, way_out):
+        try:
+            file = regular(path, CheckpointError)
+        except FileNotFoundError:
+            raise CheckpointError(f"there is no checkpoint {path}") from None
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; name a .safetensors file") from None
+        with file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > LONGEST_HEADER:
+                raise CheckpointError(
+                    f"{path} is no safetensors file: a header of {length} bytes, beyond "
+                    f"{LONGEST_HEADER}; {way_out}"
+                )
+            try:
+                with safetensors.safe_open(path, framework="numpy") as opened:
+                    metadata = opened.metadata() or {}
+                    entries = [_entry(opened, name) for name in opened.offset_keys()]
+            # TypeError: safetensors met an element type that it does not have.
+            except (safetensors.SafetensorError, TypeError) as error:
+                raise CheckpointError(
+                    f"{path} is truncated or no safetensors file ({reason(error)}); {way_out}"
+                ) from None
+            if "gpukit" not in metadata:
+                raise CheckpointError(f"{path} holds tensors, but was not written by gpukit")
+            places, start = {}, 8 + length
+            for name, dtype, shape in entries:
+                places[name] = start, dtype, shape
+                start += dtype.itemsize * math.prod(shape)
+            if metadata.get("sha256") != _hashed(_blocks(file, places), metadata["gpukit"]):
+                raise CheckpointError(f"{path} is damaged: its content does not match its SHA-256")
+            state = _state(path, metadata["gpukit"])
+            tensors = {name: _tensor(file, *place) for name, place in places.items()}
+    return tensors, state
+
+
+def _entry(opened: Any, name: str) -> tuple[str, np.dtype, tuple[int, ...]]:
+    found = opened.get_slice(name)
+    if found.get_dtype() not in DTYPES:
+        raise TypeError(f"elements of type {found.get_dtype()}")
+    return name, np.dtype(DTYPES[found.get_dtype()]), tuple(found.get_shape())
+
+
+def _state(path: Path, text: str) -> dict[str, Any]:
     try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        raise CheckpointError(f"there is no checkpoint {path}") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read ({_reason(error)})") from None
-    if stat.S_ISDIR(mode):
-        raise CheckpointError(f"{path} is a folder; name a .safetensors file in it")
-    if not stat.S_ISREG(mode):  # reading a pipe or a device might never end
-        raise CheckpointError(f"{path} is no regular file; name a .safetensors file")
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({_reason(error)})") from None
-    # TypeError and AttributeError: safetensors met an element type that NumPy does not have.
-    except (safetensors.SafetensorError, ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"{path} is truncated or no safetensors file ({_reason(error)}); "
-            "use another checkpoint of the run"
-        ) from None
-    if "gpukit" not in metadata:
-        raise CheckpointError(f"{path} holds tensors, but was not written by gpukit")
-    try:
-        state = json.loads(metadata["gpukit"])
+        state = json.loads(text)
     except (ValueError, RecursionError):
         raise CheckpointError(f"{path}: its description is not readable JSON") from None
     found = state.get("format") if isinstance(state, dict) else None
     if found != FORMAT:
-        raise CheckpointError(f"{path} has checkpoint format {found}, this gpukit reads {FORMAT}")
-    if metadata.get("sha256") != _digest(tensors, metadata["gpukit"]):
-        raise CheckpointError(f"{path} is damaged: its content does not match its SHA-256")
-    return tensors, state
+        raise CheckpointError(f"{path} has checkpoint format {found!r}, this gpukit reads {FORMAT}")
+    return state
+
+
+def _blocks(file: BinaryIO, places: Mapping[str, Place]) -> Iterator[tuple[str, Iterator[Any]]]:
+    """Of each tensor, by name, what the digest begins with, and its bytes in blocks."""
+    for name, (start, dtype, shape) in sorted(places.items()):
+        file.seek(start)
+        size = dtype.itemsize * math.prod(shape)
+        sizes = (min(_BLOCK, size - done) for done in range(0, size, _BLOCK))
+        yield f"{name} {dtype} {shape}", (file.read(n) for n in sizes)
+
+
+def _tensor(file: BinaryIO, start: int, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    array = np.empty(shape, dtype)
+    file.seek(start)
+    if file.readinto(array.reshape(-1).view(np.uint8).data) != array.nbytes:  # type: ignore[attr-defined]
+        raise EOFError("it ends early")
+    return array
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:
@@ -104,7 +155,7 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         raise CheckpointError(
-            f"{path} cannot be written ({_reason(error)}); what was there is unchanged"
+            f"{path} cannot be written ({reason(error)}); what was there is unchanged"
         ) from None
     finally:
         with contextlib.suppress(OSError):
@@ -132,14 +183,21 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _digest(tensors: Mapping[str, np.ndarray], text: str) -> str:
+    parts = (
+        (
+            f"{name} {array.dtype} {array.shape}",
+            [np.asarray(array, order="C").reshape(-1).view(np.uint8).data],
+        )
+        for name, array in sorted(tensors.items())
+    )
+    return _hashed(parts, text)
+
+
+def _hashed(tensors: Iterable[tuple[str, Iterable[Any]]], text: str) -> str:
+    """SHA-256 of `text` and of tensors, each its name, dtype and shape in words, then its bytes."""
     digest = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        array = tensors[name]
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    for name, blocks in tensors:
+        digest.update(name.encode())
+        for block in blocks:
+            digest.update(block)
     return digest.hexdigest()
-
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return text.splitlines()[0]

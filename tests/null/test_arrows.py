@@ -18,6 +18,7 @@ import gpukit
 HOUSE = (
     "kernels",  # CUDA C and Numba CUDA sources, text
     "errors",
+    "files",
     "settings",
     "caches",
     "config",
@@ -52,7 +53,7 @@ HOUSE = (
 )
 
 # Data sets know nothing of devices and networks, and can be used without them.
-ONLY = {"data": {"errors", "settings"}, "kernels": set()}
+ONLY = {"data": {"errors", "files", "settings"}, "kernels": set()}
 
 # Inside backends: the definitions know of no implementation, kernels of no launcher.
 BACKENDS = (

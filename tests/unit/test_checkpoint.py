@@ -179,7 +179,7 @@ def test_a_later_format(saved):
         ("last.safetensors/below", "Not a directory"),
         ("n" * 300, "name too long"),
         ("nu\0ll", "null"),
-        (os.devnull, "no regular file"),
+        (os.devnull, "is a device"),
     ],
 )
 def test_paths_that_are_no_files(saved, path, reason):

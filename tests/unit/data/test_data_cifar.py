@@ -134,7 +134,7 @@ def test_damaged_archives_are_errors_or_other_numbers(tmp_path: Path) -> None:
 
 
 def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cifar, "_LARGEST_ARCHIVE", 1_000_000)
+    monkeypatch.setattr(cifar, "LARGEST_ARCHIVE", 1_000_000)
     path = write_archive(tmp_path, {"zeros": bytes(5_000_000)})
     with pytest.raises(DataError, match="unpacks to more"):
         read_cifar(path)

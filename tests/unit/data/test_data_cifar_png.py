@@ -91,11 +91,11 @@ def test_folder_and_archive_are_read_alike(tmp_path):
 def test_damaged_files_are_named(tmp_path):
     files = whole()
     cases = {
-        "data_batch_3.png": (files["data_batch_3.png"][:200], "no readable PNG"),
+        "data_batch_3.png": (files["data_batch_3.png"][:200], "damaged or truncated"),
         "data_batch_1.png": (png(np.zeros((3, 1000, 3), np.uint8)), "not RGB of 1024 columns"),
         "data_batch_2.png": (png(np.zeros((4, 1024), np.uint8)), "is L of 1024×4"),
         "test_batch.png": (b"", "0 bytes"),
-        "train_lables.json": (b"[1, 2", "not readable"),
+        "train_lables.json": (b"[1, 2", "damaged or truncated"),
         "test_lables.json": (json.dumps([3, 8, 8, 0, 6, 6, 1, 10]).encode(), "out of range"),
     }
     for number, (name, (content, reason)) in enumerate(cases.items()):

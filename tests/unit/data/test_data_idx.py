@@ -96,7 +96,7 @@ def test_bad_files(tmp_path: Path, content: bytes, reason: str) -> None:
 
 
 def test_missing_file_and_wrong_number_of_axes(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="there is no such file"):
         read_idx(tmp_path / "absent")
     path = tmp_path / "images"
     path.write_bytes(packed())

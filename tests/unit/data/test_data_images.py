@@ -159,7 +159,7 @@ def test_what_is_no_picture(tmp_path: Path) -> None:
             read_picture(tmp_path / name)
     with pytest.raises(DataError, match="no such file"):
         read_picture(tmp_path / "absent.png")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="is a folder"):
         read_picture(tmp_path)
     with pytest.raises(SettingError, match="2 channels"):
         read_picture(tmp_path, channels=2)

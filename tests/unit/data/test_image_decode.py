@@ -195,9 +195,9 @@ def bad_files(folder):
         "zero.jpg": "not a picture",
         "text.jpg": "not a picture",
         "bomb.png": "pixels",
-        "short.png": "cannot be read",
+        "short.png": "damaged or truncated",
         "gone.jpg": "no such file",
-        "folder.jpg": "cannot be read",
+        "folder.jpg": "is a folder",
     }
 
 

@@ -1,0 +1,77 @@
+"""Reads files that may hold anything: none without an end, no error without the file's name."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from gpukit.errors import DataError, GpukitError
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+@contextmanager
+def reading(
+    path: str | Path, error: type[GpukitError] = DataError, way_out: str = "use a whole file"
+) -> Iterator[None]:
+    """Within the block, whatever readers raise becomes an `error` with the file's name.
+
+    Decoders raise nearly anything on damaged files, so the block must hold nothing but reading.
+    """
+    try:
+        yield
+    except GpukitError:
+        raise
+    except FileNotFoundError:
+        raise error(f"{path}: there is no such file") from None
+    except MemoryError as found:
+        raise error(f"{path}: there is not enough memory to read it") from found
+    except OSError as found:
+        if found.strerror is None:  # a decoder's
+            raise error(f"{path}: damaged or truncated ({reason(found)}); {way_out}") from found
+        raise error(f"{path}: cannot be read ({found.strerror})") from found
+    except Exception as found:
+        raise error(f"{path}: damaged or truncated ({reason(found)}); {way_out}") from found
+
+
+def regular(path: str | Path, error: type[GpukitError] = DataError) -> BinaryIO:
+    """The file at `path`, open for reading; an `error` for a pipe or a device, which may never end.
+
+    Raises OSError as `open` does.
+    """
+    try:
+        _refuse(path, os.stat(path).st_mode, error)
+    except ValueError as found:  # a name with a zero byte
+        raise error(f"{path}: cannot be read ({reason(found)})") from None
+    # Should a pipe have taken its place, it is not waited for.
+    descriptor = os.open(
+        path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    )
+    try:
+        _refuse(path, os.fstat(descriptor).st_mode, error)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what an error says, else its kind."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text.splitlines()[0] if text.strip() else type(error).__name__
+
+
+def _refuse(path: str | Path, mode: int, error: type[GpukitError]) -> None:
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
+        raise error(f"{path}: is {kind}, where a file is needed")

@@ -50,7 +50,7 @@ def regular(path: str | Path, error: type[GpukitError] = DataError) -> BinaryIO:
     Raises OSError as `open` does.
     """
     try:
-        _refuse(path, os.stat(path).st_mode, error)
+        _refuse(path, Path(path).stat().st_mode, error)
     except ValueError as found:  # a name with a zero byte
         raise error(f"{path}: cannot be read ({reason(found)})") from None
     # Should a pipe have taken its place, it is not waited for.

@@ -6,6 +6,7 @@ way out; 130 and 143 for SIGINT and SIGTERM. Progress goes to stderr, results to
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -28,6 +29,7 @@ from gpukit.cli.train import train
 from gpukit.cli.use import evaluate, predict
 from gpukit.errors import GpukitError, printable
 
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 ISSUES = "https://github.com/gpukit/gpukit/issues"
 
 
@@ -142,6 +144,8 @@ def _users(error: Exception) -> str | None:
             "there is not enough memory; use a smaller --batch-size, --input or --limit "
             f"({error or 'MemoryError'})"
         )
+    if isinstance(error, OSError) and error.errno in _OF_DISKS and error.filename is None:
+        return f"{error.strerror}; make room, or use another disk"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}; use another file or folder"
     return None

@@ -54,8 +54,8 @@ DEFAULTS = RunSettings("lenet5")
 @click.option("--init", metavar="NAME", help="AlexNet: gaussian, of deviation 0.01, or he.")
 @click.option("--workers", type=int, metavar="N", help="Pictures: processes that read them. "
               "[default: 1]")  # fmt: skip
-@click.option("--bad-images", metavar="NAME", help="Pictures that cannot be read: raise or skip. "
-              "[default: raise]")  # fmt: skip
+@click.option("--bad-images", metavar="NAME", help="Pictures that cannot be read: raise, skip "
+              "or quarantine. [default: raise]")  # fmt: skip
 @click.option("--kernel", "kernels", multiple=True, metavar="FILE.py",
               help="Load this plug-in; may be repeated.")  # fmt: skip
 @click.option("--algo", "algos", multiple=True, metavar="PRIMITIVE=NAME",

@@ -31,8 +31,8 @@ from gpukit.training import loop
               "the same mirrored.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(0), metavar="N", help="Pictures: processes that "
               "read them. [default: 1]")  # fmt: skip
-@click.option("--bad-images", type=click.Choice(BAD_IMAGES), help="Pictures that cannot be read. "
-              "[default: raise]")  # fmt: skip
+@click.option("--bad-images", type=click.Choice(BAD_IMAGES[:2]), help="Pictures that "
+              "cannot be read. [default: raise]")  # fmt: skip
 @click.option("--kernel", "kernels", multiple=True, metavar="FILE.py", help="A plug-in of the run.")
 @click.option("--limit", type=int, metavar="N", help="Use at most N images.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,8 @@ class Decoder:
 
     `path(index)` gives the file, `labels` int64 (N,) the classes; `size`, `square`, `seed` and
     `augment` fix the crops. A file that cannot be read raises `DataError`; where `skip`, the next
-    one of its class that can takes its place.
+    one of its class that can takes its place. With `remember`, it is not tried again: `known` has
+    the reasons of such files by index, and gets them.
     """
 
     def __init__(
@@ -83,10 +84,13 @@ class Decoder:
         seed: int,
         augment: Augment,
         skip: bool,
+        remember: bool = False,
+        known: Iterable[tuple[int, str]] = (),
     ) -> None:
         self._path, self._labels = path, labels
         self.size, self.square, self.seed = size, square, seed
-        self.augment, self.skip = augment, skip
+        self.augment, self.skip, self.remember = augment, skip, remember
+        self.known = dict(known)
 
     def fill(
         self,
@@ -106,17 +110,27 @@ class Decoder:
             rows = slice(place * views, (place + 1) * views)
             crops, colour = self.augment.draw(self.seed, epoch, index, self.square, self.size)
             shift[rows] = colour
-            begin(index)
-            try:
-                read_crops(self._path(index), self.square, crops, x[rows])
-            except DataError as error:
+            reason = self._read(index, crops, x[rows], begin)
+            if reason:
                 if not self.skip:
-                    raise DataError(
-                        f"{error}; --bad-images skip goes on without such files"
-                    ) from error
-                instead = self._instead(index, crops, x[rows], begin)
-                bad.append(Bad(index, str(error), instead))
+                    raise DataError(f"{reason}; --bad-images skip goes on without such files")
+                bad.append(Bad(index, reason, self._instead(index, crops, x[rows], begin)))
         return bad
+
+    def _read(
+        self, index: int, crops: list[Crop], out: NDArray[np.uint8], begin: Callable[[int], Any]
+    ) -> str:
+        """Fill `out` with picture `index`; why that cannot be, or nothing."""
+        if index in self.known:
+            return self.known[index]
+        begin(index)
+        try:
+            read_crops(self._path(index), self.square, crops, out)
+        except DataError as error:
+            if self.remember:
+                self.known[index] = str(error)
+            return str(error)
+        return ""
 
     def _instead(
         self, index: int, crops: list[Crop], out: NDArray[np.uint8], begin: Callable[[int], Any]
@@ -125,12 +139,8 @@ class Decoder:
         alike = np.flatnonzero(self._labels == self._labels[index])
         first = int(np.searchsorted(alike, index))
         for other in np.roll(alike, -first)[1:].tolist():
-            begin(other)
-            try:
-                read_crops(self._path(other), self.square, crops, out)
-            except DataError:
-                continue
-            return other
+            if not self._read(other, crops, out, begin):
+                return other
         raise DataError(
             f"{Path(self._path(index)).parent}: none of its {len(alike)} images can be read; "
             "replace them"

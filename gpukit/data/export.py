@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from gpukit.errors import DataError, SettingError
 
 FORMATS = {"jpeg": ".jpg", "png": ".png"}
 QUALITY = 95
+FORMATS_OF_PILLOW = {suffix: name.upper() for name, suffix in FORMATS.items()}
 
 _PART = ".part"
 
@@ -77,7 +79,11 @@ def export(
 def _write(image: NDArray[np.uint8], path: Path, options: dict[str, Any]) -> None:
     from PIL import Image
 
-    Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(path, **options)
+    # Not straight to the file: Pillow does not notice there that the disk is full.
+    content = io.BytesIO()
+    picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    picture.save(content, FORMATS_OF_PILLOW[path.suffix], **options)
+    path.write_bytes(content.getvalue())
 
 
 def _folder_names(class_names: tuple[str, ...]) -> list[str]:

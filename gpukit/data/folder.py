@@ -185,7 +185,7 @@ def _split(items: Items, fraction: float, seed: int) -> tuple[Items, Items]:
 def _folders(folder: Path) -> list[Path]:
     """The folders in `folder` that are not hidden, by name."""
     entries = _entries(folder)
-    return [folder / e.name for e in entries if e.is_dir()]
+    return [folder / e.name for e in entries if _is_dir(e)]
 
 
 def _pictures(folder: Path) -> tuple[list[str], list[str]]:
@@ -197,12 +197,28 @@ def _pictures(folder: Path) -> tuple[list[str], list[str]]:
     pictures: list[str] = []
     others: list[str] = []
     for entry in _entries(folder):
-        if entry.is_dir():
+        if _is_dir(entry):
             continue
         known = PurePath(entry.name).suffix.lower() in SUFFIXES
-        known = known and (entry.is_file() or not Path(entry.path).exists())
+        known = known and (_leads_nowhere(entry.path) or entry.is_file())
         (pictures if known else others).append(entry.name)
     return pictures, others
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, or a link to one; links in circles are none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _leads_nowhere(path: str) -> bool:
+    try:
+        Path(path).stat()
+    except OSError:
+        return True
+    return False
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

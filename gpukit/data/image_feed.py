@@ -16,11 +16,12 @@ from gpukit.data.decode import CHANNELS, Bad, Decoder
 from gpukit.data.feed import Batch, Feed, check_batch_size, check_position
 from gpukit.data.folder import Items
 from gpukit.data.order import permutation
+from gpukit.data.quarantine import Quarantine
 from gpukit.data.workers import Job, Workers
 from gpukit.errors import CheckpointError, DataError, SettingError
 
 AHEAD = 3  # batches that workers read before they are asked for
-POLICIES = ("raise", "skip")
+POLICIES = ("raise", "skip", "quarantine")
 
 _STREAM = 0
 
@@ -43,7 +44,8 @@ class ImageFeed(Feed):
     the pictures as they are asked for, more start that many processes, which read ahead.
 
     A picture that cannot be read raises `DataError` with its name; where `bad_images` is "skip",
-    another one of its class takes its place, and `remarks` counts them.
+    another one of its class takes its place, and `remarks` counts them. "quarantine" does the same,
+    and does not try such a picture again: `quarantine` lists them, and may be kept in a file.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class ImageFeed(Feed):
         workers: int = 0,
         bad_images: str = "raise",
         shuffle: bool | None = None,
+        quarantine: Quarantine | None = None,
     ) -> None:
         check_batch_size(batch_size)
         if size < 1:
@@ -68,7 +71,7 @@ class ImageFeed(Feed):
         if workers < 0:
             raise SettingError(f"workers={workers}: use 0 or more")
         if bad_images not in POLICIES:
-            raise SettingError(f"bad_images {bad_images!r}: use {' or '.join(POLICIES)}")
+            raise SettingError(f"bad_images {bad_images!r}: use {', '.join(POLICIES)}")
         if seed < 0:
             raise SettingError(f"seed {seed}: use 0 or more")
         augment = Augment("centre", flip=False) if augment is None else augment
@@ -82,8 +85,12 @@ class ImageFeed(Feed):
             square=resize,
             seed=seed,
             augment=augment,
-            skip=bad_images == "skip",
+            skip=bad_images != "raise",
+            remember=bad_images == "quarantine",
         )
+        self.quarantine = None
+        if bad_images == "quarantine":
+            self.quarantine = Quarantine() if quarantine is None else quarantine
         self._pool: Workers | None = None
         self._busy = False
         self.bad: dict[int, Bad] = {}
@@ -115,8 +122,15 @@ class ImageFeed(Feed):
         )
         return self._here(number, parts) if self._workers == 0 else self._ahead(number, parts)
 
-    def _here(self, number: int, parts: Iterator[NDArray[np.int64]]) -> Iterator[Batch]:
+    def _begin(self) -> None:
         self.bad = {}
+        if self.quarantine is not None and self.quarantine.reasons:
+            known = self.quarantine.reasons
+            paths = ((index, str(self._items.path(index))) for index in range(self.count))
+            self._decoder.known.update((i, known[path]) for i, path in paths if path in known)
+
+    def _here(self, number: int, parts: Iterator[NDArray[np.int64]]) -> Iterator[Batch]:
+        self._begin()
         for indices in parts:
             rows = len(indices) * self.views
             x = np.empty((rows, *self.image_shape), np.uint8)
@@ -127,7 +141,7 @@ class ImageFeed(Feed):
     def _ahead(self, number: int, parts: Iterator[NDArray[np.int64]]) -> Iterator[Batch]:
         if self._busy:
             raise SettingError("this feed gives an epoch already; end that one, or make a second")
-        self.bad = {}
+        self._begin()
         if self._pool is None:
             self._pool = Workers(self._items, self._decoder, self._workers, self.batch_size, AHEAD)
         pool = self._pool
@@ -159,6 +173,9 @@ class ImageFeed(Feed):
         bad: list[Bad],
     ) -> Batch:
         self.bad.update((entry.index, entry) for entry in bad)
+        if self.quarantine is not None:
+            for entry in bad:
+                self.quarantine.add(self._items.path(entry.index), entry.reason)
         colour = None if self.augment.colour is None else shift
         return Batch(x, self._items.labels[indices], colour)
 
@@ -169,8 +186,14 @@ class ImageFeed(Feed):
         more = f", and {len(self.bad) - 1} more" if len(self.bad) > 1 else ""
         return [
             f"{len(self.bad)} of {self.count} images could not be read, others of their classes "
-            f"took their places: {self.bad[first].reason}{more}"
+            f"took their places: {self.bad[first].reason}{more}{self._kept()}"
         ]
+
+    def _kept(self) -> str:
+        if self.quarantine is None:
+            return ""
+        place = self.quarantine.place
+        return "; they are not tried again" + (f": {place} lists them" if place else "")
 
     def config(self) -> dict[str, Any]:
         return {

@@ -118,6 +118,8 @@ def _check_size(path: str | Path, picture: Image) -> None:
 
 def _upright(picture: Image, notes: list[str], central: bool) -> Image:
     """The pixels of `picture`, decoded, and turned as its EXIF orientation says."""
+    from PIL.Image import Transpose
+
     # Looked at twice: Pillow turns a TIFF as it decodes, and finds a PNG's EXIF behind its pixels.
     before = picture.getexif().get(_ORIENTATION, 1)
     picture.load()
@@ -130,7 +132,7 @@ def _upright(picture: Image, notes: list[str], central: bool) -> Image:
         pixels = picture
     else:  # others than a JPEG come back to their file for their next frame
         pixels = picture.copy()
-    return pixels.transpose(_TURNS[after]) if after in _TURNS else pixels
+    return pixels.transpose(Transpose(_TURNS[after])) if after in _TURNS else pixels
 
 
 def _reduced(picture: Image, notes: list[str], central: bool) -> Image:

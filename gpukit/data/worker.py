@@ -97,7 +97,13 @@ def main(settings: dict[str, Any]) -> None:
     memory = Memory(settings["memory"], *settings["layout"])
     table = Table(settings["table"], settings["count"])
     augment = Augment.from_config(settings["augment"])
-    decoder = Decoder(table.path, table.labels, augment=augment, **settings["decoder"])
+    decoder = Decoder(
+        table.path,
+        table.labels,
+        augment=augment,
+        known=settings["known"],
+        **settings["decoder"],
+    )
     while True:
         try:
             epoch, slot, first, count = TASK.unpack(read_exactly(stdin, TASK.size))

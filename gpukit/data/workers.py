@@ -16,8 +16,9 @@ import tempfile
 import threading
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from signal import Signals
 from typing import Any
 
@@ -31,6 +32,10 @@ from gpukit.errors import DataError, SettingError, WorkerError
 
 _AT_ONCE = 2  # tasks that a worker has: one at work, one in its pipe
 _LARGEST_TASK = 16  # images
+_TICK = 1.0  # seconds
+# Seconds, counted while this process runs, after which a worker that stands still at one picture is
+# given up: one that someone stopped, or that waits for a disk or a network.
+_STOPPED, _STILL = 5, 60
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from gpukit.data.worker import main; main(json.loads(sys.argv[2]))"
@@ -67,6 +72,9 @@ class _Crew:
         self.changed = threading.Condition()
         self.queue: deque[_Task] = deque()
         self.lost: tuple[int, int] | None = None  # the worker that ended, the image it was at
+        self.still = ""  # what is wrong with it, where it did not end
+        self._busy = [0] * len(processes)  # tasks that each was given
+        self._seen: dict[int, tuple[tuple[int, int], int]] = {}
         self.closed = False
         self._owner = os.getpid()
 
@@ -85,6 +93,7 @@ class _Crew:
             while True:
                 for task in self._next(_AT_ONCE - len(given), wait=not given):
                     given.append(task)
+                    self._busy[number] += 1
                     process.stdin.write(task.message())
                     process.stdin.flush()
                 if not given:
@@ -93,6 +102,7 @@ class _Crew:
                 answer = json.loads(read_exactly(process.stdout, size))  # type: ignore[arg-type]
                 task = given.popleft()
                 with self.changed:
+                    self._busy[number] -= 1
                     task.job.answers[task.first] = answer
                     task.job.left -= 1
                     self.changed.notify_all()
@@ -110,6 +120,28 @@ class _Crew:
             if self.closed:
                 return []
             return [self.queue.popleft() for _ in range(min(most, len(self.queue)))]
+
+    def wait(self, done: Callable[[], bool]) -> None:
+        """Wait, holding `changed`, until all is `done`, a worker is lost, or all is over."""
+        self._seen = {}
+        while not done() and self.lost is None and not self.closed:
+            if not self.changed.wait(_TICK):
+                self._look_for_still_ones()
+
+    def _look_for_still_ones(self) -> None:
+        # A worker stands still where nothing of it has changed for so many ticks: time in which
+        # this process is stopped itself, and its workers perhaps with it, does not count.
+        for number, process in enumerate(self.processes):
+            now = (self.memory.at(number), self._busy[number])
+            before, ticks = self._seen.get(number, (now, 0))
+            ticks = ticks + 1 if now == before and now[1] else 0
+            self._seen[number] = now, ticks
+            stopped = ticks >= _STOPPED / _TICK and _is_stopped(process.pid)
+            if stopped or ticks >= _STILL / _TICK:
+                seconds = round(ticks * _TICK)
+                self.still = "was stopped" if stopped else f"has stood still for {seconds} s"
+                self.lost = number, now[0]
+                return
 
     def end(self) -> None:
         """End the workers; the threads end with them."""
@@ -153,8 +185,10 @@ class Workers:
                 "count": len(items),
                 "augment": decoder.augment.config(),
                 "decoder": {
-                    name: getattr(decoder, name) for name in ("size", "square", "seed", "skip")
+                    name: getattr(decoder, name)
+                    for name in ("size", "square", "seed", "skip", "remember")
                 },
+                "known": list(decoder.known.items()),
             }
             for number in range(workers):
                 memory.set_at(number, IDLE)
@@ -209,8 +243,7 @@ class Workers:
         crew = self._crew
         self._check()
         with crew.changed:
-            while job.left and crew.lost is None and not crew.closed:
-                crew.changed.wait()
+            crew.wait(lambda: not job.left)
             if job.left:
                 raise self._lost()
         self._free.append(job.slot)
@@ -234,8 +267,7 @@ class Workers:
             for task in [task for task in crew.queue if task.job in jobs]:
                 crew.queue.remove(task)
                 task.job.left -= 1
-            while any(job.left for job in jobs) and crew.lost is None and not crew.closed:
-                crew.changed.wait()
+            crew.wait(lambda: not any(job.left for job in jobs))
         self._free.extend(job.slot for job in jobs)
 
     def close(self) -> None:
@@ -251,12 +283,14 @@ class Workers:
             return WorkerError("the worker processes were ended; start another epoch")
         number, index = self._crew.lost
         process = self._crew.processes[number]
-        code = process.wait()
-        how = f"ended with code {code}"
-        if code < 0:
-            how = f"was killed by {Signals(-code).name if -code in list(Signals) else -code}"
+        how, hint = self._crew.still, "; see what holds it up, or leave the picture out"
+        if not how:
+            code = process.wait()
+            how = f"ended with code {code}"
+            if code < 0:
+                how = f"was killed by {Signals(-code).name if -code in list(Signals) else -code}"
+            hint = "; if memory ran out, use fewer --workers" if code == -9 else ""
         at = "while it had nothing to do" if index == IDLE else f"at {self._items.path(index)}"
-        hint = "; if memory ran out, use fewer --workers" if code == -9 else ""
         return WorkerError(f"worker {number} (process {process.pid}) {how} {at}{hint}")
 
 
@@ -270,6 +304,15 @@ def _start(settings: dict[str, Any], fds: Sequence[int]) -> subprocess.Popen[byt
         pass_fds=fds,
         process_group=0,
     )
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether a signal has stopped the process; False where the system does not tell."""
+    try:
+        # The name, in brackets, may hold anything.
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1] in (b"T", b"t")
+    except OSError:
+        return False
 
 
 def _shared_memory() -> int:

@@ -13,7 +13,8 @@ from gpukit.training.checkpoint import remove_leftovers
 SETTINGS, HISTORY = "settings.json", "history.jsonl"
 BEST, LAST = "best.safetensors", "last.safetensors"
 CURVES, FILTERS = "curves.png", "filters.png"
-FILES = (SETTINGS, HISTORY, BEST, LAST, CURVES, FILTERS)
+QUARANTINE = "quarantine.jsonl"
+FILES = (SETTINGS, HISTORY, BEST, LAST, CURVES, FILTERS, QUARANTINE)
 
 
 def new_folder(model: str, root: Path = Path("runs")) -> Path:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from gpukit.data.decode import read_crops
 from gpukit.data.folder import ImageFolder, is_image_folder, scan
 from gpukit.data.image_feed import ImageFeed, colours, resized
 from gpukit.data.order import permutation
+from gpukit.data.quarantine import Quarantine
 from gpukit.data.sources import EMBEDDED_NAME, SOURCES
 from gpukit.errors import DataError
 from gpukit.runs.recipes import WORKERS
@@ -46,6 +47,8 @@ class Material:
     train: Feed
     validation: Feed | None
     test: Feed
+    quarantine: Quarantine = field(default_factory=Quarantine)
+    """Pictures that none of the feeds tries again, where the run asks for that."""
 
     @property
     def classes(self) -> int:
@@ -78,6 +81,7 @@ def test_pictures(
     ten_crop: bool = False,
     workers: int | None = None,
     bad_images: str = "raise",
+    quarantine: Quarantine | None = None,
 ) -> ImageFeed:
     """The test images of a folder of pictures: central crops of `size`, or ten of each."""
     return ImageFeed(
@@ -88,6 +92,7 @@ def test_pictures(
         TEN if ten_crop else CENTRE,
         workers=WORKERS if workers is None else workers,
         bad_images=bad_images,
+        quarantine=quarantine,
     )
 
 
@@ -136,9 +141,8 @@ def _pictures(settings: RunSettings) -> Material:
     size = settings.input_size
     kept, rows = _held_out(len(folder.train), settings.validation_split, settings.seed)
     train = folder.train.take(rows)
-    mean, covariance = colours(
-        ImageFeed(train.limited(_COLOURS), BATCH, size, bad_images=settings.bad_images)
-    )
+    bad: Any = {"bad_images": settings.bad_images, "quarantine": Quarantine()}
+    mean, covariance = colours(ImageFeed(train.limited(_COLOURS), BATCH, size, **bad))
     validation = None
     if len(kept):
         validation = ImageFeed(
@@ -146,7 +150,7 @@ def _pictures(settings: RunSettings) -> Material:
             BATCH,
             size,
             workers=settings.workers,
-            bad_images=settings.bad_images,
+            **bad,
         )
     return Material(
         name=settings.data,
@@ -159,7 +163,7 @@ def _pictures(settings: RunSettings) -> Material:
             Augment("random", flip=True, colour=ColourNoise.from_covariance(covariance)),
             seed=settings.seed,
             workers=settings.workers,
-            bad_images=settings.bad_images,
+            **bad,
         ),
         validation=validation,
         test=test_pictures(
@@ -168,8 +172,9 @@ def _pictures(settings: RunSettings) -> Material:
             limit=settings.limit,
             ten_crop=settings.how.ten_crop,
             workers=settings.workers,
-            bad_images=settings.bad_images,
+            **bad,
         ),
+        quarantine=bad["quarantine"],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,18 @@ from gpukit.inspect import pictures
 from gpukit.inspect.filters import colour_report
 from gpukit.models.base import Base
 from gpukit.models.saving import load_into
-from gpukit.runs.folder import BEST, CURVES, FILES, FILTERS, HISTORY, LAST, SETTINGS, exists, held
+from gpukit.runs.folder import (
+    BEST,
+    CURVES,
+    FILES,
+    FILTERS,
+    HISTORY,
+    LAST,
+    QUARANTINE,
+    SETTINGS,
+    exists,
+    held,
+)
 from gpukit.runs.keeper import Keeper
 from gpukit.runs.kernels import in_use
 from gpukit.runs.material import Material, gather
@@ -70,6 +82,10 @@ def train(
             else:
                 _refuse_taken(out)
                 write_atomically(out / SETTINGS, settings.to_json().encode())
+            if settings.bad_images == "quarantine":
+                material.quarantine.keep(
+                    out / QUARANTINE, partial(write_atomically, out / QUARANTINE)
+                )
             history = _train(model, settings, material, out, verbose, tell)
             load_into(model, out / BEST)
             pictures.save_filters(out / FILTERS, model)

@@ -24,7 +24,7 @@ _RECIPE: Any = None  # as the recipe says
 _OF_NETWORKS = ("columns", "groups", "width", "input_size", "devices", "dropout", "init")
 _OF_PICTURES = ("workers", "bad_images")
 _LONGEST = 1 << 20  # bytes of settings
-BAD_IMAGES = ("raise", "skip")
+BAD_IMAGES = ("raise", "skip", "quarantine")
 
 
 @dataclass(frozen=True)
@@ -220,8 +220,8 @@ class RunSettings:
         except (FileNotFoundError, NotADirectoryError):
             raise CheckpointError(f"{folder} holds no run: there is no {SETTINGS} in it") from None
         except GpukitError as error:
-            text = str(error)
-            raise CheckpointError(text if str(path) in text else f"{path}: {text}") from None
+            said = str(error)
+            raise CheckpointError(said if str(path) in said else f"{path}: {said}") from None
         except (
             OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
             RecursionError, MemoryError,

@@ -23,6 +23,9 @@ def main() -> None:
     import gpukit.inspect.pictures
     import gpukit.models
     import gpukit.runs  # noqa: F401
+    from PIL import Image
+
+    Image.init()
 
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     for line in sys.stdin:

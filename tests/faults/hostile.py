@@ -14,7 +14,8 @@ HOSTILE = (
     '"a"', '"' + "x" * 100_000 + '"', r'"\u001b[31m\u0007\u0000"', r'"a\nb\r\nc"', r'"\udcff"',
     '"../../../etc/passwd"', '"/dev/zero"', '"relu"', '"float16"', '"int8"', '"object"', '"cuda:7"',
     '"Sequential"', '"__class__"', '"%s{0}$x$"', "[]", "{}", "[[]]", "[null]", "[1, 2, 3]", "[-1]",
-    "[1000000000, 1000000000]", "[" * 3000 + "]" * 3000, "[" * 200_000, '{"a":' * 3000 + "1" + "}" * 3000,
+    "[1000000000, 1000000000]", "[" * 3000 + "]" * 3000, "[" * 200_000,
+    '{"a":' * 3000 + "1" + "}" * 3000,
     '{"class": "Dense"}', '{"class": "Nosuch"}', '{"class": {"class": "Dense"}}', '{"forward": 5}',
     '{"forward": "nosuch"}', "[" + "0, " * 20_000 + "0]",
 )  # fmt: skip
@@ -65,7 +66,7 @@ def damaged(draw: random.Random, content: bytes, head: int) -> bytes:
 
 
 def hostile_json(draw: random.Random, tree: Any) -> str:
-    """The text of `tree` with one to three of its values, keys or entries replaced, gone, or twice."""
+    """The text of `tree`, one to three of its values, keys or entries replaced, gone, or twice."""
     tree = copy.deepcopy(tree)
     put: dict[str, str] = {}
     for _ in range(draw.choice((1, 1, 1, 2, 3))):

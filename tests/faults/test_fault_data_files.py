@@ -18,7 +18,7 @@ import pytest
 from harness import count
 from hostile import damaged
 from PIL import Image
-from runs_to_damage import IMAGE, write_set
+from runs_to_damage import write_set
 
 from gpukit.data.cifar import TEST_FILES, TRAIN_FILES
 from gpukit.data.cifar_png import TEST_LABELS, TEST_SHEETS, TRAIN_LABELS, TRAIN_SHEETS
@@ -191,7 +191,13 @@ def write_archive(draw: random.Random, path: Path, files: dict[str, bytes]) -> N
     if strange == 4:  # a size that is not there, its checksum right
         head = bytearray(plain[:512])
         head[124:136] = draw.choice(
-            (b"77777777777\0", b"\x80" + b"\xff" * 11, b"\xff" * 12, b"-0000000001\0", b"00000000000\0")
+            (
+                b"77777777777\0",
+                b"\x80" + b"\xff" * 11,
+                b"\xff" * 12,
+                b"-0000000001\0",
+                b"00000000000\0",
+            )
         )
         head[148:156] = b"%06o\0 " % (sum(head) - sum(head[148:156]) + 256)
         plain[:512] = head
@@ -233,7 +239,9 @@ def test_archives(commands, survived, tmp_path, chunk):
                 for name, content in files.items():
                     file.writestr(f"../{name}", content)
         elif kind < 0.1:
-            path.write_bytes(draw.choice((b"", b"\x1f\x8b", b"\x1f\x8b\x08\0" + bytes(40), b"BZh91")))
+            path.write_bytes(
+                draw.choice((b"", b"\x1f\x8b", b"\x1f\x8b\x08\0" + bytes(40), b"BZh91"))
+            )
         elif kind < 0.25:  # no archive: the files themselves
             path = folder / "set"
             for name, content in files.items():
@@ -242,7 +250,9 @@ def test_archives(commands, survived, tmp_path, chunk):
                 (path / name).write_bytes(content)
         else:
             write_archive(draw, path, files)
-        source = path if sheets and path.suffix == ".tgz" and draw.random() < 0.5 else folder / "set"
+        source = (
+            path if sheets and path.suffix == ".tgz" and draw.random() < 0.5 else folder / "set"
+        )
         outcome = use(commands, draw, source, folder)
         survived("archives", outcome, folder / "set", folder, case=(chunk, case))
         assert not (folder.parent / "test_batch.bin").exists()

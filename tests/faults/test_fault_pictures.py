@@ -16,7 +16,7 @@ import pytest
 from harness import count
 from hostile import damaged
 from PIL import Image, PngImagePlugin
-from runs_to_damage import IMAGE, write_set
+from runs_to_damage import write_set
 
 CHUNKS = 6
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
@@ -105,7 +105,12 @@ def picture(draw: random.Random, size: tuple[int, int]) -> tuple[str, bytes]:
 
 def chunk_of(kind: bytes, content: bytes) -> bytes:
     """A chunk of a PNG file."""
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    return (
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+    )
 
 
 def bomb(draw: random.Random) -> tuple[str, bytes]:
@@ -151,7 +156,9 @@ def odd_file(draw: random.Random, path: Path) -> None:
     elif kind == 6:
         path.touch()
     else:
-        path.write_bytes(draw.choice((b"%!PS-Adobe\n", b"<svg/>", b"GIF89a", b"\xff\xd8\xff", b"\0" * 999)))
+        path.write_bytes(
+            draw.choice((b"%!PS-Adobe\n", b"<svg/>", b"GIF89a", b"\xff\xd8\xff", b"\0" * 999))
+        )
 
 
 def write_bad(draw: random.Random, path: Path) -> None:
@@ -212,8 +219,9 @@ def test_folders_of_pictures(commands, survived, tmp_path, chunk):
         else:
             outcome = commands(
                 "train", "alexnet", "--data", folder, "--epochs", "1", "--batch-size", "4",
-                "--width", "0.05", "--input-size", "67", "--quiet", "--out", tmp_path / f"run{case}",
+                "--width", "0.05", "--input-size", "67", "--quiet",
+                "--out", tmp_path / f"run{case}",
                 "--workers", draw.choice((0, 1, 2)),
-                "--bad-images", draw.choice(("raise", "skip", "skip")), timeout=120,
+                "--bad-images", draw.choice(("raise", "skip", "quarantine")), timeout=120,
             )  # fmt: skip
         survived("pictures", outcome, folder, case=(chunk, case))

@@ -140,15 +140,56 @@ print(json.dumps([before, listed, listing, result, "acme_kernels" in sys.modules
 """
 
 
-def test_an_installed_one_is_imported_when_it_is_asked_for(tmp_path):
-    (tmp_path / "acme_kernels.py").write_text(PACKAGE)
-    info = tmp_path / "acme-1.2.dist-info"
+UNASKED = """import json, sys
+import numpy as np
+from gpukit import layers, models
+x = np.ones((1, 4, 4, 1), np.float32)
+made = models.Sequential([layers.Conv2D(2, 3, algo="im2col", input_shape=(4, 4, 1))], device="cpu")
+config = made.layers[0].get_config()
+told = []
+from gpukit.backends.choices import prefer
+for algo in ("acme", {"forward": "acme"}):
+    layer = layers.from_config({**config, "algo": algo, "name": None})
+    with prefer({}, told.append):
+        layer(x)
+before = "acme_kernels" in sys.modules
+try:
+    layers.Conv2D(2, 3, algo="acme")(x)
+except Exception as error:
+    print(error, file=sys.stderr)
+print(json.dumps([before, told, "acme_kernels" in sys.modules]))
+"""
+
+
+def installed(folder: Path) -> dict[str, str]:
+    """An environment in which the package acme is installed."""
+    (folder / "acme_kernels.py").write_text(PACKAGE)
+    info = folder / "acme-1.2.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.2\n")
     (info / "entry_points.txt").write_text("[gpukit.kernels]\nacme = acme_kernels\n")
+    return {**os.environ, "PYTHONPATH": str(folder)}
+
+
+def test_a_file_that_names_an_installed_one_imports_nothing(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", UNASKED],
+        env=installed(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    before, told, after = json.loads(done.stdout)
+    assert not before and after
+    assert any(line.startswith("conv2d on cpu: there is no acme") for line in told)
+    assert all("name it by --kernel acme" in line for line in told)
+
+
+def test_an_installed_one_is_imported_when_it_is_asked_for(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        env=installed(tmp_path),
         capture_output=True,
         text=True,
         timeout=300,

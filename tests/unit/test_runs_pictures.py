@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from pictures_on_disk import write_pictures
 
 from gpukit import models, runs
@@ -334,7 +335,7 @@ def test_runs_of_other_classes_make_no_ensemble(tmp_path, trained):
         ({"schedule": "linear"}, "schedule 'linear': use cosine or plateau"),
         ({"schedule": "plateau", "validation_split": 0.0}, "--validation-split above 0"),
         ({"workers": -1}, "workers=-1: use"),
-        ({"bad_images": "ignore"}, "bad-images 'ignore': use raise or skip"),
+        ({"bad_images": "ignore"}, "bad-images 'ignore': use raise or skip or quarantine"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -399,3 +400,11 @@ def test_a_file_that_is_no_image(tmp_path, workers):
     lenient = replace(settings, bad_images="skip")
     result = runs.train(lenient, tmp_path / "other", verbose=0)
     assert result.epochs == 1
+    listed = replace(settings, bad_images="quarantine")
+    same = runs.train(listed, tmp_path / "third", verbose=0)
+    assert same.test_accuracy == result.test_accuracy
+    (line,) = (tmp_path / "third" / "quarantine.jsonl").read_text().splitlines()
+    assert json.loads(line)["picture"] == str(bad) and bad.read_bytes() == b"no picture"
+    weights = [p / "best.safetensors" for p in (tmp_path / "other", tmp_path / "third")]
+    first, second = (safetensors.numpy.load_file(w) for w in weights)
+    assert all(np.array_equal(first[name], second[name]) for name in first)

@@ -11,6 +11,7 @@ import pytest
 from photos import damage, folder
 
 from gpukit.data import Augment, ColourNoise, ImageFeed, colours, scan
+from gpukit.data.quarantine import Quarantine
 from gpukit.errors import CheckpointError, DataError, SettingError
 
 NOISE = ColourNoise.from_covariance(np.diag([900.0, 400, 100]) + 50)
@@ -180,6 +181,32 @@ def test_bad_files_are_skipped_and_counted(damaged):
     assert feed(damaged, bad_images="skip").remarks() == []
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_is_in_quarantine_is_not_tried_again(damaged, tmp_path, workers, monkeypatch):
+    written: list[bytes] = []
+    list_of_them = Quarantine()
+    list_of_them.keep(tmp_path / "list.jsonl", written.append)
+    with feed(damaged, workers, bad_images="quarantine", quarantine=list_of_them) as source:
+        found = [list(source.epoch(0)), list(source.epoch(1))]
+        (text,) = source.remarks()
+        assert f"not tried again: {tmp_path / 'list.jsonl'} lists them" in text
+    entries = [json.loads(line) for line in written[-1].splitlines()]
+    assert {e["picture"] for e in entries} == {str(damaged.path(i)) for i in (2, 8, 23)}
+    skipping = feed(damaged, bad_images="skip")
+    assert all(same(found[n], list(skipping.epoch(n))) for n in (0, 1))
+    # Another process finds the list, and does not open what is in it: not even what is whole now.
+    (tmp_path / "list.jsonl").write_bytes(written[-1])
+    damaged.path(2).write_bytes(damaged.path(3).read_bytes())
+    again = Quarantine()
+    again.keep(tmp_path / "list.jsonl", written.append)
+    with feed(damaged, workers, bad_images="quarantine", quarantine=again) as source:
+        assert same(list(source.epoch(0)), found[0])
+        assert sorted(source.bad) == [2, 8, 23]
+    (tmp_path / "list.jsonl").write_bytes(b"[1]\n")
+    with pytest.raises(DataError, match=r"list\.jsonl: damaged.*remove it"):
+        Quarantine().keep(tmp_path / "list.jsonl", written.append)
+
+
 def test_what_a_run_must_find_again(images, tmp_path):
     source = feed(images.train)
     config = json.loads(json.dumps(source.config()))
@@ -225,7 +252,7 @@ def test_colours_are_those_of_the_pixels(images):
         {"size": 0},
         {"resize": 226},
         {"workers": -1},
-        {"bad_images": "quarantine"},
+        {"bad_images": "ignore"},
         {"seed": -1},
     ],
 )

@@ -53,12 +53,33 @@ def gone(pid: int) -> bool:
     return False
 
 
-def stuck(items, index: int) -> Path:
-    """Make reading of a picture wait for ever."""
-    path = items.path(index)
-    path.unlink()
-    os.mkfifo(path)
-    return path
+# A worker in which the disk is slow: a picture with a .wait beside it is not read.
+WAITING = """
+import time
+from pathlib import Path
+from gpukit.data import images
+read = images.regular
+def waiting(path, *rest):
+    while Path(f"{path}.wait").exists():
+        time.sleep(0.01)
+    return read(path, *rest)
+images.regular = waiting
+"""
+
+
+@pytest.fixture
+def stuck(monkeypatch):
+    """Makes reading of a picture wait as long as there is a file: `stuck(items, index)`."""
+    start, end = workers._PROGRAM.split("from gpukit.data.worker")
+    program = f"{start}\n{WAITING}\nfrom gpukit.data.worker{end}"
+    monkeypatch.setattr(workers, "_PROGRAM", program)
+
+    def wait(items, index: int) -> Path:
+        path = items.path(index)
+        Path(f"{path}.wait").touch()
+        return path
+
+    return wait
 
 
 def wait_until_at(source: ImageFeed, index: int) -> int:
@@ -72,7 +93,7 @@ def wait_until_at(source: ImageFeed, index: int) -> int:
     raise AssertionError(f"no worker says that it is at picture {index}")
 
 
-def test_a_killed_worker_is_named_with_its_picture(images):
+def test_a_killed_worker_is_named_with_its_picture(images, stuck):
     path = stuck(images, 6)
     with feed(images) as source:
         epoch = source.epoch(0)
@@ -85,9 +106,35 @@ def test_a_killed_worker_is_named_with_its_picture(images):
         assert f"worker {number} (process {pids[number]}) was killed by SIGKILL at {path}" in text
         assert "memory" in text and "\n" not in text
         assert source.pids == [] and all(map(gone, pids))
-        path.unlink()
-        os.link(path.parent / "001.jpg", path)
+        Path(f"{path}.wait").unlink()
         assert len(list(source.epoch(0))) == 5  # the feed starts new ones
+
+
+@pytest.mark.parametrize(
+    ("stop", "text"),
+    [
+        pytest.param(True, "was stopped", marks=pytest.mark.skipif(
+            not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")),
+        (False, "has stood still for 2 s"),
+    ],
+)  # fmt: skip
+def test_a_worker_that_stands_still_is_named_with_its_picture(
+    images, stuck, monkeypatch, stop, text
+):
+    monkeypatch.setattr(workers, "_TICK", 0.2)
+    path = stuck(images, 6)
+    with feed(images) as source:
+        epoch = source.epoch(0)
+        next(epoch)
+        number, pids = wait_until_at(source, 6), source.pids
+        monkeypatch.setattr(workers, "_STOPPED" if stop else "_STILL", 2)
+        if stop:
+            os.kill(pids[number], signal.SIGSTOP)
+        with pytest.raises(WorkerError) as caught:
+            list(epoch)
+        expected = f"worker {number} (process {pids[number]}) {text} at {path}; see"
+        assert str(caught.value).startswith(expected)
+        assert source.pids == [] and all(map(gone, pids))
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's /proc")

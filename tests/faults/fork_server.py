@@ -18,12 +18,13 @@ from typing import Any, NoReturn
 
 def main() -> None:
     # What commands import at their first use is here before the first fork.
+    from PIL import Image
+
     import gpukit.cli.app
     import gpukit.data.decode
     import gpukit.inspect.pictures
     import gpukit.models
     import gpukit.runs  # noqa: F401
-    from PIL import Image
 
     Image.init()
 

@@ -148,3 +148,26 @@ def test_hostile_ones_are_refused(commands, survived, place, tmp_path, chunk):
         file.write_bytes(safetensors.numpy.save(tensors, metadata))
         outcome = use(commands, place, draw, run, file)
         survived("hostile checkpoints", outcome, file, run, case=(chunk, case))
+
+
+@pytest.mark.parametrize("kind", ["tensor", "header", "metadata"])
+def test_files_that_are_large_and_hollow_are_read_in_blocks(
+    commands, survived, place, tmp_path, kind
+):
+    """Much that takes no room on disk, and none in memory."""
+    path, size = tmp_path / "hollow.safetensors", 700 << 20
+    metadata = {"gpukit": json.dumps({"format": 1}), "sha256": "0" * 64}
+    header: dict = {"__metadata__": metadata}
+    if kind == "tensor":
+        header["a/kernel"] = {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}
+    if kind == "metadata":
+        metadata["gpukit"] = "[" + "{}," * (8 << 20) + "{}]"
+    text = json.dumps(header).encode()
+    length = size - 8 if kind == "header" else len(text)
+    with path.open("wb") as file:
+        file.write(length.to_bytes(8, "little") + text)
+        if kind != "metadata":
+            file.truncate(8 + len(text) + size)
+    outcome = commands("evaluate", path, "--data", place / "set", timeout=200)
+    survived("damaged checkpoints", outcome, path, memory=512 << 20, case=kind)
+    assert outcome.code == 2

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +48,22 @@ def test_pngs_come_back_to_the_bit(tmp_path, dataset):
         (batch,) = ImageFeed(items, 100, 32, Augment("centre", False), resize=32).epoch()
         order = [int(Path(name).stem) - 1 for name in items.names]
         np.testing.assert_array_equal(batch.x, images[order])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs limits of files' sizes")
+def test_a_disk_that_fills_up_is_noticed(tmp_path):
+    program = """
+import resource, signal, sys
+from gpukit.data import export, load
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+export(load(limit=3), sys.argv[1])
+"""
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(out)], capture_output=True, text=True, timeout=300
+    )
+    assert f"DataError: {out}: cannot be written (File too large)" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_jpegs_have_the_quality_asked_for(tmp_path, dataset):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zlib
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from gpukit.data import images, load, read_picture
+from gpukit.data.decode import read_crops
 from gpukit.errors import DataError, SettingError
 
 
@@ -183,3 +185,47 @@ def test_decompression_bombs(tmp_path: Path, side: int) -> None:
     with pytest.raises(DataError, match=r"bomb\.png.*(pixels|cannot be read)"):
         read_picture(path)
     assert images.MAX_PIXELS < 11_000**2
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "I;16", "F", "1"])
+def test_a_picture_too_large_to_be_kept_whole(tmp_path: Path, monkeypatch, mode: str) -> None:
+    rng = np.random.default_rng(0)
+    levels = np.kron(rng.integers(0, 256, (7, 9)), np.ones((10, 12))).astype(np.uint8)
+    if mode in ("I;16", "F"):
+        picture = Image.fromarray(levels.astype({"I;16": "<u2", "F": "<f4"}[mode]) * 3)
+    else:
+        picture = Image.fromarray(levels).convert("RGB").convert(mode)
+    if mode == "RGBA":
+        picture.putalpha(Image.fromarray(levels))
+    path = tmp_path / "large.tif"
+    picture.save(path)
+    expected, notes = read_picture(path, (14, 18), 3)
+    crop = np.empty((2, 1, 16, 16, 3), np.uint8)
+    read_crops(path, 16, [(0, 0, True)], crop[0])
+    for pixels in (1500, 2000):  # averages of 3×3 and of 2×2, in strips of some rows
+        monkeypatch.setattr(images, "LARGE", pixels)
+        monkeypatch.setattr(images, "_STRIP", 1000)
+        found, same = read_picture(path, (14, 18), 3)
+        rough = [n for n in same if "resized" not in n and "levels" not in n]
+        assert rough == [n for n in notes if "resized" not in n and "levels" not in n]
+        difference = np.abs(found.astype(int) - expected)
+        assert difference.mean() < 25 and difference.shape == (14, 18, 3)
+        read_crops(path, 16, [(0, 0, True)], crop[1])
+        assert np.abs(crop[0].astype(int) - crop[1]).mean() < 25
+
+
+def test_what_has_no_end_is_no_picture(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(DataError, match=r"pipe\.png: is a pipe, where a file is needed"):
+        read_picture(tmp_path / "pipe.png")
+    with pytest.raises(DataError, match="is a device"):
+        read_picture("/dev/zero")
+
+
+def test_pictures_that_take_too_much_to_decode(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(images, "MAX_BYTES", 100 * 100 * 11)
+    for name in ("a.webp", "a.png"):
+        Image.new("RGB", (100, 100)).save(tmp_path / name)
+    assert read_picture(tmp_path / "a.png")[0].shape == (28, 28, 1)
+    with pytest.raises(DataError, match=r"a\.webp: 100×100 pixels of WEBP take more than"):
+        read_picture(tmp_path / "a.webp")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gpukit.data import is_image_folder, scan
+from gpukit.data.images import opened
 from gpukit.errors import DataError, SettingError
 
 
@@ -155,6 +156,17 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", scandir)
     assert f"{tmp_path / 'train' / 'b'}: cannot be read (Permission denied)" in message(tmp_path)
+
+
+def test_links_in_a_circle_are_pictures_that_cannot_be_read(tmp_path):
+    tree(tmp_path, *many("train/", "a", 2), *many("train/", "b", 2))
+    tree(tmp_path, *many("val/", "a", 2), *many("val/", "b", 2))
+    (tmp_path / "train" / "loop").symlink_to("loop")
+    (tmp_path / "train" / "a" / "loop.jpg").symlink_to("loop.jpg")
+    found = scan(tmp_path).train
+    assert "a/loop.jpg" in found.names and found.class_names == ("a", "b")
+    with pytest.raises(DataError, match=r"loop\.jpg: cannot be read \(Too many levels"):
+        opened(tmp_path / "train" / "a" / "loop.jpg", [])
 
 
 def test_settings_out_of_range(tmp_path):

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from gpukit import __version__
+from gpukit.errors import printable
 
 LARGEST = 1 << 16  # pixels of a side, or channels
 
@@ -78,7 +79,7 @@ def summary(
     if not as_json:
         table.show(made, batch)
         for line in _implementations(Path(model), kernels):
-            click.echo(line)
+            click.echo(printable(line))
         return
     figures = sizes(made)
     facts: dict[str, Any] = {"model": made.name, "layers": [asdict(f) for f in figures]}

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from gpukit.errors import printable
 from gpukit.inspect.notes import notes
 from gpukit.inspect.placement import BATCH, memory, traffic
 from gpukit.inspect.sizes import LayerSizes, sizes
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from gpukit.models.base import Base
+
+
+_NAME = 100  # characters of a name
 
 
 class _Column(NamedTuple):
@@ -38,7 +42,9 @@ def show(model: Base, batch: int | None = None) -> None:
     # A pipe has no width: the table then takes what it needs instead of being cut.
     console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False, markup=False)
     at = _times((model.input_shape or ())[1:])
-    console.print(Text.assemble((model.name, "bold"), f"  input {at}"), soft_wrap=True)
+    console.print(
+        Text.assemble((printable(model.name, _NAME), "bold"), f"  input {at}"), soft_wrap=True
+    )
     images = len(model.input_shape or ()) == 4
     several = len(model.devices) > 1
     console.print(_widest_that_fits(console, figures, images, several), crop=False)
@@ -47,7 +53,7 @@ def show(model: Base, batch: int | None = None) -> None:
         lines += _step(model, batch or BATCH)
     lines += _together(model)
     for line in lines + notes(model, figures):
-        console.print(line, soft_wrap=True)
+        console.print(printable(line), soft_wrap=True)
 
 
 def _widest_that_fits(
@@ -69,7 +75,7 @@ def _widest_that_fits(
 
 def _columns(images: bool, several: bool) -> list[_Column]:
     columns = [
-        _Column("layer", lambda f: f.name, left=True),
+        _Column("layer", lambda f: printable(f.name, _NAME), left=True),
         _Column("kind", lambda f: f.kind, left=True),
         _Column("output", lambda f: _times(f.output_shape)),
         _Column("units", lambda f: _count(f.units), lambda f: f.units),

@@ -74,7 +74,9 @@ def faults(
     longest = max(map(len, outcome.err.splitlines()), default=0)
     if longest > LINE:
         yield f"a line of {longest} characters"
-    strange = {c for c in outcome.err if unicodedata.category(c) == "Cc" and c not in "\n\r\t\x1b"}
+    # Streams are files here, so that colours have no reason to be there.
+    said = outcome.err + outcome.out
+    strange = {c for c in said if unicodedata.category(c) == "Cc" and c not in "\n\r\t"}
     if strange:
         yield f"control characters {sorted(strange)}"
     if outcome.code == 2:

@@ -50,9 +50,10 @@ def regular(path: str | Path, error: type[GpukitError] = DataError) -> BinaryIO:
     Raises OSError as `open` does.
     """
     try:
-        _refuse(path, Path(path).stat().st_mode, error)
+        mode = Path(path).stat().st_mode
     except ValueError as found:  # a name with a zero byte
         raise error(f"{path}: cannot be read ({reason(found)})") from None
+    _refuse(path, mode, error)
     # Should a pipe have taken its place, it is not waited for.
     descriptor = os.open(
         path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -73,5 +74,4 @@ def reason(error: BaseException) -> str:
 
 def _refuse(path: str | Path, mode: int, error: type[GpukitError]) -> None:
     if not stat.S_ISREG(mode):
-        kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
-        raise error(f"{path}: is {kind}, where a file is needed")
+        raise error(f"{path}: is {_KINDS.get(stat.S_IFMT(mode), 'special')}, no regular file")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import click
 
 from gpukit import models
-from gpukit.errors import SettingError, printable
+from gpukit.errors import DataError, SettingError, printable
 from gpukit.runs import LAST, RunResult, RunSettings, is_run, latest_folder, new_folder
 from gpukit.runs import train as run
 from gpukit.runs.kernels import choices, give, moved
@@ -107,16 +109,30 @@ def train(
             raise SettingError("which model? try: gpukit train lenet5")
         settings = _with_device(RunSettings(model, **chosen, kernel=own), chosen)
     target = folder or out or new_folder(settings.model)
-    result = run(
-        settings,
-        target,
-        resume=folder is not None,
-        verbose=0 if quiet else 1,
-        tell=(lambda text: None) if quiet else (lambda text: click.echo(printable(text), err=True)),
-    )
+    with _about(folder):
+        result = run(
+            settings,
+            target,
+            resume=folder is not None,
+            verbose=0 if quiet else 1,
+            tell=(lambda text: None)
+            if quiet
+            else (lambda text: click.echo(printable(text), err=True)),
+        )
     _report(result)
     if as_json:
         click.echo(json.dumps(asdict(result)))
+
+
+@contextmanager
+def _about(folder: Path | None) -> Iterator[None]:
+    """Within the block, what the settings of a run that goes on ask for in vain names the run."""
+    try:
+        yield
+    except (SettingError, DataError) as error:
+        if folder is None or str(folder) in str(error):
+            raise
+        raise type(error)(f"{folder}: {error}") from error
 
 
 def _with_device(settings: RunSettings, chosen: dict[str, Any]) -> RunSettings:

@@ -216,7 +216,7 @@ def test_a_picture_too_large_to_be_kept_whole(tmp_path: Path, monkeypatch, mode:
 
 def test_what_has_no_end_is_no_picture(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(DataError, match=r"pipe\.png: is a pipe, where a file is needed"):
+    with pytest.raises(DataError, match=r"pipe\.png: is a pipe, no regular file"):
         read_picture(tmp_path / "pipe.png")
     with pytest.raises(DataError, match="is a device"):
         read_picture("/dev/zero")

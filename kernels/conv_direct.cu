@@ -45,14 +45,19 @@
 //
 // instances: conv2d_forward<float, 128, 128, true, true, 0>
 // instances: conv2d_forward<float, 128, 128, true, true, 1>
+// instances: conv2d_forward<float, 128, 64, true, true, 1>
+// instances: conv2d_forward<float, 128, 48, true, true, 1>
 // instances: conv2d_forward<T, 64, 64, true, true, 0>, conv2d_forward<T, 64, 64, false, false, 1>
 // instances: conv2d_forward<T, 64, 64, true, true, 2>, conv2d_forward<T, 64, 64, true, true, 3>
 // instances: conv2d_forward<T, 128, 16, false, false, 3>
 // instances: conv2d_forward<T, 128, 16, true, true, 0>
+// instances: conv2d_input_grad<float, 128, 64, true>, conv2d_input_grad<float, 128, 48, true>
 // instances: conv2d_input_grad<float, 128, 128, true>, conv2d_input_grad<T, 64, 64, true>
 // instances: conv2d_input_grad<T, 64, 64, false>, conv2d_input_grad<T, 128, 16, true>
 // instances: conv2d_input_grad<T, 128, 16, false>
 // instances: conv2d_weight_grad<float, 128, 128, true, true>
+// instances: conv2d_weight_grad<float, 128, 64, true, true>
+// instances: conv2d_weight_grad<float, 128, 48, true, true>
 // instances: conv2d_weight_grad<T, 64, 64, true, true>
 // instances: conv2d_weight_grad<T, 64, 64, false, false>
 // instances: conv2d_weight_grad<T, 128, 16, true, true>

@@ -37,13 +37,18 @@
 //
 // instances: implicit_forward<float, 128, 128, true, true, 0>
 // instances: implicit_forward<float, 128, 128, true, true, 1>
+// instances: implicit_forward<float, 128, 64, true, true, 1>
+// instances: implicit_forward<float, 128, 48, true, true, 1>
 // instances: implicit_forward<T, 64, 64, true, true, 0>, implicit_forward<T, 64, 64, false, false, 1>
 // instances: implicit_forward<T, 64, 64, false, true, 2>
 // instances: implicit_forward<T, 128, 16, true, true, 3>, implicit_forward<T, 128, 16, false, false, 0>
+// instances: implicit_input_grad<float, 128, 64, true>
 // instances: implicit_input_grad<T, 64, 64, true>
 // instances: implicit_input_grad<T, 64, 64, false>, implicit_input_grad<T, 128, 16, true>
 // instances: implicit_input_grad<T, 128, 16, false>
 // instances: implicit_weight_grad<float, 128, 128, true, true>
+// instances: implicit_weight_grad<float, 128, 64, true, true>
+// instances: implicit_weight_grad<float, 128, 48, true, true>
 // instances: implicit_weight_grad<T, 64, 64, true, true>
 // instances: implicit_weight_grad<T, 64, 64, false, false>
 // instances: implicit_weight_grad<T, 128, 16, true, true>

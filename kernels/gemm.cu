@@ -38,6 +38,12 @@
 // instances: gemm<float, 128, 128, false, false, true, true, 1>
 // instances: gemm<float, 128, 128, false, true, true, true, 0>
 // instances: gemm<float, 128, 128, true, false, true, true, 0>
+// instances: gemm<float, 128, 64, false, false, true, true, 0>
+// instances: gemm<float, 128, 64, false, true, true, true, 0>
+// instances: gemm<float, 128, 64, true, false, true, true, 0>
+// instances: gemm<float, 128, 48, false, false, true, true, 0>
+// instances: gemm<float, 128, 48, false, true, true, true, 0>
+// instances: gemm<float, 128, 48, true, false, true, true, 0>
 // instances: gemm<T, 64, 64, false, false, true, true, 0>, gemm<T, 64, 64, false, false, false, false, 1>
 // instances: gemm<T, 64, 64, false, false, true, true, 2>, gemm<T, 64, 64, false, false, true, true, 3>
 // instances: gemm<T, 64, 64, false, true, true, true, 0>, gemm<T, 64, 64, false, true, false, false, 0>

@@ -36,16 +36,21 @@
 
 template <int TILE_M, int TILE_N>
 struct Tiling {
-    static constexpr int EACH = TILE_M >= 128 && TILE_N >= 128 ? 8 : 4;
+    static constexpr int EACH = TILE_M == 128 && TILE_N >= 48 ? 8 : 4;
     static constexpr int K = EACH == 8 ? 8 : 16;
     static constexpr int UNROLL = EACH == 8 ? 2 : K;  // unrolled further, 8×8 sums spill
     static constexpr int ACROSS = TILE_N / EACH;  // threads side by side
     static constexpr int THREADS = TILE_M / EACH * ACROSS;
 };
 
-// Blocks that share a multiprocessor at least: the compiler keeps to as many registers.
+// Blocks that share a multiprocessor at least: the compiler keeps to as many registers. With 8×8 sums
+// two blocks of 256 threads may have 128 registers a thread, which is just enough; narrower tiles have
+// 384 threads there, and 168 registers. gpukit/backends/cuda/tiling.py counts with these numbers.
 template <typename T, int TILE_M, int TILE_N, bool PACKED>
-constexpr int BLOCKS = sizeof(T) == 4 && TILE_M == 64 && TILE_N == 64 && PACKED ? 3 : 2;
+constexpr int BLOCKS =
+    Tiling<TILE_M, TILE_N>::EACH == 8
+        ? (TILE_N == 128 ? 512 : 384) / Tiling<TILE_M, TILE_N>::THREADS
+        : (sizeof(T) == 4 && TILE_N == 64 && PACKED ? 3 : 2);
 
 // A row-major matrix as an operand. `extent` bounds m (or n), `k_end` bounds k.
 template <typename T, bool IS_ALONG_K, bool IS_PACKED>

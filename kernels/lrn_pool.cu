@@ -90,7 +90,15 @@ __device__ __forceinline__ Largest<T> largest_in_row(const Walk<T>& walk, int ro
         pixels[j] = {};
         if (walk.inside && column >= 0 && column < walk.width) pixels[j] = load(line + j * walk.channels);
     }
+    // Below all: of cells as large as that, the first wins that is a pixel, not left of the image.
     Largest<T> found;
+#pragma unroll
+    for (int output = 0; output < OUTPUTS; ++output)
+#pragma unroll
+        for (int i = 0; i < V; ++i) {
+            found.value[output][i] = -gpukit::infinity<T>();
+            found.cell[output][i] = max(-(walk.first + output * STRIDE), 0);
+        }
 #pragma unroll
     for (int j = 0; j < COLUMNS; ++j) {
         Pack<T> squares;
@@ -110,9 +118,7 @@ __device__ __forceinline__ Largest<T> largest_in_row(const Walk<T>& walk, int ro
 #pragma unroll
             for (int output = 0; output < OUTPUTS; ++output) {
                 const int s = j - output * STRIDE;
-                // The first cell of a window that is a pixel: the others lie left of the image.
-                const bool fresh = s == 0 || column == 0;
-                if (s >= 0 && s < WINDOW) found.take(output, i, normal, s, fresh);
+                if (s >= 0 && s < WINDOW) found.take(output, i, normal, s, s == 0);
             }
         }
     }

@@ -62,7 +62,7 @@ constexpr int STEP = 16;  // k of a step
 // another, `part` elements apart.
 template <typename T, int TILE_M, int TILE_N, bool PACKED_X, bool PACKED_W, int ACTIVATION>
 __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS,
-                                  (BLOCKS<T, TILE_M, TILE_N, PACKED_X && PACKED_W>))
+                                  (COPIED_BLOCKS<T, TILE_M, TILE_N, PACKED_X && PACKED_W>))
     implicit_forward(const T* __restrict__ x, const T* __restrict__ w,
                      const T* __restrict__ bias_or_null, T* __restrict__ y, int images, int height,
                      int width, int channels, int taps_h, int taps_w, int filters, int out_height,
@@ -103,7 +103,7 @@ __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS,
 // Phases have taps of their own, so each cuts its own k into `splits` ranges; gx is as y above.
 template <typename T, int TILE_M, int TILE_N, bool PACKED>
 __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS,
-                                  (BLOCKS<T, TILE_M, TILE_N, PACKED>))
+                                  (COPIED_BLOCKS<T, TILE_M, TILE_N, PACKED>))
     implicit_input_grad(const T* __restrict__ gy, const T* __restrict__ w, T* __restrict__ gx,
                         int images, int height, int width, int channels, int taps_h, int taps_w,
                         int filters, int out_height, int out_width, int stride_h, int stride_w,

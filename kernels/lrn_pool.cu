@@ -127,7 +127,7 @@ __device__ __forceinline__ Largest<T> largest_in_row(const Walk<T>& walk, int ro
 
 // blockIdx.y is the band of `band` rows of y; a lane's number is ((n·⌈Q/2⌉ + pair)·C/V + pack).
 template <typename T, int SIZE, bool THREE_QUARTERS>
-__global__ void __launch_bounds__(128, 4)
+__global__ void __launch_bounds__(128, sizeof(T) == 4 ? 6 : 4)
 bias_relu_lrn_pool(const T* __restrict__ x, const T* __restrict__ bias_or_null, T* __restrict__ y,
                    unsigned char* __restrict__ index, int images, int h, int w, int c, int length,
                    int p, int q, int top, int left, int band, bool relu, T k, T alpha, T beta) {

@@ -1,8 +1,8 @@
 """What AlexNet's layers launch in a training step, and how evenly that fills a card.
 
-One of the two columns, its layers of several operations an element left out. Launchers run on `emu`
-with an engine that only writes launches down: they choose from shapes and addresses, and nothing is
-computed.
+One of the two columns: its convolutions, its fully connected layers, and what stands between the
+first. Launchers run on `emu` with an engine that only writes launches down: they choose from shapes
+and addresses, and nothing is computed.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ Shape = tuple[int, ...]
 
 
 class Pass(NamedTuple):
-    """A call: of which layer, which primitive, arrays by shape, settings; rows, columns and length
-    of its product, if it is one."""
+    """A layer's call of a primitive: arrays by shape, settings; if it is a product, its m, n, k."""
 
     layer: str
     primitive: str
@@ -68,13 +67,13 @@ class Filled:
         return self.waves % 1 or 1.0
 
     @property
-    def tail(self) -> float:
+    def filled(self) -> float:
         """Waves, in those that it takes time for: what is lost at the end, at worst."""
         return self.waves / -(-self.blocks // (self.resident * self.multiprocessors))
 
     @property
     def even(self) -> float:
-        """The same where a multiprocessor takes as long for a block alone as for its share of two."""
+        """The same where a block alone on a multiprocessor has its whole rate: the loss at best."""
         return self.blocks / self.multiprocessors / -(-self.blocks // self.multiprocessors)
 
 
@@ -123,9 +122,11 @@ def _convolution(
         x[1:3], (window, window), settings["stride"], settings["padding"], (1, 1)
     )  # type: ignore[arg-type]
     y = (x[0], rows, columns, filters)
+    # What follows the first two adds their bias (models/fusion.py).
+    bias, activation = (None, None) if layer in ("conv1", "conv2") else ((filters,), "relu")
     pixels, cells = x[0] * rows * columns, window * window * x[3]
     yield Pass(
-        layer, "conv2d", (x, w, (filters,)), settings | {"activation": "relu"},
+        layer, "conv2d", (x, w, bias), settings | {"activation": activation},
         (pixels, filters, cells),
     )  # fmt: skip
     if x[3] > 3:  # images need no gradient
@@ -173,7 +174,7 @@ def _dtype(one: Pass, place: int) -> type:
 
 
 def filled(arch: int, multiprocessors: int = MULTIPROCESSORS, batch: int = BATCH) -> list[Filled]:
-    """The main launch of every call, on a card of sm_`arch` with so many multiprocessors."""
+    """The first launch of every call, which does its work, compiled for sm_`arch`."""
     known: dict[str, Resources] = {}
     found = []
     for one in passes(batch):

@@ -33,11 +33,12 @@ def on_emu(primitive, *arrays, **settings):
 
 
 def choose(monkeypatch, tile) -> None:
-    """Take `tile` wherever it fits: 8×8 sums are made for float32 only."""
+    """Take `tile` wherever it fits: 8×8 sums are made for float32 in packs only."""
 
-    def chosen(m, n, batch, k, itemsize, packed, most=tiling.MOST_DEEP, allowed=tiling.TILES):
-        wide = tile in tiling.EIGHTS and itemsize == 8
-        return tiling.plan(m, n, batch, k, 4, True, most, (tiling.SQUARE if wide else tile,))
+    def chosen(m, n, batch, k, itemsize, packed, most=tiling.MOST_DEEP, built=tiling.BUILT):
+        fits = tile not in tiling.EIGHTS or (itemsize == 4 and packed)
+        one = tile if fits and tile in dict(built) else tiling.SQUARE
+        return tiling.plan(m, n, batch, k, 4, True, most, ((one, 2),))
 
     for module in (gemm, conv, conv_implicit):
         monkeypatch.setattr(module, "plan", chosen)

@@ -13,24 +13,15 @@ from gpukit.backends import reference as p
 from gpukit.backends.cuda.common import contiguous, empty_like, is_float
 from gpukit.backends.cuda.conv_shape import ConvShape, deep
 from gpukit.backends.cuda.gemm import ACTIVATIONS, is_packed, sum_parts
-from gpukit.backends.cuda.tiling import (
-    MOST_DEEP,
-    SLIM,
-    SQUARE,
-    TALL,
-    THREADS,
-    TILES,
-    Tile,
-    plan,
-    tiles,
-)
+from gpukit.backends.cuda.tiling import COPIED, LARGE, MOST_DEEP, THIN, THREADS, Built, plan, tiles
 from gpukit.backends.kernel import Kernel
 from gpukit.backends.reference.windows import Padding, Pair
 from gpukit.device import device_of
 
 Array = Any
 
-_OF_INPUT = (TALL, SQUARE, SLIM)  # the others would spill on sm_100 and sm_120
+# Of an input gradient, both of whose operands lie along k: others would spill on sm_100 and sm_120.
+_OF_INPUT = tuple(pair for pair in COPIED if pair[0] not in (LARGE, THIN))
 _NARROW = 4  # columns up to which "direct" has kernels that need no tiles
 
 _forward = Kernel("conv_implicit.cu", "implicit_forward")
@@ -53,7 +44,7 @@ def _forward_run(
     m, n, z = shape.pixels, shape.filters, deep(shape.groups, shape)
     packed_x, packed_w = is_packed(x, shape.depth), is_packed(w, n)
     packed = packed_x and packed_w
-    tile, splits = plan(m, n, z, shape.window, x.dtype.itemsize, packed, MOST_DEEP // z)
+    tile, splits = plan(m, n, z, shape.window, x.dtype.itemsize, packed, MOST_DEEP // z, COPIED)
     whole = splits.parts == 1
     parts = y if whole else empty_like(y, (splits.parts, y.size))
     _forward.launch(
@@ -103,7 +94,7 @@ def _weight_run(x: Array, gy: Array, gw: Array, shape: ConvShape, more: bool) ->
     m, n, z = shape.window, shape.filters, deep(shape.groups, shape)
     packed_x, packed_gy = is_packed(x, shape.depth), is_packed(gy, n)
     packed = packed_x and packed_gy
-    tile, splits = plan(m, n, z, shape.pixels, x.dtype.itemsize, packed, MOST_DEEP // z)
+    tile, splits = plan(m, n, z, shape.pixels, x.dtype.itemsize, packed, MOST_DEEP // z, COPIED)
     whole = splits.parts == 1 and not more
     parts = gw if whole else empty_like(gw, (splits.parts, gw.size))
     _weight.launch(
@@ -119,11 +110,11 @@ def _floats(a: Array, b: Array, bias: Array | None = None, **_: Any) -> bool:
     return is_float(a, b, bias)
 
 
-def _is_cut(m: int, n: int, batch: int, k: int, like: Array, allowed: tuple[Tile, ...]) -> bool:
+def _is_cut(m: int, n: int, batch: int, k: int, like: Array, built: Built) -> bool:
     """Whether a product's tiles leave so much of a card idle that its sums are cut along k."""
     if n <= _NARROW or m * n == 0 or batch > MOST_DEEP:
         return False
-    _, splits = plan(m, n, batch, k, like.dtype.itemsize, True, MOST_DEEP // batch, allowed)
+    _, splits = plan(m, n, batch, k, like.dtype.itemsize, True, MOST_DEEP // batch, built)
     return splits.parts > 1
 
 
@@ -139,7 +130,7 @@ def _cuts_forward(
     activation: str | None = None,
 ) -> bool:
     s = ConvShape(x.shape, w.shape, stride, padding, dilation, groups)
-    return _is_cut(s.pixels, s.filters, groups, s.window, x, TILES)
+    return _is_cut(s.pixels, s.filters, groups, s.window, x, COPIED)
 
 
 def _cuts_input(

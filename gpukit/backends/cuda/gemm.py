@@ -1,4 +1,4 @@
-"""Launchers of kernels/gemm.cu: matrix products, their partial sums, and what is done to them last."""
+"""Launchers of kernels/gemm.cu: matrix products, sums of their parts, what is done to them last."""
 
 from __future__ import annotations
 

@@ -48,16 +48,16 @@ EIGHTS = (LARGE, TALL, THIN)  # for float32 in packs of 16 bytes
 TILES = (*EIGHTS, SQUARE, SLIM)
 THREADS = {tile: tile.m * tile.n // (64 if tile in EIGHTS else 16) for tile in TILES}
 
-# What a multiply-add takes, beside the large tile's. 4×4 sums read two 16-byte words of shared memory
-# for 16 of them, where 8×8 read four for 64; narrow tiles bring more numbers for each.
+# Tiles that kernels are built for, and how many blocks of float32 in packs share a multiprocessor:
+# BLOCKS in kernels/gemm_tile.cuh, COPIED_BLOCKS in kernels/conv_implicit.cuh.
+Built = tuple[tuple[Tile, int], ...]
+BUILT: Built = ((LARGE, 2), (TALL, 4), (THIN, 4), (SQUARE, 3), (SLIM, 2))
+COPIED: Built = ((LARGE, 2), (TALL, 3), (THIN, 4), (SQUARE, 3), (SLIM, 2))
+_OTHERS = 2  # blocks of other dtypes, or not in packs
+
+# What a multiply-add takes, beside the large tile's. 4×4 sums read two 16-byte words of shared
+# memory for 16 of them, where 8×8 read four for 64; narrow tiles bring more numbers for each.
 _WEIGHT = {LARGE: 1.0, TALL: 1.05, THIN: 1.1, SQUARE: 1.5, SLIM: 1.75}
-
-
-def resident(tile: Tile, itemsize: int = 4, packed: bool = True) -> int:
-    """Blocks that registers let share a multiprocessor, as BLOCKS in kernels/gemm_tile.cuh."""
-    if tile in EIGHTS:
-        return (512 if tile == LARGE else 384) // THREADS[tile]
-    return 3 if packed and itemsize == 4 else 2
 
 
 def tiles(m: int, n: int, tile: Tile) -> int:
@@ -127,16 +127,17 @@ def plan(
     itemsize: int,
     packed: bool,
     most: int = MOST_DEEP,
-    allowed: tuple[Tile, ...] = TILES,
+    built: Built = BUILT,
 ) -> tuple[Tile, Splits]:
     """The quickest way, as counted, to `batch` results (m, n) of sums over k.
 
-    `packed` operands come in packs of 16 bytes; at most `most` ranges of k. The first of `allowed`
+    `packed` operands come in packs of 16 bytes; at most `most` ranges of k. The first of `built`
     tiles that is quickest.
     """
     found = []
-    for tile in allowed:
-        if tile in EIGHTS and not (packed and itemsize == 4):
+    usual = packed and itemsize == 4
+    for tile, together in built:
+        if tile in EIGHTS and not usual:
             continue
         splits, cost = split(
             tiles(m, n, tile) * batch,
@@ -144,7 +145,7 @@ def plan(
             m * n * batch * itemsize,
             work=tile.m * tile.n * _WEIGHT[tile],
             threads=THREADS[tile],
-            together=resident(tile, itemsize, packed),
+            together=together if usual else _OTHERS,
             most=most,
         )
         found.append((cost, tile, splits))

@@ -81,7 +81,7 @@ def show(
     if name == NAME:
         if len(architectures) > 1:
             raise SettingError("show alexnet counts for one card: use one --arch")
-        show_alexnet(*(architectures or (90,)), multiprocessors, as_json)
+        show_alexnet(architectures[0] if architectures else 90, multiprocessors, as_json)
         return
     if meant := misnamed(name, "show"):
         raise SettingError(meant)

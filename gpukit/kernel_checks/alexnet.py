@@ -7,6 +7,7 @@ and addresses, and nothing is computed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,10 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpukit.backends import nvrtc
+from gpukit.backends.cuda.conv_first import ACROSS, EACH
+from gpukit.backends.cuda.conv_shape import ConvShape
 from gpukit.backends.engine import Call, instead
 from gpukit.backends.nvrtc import Resources
 from gpukit.backends.primitive import load_backend, registry
-from gpukit.backends.reference.windows import output_shape
 from gpukit.device import get_device
 from gpukit.kernel_checks.occupancy import occupancy
 from gpukit.models.alexnet import INPUT_SIZE, MAPS, UNITS
@@ -117,24 +119,20 @@ def _convolution(
         "dilation": (1, 1),
         "groups": 1,
     }
-    w = (window, window, x[3], filters)
-    rows, columns = output_shape(
-        x[1:3], (window, window), settings["stride"], settings["padding"], (1, 1)
-    )  # type: ignore[arg-type]
-    y = (x[0], rows, columns, filters)
+    shape = ConvShape(x, (window, window, x[3], filters), **settings)
+    w, y, pixels = shape.w, shape.y, math.prod(x[:3])
     # What follows the first two adds their bias (models/fusion.py).
     bias, activation = (None, None) if layer in ("conv1", "conv2") else ((filters,), "relu")
-    pixels, cells = x[0] * rows * columns, window * window * x[3]
     yield Pass(
         layer, "conv2d", (x, w, bias), settings | {"activation": activation},
-        (pixels, filters, cells),
+        (shape.pixels, filters, shape.window),
     )  # fmt: skip
     if x[3] > 3:  # images need no gradient
-        product = (x[0] * x[1] * x[2], x[3], window * window * filters)
+        product = (pixels, x[3], window * window * filters)
         yield Pass(layer, "conv2d_input_grad", (y, w), settings | {"input_shape": x}, product)
     yield Pass(
         layer, "conv2d_weight_grad", (x, y), settings | {"kernel_shape": w},
-        (cells, filters, pixels),
+        (shape.window, filters, shape.pixels),
     )  # fmt: skip
 
 
@@ -215,13 +213,11 @@ def _used(call: Call, one: Pass) -> tuple[float | None, float | None]:
     if "TILE_N" in template:
         return _share(n, int(template["TILE_N"])), _share(m, int(template["TILE_M"]))
     columns = _share(n, int(template["FILTERS"]))
-    if "GROUPS" in template:  # eight rows of the gradient each
-        return columns, _share(m, 8 * int(template["GROUPS"]))
-    y = output_shape(
-        one.shapes[0][1:3], one.shapes[1][:2], one.settings["stride"], one.settings["padding"],
-        (1, 1),
-    )  # type: ignore  # fmt: skip
-    return columns, _share(y[0], int(template["ROWS"])) * _share(y[1], 8)
+    if "GROUPS" in template:
+        return columns, _share(m, EACH * int(template["GROUPS"]))
+    sizes = {p.name: a for p, a in zip(call.bound.parameters, call.arguments)}
+    down, across = int(sizes["out_height"]), int(sizes["out_width"])
+    return columns, _share(down, int(template["ROWS"])) * _share(across, ACROSS)
 
 
 def _share(n: int, tile: int) -> float:

@@ -29,7 +29,7 @@ def test_ranges_cover_k_and_stay_within_their_limits():
         batch, most = pick.choice([1, 1, 2, 9]), pick.choice([1, 7, tiling.MOST_DEEP])
         itemsize, packed = pick.choice([4, 8]), pick.random() < 0.7
         built = pick.choice([tiling.BUILT, tiling.COPIED])
-        tile, (parts, length) = tiling.plan(m, n, batch, k, itemsize, packed, most, built)
+        tile, (parts, length), _ = tiling.plan(m, n, batch, k, itemsize, packed, most, built)
         assert 1 <= parts <= most and length % tiling.K_STEP == 0
         assert (parts - 1) * length < k <= parts * length
         assert parts == 1 or parts * m * n * batch * itemsize <= tiling.PARTS_BYTES
@@ -39,9 +39,9 @@ def test_ranges_cover_k_and_stay_within_their_limits():
 
 
 def test_long_sums_are_cut_even_where_blocks_are_plenty():
-    _, (parts, length) = tiling.plan(4096, 4096, 1, 100_000, 4, True, built=((tiling.LARGE, 2),))
+    _, (parts, length), _ = tiling.plan(4096, 4096, 1, 100_000, 4, True, built=((tiling.LARGE, 2),))
     assert (parts, length) == (1, 100_000)  # one part has 64 MiB: more would not be affordable
-    _, (parts, length) = tiling.plan(1024, 2048, 1, 100_000, 4, True)
+    _, (parts, length), _ = tiling.plan(1024, 2048, 1, 100_000, 4, True)
     assert parts >= 7 and length <= tiling.LONGEST
 
 

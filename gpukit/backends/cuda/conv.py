@@ -83,9 +83,10 @@ def _forward_run(
         return
     packed_x, packed_w = is_packed(x, shape.depth), is_packed(w, shape.filters)
     packed, z = packed_x and packed_w, deep(shape.groups, shape)
-    tile, _ = plan(shape.pixels, shape.filters, z, shape.window, x.dtype.itemsize, packed, most=1)
+    m, n = shape.pixels, shape.filters
+    tile = plan(m, n, z, shape.window, x.dtype.itemsize, packed, most=1).tile
     _forward.launch(
-        (tiles(shape.pixels, shape.filters, tile), 1, z), THREADS[tile], x, w, b, y, *shape.numbers,
+        (tiles(m, n, tile), 1, z), THREADS[tile], x, w, b, y, *shape.numbers,
         T=x.dtype, TILE_M=tile.m, TILE_N=tile.n, PACKED_X=packed_x, PACKED_W=packed_w,
         ACTIVATION=kind,
     )  # fmt: skip
@@ -122,11 +123,12 @@ def _input_run(gy: Array, w: Array, gx: Array, shape: ConvShape) -> None:
         )  # fmt: skip
         return
     # Each phase of the stride has its own pixels; the first has the most.
-    pixels, z = shape.phase_pixels, deep(shape.groups * shape.phases, shape)
+    z = deep(shape.groups * shape.phases, shape)
     packed = is_packed(gy, shape.filters) and is_packed(w)
-    tile, _ = plan(pixels, shape.depth, z, shape.phase_window, gy.dtype.itemsize, packed, most=1)
+    m, n = shape.phase_pixels, shape.depth
+    tile = plan(m, n, z, shape.phase_window, gy.dtype.itemsize, packed, most=1).tile
     _input.launch(
-        (tiles(pixels, shape.depth, tile), 1, z), THREADS[tile],
+        (tiles(m, n, tile), 1, z), THREADS[tile],
         gy, w, gx, *shape.numbers, T=gy.dtype, TILE_M=tile.m, TILE_N=tile.n, PACKED=packed,
     )  # fmt: skip
 
@@ -169,7 +171,7 @@ def _weight_run(x: Array, gy: Array, gw: Array, shape: ConvShape, more: bool) ->
         packed_x, packed_gy = is_packed(x, shape.depth), is_packed(gy, shape.filters)
         m, n, z = shape.window, shape.filters, deep(shape.groups, shape)
         packed = packed_x and packed_gy
-        tile, splits = plan(m, n, z, shape.pixels, x.dtype.itemsize, packed, MOST_DEEP // z)
+        tile, splits, _ = plan(m, n, z, shape.pixels, x.dtype.itemsize, packed, MOST_DEEP // z)
         parts = _parts(gw, splits, more)
         _weight.launch(
             (tiles(m, n, tile), 1, z * splits.parts), THREADS[tile],

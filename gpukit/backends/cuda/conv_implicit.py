@@ -44,7 +44,7 @@ def _forward_run(
     m, n, z = shape.pixels, shape.filters, deep(shape.groups, shape)
     packed_x, packed_w = is_packed(x, shape.depth), is_packed(w, n)
     packed = packed_x and packed_w
-    tile, splits = plan(m, n, z, shape.window, x.dtype.itemsize, packed, MOST_DEEP // z, COPIED)
+    tile, splits, _ = plan(m, n, z, shape.window, x.dtype.itemsize, packed, MOST_DEEP // z, COPIED)
     whole = splits.parts == 1
     parts = y if whole else empty_like(y, (splits.parts, y.size))
     _forward.launch(
@@ -67,7 +67,7 @@ def input_grad(gy: Array, w: Array, shape: ConvShape) -> Array:
 def _input_run(gy: Array, w: Array, gx: Array, shape: ConvShape) -> None:
     m, n, z = shape.phase_pixels, shape.depth, deep(shape.groups * shape.phases, shape)
     packed = is_packed(gy, shape.filters) and is_packed(w)
-    tile, (splits, _) = plan(
+    tile, (splits, _), _ = plan(
         m, n, z, shape.phase_window, gy.dtype.itemsize, packed, MOST_DEEP // z, _OF_INPUT
     )
     parts = gx if splits == 1 else empty_like(gx, (splits, gx.size))
@@ -94,7 +94,7 @@ def _weight_run(x: Array, gy: Array, gw: Array, shape: ConvShape, more: bool) ->
     m, n, z = shape.window, shape.filters, deep(shape.groups, shape)
     packed_x, packed_gy = is_packed(x, shape.depth), is_packed(gy, n)
     packed = packed_x and packed_gy
-    tile, splits = plan(m, n, z, shape.pixels, x.dtype.itemsize, packed, MOST_DEEP // z, COPIED)
+    tile, splits, _ = plan(m, n, z, shape.pixels, x.dtype.itemsize, packed, MOST_DEEP // z, COPIED)
     whole = splits.parts == 1 and not more
     parts = gw if whole else empty_like(gw, (splits.parts, gw.size))
     _weight.launch(
@@ -111,11 +111,14 @@ def _floats(a: Array, b: Array, bias: Array | None = None, **_: Any) -> bool:
 
 
 def _is_cut(m: int, n: int, batch: int, k: int, like: Array, built: Built) -> bool:
-    """Whether a product's tiles leave so much of a card idle that its sums are cut along k."""
+    """Whether cutting a product along k is quicker, as counted, than "direct", which does not."""
     if n <= _NARROW or m * n == 0 or batch > MOST_DEEP:
         return False
-    _, splits = plan(m, n, batch, k, like.dtype.itemsize, True, MOST_DEEP // batch, built)
-    return splits.parts > 1
+    cut = plan(m, n, batch, k, like.dtype.itemsize, True, MOST_DEEP // batch, built)
+    return (
+        cut.splits.parts > 1
+        and cut.cost < plan(m, n, batch, k, like.dtype.itemsize, True, most=1).cost
+    )
 
 
 def _cuts_forward(

@@ -72,7 +72,7 @@ def product(
     if max(m, n, k, a.stride, b.stride) > MOST:
         raise ShapeError(f"matrix product of m, n, k = {shape} is beyond {MOST}; cut it into parts")
     packed = a.packed and b.packed
-    tile, splits = plan(m, n, batches, k, out.dtype.itemsize, packed, MOST_DEEP // batches)
+    tile, splits, _ = plan(m, n, batches, k, out.dtype.itemsize, packed, MOST_DEEP // batches)
     direct = splits.parts == 1 and not accumulate
     parts = out if direct else empty_like(out, (splits.parts, out.size))
     _gemm.launch(

@@ -118,6 +118,14 @@ def split(
     return best[1], best[0]
 
 
+class Plan(NamedTuple):
+    """A tile, ranges of k, and what they take, as counted."""
+
+    tile: Tile
+    splits: Splits
+    cost: float
+
+
 @lru_cache(maxsize=4096)
 def plan(
     m: int,
@@ -128,11 +136,11 @@ def plan(
     packed: bool,
     most: int = MOST_DEEP,
     built: Built = BUILT,
-) -> tuple[Tile, Splits]:
+) -> Plan:
     """The quickest way, as counted, to `batch` results (m, n) of sums over k.
 
-    `packed` operands come in packs of 16 bytes; at most `most` ranges of k. The first of `built`
-    tiles that is quickest.
+    `packed` operands come in packs of 16 bytes; at most `most` ranges of k. Of tiles that are as
+    quick, the first in `built`.
     """
     found = []
     usual = packed and itemsize == 4
@@ -148,6 +156,5 @@ def plan(
             together=together if usual else _OTHERS,
             most=most,
         )
-        found.append((cost, tile, splits))
-    _, tile, splits = min(found, key=lambda one: one[0])
-    return tile, splits
+        found.append(Plan(tile, splits, cost))
+    return min(found, key=lambda one: one.cost)

@@ -99,7 +99,7 @@ def test_choices_for_alexnet():
 
 def test_the_calls_are_those_of_the_layers():
     """Shapes of activations and weights, beside a model's."""
-    model = models.alexnet(columns=2, device="cpu")
+    model = models.alexnet(columns=2, device="cpu", kernel_initializer="zeros")
     layers = {layer.name: layer for layer in model.layers}
     for one in alexnet.passes(batch=3):
         if one.primitive not in ("conv2d", "dense"):

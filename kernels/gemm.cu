@@ -19,8 +19,8 @@
 // Why these tiles. 128×128 with 8×8 sums a thread does 64 multiply-adds for 16 words from shared
 // memory, the ratio at which SIMT kernels are bound by arithmetic; it needs 132 tiles to fill that
 // card. 128×64 and 128×48 have the same ratio in blocks of 128 and 96 threads: twice as many tiles, and
-// none of their columns idle where n is 192, 96 or 48; but they read 43 and 35 numbers' worth of
-// multiply-adds where 128×128 reads 64. 64×64 makes smaller tiles still, with 16 multiply-adds for 8
+// none of their columns idle where n is 192, 96 or 48; but they do 43 and 35 multiply-adds for a number
+// from L2, where 128×128 does 64. 64×64 makes smaller tiles still, with 16 multiply-adds for 8
 // words; 128×16 wastes less where n is a dozen filters.
 //
 // Splits. A weight gradient has a small result and a long k: one tile for 400 000 pixels would

@@ -107,6 +107,7 @@ def test_sums_in_parts(monkeypatch, algo, narrow, dtype):
     monkeypatch.setattr(tiling, "SHORTEST", 16)
     for module in (gemm, conv, conv_implicit):
         monkeypatch.setattr(module, "plan", tiling.plan.__wrapped__)  # keeps nothing
+    monkeypatch.setattr(conv, "split", tiling.split.__wrapped__)
     monkeypatch.setattr(im2col, "PANEL_BYTES", 1)
     monkeypatch.setattr(conv, "_NARROW", narrow)
     for seed in range(8):
@@ -260,6 +261,7 @@ def test_images_summed_in_ranges(monkeypatch, dtype):
     exact = p.conv2d_weight_grad(*wide, **settings | {"algo": "reference"})
     for shortest in (10_000, 96, 1):
         monkeypatch.setattr(tiling, "SHORTEST", shortest)
+        monkeypatch.setattr(conv_first, "split", tiling.split.__wrapped__)  # keeps nothing
         gw = on_emu(p.conv2d_weight_grad, x, gy, **settings)
         assert_sums_close(gw, exact, gy[..., 0].size, shortest)
         np.testing.assert_array_equal(gw, on_emu(p.conv2d_weight_grad, x, gy, **settings))

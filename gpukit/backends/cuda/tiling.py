@@ -84,6 +84,7 @@ class Splits(NamedTuple):
     length: int
 
 
+@lru_cache(maxsize=4096)
 def split(
     blocks: int,
     k: int,
@@ -147,7 +148,7 @@ def plan(
     for tile, together in built:
         if tile in EIGHTS and not usual:
             continue
-        splits, cost = split(
+        splits, cost = split.__wrapped__(  # one cache is enough
             tiles(m, n, tile) * batch,
             k,
             m * n * batch * itemsize,

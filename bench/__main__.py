@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np  # before gpukit and with no environment set: that is how users come
 
-from bench import alexnet, cases, loading, ours
+from bench import alexnet, cases, launch, loading, ours
 from bench.duel import VOID_SPREAD, Result, duel
 from bench.rival import Rival
 
@@ -122,7 +122,7 @@ def merged(path: Path, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def main(arguments: list[str] | None = None) -> None:
     """Run the groups asked for, print a table, write JSON where asked."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    known = [*GROUPS, *NETWORKS, "loading", "import"]
+    known = [*GROUPS, *NETWORKS, "loading", "launch", "import"]
     parser.add_argument("groups", nargs="*", metavar="group", help=", ".join(known))
     parser.add_argument("--match", default="", help="only cases whose name contains this")
     parser.add_argument("--compiled", action="store_true", help="let PyTorch compile, too")
@@ -131,7 +131,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="write the results to this file")
     parser.add_argument("--record", action="store_true", help=f"write them to {RESULTS.name}/")
     options = parser.parse_args(arguments)
-    groups = options.groups or [*GROUPS, "loading", "import"]
+    groups = options.groups or [*GROUPS, "loading", "launch", "import"]
     unknown = set(groups) - set(known)
     if unknown:
         parser.error(f"no group {', '.join(sorted(unknown))}; use {', '.join(known)}")
@@ -167,6 +167,9 @@ def main(arguments: list[str] | None = None) -> None:
     print(*summary(results), sep="\n")
     print(f"A case is void when the interquartile range passes {VOID_SPREAD:.0%} of the median.")
     report: dict[str, Any] = {**about, "results": [r.as_dict() for r in results]}
+    if "launch" in groups:
+        report["launch"] = launch.measure()
+        print(*launch.lines(report["launch"]), sep="\n")
     if "import" in groups:
         report["import_ms"] = import_times()
         print("import, ms:", ", ".join(f"{k} {v:.0f}" for k, v in report["import_ms"].items()))

@@ -388,20 +388,18 @@ def differentiable(
     def operation(*args: Any, **settings: Any) -> Any:
         if settings and not settings.keys().isdisjoint(array_names):
             args = _positional(name, array_names, args, settings)
-        tensors = False
-        record = False
+        tensors = record = others = False
         for a in args:
             if isinstance(a, Tensor):
                 tensors = True
                 if a._leaf or a._node is not None:
                     record = True
-        if tensors and record and is_recording():
+            elif a is not None:
+                others = True
+        record = record and is_recording()
+        if record and others:
             # The tape holds these arrays: the caller must not be able to change them.
-            args = tuple(
-                a if isinstance(a, Tensor) or not _is_array(a) else Tensor(a) for a in args
-            )
-        else:
-            record = False
+            args = tuple([Tensor(a) if _is_array(a) else a for a in args])
         arrays = _arrays(name, array_names, args, integers)
         try:
             result, gradients, *extras = function(*arrays, **settings)
@@ -412,7 +410,7 @@ def differentiable(
             return (result, *extras[0]) if extras else result
         node = None
         if record:
-            parents = tuple(a._source if isinstance(a, Tensor) else None for a in args)
+            parents = tuple([a._source if isinstance(a, Tensor) else None for a in args])
             node = Node(name, _device(result), parents, gradients)
         output = Tensor.wrap(result, node)
         return (output, *(Tensor.wrap(e) for e in extras[0])) if extras else output

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -32,14 +33,18 @@ class Device:
 
     `kind` is "cpu", "cuda" or "emu", `index` counts from 0, `name` is what users write. All memory
     of the framework is taken through `empty` and `zeros`, so that a device can account for it.
+    `is_twin` says whether this is a second, third … CPU (the same implementations, DeviceArrays),
+    `tags` whether arrays here are DeviceArrays over host memory.
     """
 
-    __slots__ = ("index", "kind", "name")
+    __slots__ = ("index", "is_twin", "kind", "name", "tags")
 
     def __init__(self, kind: str, index: int) -> None:
         self.kind = kind
         self.index = index
         self.name = "cpu" if (kind, index) == ("cpu", 0) else f"{kind}:{index}"
+        self.is_twin = kind == "cpu" and index > 0
+        self.tags = kind == "emu" or self.is_twin
 
     def __repr__(self) -> str:
         return f"Device({self.name!r})"
@@ -50,16 +55,6 @@ class Device:
     def __reduce__(self) -> tuple[Any, ...]:
         # Devices are compared by identity: a copy of what holds one must hold the same one.
         return get_device, (self.name,)
-
-    @property
-    def is_twin(self) -> bool:
-        """Whether this is a second, third … CPU: the same implementations, DeviceArrays."""
-        return self.kind == "cpu" and self.index > 0
-
-    @property
-    def tags(self) -> bool:
-        """Whether arrays here are DeviceArrays over host memory."""
-        return self.kind == "emu" or self.is_twin
 
     def wrap(self, host: np.ndarray) -> Any:
         """`host` as an array of this device, without a copy; not for cards."""
@@ -106,7 +101,7 @@ class Device:
 
     def current(self) -> AbstractContextManager[Any]:
         """A block in which CuPy works on this card; for other devices nothing changes."""
-        return self._cupy().cuda.Device(self.index) if self.kind == "cuda" else nullcontext()
+        return self._cupy().cuda.Device(self.index) if self.kind == "cuda" else _AS_IT_IS
 
     def synchronize(self) -> None:
         """Wait until all work given to this device is done."""
@@ -134,13 +129,13 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         self.data = data
         self.device = device
 
-    shape = property(lambda self: self.data.shape)
-    dtype = property(lambda self: self.data.dtype)
-    ndim = property(lambda self: self.data.ndim)
-    size = property(lambda self: self.data.size)
-    nbytes = property(lambda self: self.data.nbytes)
-    strides = property(lambda self: self.data.strides)
-    flags = property(lambda self: self.data.flags)
+    shape = property(attrgetter("data.shape"))
+    dtype = property(attrgetter("data.dtype"))
+    ndim = property(attrgetter("data.ndim"))
+    size = property(attrgetter("data.size"))
+    nbytes = property(attrgetter("data.nbytes"))
+    strides = property(attrgetter("data.strides"))
+    flags = property(attrgetter("data.flags"))
     T = property(lambda self: self.device.wrap(self.data.T))
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -184,6 +179,9 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     def __bool__(self) -> bool:
         return bool(self.data)
 
+    def reshape(self, *shape: Any) -> DeviceArray:
+        return DeviceArray(self.data.reshape(*shape), self.device)
+
     def __getattr__(self, name: str) -> Any:
         # Methods of ndarray (sum, reshape, astype, copy …) act on the data and are tagged again.
         if name.startswith("__"):
@@ -196,6 +194,8 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         )
 
     def _unwrap(self, value: Any) -> Any:
+        if type(value) in _PLAIN:
+            return value
         if isinstance(value, DeviceArray):
             if value.device is not self.device:
                 raise _mixed(self.device, value.device)
@@ -219,6 +219,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
 
 ARRAY_TYPES = (np.ndarray, DeviceArray)
+_AS_IT_IS = nullcontext()
 CPU = Device("cpu", 0)
 _devices: dict[tuple[str, int], Device] = {("cpu", 0): CPU}
 
@@ -268,7 +269,8 @@ def device_of(*arrays: Any) -> Device:
     """The one device on which all `arrays` live; two different ones are an error."""
     found: Device | None = None
     for array in arrays:
-        here = _device_of_one(array)
+        home = homes.get(type(array), _learn_home)
+        here = home if type(home) is Device else home(array)  # type: ignore[operator]
         if found is None:
             found = here
         elif here is not found:
@@ -298,17 +300,37 @@ def _unwritten(shape: Sequence[int], dtype: Any) -> np.ndarray:
     return memory.view(kind).reshape(tuple(shape))
 
 
-def _device_of_one(array: Any) -> Device:
-    if isinstance(array, (np.ndarray, np.generic)):
+def _learn_home(array: Any) -> Device:
+    """Where an array of a class not met before lives, which is remembered for its class."""
+    kind = type(array)
+    if isinstance(array, np.ndarray):
+        homes[kind] = CPU
         return CPU
-    if isinstance(array, DeviceArray):
-        return array.device
+    if isinstance(array, np.generic):  # a number, of which other devices may have theirs beside it
+        return CPU
     if hasattr(array, "__cuda_array_interface__"):
-        index = int(array.device.id)
-        return _devices.setdefault(("cuda", index), Device("cuda", index))
-    raise DeviceError(
-        f"{type(array).__name__} is not an array of any device; pass NumPy or CuPy arrays"
-    )
+        here = _card_of(array)
+        homes[kind] = _card_of
+        return here
+    raise DeviceError(f"{kind.__name__} is not an array of any device; pass NumPy or CuPy arrays")
+
+
+def _card_of(array: Any) -> Device:
+    index = array.device.id
+    found = _cards.get(index)
+    if found is None:
+        found = _cards[index] = _devices.setdefault(("cuda", index), Device("cuda", index))
+    return found
+
+
+_PLAIN = {slice, int, float, bool, str, type(None), type(Ellipsis)}
+
+# By class of arrays that were met: the device of them all, or what finds that of one.
+homes: dict[type, Device | Callable[[Any], Device]] = {
+    np.ndarray: CPU,
+    DeviceArray: attrgetter("device"),
+}
+_cards: dict[int, Device] = {}
 
 
 def _mixed(a: Device, b: Device) -> DeviceError:

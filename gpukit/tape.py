@@ -91,7 +91,7 @@ class Node:
         self.caller = caller.get()
         self.parents = parents
         self.gradients = gradients
-        self.versions = tuple(0 if p is None or isinstance(p, Node) else p.version for p in parents)
+        self.versions = [0 if p is None or isinstance(p, Node) else p.version for p in parents]
 
     def pull(self, grad: Any) -> Sequence[Any]:
         """Gradients of the parents (None where none is wanted), from the gradient of the result.
@@ -137,7 +137,7 @@ class Node:
         self.gradients = None
         self.caller = None
         self.parents = ()
-        self.versions = ()
+        self.versions = []
 
 
 def backward(root: Node | Leaf, grad: Any) -> None:

@@ -9,19 +9,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from gpukit.backends.arguments import Converter, converter
 from gpukit.backends.primitive import load_backend
 from gpukit.backends.sources import Declaration, Instance, Parameter, Source
 from gpukit.device import Device
 from gpukit.errors import DeviceError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bound:
-    """An instance of a kernel: its source, its name in C++, and the dtype of every parameter."""
+    """An instance of a kernel: its source, its name in C++, and the dtype of every parameter.
+
+    A Kernel makes one for each choice of template arguments and keeps it: what belongs to an
+    instance (converters here, compiled functions in engines) is kept by the Bound's identity.
+    """
 
     source: Source
     declaration: Declaration
@@ -32,13 +37,27 @@ class Bound:
     def expression(self) -> str:
         return self.instance.expression
 
+    @cached_property
+    def title(self) -> str:
+        """What errors call it, and where it stands."""
+        return f"kernel {self.expression} ({self.declaration.place})"
+
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         return self.declaration.parameters
 
+    @cached_property
+    def converters(self) -> tuple[Converter, ...]:
+        """What checks each argument of a launch and makes of it what engines take."""
+        return tuple(converter(p, d, self.title) for p, d in zip(self.parameters, self.dtypes))
 
-@dataclass(frozen=True)
-class Call:
+    @cached_property
+    def pointers(self) -> tuple[int, ...]:
+        """The places of arrays among the parameters."""
+        return tuple(i for i, p in enumerate(self.parameters) if p.is_pointer)
+
+
+class Call(NamedTuple):
     """One launch: arrays of the device (or None) and NumPy scalars in the order of parameters."""
 
     bound: Bound

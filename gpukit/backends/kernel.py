@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from gpukit.backends.engine import Bound, Call, engine_of
-from gpukit.backends.sources import Declaration, Instance, Parameter, Source, load
-from gpukit.device import Device, device_of
+from gpukit.backends.sources import Declaration, Instance, Source, load
+from gpukit.device import CPU, device_of
 from gpukit.errors import DeviceError, DTypeError, GpukitError, ShapeError
 
 # C's names of element types, each with its dtype; the first name of a dtype is the one used.
@@ -43,6 +43,7 @@ GRID_LIMITS = (2**31 - 1, 65535, 65535)
 BLOCK_LIMITS = (1024, 1024, 64)
 
 kernels: list[Kernel] = []
+_threads: dict[int | tuple[int, ...], tuple[int, int, int]] = {}  # blocks that were in order
 
 
 class Kernel:
@@ -101,34 +102,23 @@ class Kernel:
         GpukitError for arguments that the kernel's declaration does not allow, before anything
         runs.
         """
-        bound = self.bind(**template)
-        parameters = bound.parameters
-        if len(arguments) != len(parameters):
-            names = ", ".join(p.name for p in parameters)
+        bound = self._bound.get(tuple(template.items())) or self.bind(**template)
+        if len(arguments) != len(bound.converters):
+            names = ", ".join(p.name for p in bound.parameters)
             raise GpukitError(
-                f"kernel {bound.expression} ({bound.declaration.place}) takes {len(parameters)} "
-                f"arguments ({names}), got {len(arguments)}"
+                f"{bound.title} takes {len(bound.parameters)} arguments ({names}), got "
+                f"{len(arguments)}"
             )
-        arrays = [a for a, p in zip(arguments, parameters) if p.is_pointer and hasattr(a, "dtype")]
-        device = device_of(*arrays)
-        values = tuple(
-            _array(bound, p, dtype, a, device) if p.is_pointer else _scalar(bound, p, dtype, a)
-            for p, dtype, a in zip(parameters, bound.dtypes, arguments)
-        )
-        call = Call(
-            bound,
-            device,
-            _triple(bound, "grid", grid, GRID_LIMITS),
-            _triple(bound, "block", block, BLOCK_LIMITS),
-            values,
-            int(shared),
-        )
-        if call.block[0] * call.block[1] * call.block[2] > MOST_THREADS:
-            raise ShapeError(
-                f"kernel {bound.expression}: block {call.block} has more than {MOST_THREADS} "
-                "threads; use a smaller one"
+        values = tuple([convert(a) for convert, a in zip(bound.converters, arguments)])
+        device = device_of(*[values[i] for i in bound.pointers if values[i] is not None])
+        if device is CPU or device.is_twin:
+            raise DeviceError(
+                f"{bound.title}: argument {bound.parameters[bound.pointers[0]].name} is on "
+                f"{device}; kernels take arrays on cuda or emu"
             )
-        engine_of(device).launch(call)
+        blocks = _triple(bound, "grid", grid, GRID_LIMITS)
+        threads = _threads.get(block) or _block(bound, block)
+        engine_of(device).launch(Call(bound, device, blocks, threads, values, int(shared)))
 
     def _bind(self, template: dict[str, Any]) -> Bound:
         declaration = self.declaration
@@ -187,61 +177,28 @@ def _template_text(kernel: str, kind: str, name: str, value: Any) -> str:
     raise DTypeError(f"kernel {kernel}: template argument {name}={value!r} is no {kind}")
 
 
-def _array(bound: Bound, p: Parameter, dtype: np.dtype, value: Any, device: Device) -> Any:
-    if value is None:
-        if p.name.endswith("_or_null"):
-            return None
-        raise GpukitError(f"{_at(bound, p)} is None; pass an array (only …_or_null may be null)")
-    if not hasattr(value, "dtype") or not hasattr(value, "shape"):
-        raise DTypeError(f"{_at(bound, p)} is {type(value).__name__}; pass an array of {dtype}")
-    if device.kind not in ("cuda", "emu"):
-        raise DeviceError(f"{_at(bound, p)} is on {device}; kernels take arrays on cuda or emu")
-    if value.dtype != dtype:
-        raise DTypeError(
-            f"{_at(bound, p)} has elements of {value.dtype}, the kernel's are {dtype}; convert "
-            f"with astype, or launch the instance for {value.dtype}"
-        )
-    if not value.flags.c_contiguous:
+def _block(bound: Bound, block: int | tuple[int, ...]) -> tuple[int, int, int]:
+    x, y, z = threads = _triple(bound, "block", block, BLOCK_LIMITS)
+    if x * y * z > MOST_THREADS:
         raise ShapeError(
-            f"{_at(bound, p)} of shape {tuple(value.shape)} is not contiguous; pass contiguous(a)"
+            f"kernel {bound.expression}: block {threads} has more than {MOST_THREADS} threads; use "
+            "a smaller one"
         )
-    return value
-
-
-def _scalar(bound: Bound, p: Parameter, dtype: np.dtype, value: Any) -> np.generic:
-    kind = dtype.kind
-    number = value.item() if isinstance(value, np.generic) else value
-    if kind == "b":
-        good = isinstance(number, bool)
-    elif kind in "iu":
-        good = isinstance(number, int) and not isinstance(number, bool)
-    else:
-        good = isinstance(number, (int, float)) and not isinstance(number, bool)
-    if not good:
-        raise DTypeError(
-            f"{_at(bound, p)} takes a {p.type} ({dtype}), got {value!r} ({type(value).__name__})"
-        )
-    if kind in "iu":
-        limits = np.iinfo(dtype)
-        if not limits.min <= number <= limits.max:
-            raise DTypeError(
-                f"{_at(bound, p)}={number} does not fit into {dtype}; cut the work into parts"
-            )
-    return dtype.type(number)
+    _threads[block] = threads
+    return threads
 
 
 def _triple(
-    bound: Bound, what: str, value: int | tuple[int, ...], limits: tuple[int, ...]
+    bound: Bound, what: str, value: int | tuple[int, ...], limits: tuple[int, int, int]
 ) -> tuple[int, int, int]:
-    sizes = tuple(int(v) for v in value) if isinstance(value, tuple) else (int(value),)
-    if not 1 <= len(sizes) <= 3 or any(not 1 <= s <= m for s, m in zip(sizes, limits)):
-        raise ShapeError(
-            f"kernel {bound.expression}: {what} {value!r} is outside 1 to {limits}; launch nothing "
-            "for empty arrays, loop in the kernel for large ones"
-        )
-    x, y, z = (*sizes, 1, 1)[:3]
-    return x, y, z
-
-
-def _at(bound: Bound, p: Parameter) -> str:
-    return f"kernel {bound.expression} ({bound.declaration.place}): argument {p.name}"
+    sizes = value if isinstance(value, tuple) else (value,)
+    if type(value) is int and 1 <= value <= limits[0]:
+        return value, 1, 1
+    if 1 <= len(sizes) <= 3:
+        x, y, z = map(int, (*sizes, 1, 1)[:3])
+        if 1 <= x <= limits[0] and 1 <= y <= limits[1] and 1 <= z <= limits[2]:
+            return x, y, z
+    raise ShapeError(
+        f"kernel {bound.expression}: {what} {value!r} is outside 1 to {limits}; launch nothing "
+        "for empty arrays, loop in the kernel for large ones"
+    )

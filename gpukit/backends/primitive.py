@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from gpukit.backends.choices import fell_back, preferred, shown
-from gpukit.device import CPU, Device, DeviceArray, device_of
+from gpukit.device import CPU, Device, DeviceArray, device_of, homes
 from gpukit.errors import SettingError
 
 REFERENCE = "reference"
@@ -41,6 +41,7 @@ _packages = {
 # `on(…, emulated=False)`.
 _registered_as = {"emu": "cuda"}
 _loaded: set[str] = set()
+_NUMBERS = {int, float, bool, type(None)}  # arguments that are on no device
 # While a plug-in is loaded: its origin, and what it registers.
 _recording: tuple[str, list[tuple[Primitive, Implementation]]] = ("", [])
 
@@ -163,11 +164,12 @@ class Primitive:
         That of `algo`, else the one preferred in this context, where it supports the arguments;
         else the default, which is said once. Raises SettingError for an `algo` that is not there.
         """
-        if device.kind not in _loaded:
-            load_backend(device.kind)
+        kind = device.kind
+        if kind not in _loaded:
+            load_backend(kind)
         asked = preferred(self.name) if algo is None else algo
         if asked is None:
-            return self._default(device.kind, args, kwargs)
+            return self._default(kind, args, kwargs)
         if not isinstance(asked, str):
             raise SettingError(f"{self.name}: algo={asked!r}: use the name of an implementation")
         chosen = self.find(device.kind, asked)
@@ -193,8 +195,9 @@ class Primitive:
         return found
 
     def _default(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Implementation:
-        for way in self._ways(kind).values():
-            if way.is_default(args, kwargs):
+        real = _registered_as.get(kind, kind)
+        for way in self._by_kind.get(real, {}).values():
+            if (way.emulated or kind == real) and way.is_default(args, kwargs):
                 return way
         return self._reference
 
@@ -212,14 +215,13 @@ class Primitive:
         device = _device_of_arguments(args)
         if device.is_twin:
             args = tuple(_data(a) for a in args)
+            return _tag(self.choose(device, algo, args, kwargs).function(*args, **kwargs), device)
         way = self.choose(device, algo, args, kwargs)
         if device.kind == "cuda":
             with device.current():
                 result = way.function(*args, **kwargs)
         else:
             result = way.function(*args, **kwargs)
-        if device.is_twin:
-            return _tag(result, device)
         # NumPy's functions make scalars of results of shape (); arrays in means arrays out.
         return np.asarray(result) if isinstance(result, np.generic) else result
 
@@ -263,13 +265,15 @@ def _parameters(function: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
 def _device_of_arguments(args: tuple[Any, ...]) -> Device:
     # The common case, all NumPy, costs one type comparison an argument.
     for a in args:
-        if type(a) is not np.ndarray and a is not None and not isinstance(a, (int, float)):
+        if type(a) is not np.ndarray and type(a) not in _NUMBERS:
             break
     else:
         return CPU
     arrays: list[Any] = []
     for a in args:
-        if isinstance(a, (list, tuple)):
+        if type(a) in homes:
+            arrays.append(a)
+        elif isinstance(a, (list, tuple)):
             arrays.extend(a)
         elif a is not None and not isinstance(a, (int, float, np.generic)):
             arrays.append(a)

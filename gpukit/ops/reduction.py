@@ -21,8 +21,10 @@ def _axes(name: str, axis: Axis, ndim: int) -> tuple[int, ...]:
 
 def _spread(grad: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> Any:
     """A gradient over the kept axes, repeated over the reduced ones."""
-    kept = tuple(1 if i in axes else n for i, n in enumerate(shape))
-    return p.broadcast_to(p.reshape(grad, shape=kept), shape=shape)
+    if axes != tuple(range(len(axes))):  # axes in front need not be there to be repeated
+        kept = tuple(1 if i in axes else n for i, n in enumerate(shape))
+        grad = p.reshape(grad, shape=kept)
+    return p.broadcast_to(grad, shape=shape)
 
 
 @differentiable

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,12 +40,18 @@ class FakeCupy:
     def __init__(self, capability: str = "86") -> None:
         self.log: list[tuple] = []
         self.compile_error = self.launch_error = False
+        self.current = threading.local()  # as CUDA has it: a thread begins on card 0
         fake = self
 
         @contextmanager
         def on_device(index):
+            before, fake.current.index = here(), index
             fake.log.append(("device", index))
             yield
+            fake.current.index = before
+
+        def here():
+            return getattr(fake.current, "index", 0)
 
         def device(index):
             context = on_device(index)
@@ -53,7 +61,7 @@ class FakeCupy:
         self.cuda = SimpleNamespace(
             Device=device,
             driver=SimpleNamespace(CUDADriverError=DriverError),
-            runtime=SimpleNamespace(CUDARuntimeError=RuntimeFailure),
+            runtime=SimpleNamespace(CUDARuntimeError=RuntimeFailure, getDevice=here),
             compiler=SimpleNamespace(CompileException=CompileException),
             get_current_stream=lambda: SimpleNamespace(
                 synchronize=lambda: fake.log.append(("synchronize",))
@@ -67,27 +75,32 @@ class FakeCupy:
     def _function(self, name):
         if self.compile_error:
             raise CompileException
-        return FakeFunction(self, name)
+        return FakeFunction(self, name, self.cuda.runtime.getDevice())
 
 
 class FakeFunction:
     max_dynamic_shared_size_bytes = 0
 
-    def __init__(self, cupy: FakeCupy, name: str) -> None:
+    def __init__(self, cupy: FakeCupy, name: str, home: int) -> None:
         self.cupy = cupy
         self.name = name
+        self.home = home
 
     def __call__(self, grid, block, arguments, *, shared_mem):
+        assert self.cupy.cuda.runtime.getDevice() == self.home
         if self.cupy.launch_error:
             raise DriverError("CUDA_ERROR_ILLEGAL_ADDRESS")
         asked = self.max_dynamic_shared_size_bytes
         self.cupy.log.append(("launch", self.name, grid, block, arguments, shared_mem, asked))
 
 
-def call(x=None, shared=0, arch=75) -> Call:
-    bound = Kernel(FEATURES, "sums", min_arch=arch).bind(T=np.float32)
+KERNELS = {arch: Kernel(FEATURES, "sums", min_arch=arch) for arch in (75, 90)}
+
+
+def call(x=None, shared=0, arch=75, index=1) -> Call:
     arguments = (x, x, np.int32(8))
-    return Call(bound, Device("cuda", 1), (2, 1, 1), (32, 1, 1), arguments, shared)
+    bound = KERNELS[arch].bind(T=np.float32)
+    return Call(bound, Device("cuda", index), (2, 1, 1), (32, 1, 1), arguments, shared)
 
 
 @pytest.fixture
@@ -107,6 +120,32 @@ def test_a_source_is_compiled_once_and_launched_on_its_device(cupy):
     _, name, grid, block, arguments, shared, asked = cupy.log[2]
     assert (name, grid, block, shared, asked) == ("sums<float>", (2, 1, 1), (32, 1, 1), 0, 0)
     assert arguments[0] is x and arguments[2].dtype == np.int32
+
+
+def test_a_card_that_is_current_is_not_made_so_again(cupy):
+    engine, x = CupyEngine(), np.zeros(8, np.float32)
+    engine.launch(call(x, index=0))
+    with cupy.cuda.Device(1):
+        engine.launch(call(x))
+        engine.launch(call(x, index=0))
+    kinds = [entry[:2] if entry[0] == "device" else entry[0] for entry in cupy.log]
+    first, second = kinds[:2], kinds[2:]
+    assert first == ["module", "launch"]
+    assert second == [("device", 1), "module", "launch", ("device", 0), "launch"]
+
+
+def test_threads_launch_on_cards_of_their_own(cupy):
+    engine, x = CupyEngine(), np.zeros(8, np.float32)
+
+    def many(index):
+        with cupy.cuda.Device(index):
+            for _ in range(50):  # a function of the other card would refuse to run
+                engine.launch(call(x, index=index))
+                engine.launch(call(x, index=1 - index))
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(many, [0, 1, 0, 1]))
+    assert sum(entry[0] == "launch" for entry in cupy.log) == 400
 
 
 def test_null_pointers_are_64_bits_wide(cupy):

@@ -3,11 +3,15 @@
 # ruff: noqa: E501  (tables, a case a line)
 from __future__ import annotations
 
+import enum
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from gpukit.backends import engine
+from gpukit.backends.engine import Call
 from gpukit.backends.kernel import Kernel
 from gpukit.backends.sources import load
 from gpukit.device import get_device
@@ -55,6 +59,48 @@ def test_impossible_grids_are_refused(grid, block):
 def test_template_parameters_are_the_kernels_own(template):
     with pytest.raises(GpukitError, match=r"template parameters \(T\)"):
         SUMS.launch(1, 32, emu(), emu(), 8, **template)
+
+
+class Four(enum.IntEnum):
+    FOUR = 4
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What reaches the engine of emu, which runs nothing."""
+    found: list[Call] = []
+    monkeypatch.setitem(engine._engines, "emu", SimpleNamespace(launch=found.append))
+    return found
+
+
+@pytest.mark.parametrize("n", [4, np.int64(4), np.uint8(4), Four.FOUR])
+def test_whole_numbers_of_any_class_are_the_kernels_own(calls, n):
+    x = emu()
+    SUMS.launch(1, 32, x, x, n, T=np.float32)
+    (call,) = calls
+    assert call.arguments[0] is call.arguments[1] is x
+    assert type(call.arguments[2]) is np.int32 and call.arguments[2] == 4
+    assert (call.grid, call.block) == ((1, 1, 1), (32, 1, 1))
+
+
+def test_what_was_taken_once_lets_nothing_else_through(calls):
+    x = emu()
+    SUMS.launch(1, 32, x, x, 1, T=np.float32)
+    for n in (True, 1.0, np.float32(1), np.True_, "1", None):
+        with pytest.raises(DTypeError, match="argument n takes a int"):
+            SUMS.launch(1, 32, x, x, n, T=np.float32)
+    for block in (2048, 2048, (64, 32), (64, 32)):
+        with pytest.raises(ShapeError, match="sums<float>"):
+            SUMS.launch(1, block, x, x, 1, T=np.float32)
+    assert len(calls) == 1
+
+
+def test_only_some_numbers_are_remembered(calls):
+    x = emu()
+    for n in range(-300, 700):
+        SUMS.launch(1, 32, x, x, n, T=np.float32)
+    assert [int(call.arguments[2]) for call in calls] == list(range(-300, 700))
+    assert {call.bound for call in calls} == {SUMS.bind(T=np.float32)}, "one for all launches"
 
 
 def test_unknown_kernels_and_files_are_named():

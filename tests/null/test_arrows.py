@@ -64,6 +64,7 @@ BACKENDS = (
     "wheels",
     "sources",
     "nvrtc",
+    "arguments",
     "engine",
     "kernel",
     "plugins",

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -37,6 +38,29 @@ def test_one_device_for_one_name() -> None:
     assert get_device("cpu") is get_device("cpu:0") is device_of(np.ones(2))
     assert get_device("cpu:1") is TWIN
     assert str(TWIN) == "cpu:1"
+
+
+class OnCard:
+    """What `device_of` asks of an array of CuPy's."""
+
+    __cuda_array_interface__ = MappingProxyType({})
+
+    def __init__(self, index: int) -> None:
+        self.device = SimpleNamespace(id=index)
+
+
+def test_each_array_is_where_it_says_whatever_its_class_was_before() -> None:
+    first, second = OnCard(0), OnCard(1)
+    for _ in range(2):
+        assert (device_of(first).name, device_of(second).name) == ("cuda:0", "cuda:1")
+        assert device_of(OnCard(1)) is device_of(second)
+        with pytest.raises(DeviceError, match="cuda:0 and cuda:1 in one call"):
+            device_of(first, second)
+        assert device_of(TWIN.zeros((2,))) is TWIN
+        assert device_of(np.float32(1)) is device_of(np.ma.zeros(2)) is get_device("cpu")
+        for stranger in ([1.0], 2, None, Tensor([1.0])):
+            with pytest.raises(DeviceError, match="is not an array of any device"):
+                device_of(stranger)
 
 
 def test_default_device_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from gpukit.device import device_of
 
 BLOCK = 256  # threads of a block where nothing speaks for another number
+FLOATS = {np.dtype(np.float32), np.dtype(np.float64)}
 MOST_INT = 2**31 - 1  # that an int holds
 MARGIN = 1 << 16  # what a grid's last tile may count beyond an array's end
 MOST_BLOCKS = 2048  # of a grid-stride loop: several for each multiprocessor of any card
@@ -28,8 +29,17 @@ def contiguous(x: Any) -> Any:
 
 def is_float(*arrays: Any) -> bool:
     """Whether all are arrays of float32, or all of float64 (None counts for either)."""
-    dtypes = {a.dtype for a in arrays if a is not None}
-    return len(dtypes) == 1 and dtypes <= {np.dtype(np.float32), np.dtype(np.float64)}
+    found = None
+    for a in arrays:
+        if a is None:
+            continue
+        if found is None:
+            found = a.dtype
+            if found not in FLOATS:
+                return False
+        elif a.dtype != found:
+            return False
+    return found is not None
 
 
 def divide_up(a: int, b: int) -> int:

@@ -23,7 +23,7 @@ from gpukit.backends.cuda import (  # noqa: F401  (three register before these)
     im2col,
 )
 from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, is_float
-from gpukit.backends.cuda.conv_shape import ConvShape, deep
+from gpukit.backends.cuda.conv_shape import ConvShape, conv_shape, deep
 from gpukit.backends.cuda.gemm import ACTIVATIONS, MOST, is_packed, sum_parts
 from gpukit.backends.cuda.tiling import MOST_DEEP, THREADS, Splits, plan, split, tiles
 from gpukit.backends.kernel import Kernel
@@ -63,11 +63,12 @@ def _(
     groups: int,
     activation: str | None = None,
 ) -> Array:
-    shape = ConvShape(x.shape, w.shape, stride, padding, dilation, groups).check()
+    shape = conv_shape(x.shape, w.shape, stride, padding, dilation, groups).check()
     x, w, b = contiguous(x), contiguous(w), contiguous(b)
     y = empty_like(x, shape.y)
     for images in shape.runs() if y.size else ():
-        _forward_run(x[images], w, b, y[images], shape.part(images), ACTIVATIONS[activation])
+        part = shape.part(images)
+        _forward_run(_cut(x, images), w, b, _cut(y, images), part, ACTIVATIONS[activation])
     return y
 
 
@@ -103,11 +104,11 @@ def _(
     dilation: Pair,
     groups: int,
 ) -> Array:
-    shape = ConvShape(tuple(input_shape), w.shape, stride, padding, dilation, groups).check()
+    shape = conv_shape(tuple(input_shape), w.shape, stride, padding, dilation, groups).check()
     gy, w = contiguous(gy), contiguous(w)
     gx = empty_like(gy, input_shape)
     for images in shape.runs() if gx.size else ():
-        _input_run(gy[images], w, gx[images], shape.part(images))
+        _input_run(_cut(gy, images), w, _cut(gx, images), shape.part(images))
     return gx
 
 
@@ -144,13 +145,14 @@ def _(
     dilation: Pair,
     groups: int,
 ) -> Array:
-    shape = ConvShape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups).check()
+    shape = conv_shape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups).check()
     x, gy = contiguous(x), contiguous(gy)
     if shape.pixels == 0:
         return device_of(x).zeros(kernel_shape, x.dtype)
     gw = empty_like(x, kernel_shape)
     for images in shape.runs() if gw.size else ():
-        _weight_run(x[images], gy[images], gw, shape.part(images), more=images.start > 0)
+        part = shape.part(images)
+        _weight_run(_cut(x, images), _cut(gy, images), gw, part, more=images.start > 0)
     return gw
 
 
@@ -199,7 +201,7 @@ def _(
     groups: int,
     activation: str | None = None,
 ) -> Array:
-    shape = ConvShape(x.shape, w.shape, stride, padding, dilation, groups).check()
+    shape = conv_shape(x.shape, w.shape, stride, padding, dilation, groups).check()
     return im2col.forward(contiguous(x), contiguous(w), contiguous(b), shape, activation)
 
 
@@ -214,7 +216,7 @@ def _(
     dilation: Pair,
     groups: int,
 ) -> Array:
-    shape = ConvShape(tuple(input_shape), w.shape, stride, padding, dilation, groups).check()
+    shape = conv_shape(tuple(input_shape), w.shape, stride, padding, dilation, groups).check()
     return im2col.input_grad(contiguous(gy), contiguous(w), shape)
 
 
@@ -229,7 +231,7 @@ def _(
     dilation: Pair,
     groups: int,
 ) -> Array:
-    shape = ConvShape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups).check()
+    shape = conv_shape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups).check()
     if shape.pixels == 0:
         return device_of(x).zeros(kernel_shape, x.dtype)
     return im2col.weight_grad(contiguous(x), contiguous(gy), shape)
@@ -254,6 +256,11 @@ def bias_gradient(gy: Array) -> Array:
         if sums.shape[0] == 1:
             return sums.reshape(columns)
         parts = sums
+
+
+def _cut(x: Array, images: slice) -> Array:
+    """Some of the images; usually all, of which no view is made."""
+    return x if images == slice(0, x.shape[0]) else x[images]
 
 
 def _lanes(columns: int) -> int:

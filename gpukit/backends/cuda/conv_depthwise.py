@@ -10,7 +10,7 @@ from typing import Any
 
 from gpukit.backends import reference as p
 from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, is_float
-from gpukit.backends.cuda.conv_shape import ConvShape
+from gpukit.backends.cuda.conv_shape import ConvShape, conv_shape
 from gpukit.backends.cuda.gemm import ACTIVATIONS, is_packed, sum_parts
 from gpukit.backends.cuda.tiling import split
 from gpukit.backends.kernel import Kernel
@@ -152,7 +152,7 @@ def _(
     groups: int,
     activation: str | None = None,
 ) -> Array:
-    shape = ConvShape(x.shape, w.shape, stride, padding, dilation, groups).check()
+    shape = conv_shape(x.shape, w.shape, stride, padding, dilation, groups).check()
     return forward(contiguous(x), contiguous(w), contiguous(b), shape, activation)
 
 
@@ -167,7 +167,7 @@ def _(
     dilation: Pair,
     groups: int,
 ) -> Array:
-    shape = ConvShape(tuple(input_shape), w.shape, stride, padding, dilation, groups).check()
+    shape = conv_shape(tuple(input_shape), w.shape, stride, padding, dilation, groups).check()
     return input_grad(contiguous(gy), contiguous(w), shape)
 
 
@@ -182,5 +182,5 @@ def _(
     dilation: Pair,
     groups: int,
 ) -> Array:
-    shape = ConvShape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups).check()
+    shape = conv_shape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups).check()
     return weight_grad(contiguous(x), contiguous(gy), shape)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from gpukit.backends import reference as p
 from gpukit.backends.cuda.common import contiguous, divide_up, empty_like, is_float
-from gpukit.backends.cuda.conv_shape import ConvShape
+from gpukit.backends.cuda.conv_shape import ConvShape, conv_shape
 from gpukit.backends.cuda.gemm import ACTIVATIONS, sum_parts
 from gpukit.backends.cuda.tiling import Splits, split
 from gpukit.backends.kernel import Kernel
@@ -107,7 +107,7 @@ def _forward_fits(
     groups: int,
     activation: str | None = None,
 ) -> bool:
-    shape = ConvShape(x.shape, w.shape, stride, padding, dilation, groups)
+    shape = conv_shape(x.shape, w.shape, stride, padding, dilation, groups)
     return is_float(x, w, b) and _suits(shape) and forward_tile(shape, x.dtype.itemsize) is not None
 
 
@@ -123,7 +123,7 @@ def _(
     groups: int,
     activation: str | None = None,
 ) -> Array:
-    shape = ConvShape(x.shape, w.shape, stride, padding, dilation, groups).check()
+    shape = conv_shape(x.shape, w.shape, stride, padding, dilation, groups).check()
     x, w, b = contiguous(x), contiguous(w), contiguous(b)
     y = empty_like(x, shape.y)
     if y.size == 0:
@@ -149,7 +149,7 @@ def _gradient_fits(
     dilation: Pair,
     groups: int,
 ) -> bool:
-    shape = ConvShape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups)
+    shape = conv_shape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups)
     return is_float(x, gy) and _suits(shape) and gradient_tile(shape, x.dtype.itemsize) is not None
 
 
@@ -164,7 +164,7 @@ def _(
     dilation: Pair,
     groups: int,
 ) -> Array:
-    shape = ConvShape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups).check()
+    shape = conv_shape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups).check()
     x, gy = contiguous(x), contiguous(gy)
     if shape.pixels == 0:
         return device_of(x).zeros(kernel_shape, x.dtype)

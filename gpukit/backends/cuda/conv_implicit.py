@@ -11,7 +11,7 @@ from typing import Any
 
 from gpukit.backends import reference as p
 from gpukit.backends.cuda.common import contiguous, empty_like, is_float
-from gpukit.backends.cuda.conv_shape import ConvShape, deep
+from gpukit.backends.cuda.conv_shape import ConvShape, conv_shape, deep
 from gpukit.backends.cuda.gemm import ACTIVATIONS, is_packed, sum_parts
 from gpukit.backends.cuda.tiling import COPIED, LARGE, MOST_DEEP, THIN, THREADS, Built, plan, tiles
 from gpukit.backends.kernel import Kernel
@@ -132,7 +132,7 @@ def _cuts_forward(
     groups: int,
     activation: str | None = None,
 ) -> bool:
-    s = ConvShape(x.shape, w.shape, stride, padding, dilation, groups)
+    s = conv_shape(x.shape, w.shape, stride, padding, dilation, groups)
     return _is_cut(s.pixels, s.filters, groups, s.window, x, COPIED)
 
 
@@ -146,7 +146,7 @@ def _cuts_input(
     dilation: Pair,
     groups: int,
 ) -> bool:
-    s = ConvShape(tuple(input_shape), w.shape, stride, padding, dilation, groups)
+    s = conv_shape(tuple(input_shape), w.shape, stride, padding, dilation, groups)
     return _is_cut(s.phase_pixels, s.depth, groups * s.phases, s.phase_window, gy, _OF_INPUT)
 
 
@@ -166,7 +166,7 @@ def _(
     groups: int,
     activation: str | None = None,
 ) -> Array:
-    shape = ConvShape(x.shape, w.shape, stride, padding, dilation, groups).check()
+    shape = conv_shape(x.shape, w.shape, stride, padding, dilation, groups).check()
     return forward(contiguous(x), contiguous(w), contiguous(b), shape, activation)
 
 
@@ -181,7 +181,7 @@ def _(
     dilation: Pair,
     groups: int,
 ) -> Array:
-    shape = ConvShape(tuple(input_shape), w.shape, stride, padding, dilation, groups).check()
+    shape = conv_shape(tuple(input_shape), w.shape, stride, padding, dilation, groups).check()
     return input_grad(contiguous(gy), contiguous(w), shape)
 
 
@@ -196,5 +196,5 @@ def _(
     dilation: Pair,
     groups: int,
 ) -> Array:
-    shape = ConvShape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups).check()
+    shape = conv_shape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups).check()
     return weight_grad(contiguous(x), contiguous(gy), shape)

@@ -1,10 +1,13 @@
-"""The numbers that every convolution kernel takes, worked out once from arrays and settings."""
+"""The numbers that every convolution kernel takes, worked out once from shapes and settings.
+
+A training loop asks for the same few at every step: `conv_shape` remembers them.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from gpukit.backends.cuda.common import divide_up
 from gpukit.backends.cuda.gemm import MOST
@@ -15,7 +18,7 @@ from gpukit.errors import SettingError, ShapeError
 
 @dataclass(frozen=True)
 class ConvShape:
-    """x (N,H,W,C), w (R,S,C/groups,K), y (N,P,Q,K) and how windows slide."""
+    """x (N,H,W,C), w (R,S,C/groups,K), y (N,P,Q,K) and how windows slide; see `conv_shape`."""
 
     x: tuple[int, ...]
     w: tuple[int, ...]
@@ -31,50 +34,50 @@ class ConvShape:
         )
         return self.x[0], rows, columns, self.w[3]
 
-    @property
+    @cached_property
     def depth(self) -> int:
         """Input channels of a group."""
         return self.w[2]
 
-    @property
+    @cached_property
     def filters(self) -> int:
         """Filters of a group."""
         return self.w[3] // self.groups
 
-    @property
+    @cached_property
     def pixels(self) -> int:
         """Pixels of all outputs."""
         return math.prod(self.y[:3])
 
-    @property
+    @cached_property
     def window(self) -> int:
         """Products in an output of one group: R·S·C/groups."""
         return math.prod(self.w[:3])
 
-    @property
+    @cached_property
     def slide(self) -> tuple[int, ...]:
         """Strides, top and left padding, dilations, groups."""
         pads = (self.padding[0][0], self.padding[1][0])
         return (*self.stride, *pads, *self.dilation, self.groups)
 
-    @property
+    @cached_property
     def numbers(self) -> tuple[int, ...]:
         """N, H, W, C, R, S, K, P, Q and `slide`: what kernels of conv_direct*.cu take."""
         return (*self.x, *self.w[:2], self.w[3], *self.y[1:3], *self.slide)
 
-    @property
+    @cached_property
     def phases(self) -> int:
         """Kinds of input pixels that differ in the taps which reach them."""
         return self.stride[0] * self.stride[1]
 
-    @property
+    @cached_property
     def phase_pixels(self) -> int:
         """Input pixels of the first phase, which has the most."""
         return (
             self.x[0] * divide_up(self.x[1], self.stride[0]) * divide_up(self.x[2], self.stride[1])
         )
 
-    @property
+    @cached_property
     def phase_window(self) -> int:
         """Products in an input gradient of one phase; with dilation some phases have more."""
         rows, columns = (divide_up(f, s) for f, s in zip(self.w[:2], self.stride))
@@ -88,10 +91,16 @@ class ConvShape:
 
     def part(self, images: slice) -> ConvShape:
         """The convolution of some of the images."""
+        if images == slice(0, self.x[0]):
+            return self
         return replace(self, x=(images.stop - images.start, *self.x[1:]))
 
     def check(self) -> ConvShape:
         """Itself, if the kernels' ints can count one padded image and the weights."""
+        return self._counted
+
+    @cached_property
+    def _counted(self) -> ConvShape:
         (top, bottom), (left, right) = self.padding
         sizes = {
             "a padded image": (self.x[1] + top + bottom) * (self.x[2] + left + right) * self.x[3],
@@ -105,6 +114,19 @@ class ConvShape:
                     f"kernels count to {MOST}; cut the images, or use algo='reference'"
                 )
         return self
+
+
+@lru_cache(maxsize=1024)
+def conv_shape(
+    x: tuple[int, ...],
+    w: tuple[int, ...],
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+) -> ConvShape:
+    """The ConvShape of these numbers."""
+    return ConvShape(tuple(x), tuple(w), stride, padding, dilation, groups)
 
 
 def deep(blocks: int, shape: ConvShape) -> int:

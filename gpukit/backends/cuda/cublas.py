@@ -26,7 +26,7 @@ import numpy as np
 from gpukit.backends import reference as p
 from gpukit.backends.cuda import im2col
 from gpukit.backends.cuda.common import contiguous, is_float
-from gpukit.backends.cuda.conv_shape import ConvShape
+from gpukit.backends.cuda.conv_shape import conv_shape
 from gpukit.backends.cuda.gemm import Operand, address, finish
 from gpukit.backends.cuda.linear import multiply
 from gpukit.backends.reference.windows import Padding, Pair
@@ -157,7 +157,7 @@ def _register(name: str, mode: int, supports: Any) -> None:
         groups: int,
         activation: str | None = None,
     ) -> Array:
-        shape = ConvShape(x.shape, w.shape, stride, padding, dilation, groups).check()
+        shape = conv_shape(x.shape, w.shape, stride, padding, dilation, groups).check()
         return im2col.forward(contiguous(x), contiguous(w), contiguous(b), shape, activation, by)
 
     @p.conv2d_input_grad.on("cuda", **limits)
@@ -171,7 +171,7 @@ def _register(name: str, mode: int, supports: Any) -> None:
         dilation: Pair,
         groups: int,
     ) -> Array:
-        shape = ConvShape(tuple(input_shape), w.shape, stride, padding, dilation, groups).check()
+        shape = conv_shape(tuple(input_shape), w.shape, stride, padding, dilation, groups).check()
         return im2col.input_grad(contiguous(gy), contiguous(w), shape, by)
 
     @p.conv2d_weight_grad.on("cuda", **limits)
@@ -185,7 +185,7 @@ def _register(name: str, mode: int, supports: Any) -> None:
         dilation: Pair,
         groups: int,
     ) -> Array:
-        shape = ConvShape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups).check()
+        shape = conv_shape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups).check()
         if shape.pixels == 0:
             return device_of(x).zeros(kernel_shape, x.dtype)
         return im2col.weight_grad(contiguous(x), contiguous(gy), shape, by)

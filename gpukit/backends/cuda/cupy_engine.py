@@ -1,7 +1,8 @@
 """The engine of kind "cuda": sources compiled by CuPy's RawModule, launched on CuPy's stream.
 
 Nothing is compiled before a kernel's first launch; CuPy keeps the result on disk, keyed on the text
-with its headers. GPUKIT_SYNC=1 waits after each launch, so that an error names its kernel.
+with its headers. GPUKIT_SYNC=1 waits after each launch, so that an error names its kernel; it is
+read once, before the first launch.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from gpukit.errors import GpukitError
 
 OPTIONS = ("-std=c++17",)
 FREE_SHARED = 48 << 10  # bytes a block may have without asking
+_NULL = np.int64(0)
 
 
 class CupyEngine:
@@ -26,6 +28,9 @@ class CupyEngine:
         import cupy
 
         self._cupy = cupy
+        self._current = cupy.cuda.runtime.getDevice
+        self._failures = (cupy.cuda.driver.CUDADriverError, cupy.cuda.runtime.CUDARuntimeError)
+        self._waits = os.environ.get("GPUKIT_SYNC", "") not in ("", "0")
         self._functions: dict[tuple[Bound, int], Any] = {}
         self._arch: dict[int, int] = {}
 
@@ -35,21 +40,28 @@ class CupyEngine:
         Raises GpukitError with the compiler's whole log, for a card that is too old, for a launch
         that the driver refuses and, under GPUKIT_SYNC=1, for what goes wrong while it runs.
         """
-        with self._cupy.cuda.Device(call.device.index):
-            function = self._functions.get((call.bound, call.device.index))
-            if function is None:
-                function = self._function(call.bound, call.device.index)
-            arguments = tuple(_argument(a) for a in call.arguments)
-            try:
-                if call.shared > FREE_SHARED:  # the driver refuses more than the card has
-                    function.max_dynamic_shared_size_bytes = call.shared
-                function(call.grid, call.block, arguments, shared_mem=call.shared)
-                if os.environ.get("GPUKIT_SYNC", "") not in ("", "0"):
-                    self._cupy.cuda.get_current_stream().synchronize()
-            except self._cupy.cuda.driver.CUDADriverError as error:
-                raise GpukitError(_failure(call, error)) from error
-            except self._cupy.cuda.runtime.CUDARuntimeError as error:
-                raise GpukitError(_failure(call, error)) from error
+        index = call.device.index
+        if self._current() == index:
+            self._launch(call, index)
+        else:
+            with self._cupy.cuda.Device(index):
+                self._launch(call, index)
+
+    def _launch(self, call: Call, index: int) -> None:
+        """`launch`, where the card `index` is the current one."""
+        function = self._functions.get((call.bound, index))
+        if function is None:
+            function = self._function(call.bound, index)
+        # CuPy passes NumPy scalars with their own size, arrays by address, null pointers as int64.
+        arguments = tuple([_NULL if a is None else a for a in call.arguments])
+        try:
+            if call.shared > FREE_SHARED:  # the driver refuses more than the card has
+                function.max_dynamic_shared_size_bytes = call.shared
+            function(call.grid, call.block, arguments, shared_mem=call.shared)
+            if self._waits:
+                self._cupy.cuda.get_current_stream().synchronize()
+        except self._failures as error:
+            raise GpukitError(_failure(call, error)) from error
 
     def _function(self, bound: Bound, index: int) -> Any:
         arch = self._arch.get(index)
@@ -73,11 +85,6 @@ class CupyEngine:
             raise GpukitError(f"CuPy misses a CUDA header ({error}): {INSTALL_KERNELS}") from error
         self._functions[bound, index] = function
         return function
-
-
-def _argument(value: Any) -> Any:
-    # CuPy passes NumPy scalars with their own size, arrays by address, and a null pointer as int64.
-    return np.int64(0) if value is None else value
 
 
 def _failure(call: Call, error: Exception) -> str:

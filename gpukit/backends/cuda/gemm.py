@@ -39,13 +39,16 @@ class Operand(NamedTuple):
 def address(array: Array) -> int:
     """Where the elements of an array of a card, or of the emulator, begin."""
     data = array.data
-    return int(data.ptr) if hasattr(data, "ptr") else int(data.ctypes.data)
+    return int(data.ptr if hasattr(data, "ptr") else data.__array_interface__["data"][0])
 
 
 def is_packed(array: Array, *steps: int) -> bool:
     """Whether `array` begins at a multiple of 16 bytes, and all `steps` (elements) keep to that."""
     item = array.dtype.itemsize
-    return address(array) % 16 == 0 and all(step * item % 16 == 0 for step in steps)
+    for step in steps:
+        if step * item % 16:
+            return False
+    return address(array) % 16 == 0
 
 
 def product(
@@ -71,7 +74,8 @@ def product(
         return
     if max(m, n, k, a.stride, b.stride) > MOST:
         raise ShapeError(f"matrix product of m, n, k = {shape} is beyond {MOST}; cut it into parts")
-    packed = a.packed and b.packed
+    packed_a, packed_b = a.packed, b.packed
+    packed = packed_a and packed_b
     tile, splits, _ = plan(m, n, batches, k, out.dtype.itemsize, packed, MOST_DEEP // batches)
     direct = splits.parts == 1 and not accumulate
     parts = out if direct else empty_like(out, (splits.parts, out.size))
@@ -81,7 +85,7 @@ def product(
         n if stride is None else stride, a.batch, b.batch, batch, n,
         splits.parts, splits.length, out.size,
         T=out.dtype, TILE_M=tile.m, TILE_N=tile.n,
-        TRANSPOSE_A=a.transposed, TRANSPOSE_B=b.transposed, PACKED_A=a.packed, PACKED_B=b.packed,
+        TRANSPOSE_A=a.transposed, TRANSPOSE_B=b.transposed, PACKED_A=packed_a, PACKED_B=packed_b,
         ACTIVATION=ACTIVATIONS[activation] if direct else 0,
     )  # fmt: skip
     if not direct:

@@ -36,7 +36,9 @@ def _runs(*arrays: Array) -> list[tuple[Array, ...]]:
     Images are contiguous: a run is a view that begins further on, and costs its kernel nothing.
     """
     images = arrays[0].shape[0]
-    each = max(MOST // max(a.size // images for a in arrays), 1)
+    each = max(MOST // max([a.size // images for a in arrays]), 1)
+    if images <= each:
+        return [arrays]
     return [tuple(a[n : n + each] for a in arrays) for n in range(0, images, each)]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from gpukit.backends import reference as p
 from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, index_type
-from gpukit.backends.cuda.strides import UNITS, copy, movable, packed
+from gpukit.backends.cuda.strides import UNITS, copy, movable, packed, repeated
 from gpukit.backends.kernel import Kernel
 
 Array = Any
@@ -38,6 +38,8 @@ def _(x: Array, *, axes: tuple[int, ...]) -> Array:
 
 @p.broadcast_to.on("cuda", name="cuda", supports=lambda x, *, shape: movable(x))
 def _(x: Array, *, shape: tuple[int, ...]) -> Array:
+    if x.size == 1 and x.ndim <= len(shape):
+        return repeated(x, shape)
     return packed(np.broadcast_to(x, shape))
 
 

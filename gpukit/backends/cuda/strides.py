@@ -7,6 +7,7 @@ that only moves elements is a view that NumPy or CuPy makes, and one launch.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,6 +72,14 @@ def copy(x: Array, y: Array) -> None:
         _launch_turn(x_memory, y_memory, x_from, y_from, axes, turned)
     else:
         _launch_move(x_memory, y_memory, x_from, y_from, axes)
+
+
+def repeated(x: Array, shape: Sequence[int]) -> Array:
+    """One number, over all of an array of `shape`: the gradient of a mean in every step."""
+    y = empty_like(x, shape)
+    if y.size:
+        _launch_move(x.reshape(-1), y.reshape(-1), 0, 0, [Axis(y.size, 0, 1)])
+    return y
 
 
 def memory_of(view: Array) -> tuple[Array, int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from gpukit.backends import reference as p
 from gpukit.backends.cuda.common import contiguous, divide_up, empty_like, is_float
-from gpukit.backends.cuda.conv_shape import ConvShape
+from gpukit.backends.cuda.conv_shape import ConvShape, conv_shape
 from gpukit.backends.cuda.gemm import ACTIVATIONS
 from gpukit.backends.numba_cuda import panels
 from gpukit.backends.numba_cuda.launch import MOST, NumbaKernel, team
@@ -30,7 +30,7 @@ def _within(shape: ConvShape) -> bool:
 
 def _shape(x: tuple[int, ...], w: tuple[int, ...], settings: dict[str, Any]) -> ConvShape:
     names = ("stride", "padding", "dilation", "groups")
-    return ConvShape(tuple(x), tuple(w), *(settings[name] for name in names))
+    return conv_shape(tuple(x), tuple(w), *(settings[name] for name in names))
 
 
 def _fits(x: Array, w: Array, b: Array | None = None, **settings: Any) -> bool:
@@ -71,7 +71,7 @@ def _(
     groups: int,
     activation: str | None = None,
 ) -> Array:
-    shape = ConvShape(x.shape, w.shape, stride, padding, dilation, groups)
+    shape = conv_shape(x.shape, w.shape, stride, padding, dilation, groups)
     x, w, b = contiguous(x), contiguous(w), contiguous(b)
     y = empty_like(x, shape.y)
     if y.size:
@@ -94,7 +94,7 @@ def _(
     dilation: Pair,
     groups: int,
 ) -> Array:
-    shape = ConvShape(tuple(input_shape), w.shape, stride, padding, dilation, groups)
+    shape = conv_shape(tuple(input_shape), w.shape, stride, padding, dilation, groups)
     gy, w = contiguous(gy), contiguous(w)
     gx = empty_like(gy, shape.x)
     if gx.size:
@@ -113,7 +113,7 @@ def _(
     dilation: Pair,
     groups: int,
 ) -> Array:
-    shape = ConvShape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups)
+    shape = conv_shape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups)
     if shape.pixels == 0:
         return device_of(x).zeros(kernel_shape, x.dtype)
     x, gy = contiguous(x), contiguous(gy)
@@ -135,7 +135,7 @@ def _(
     groups: int,
     activation: str | None = None,
 ) -> Array:
-    shape = ConvShape(x.shape, w.shape, stride, padding, dilation, groups)
+    shape = conv_shape(x.shape, w.shape, stride, padding, dilation, groups)
     return panels.forward(contiguous(x), contiguous(w), contiguous(b), shape, activation)
 
 
@@ -150,7 +150,7 @@ def _(
     dilation: Pair,
     groups: int,
 ) -> Array:
-    shape = ConvShape(tuple(input_shape), w.shape, stride, padding, dilation, groups)
+    shape = conv_shape(tuple(input_shape), w.shape, stride, padding, dilation, groups)
     return panels.input_grad(contiguous(gy), contiguous(w), shape)
 
 
@@ -165,7 +165,7 @@ def _(
     dilation: Pair,
     groups: int,
 ) -> Array:
-    shape = ConvShape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups)
+    shape = conv_shape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups)
     if shape.pixels == 0:
         return device_of(x).zeros(kernel_shape, x.dtype)
     return panels.weight_grad(contiguous(x), contiguous(gy), shape)

@@ -1,0 +1,189 @@
+"""What a launch and a training step cost on the host, before a card does anything.
+
+    python -m bench.launch [--json FILE]       # python -m bench launch does it beside other groups
+
+LeNet-5 trains on the device emu, whose engine is replaced by one that does nothing, and whose
+memory is not written: what is left is gpukit's own work in Python, which a card waits for. Times
+are of the thread's CPU, so that other processes count little: medians, and the least of all rounds,
+which a busy machine disturbs least. Neither NumPy's nor CuPy's own launches are part of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bench import ours
+from bench.cases import LENETS
+from gpukit import device, models, optimizers
+from gpukit.backends import engine, kernel
+from gpukit.backends.primitive import load_backend
+from gpukit.training import loop
+
+BATCH = 64
+LOOKUPS = {device.device_of.__code__: "device_of", device.get_device.__code__: "get_device"}
+
+
+class Idle:
+    """An engine that only counts launches and the scalars among their arguments."""
+
+    def __init__(self) -> None:
+        self.launches = self.scalars = 0
+
+    def launch(self, call: engine.Call) -> None:
+        """Take a checked launch, and run nothing."""
+        self.launches += 1
+        self.scalars += sum(isinstance(a, np.generic) for a in call.arguments)
+
+
+class Nothing:
+    """An engine that does nothing."""
+
+    def launch(self, call: engine.Call) -> None:
+        """Take a checked launch."""
+
+
+@contextmanager
+def engine_in_place(instead: engine.Engine) -> Iterator[None]:
+    """Within the block, `instead` runs the kernels of emu, and emu's memory stays unwritten."""
+    load_backend("emu")
+    maker, written = engine._makers["emu"], device._unwritten
+    engine.register("emu", lambda: instead)
+    device._unwritten = np.empty
+    try:
+        yield
+    finally:
+        engine.register("emu", maker)
+        device._unwritten = written
+
+
+class Cost(NamedTuple):
+    """CPU microseconds of a call."""
+
+    median: float
+    least: float
+
+
+def cost(work: Callable[[], Any], times: int, rounds: int) -> Cost:
+    """What a call of `work` takes, in `rounds` rounds of `times` calls."""
+    found = []
+    for _ in range(rounds):
+        start = time.thread_time_ns()
+        for _ in range(times):
+            work()
+        found.append((time.thread_time_ns() - start) / times / 1e3)
+    return Cost(statistics.median(found), min(found))
+
+
+def loop_step() -> ours.Task:
+    """One training step of LeNet-5 as `fit` does it: images by their labels, loss and accuracy."""
+    rng = np.random.default_rng(0)
+    model = models.lenet5(seed=0, device="emu")
+    model.compile(
+        optimizers.SGD(0.01, momentum=0.9), "sparse_categorical_crossentropy", ["accuracy"]
+    )
+    x = rng.integers(0, 256, (BATCH, 28, 28, 1)).astype(np.float32)
+    y = rng.integers(0, 10, BATCH)
+    return lambda: loop.train_step(model, model.to_device(x), y)
+
+
+def public_step() -> ours.Task:
+    """The same by the public API: loss, gradients, SGD with momentum."""
+    ours.use("emu")
+    return ours.lenet_step(next(case for case in LENETS if case.batch == BATCH))
+
+
+def count(step: ours.Task) -> dict[str, int]:
+    """What one step does: launches, their scalars, look-ups of devices, calls of functions."""
+    idle, calls = Idle(), Counter[str]()
+
+    def profile(frame: FrameType, event: str, _: Any) -> None:
+        if event == "call":
+            calls["calls"] += 1
+            calls[LOOKUPS.get(frame.f_code, "other")] += 1
+
+    with engine_in_place(idle):
+        step()
+        idle.launches = idle.scalars = 0
+        sys.setprofile(profile)
+        try:
+            step()
+        finally:
+            sys.setprofile(None)
+    return {
+        "launches": idle.launches,
+        "scalars": idle.scalars,
+        "device look-ups": sum(calls[name] for name in LOOKUPS.values()),
+        "calls of Python functions": calls["calls"],
+    }
+
+
+def launches_of(step: ours.Task) -> list[Callable[[], None]]:
+    """Every launch of one step, to be done again."""
+    found: list[Callable[[], None]] = []
+    original = kernel.Kernel.launch
+
+    def note(self: kernel.Kernel, *arguments: Any, **settings: Any) -> None:
+        found.append(lambda: original(self, *arguments, **settings))
+        original(self, *arguments, **settings)
+
+    kernel.Kernel.launch = note  # type: ignore[method-assign]
+    try:
+        step()
+    finally:
+        kernel.Kernel.launch = original  # type: ignore[method-assign]
+    return found
+
+
+def measure(rounds: int = 25) -> dict[str, dict[str, float]]:
+    """What a step takes and what it does, by name, for a loop of one's own and for `fit`'s."""
+    figures: dict[str, dict[str, float]] = {}
+    with engine_in_place(Nothing()):
+        for name, make in (("public API", public_step), ("fit", loop_step)):
+            step = make()
+            for _ in range(5):
+                step()
+            again = launches_of(step)
+            each = [cost(one, 20, rounds) for one in again]
+            whole = cost(step, 2, 4 * rounds)
+            figures[name] = {
+                "ms a step": whole.median / 1e3,
+                "ms a step, least": whole.least / 1e3,
+                "µs a launch": statistics.mean(one.median for one in each),
+                "µs a launch, least": statistics.mean(one.least for one in each),
+                "µs, dearest launch": max(one.median for one in each),
+                **count(step),
+            }
+    return figures
+
+
+def lines(figures: dict[str, dict[str, float]]) -> list[str]:
+    """The figures as a table."""
+    first = f"LeNet-5, batch {BATCH}: a training step's host work"
+    shown = [f"{first:48}" + "".join(f"{name:>12}" for name in figures)]
+    for row in next(iter(figures.values())):
+        cells = [of[row] for of in figures.values()]
+        texts = [f"{c:12.2f}" if isinstance(c, float) else f"{c:12}" for c in cells]
+        shown.append(f"{row:48}" + "".join(texts))
+    return shown
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m bench.launch", description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    options = parser.parse_args()
+    found = measure()
+    print(*lines(found), sep="\n")
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")

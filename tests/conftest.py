@@ -9,6 +9,7 @@ A test says which primitives it is about and takes the fixture:
 It then runs for the reference, for every CPU implementation registered for one of these primitives,
 on the twin cpu:1, on emu:0 for every CUDA implementation (its kernels, run on the CPU; skipped
 without g++) and, where there is a card, on cuda:0 (test_every_primitive.py shows where not).
+A test none of whose calls an implementation takes is skipped under its name.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from fault_summary import pytest_terminal_summary  # noqa: E402, F401
 
 from gpukit.backends.emulator import compiler_problem  # noqa: E402
 from gpukit.backends.numba_cuda.launch import problem as numba_problem  # noqa: E402
+from gpukit.backends.precision import FULL  # noqa: E402
 from gpukit.backends.primitive import REFERENCE, Primitive, registry  # noqa: E402
 from gpukit.device import cuda_count, device_of, get_device, to_host  # noqa: E402
 
@@ -54,9 +56,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     backends.append(pytest.param(Backend("cpu:1"), id="twin"))
     backends += emulated(names)
     if cuda_count():
-        kernels = {way for name in names for way in registry[name].implementations("cuda")}
-        # TF32 has ten bits of mantissa: no bound for float32 holds it.
-        for way in sorted(kernels - {REFERENCE, "cublas_tf32"}) or [REFERENCE]:
+        # These tests have float32's bounds; `gpukit kernels check` has those of each precision.
+        kernels = {
+            way.name
+            for name in names
+            for way in registry[name].implementations("cuda").values()
+            if way.precision is FULL
+        }
+        for way in sorted(kernels - {REFERENCE}) or [REFERENCE]:
             absent = numba_problem() if way.startswith("numba") else ""
             marks = [pytest.mark.gpu, pytest.mark.skipif(bool(absent), reason=absent)]
             backends.append(pytest.param(Backend("cuda:0", way), id=f"cuda-{way}", marks=marks))
@@ -75,15 +82,29 @@ def emulated(names: tuple[str, ...]) -> list[Any]:
     return [pytest.param(Backend("emu", w), id=f"emu-{w}", marks=marks) for w in chosen]
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Any:
+    backend = pyfuncitem.funcargs.get("backend")
+    if not isinstance(backend, Backend):
+        return (yield)
+    backend.own = backend.others = 0
+    result = yield
+    if backend.others and not backend.own:
+        pytest.skip(f"{backend} takes none of these calls: others have computed them")
+    return result
+
+
 class Backend:
     """Calls primitives with NumPy arrays on one device by one implementation.
 
-    Checks on the way that results live on that device, and that no argument was written to.
+    What that does not take, the default computes; `own` and `others` count both in a test. Checks
+    on the way that results live on that device, and that no argument was written to.
     """
 
     def __init__(self, device: str, algo: str | None = None) -> None:
         self.device = device
         self.algo = algo
+        self.own = self.others = 0
 
     def __repr__(self) -> str:
         return f"{self.device}{f' {self.algo}' if self.algo else ''}"
@@ -95,7 +116,7 @@ class Backend:
 
     def __call__(self, primitive: Primitive, *args: Any, **settings: Any) -> Any:
         here = [self._put(a) for a in args]
-        results = primitive(*here, algo=self._algo(primitive), **settings)
+        results = primitive(*here, algo=self._algo(primitive, here, settings), **settings)
         for before, after in zip(args, here):
             for a, b in zip(_arrays(before), _arrays(after), strict=True):
                 np.testing.assert_array_equal(a, to_host(b), f"{primitive.name} wrote to its input")
@@ -104,12 +125,18 @@ class Backend:
     def update(self, primitive: Primitive, *args: Any, **settings: Any) -> tuple[Any, ...]:
         """Run a primitive that works in place; what its arguments are afterwards."""
         here = [None if a is None else self._put(a.copy()) for a in args]
-        assert primitive(*here, algo=self._algo(primitive), **settings) is None
+        assert primitive(*here, algo=self._algo(primitive, here, settings), **settings) is None
         return tuple(None if a is None else to_host(a) for a in here)
 
-    def _algo(self, primitive: Primitive) -> str | None:
-        kind = get_device(self.device).kind
-        return self.algo if self.algo in primitive.implementations(kind) else None
+    def _algo(self, primitive: Primitive, args: list[Any], settings: Any) -> str | None:
+        if self.algo is None:
+            return None
+        way = primitive.implementations(get_device(self.device).kind).get(self.algo)
+        if way is not None and way.takes(tuple(args), settings):
+            self.own += 1
+            return self.algo
+        self.others += 1
+        return None
 
     def _put(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):

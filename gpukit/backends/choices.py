@@ -12,8 +12,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from gpukit.errors import SettingError
+
 GRADIENTS = ("grad", "input_grad", "weight_grad")
 
+_without: ContextVar[bool] = ContextVar("gpukit_without_fallbacks", default=False)
 _preferred: ContextVar[Mapping[str, str]] = ContextVar("gpukit_preferred", default={})  # noqa: B039
 
 
@@ -54,8 +57,23 @@ def with_gradients(choices: Mapping[str, str]) -> dict[str, str]:
     return {**following, **choices}
 
 
+@contextmanager
+def no_fallbacks() -> Iterator[None]:
+    """Within the block, an implementation that does not take a call raises SettingError.
+
+    For whoever proves or times it: what another computes would stand under its name.
+    """
+    token = _without.set(True)
+    try:
+        yield
+    finally:
+        _without.reset(token)
+
+
 def fell_back(primitive: str, algo: str, device: str, taken: str, why: str) -> None:
     """Say, once a run, that `taken` computes a primitive for which `algo` was asked."""
+    if _without.get():
+        raise SettingError(f"{primitive} on {device}: {why}")
     key = (primitive, algo, device)
     if key not in fallbacks:
         fallbacks[key] = f"{primitive} on {device}: {why}; {taken} computes it"

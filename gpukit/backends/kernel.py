@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gpukit.backends.engine import Bound, Call, engine_of
+from gpukit.backends.limits import MOST_THREADS
 from gpukit.backends.sources import Declaration, Instance, Source, load
 from gpukit.device import CPU, device_of
 from gpukit.errors import DeviceError, DTypeError, GpukitError, ShapeError
@@ -38,7 +39,6 @@ _C_TYPES: dict[str, Any] = {
 DTYPES = {name: np.dtype(t) for name, t in _C_TYPES.items()}
 _NAMES = {dtype: name for name, dtype in reversed(DTYPES.items()) if name != "__nv_bfloat16"}
 
-MOST_THREADS = 1024
 GRID_LIMITS = (2**31 - 1, 65535, 65535)
 BLOCK_LIMITS = (1024, 1024, 64)
 

@@ -1,7 +1,8 @@
 """NVIDIA's run-time compiler from its wheel: kernels compiled for every card, on any machine.
 
 NVRTC needs neither driver nor card. Real targets (`-arch=sm_80`) run the assembler too, so inline
-PTX is checked and the log tells registers, spills and shared memory of every kernel.
+PTX is checked and the log tells registers, spills and shared memory of every kernel. Options are
+those that CuPy passes (options.py); GPUKIT_NVRTC names the folder of another version.
 
     python -m gpukit.backends.nvrtc kernels/activation.cu --arch 75 --arch 120
 """
@@ -16,12 +17,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from gpukit.backends.options import REPORT, for_nvrtc
 from gpukit.backends.sources import Source, load
-from gpukit.backends.wheels import include_folders, nvidia_file
+from gpukit.backends.wheels import nvrtc_library
 from gpukit.errors import GpukitError
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
-OPTIONS = ("-std=c++17", "--ptxas-options=-v")
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,7 @@ def compile_text(
     try:
         for expression in name_expressions:
             _check(library.nvrtcAddNameExpression(program, expression.encode()))
-        options = [*OPTIONS, f"-arch=sm_{arch}"]
-        if "#include <" in source:
-            options += [f"--include-path={folder}" for folder in include_folders()]
+        options = [*for_nvrtc(arch, headers="#include <" in source), REPORT]
         array = (ctypes.c_char_p * len(options))(*(o.encode() for o in options))
         status = library.nvrtcCompileProgram(program, len(options), array)
         log = _read(library, "ProgramLog", program).rstrip(b"\0").decode(errors="replace").strip()
@@ -115,7 +114,7 @@ def version() -> tuple[int, int]:
 
 @cache
 def _library() -> ctypes.CDLL:
-    path = nvidia_file("lib/libnvrtc.so.*", "NVIDIA's run-time compiler")
+    path = nvrtc_library()
     builtins = sorted(path.parent.glob("libnvrtc-builtins.so.*"))
     if builtins:
         ctypes.CDLL(str(builtins[0]), mode=ctypes.RTLD_GLOBAL)

@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 
 from gpukit.backends.choices import fell_back, preferred, shown
+from gpukit.backends.precision import FULL, Precision
+from gpukit.backends.precision import precision as by_name
 from gpukit.device import CPU, Device, DeviceArray, device_of, homes
 from gpukit.errors import SettingError
 
@@ -50,11 +52,13 @@ class Implementation:
     """One way to compute a primitive: `function`, its `name`, and what it `supports`.
 
     `emulated`: whether an emulated device runs it, too. `origin`: the plug-in that it came with,
-    empty for gpukit's own. `unasked`: for which of the arguments that it supports it may be the
-    default.
+    empty for gpukit's own. `precision`: what it keeps of the factors of its products. `unasked`:
+    for which of the arguments that it supports it may be the default.
     """
 
-    __slots__ = ("emulated", "function", "kind", "name", "origin", "supports", "unasked")
+    __slots__ = (
+        "emulated", "function", "kind", "name", "origin", "precision", "supports", "unasked",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -64,11 +68,13 @@ class Implementation:
         supports: Callable[..., bool] | None = None,
         emulated: bool = True,
         unasked: Callable[..., bool] | None = None,
+        precision: Precision = FULL,
     ) -> None:
         self.emulated = emulated
         self.function = function
         self.kind = kind
         self.name = name
+        self.precision = precision
         self.origin = "" if _is_ours(function) else _recording[0]
         self.supports = supports
         self.unasked = unasked
@@ -112,14 +118,17 @@ class Primitive:
         supports: Callable[..., bool] | None = None,
         emulated: bool = True,
         unasked: Callable[..., bool] | None = None,
+        precision: str = FULL.name,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Register an implementation for devices of `kind`; the first registered is the default.
 
         `supports` is called with the same arguments and says whether they are within the limits.
         With `emulated` False, "cuda" means real cards only, not emu. `unasked`, called like
-        `supports`, says where it may be the default; else only `algo` chooses it. The parameters
-        must be those of the definition, by name, order and kind.
+        `supports`, says where it may be the default; else only `algo` chooses it. `precision` is
+        "full", or "tf32", "fp16" or "bf16" for one that rounds the factors of its products. The
+        parameters must be those of the definition, by name, order and kind.
         """
+        rounds_to = by_name(precision)
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
             if _parameters(function) != _parameters(self.reference):
@@ -132,7 +141,9 @@ class Primitive:
             ways = self._by_kind.setdefault(kind, {})
             if name in ways or name == REFERENCE:
                 raise TypeError(f"{self.name} already has an implementation {kind}:{name}")
-            ways[name] = Implementation(function, kind, name, supports, emulated, unasked)
+            ways[name] = Implementation(
+                function, kind, name, supports, emulated, unasked, rounds_to
+            )
             if ways[name].origin:
                 _recording[1].append((self, ways[name]))
             return function

@@ -52,13 +52,18 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What `__global__ void name(parameters)` says, and where."""
+    """What `__global__ void name(parameters)` says, and where.
+
+    `bounds` is what its `__launch_bounds__(…)` holds, C++ that may name its template parameters;
+    empty without.
+    """
 
     name: str
     template: tuple[TemplateParameter, ...]
     parameters: tuple[Parameter, ...]
     file: str
     line: int
+    bounds: str = ""
 
     @property
     def place(self) -> str:
@@ -140,7 +145,7 @@ class Source:
     def _declaration(self, start: int, end: int) -> Declaration:
         file, line = self.place(start)
         after = re.compile(r"\s*(?:__launch_bounds__\s*\(|(\w+)\s*\()")
-        position = end
+        position, bounds = end, ""
         while True:
             match = after.search(self.masked, position)
             if not match:
@@ -148,10 +153,12 @@ class Source:
             close = _closing(self.masked, match.end() - 1)
             if match.group(1) and match.group(1) != "__launch_bounds__":
                 break
+            bounds = " ".join(self.masked[match.end() : close].split())
             position = close + 1
         inside = self.masked[match.end() : close]
         parameters = tuple(_parameter(p, f"{file}:{line}") for p in split(inside) if p != "void")
-        return Declaration(match.group(1), self._template(start), parameters, file, line)
+        template = self._template(start)
+        return Declaration(match.group(1), template, parameters, file, line, bounds)
 
     def _template(self, start: int) -> tuple[TemplateParameter, ...]:
         before = self.masked[:start].rstrip()

@@ -1,12 +1,16 @@
 """Where NVIDIA's compiler, headers and disassembler lie: in wheels (extra `kernels`), nowhere else.
 
 A toolkit that happens to be installed on a machine is never looked at, so that every machine
-compiles with the same headers.
+compiles with the same headers. Another version of the compiler is taken where someone names it:
+
+    pip install --no-deps --target nvrtc-13.0 "nvidia-cuda-nvrtc==13.0.*"
+    GPUKIT_NVRTC=nvrtc-13.0 gpukit kernels check --all --fuzz 0
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 from functools import cache
 from pathlib import Path
 
@@ -33,6 +37,24 @@ def nvidia_file(pattern: str, what: str) -> Path:
     if not found:
         raise GpukitError(f"{what} is not installed: {INSTALL_KERNELS}")
     return found[0]
+
+
+def nvrtc_library() -> Path:
+    """NVRTC's library: of the folder GPUKIT_NVRTC if that is set, else of the wheels.
+
+    The folder is one to which pip installed the wheel, or the one that holds the library itself.
+    Raises GpukitError where there is none.
+    """
+    named = os.environ.get("GPUKIT_NVRTC")
+    if not named:
+        return nvidia_file("lib/libnvrtc.so.*", "NVIDIA's run-time compiler")
+    for pattern in ("nvidia/*/lib/libnvrtc.so.*", "lib/libnvrtc.so.*", "libnvrtc.so.*"):
+        for path in sorted(Path(named).glob(pattern)):
+            return path.resolve()
+    raise GpukitError(
+        f"GPUKIT_NVRTC={named} holds no libnvrtc.so: pip install --no-deps --target {named} "
+        "nvidia-cuda-nvrtc"
+    )
 
 
 def include_folders() -> list[Path]:

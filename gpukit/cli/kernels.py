@@ -269,7 +269,7 @@ def _count(targets: tuple[Target, ...]) -> str:
 
 
 def _counts(cases: dict[str, int]) -> str:
-    return ", ".join(f"{count} {mode}" for mode, count in cases.items())
+    return ", ".join(f"{count} {mode}" for mode, count in cases.items()) or "none"
 
 
 def _verdict(findings: list[Finding]) -> str:

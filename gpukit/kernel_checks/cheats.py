@@ -52,7 +52,11 @@ def battery(target: Target, seed: int, number: int = 0) -> str:
         found = _found(target, primitive, *chosen)
         if found:
             return f"{found} [{trial.describe(chosen[0])}]"
-        return _of_a_usual_call(target, primitive) or _of_launches(target, primitive, seed)
+        return (
+            _of_a_usual_call(target, primitive)
+            or watch.too_much_shared(target)
+            or _of_launches(target, primitive, seed)
+        )
     except Exception as error:  # a fault of the launcher's, or of its `supports`
         return trial.fault(error, target)
 
@@ -117,7 +121,7 @@ def _found(
         found = _of_the_past(call, made, other, wanted, wanted_other)
         if found:
             return found
-    return _of_a_change(call, primitive, made, other)
+    return _of_a_change(call, target, made, other)
 
 
 def _of_memory(a: np.ndarray, b: np.ndarray) -> str:
@@ -177,9 +181,10 @@ def _of_the_past(
 
 
 def _of_a_change(
-    call: Callable[[list[Any]], list[Any]], primitive: Primitive, made: Case, other: Case
+    call: Callable[[list[Any]], list[Any]], target: Target, made: Case, other: Case
 ) -> str:
     """What calls with the same arrays show, all of whose numbers are others, then one alone."""
+    primitive = registry[target.primitive]
     arrays = _put(made)
     call(arrays)
     for what, changed in _changes(primitive, other):
@@ -190,7 +195,7 @@ def _of_a_change(
         for i, (new, definition) in enumerate(zip(call(arrays), wanted)):
             found = compare.problem(
                 f"result {i}", to_host(new), definition,
-                changed.exact, changed.length, 2 * changed.scale,
+                changed.exact, changed.length, 2 * changed.scale, target.way.precision,
             )  # fmt: skip
             if found:
                 return f"returns an earlier result, or a part of one: {what} in place, {found}"
@@ -245,7 +250,8 @@ def _of_a_usual_call(target: Target, primitive: Primitive) -> str:
     results = trial.call(primitive, target.algo, made, _put(made))
     for i, (mine, wanted) in enumerate(zip(results, trial.by_definition(primitive, made))):
         ours = to_host(mine)
-        bound = USUAL * np.abs(wanted).max(initial=0) if wanted.dtype.kind == "f" else 0
+        allowed = max(USUAL, 2 * target.way.precision.roundoff)
+        bound = allowed * np.abs(wanted).max(initial=0) if wanted.dtype.kind == "f" else 0
         with np.errstate(invalid="ignore"):
             right = _same(ours, wanted) | (np.abs(ours - wanted.astype(float)) <= bound)
         if not right.all():
@@ -259,7 +265,7 @@ def _of_a_usual_call(target: Target, primitive: Primitive) -> str:
 
 def _of_launches(target: Target, primitive: Primitive, seed: int) -> str:
     """Whether a plug-in's own kernels did the work, in some of a few cases."""
-    if not registry[target.primitive].implementations("cuda")[target.algo].origin:
+    if not target.way.origin:
         return ""
     for number in range(FEW):
         made = drawn(target, seed, number)
@@ -275,7 +281,7 @@ def _of_launches(target: Target, primitive: Primitive, seed: int) -> str:
 
 def _why_nothing_tells(target: Target, primitive: Primitive, seed: int) -> str:
     """Of a plug-in whose limits leave nothing to tell a cheat by, where others' do not."""
-    if not primitive.implementations("cuda")[target.algo].origin:
+    if not target.way.origin:
         return ""
     default = Target(target.primitive, next(iter(primitive.implementations("cuda"))))
     if _telling_case(default, primitive, seed) is None:

@@ -3,24 +3,40 @@
 Data of whole numbers, and primitives that only choose or copy, must match exactly. Else a result is
 compared with the definition's in float64: float64 within 1e-10, float32 within roundings that grow
 with the number of values added, 4·(length + 8); TF32, or one product left out, is far outside.
+
+An implementation that rounds the factors of its products to fewer bits says so (its `precision`).
+Each product is then off by up to two such roundoffs u of either sign, so that a sum is off by some
+√length of them, and cut factors, as tensor cores take them, make a sum smaller by some u of itself:
+6·u·(√(length + 8)·scale + |sum|) is allowed on top. One product left out, sums that are kept in
+half precision, or the next worse factors, are still outside.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
+
+from gpukit.backends.precision import FULL, Precision
 
 ROUNDOFF = 2.0**-24  # float32's
 ELEMENTWISE = 32  # roundings for functions of the card's own, as exp
 
 
 def problem(
-    name: str, actual: Any, wanted: np.ndarray, exact: bool, length: int, scale: float
+    name: str,
+    actual: Any,
+    wanted: np.ndarray,
+    exact: bool,
+    length: int,
+    scale: float,
+    precision: Precision = FULL,
 ) -> str:
     """What is wrong with `actual`; empty if nothing is.
 
-    `wanted` is the definition's result, of the same dtype where `exact`, else perhaps wider.
+    `wanted` is the definition's result, of the same dtype where `exact`, else perhaps wider;
+    `precision` that of the implementation.
     """
     if actual.shape != wanted.shape:
         return f"{name} has shape {actual.shape}, the definition's {wanted.shape}"
@@ -28,15 +44,20 @@ def problem(
         same = (actual == wanted) | ((actual != actual) & (wanted != wanted))
         return "" if same.all() else f"{name} {_worst(actual, wanted, ~same)}"
     if actual.dtype == np.float64:
-        allowed = 1e-10
+        allowed, rounding = 1e-10, 0.0
     else:
         allowed = max(4 * (length + 8), ELEMENTWISE) * ROUNDOFF
+        rounding = 6 * precision.roundoff
     with np.errstate(invalid="ignore"):
         difference = np.abs(actual - wanted)
         limit = allowed * (scale + np.abs(wanted))
+        limit += rounding * (math.sqrt(length + 8) * scale + np.abs(wanted))
         same = (actual == wanted) | ((actual != actual) & (wanted != wanted))
         wrong = ~(same | (difference <= limit))
-    return f"{name} {_worst(actual, wanted, wrong)}, {allowed:.2g} allowed" if wrong.any() else ""
+    if not wrong.any():
+        return ""
+    allowed += rounding * math.sqrt(length + 8)
+    return f"{name} {_worst(actual, wanted, wrong)}, {allowed:.2g} allowed"
 
 
 def _worst(actual: np.ndarray, wanted: np.ndarray, wrong: np.ndarray) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from gpukit.backends.kernel import Kernel
 from gpukit.backends.numba_cuda.launch import NumbaKernel
 from gpukit.backends.plugins import is_plugged
-from gpukit.backends.primitive import REFERENCE, Primitive, registry
+from gpukit.backends.primitive import REFERENCE, Implementation, Primitive, registry
 from gpukit.device import cuda_count
 from gpukit.errors import SettingError
 
@@ -29,9 +29,14 @@ class Target:
         return f"{self.primitive}:{self.algo}"
 
     @property
+    def way(self) -> Implementation:
+        """The implementation itself."""
+        return registry[self.primitive].implementations("cuda")[self.algo]
+
+    @property
     def emulated(self) -> bool:
         """Whether emu runs it; the others are Numba's, for its simulator, or a library's."""
-        return registry[self.primitive].implementations("cuda")[self.algo].emulated
+        return self.way.emulated
 
     @property
     def simulated(self) -> bool:
@@ -66,7 +71,7 @@ class Target:
 
     @property
     def _launcher(self) -> Any:
-        return registry[self.primitive].implementations("cuda")[self.algo].function
+        return self.way.function
 
     @property
     def _named(self) -> list[Any]:

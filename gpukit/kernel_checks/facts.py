@@ -1,8 +1,8 @@
 """What was proven of a kernel on this machine: written by every check, read by `kernels list`.
 
-A fact holds for the texts it was found with: of the kernel's files with their headers, and of its
-launcher. Another text, and it is no longer known; a check that finds something wipes what was known
-of that kernel. One small entry a kernel, in the cache.
+A fact holds for the texts it was found with: of the kernel's files with their headers, of its
+launcher, of the compiler's options. Another text, and it is no longer known; a check that finds
+something wipes what was known of that kernel. One small entry a kernel, in the cache.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpukit.backends.primitive import registry
+from gpukit.backends.options import for_nvrtc
 from gpukit.backends.sources import FOLDER, load
 from gpukit.caches import Cache
 from gpukit.kernel_checks.coverage import Target
@@ -85,8 +85,8 @@ def note(plan: Plan, counts: dict[str, int], findings: Sequence[Finding]) -> Non
 
 
 def _digest(target: Target) -> str:
-    launcher: Any = registry[target.primitive].implementations("cuda")[target.algo].function
-    texts = [Path(inspect.getfile(launcher)).read_text(encoding="utf-8")]
+    launcher: Any = target.way.function
+    texts = [Path(inspect.getfile(launcher)).read_text(encoding="utf-8"), *for_nvrtc(0, False)]
     for file in target.files:
         if target.emulated:
             texts.append(load(file).text)

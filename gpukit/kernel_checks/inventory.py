@@ -8,7 +8,6 @@ from functools import cache
 from gpukit.backends.kernel import DTYPES, Kernel
 from gpukit.backends.numba_cuda.launch import FLOATS
 from gpukit.backends.plugins import owner
-from gpukit.backends.primitive import registry
 from gpukit.kernel_checks import budgets, facts
 from gpukit.kernel_checks.coverage import Target
 from gpukit.kernel_checks.facts import Facts
@@ -50,8 +49,7 @@ def item(target: Target) -> Item:
             spills[arch] = max(spills.get(arch, 0), spilled)
     if not complete:
         registers, spills = {}, {}
-    way = registry[target.primitive].implementations("cuda")[target.algo]
-    known = Facts() if owner(way) else facts.known(target)
+    known = Facts() if owner(target.way) else facts.known(target)
     return Item(target, backends, tuple(dict.fromkeys(dtypes)), known, registers, spills)
 
 
@@ -86,4 +84,4 @@ def _dtypes(kernel: Kernel) -> list[str]:
 
 @cache
 def _budgets() -> budgets.Budgets:
-    return budgets.read().kernels
+    return budgets.read().of(budgets.VERSIONS[0])

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gpukit import caches, child
+from gpukit.backends.choices import no_fallbacks
 from gpukit.backends.emulator.build import compiler_problem
 from gpukit.backends.emulator.check import environment
 from gpukit.backends.emulator.run import Emulator, some_blocks
@@ -140,7 +141,7 @@ def _run(target: Target, blocks: int, dtype: str) -> list[Launch]:
     engine = engine_of(device)
     assert isinstance(engine, Emulator)
     engine.launches.clear()
-    with some_blocks(None, blocks):
+    with some_blocks(None, blocks), no_fallbacks():
         registry[target.primitive](
             *[placed(a, device) for a in made.arrays], algo=target.algo, **made.settings
         )

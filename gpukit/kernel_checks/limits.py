@@ -1,7 +1,8 @@
 """Cases inside what an implementation declares to take, as its `supports` says.
 
-Random arguments are tried until one is taken. The usual makers are awkward on purpose; in turn with
-them come settings like those of real layers, or a kernel for 3×3 windows would wait for ever.
+Random arguments are tried until one is taken. The usual makers are awkward on purpose; for plug-ins
+settings like those of real layers come in turn with them, or a kernel for 3×3 windows would wait
+for ever.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends.primitive import registry
 from gpukit.backends.reference.windows import output_shape
 from gpukit.errors import GpukitError
 from gpukit.kernel_checks.cases import MAKERS, Case, Dice, copies, flat, same
@@ -23,11 +23,9 @@ STEP = 1_000_003  # between the numbers that are tried; odd, so that both dtypes
 
 def drawn(target: Target, seed: int, number: int) -> Case | None:
     """Case `number` of a target: of those tried, the first that it takes; None if none is."""
-    way = registry[target.primitive].implementations("cuda")[target.algo]
+    way = target.way
     make = MAKERS.get(str(target)) or MAKERS[target.primitive]
-    tame = USUAL.get(target.primitive)
-    if not way.origin:
-        return make(Dice(target.primitive, seed, number))
+    tame = USUAL.get(target.primitive) if way.origin else None
     for attempt in range(TRIES):
         dice = Dice(target.primitive, seed, number + STEP * attempt)
         made = tame(dice) if tame and attempt % 3 else make(dice)

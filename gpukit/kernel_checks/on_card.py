@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends.primitive import Primitive, registry
+from gpukit.backends.primitive import registry
 from gpukit.device import Device, cuda_count, cuda_problem, get_device, to_host
 from gpukit.kernel_checks import trial
 from gpukit.kernel_checks.cases import Case, flat
@@ -47,16 +47,17 @@ def run_case(target: Target, seed: int, number: int) -> str:
     if made is None:
         return ""
     try:
-        found = _late(registry[target.primitive], target.algo, made, get_device(CARD))
+        found = _late(target, made, get_device(CARD))
     except Exception as error:  # a launcher's
         found = trial.fault(error, target)
     return f"{found} [{trial.describe(made)}]" if found else ""
 
 
-def _late(primitive: Primitive, algo: str, made: Case, card: Device) -> str:
+def _late(target: Target, made: Case, card: Device) -> str:
     """What is wrong where the arguments come late on the current stream."""
     import cupy
 
+    primitive = registry[target.primitive]
     full = [trial.placed(a, card) for a in made.arrays]
     late = [trial.placed(_zeros(a), card) for a in made.arrays]
     wait = cupy.RawKernel(_WAIT, "wait")
@@ -67,10 +68,12 @@ def _late(primitive: Primitive, algo: str, made: Case, card: Device) -> str:
         for to, source in zip(flat(late), flat(full)):
             if hasattr(to, "shape"):
                 cupy.copyto(to, source)
-        ours = [to_host(result) for result in trial.call(primitive, algo, made, late)]
+        ours = [to_host(result) for result in trial.call(primitive, target.algo, made, late)]
     card.synchronize()
     for i, (mine, wanted) in enumerate(zip(ours, trial.by_definition(primitive, made))):
-        found = problem(f"result {i}", mine, wanted, made.exact, made.length, made.scale)
+        found = problem(
+            f"result {i}", mine, wanted, made.exact, made.length, made.scale, target.way.precision
+        )
         if found:
             return f"works on another stream than the current one: {found}"
     return ""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gpukit.backends.choices import no_fallbacks
 from gpukit.backends.engine import Bound
 from gpukit.backends.kernel import Kernel
 from gpukit.backends.kernel import kernels as all_kernels
@@ -54,7 +55,9 @@ def run_case(target: Target, seed: int, number: int, device: str = "emu") -> str
     definition = by_definition(primitive, made)
     for i, (mine, theirs) in enumerate(zip(ours, definition)):
         name = f"result {i}" if len(ours) > 1 else "the result"
-        found = problem(name, mine, theirs, made.exact, made.length, made.scale)
+        found = problem(
+            name, mine, theirs, made.exact, made.length, made.scale, target.way.precision
+        )
         if found:
             return f"{found} [{describe(made)}]"
     return ""
@@ -63,7 +66,7 @@ def run_case(target: Target, seed: int, number: int, device: str = "emu") -> str
 def fault(error: Exception, target: Target) -> str:
     """An error as a finding; with file and line, where it came up in a plug-in."""
     text = str(error) if isinstance(error, GpukitError) else f"{type(error).__name__}: {error}"
-    plugin = owner(registry[target.primitive].implementations("cuda")[target.algo])
+    plugin = owner(target.way)
     line = line_in(error, plugin.path) if plugin else 0
     return f"{plugin.path.name}:{line}: {text}" if plugin and line else text
 
@@ -127,7 +130,8 @@ def placed(value: Any, device: Device) -> Any:
 
 def call(primitive: Primitive, algo: str, made: Case, arrays: list[Any]) -> list[Any]:
     """What `algo` gives for a case's settings and these arrays: those, where it works in place."""
-    results = primitive(*arrays, algo=algo, **made.settings)
+    with no_fallbacks():
+        results = primitive(*arrays, algo=algo, **made.settings)
     if results is None:
         return [a for a in flat(arrays) if hasattr(a, "shape")]
     return _given(results)
@@ -136,7 +140,8 @@ def call(primitive: Primitive, algo: str, made: Case, arrays: list[Any]) -> list
 def _results(primitive: Primitive, algo: str, made: Case, device: Device) -> list[np.ndarray]:
     arrays = [placed(a, device) for a in made.arrays]
     before = flat(copies(made.arrays))
-    results = primitive(*arrays, algo=algo, **made.settings)
+    with no_fallbacks():
+        results = primitive(*arrays, algo=algo, **made.settings)
     given = copies(made.arrays)
     with np.errstate(all="ignore"):
         wanted = primitive.reference(*given, **made.settings)

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends.primitive import registry
 from gpukit.kernel_checks.cases import MAKERS, Case
 from gpukit.kernel_checks.coverage import Target
 from gpukit.kernel_checks.limits import drawn
@@ -37,14 +36,13 @@ _FUSED = {
 
 def typical(target: Target, dtype: str = "float32") -> Case:
     """The call for a target, in `dtype`; arrays hold numbers that any kernel can work with."""
-    way = registry[target.primitive].implementations("cuda")[target.algo]
     call = OF_ONE.get(str(target)) or CALLS.get(target.primitive)
     if call:
         made = call()
         made.arrays = [_cast(value, np.dtype(dtype)) for value in made.arrays]
         if "dtype" in made.settings:
             made.settings["dtype"] = dtype
-        if way.takes(tuple(made.arrays), made.settings):
+        if target.way.takes(tuple(made.arrays), made.settings):
             return made
     if target.primitive not in MAKERS:
         return Case([])

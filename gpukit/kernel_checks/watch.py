@@ -2,45 +2,37 @@
 
 from __future__ import annotations
 
-from gpukit.backends.engine import Bound, Call, Engine, engine_of, register
+from gpukit.backends.emulator.run import Emulator
+from gpukit.backends.engine import Bound, Call, engine_of, register
 from gpukit.backends.kernel import Kernel
+from gpukit.backends.limits import MOST_SHARED
 from gpukit.device import get_device
 from gpukit.kernel_checks.coverage import Target
 
-# The most a block can have, by compute capability (CUDA C++ Programming Guide, "Technical
-# Specifications per Compute Capability"), in bytes; more than 48 KB must be extern __shared__.
-MOST_SHARED = {
-    75: 64 << 10,
-    80: 163 << 10,
-    86: 99 << 10,
-    89: 99 << 10,
-    90: 227 << 10,
-    100: 227 << 10,
-    120: 99 << 10,
-}
-
 _launched: set[tuple[str, str]] = set()  # files and names
-_asked: dict[str, tuple[Bound, int]] = {}  # by name of a kernel, the launch with most
+# By file and name of a kernel, the launch with most: static and dynamic bytes.
+_asked: dict[tuple[str, str], tuple[Bound, int, int]] = {}
 
 
 class _Watched:
     """An engine that notes what launches ask for."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Emulator) -> None:
         self._engine = engine
 
     def launch(self, call: Call) -> None:
-        name = call.bound.declaration.name
-        _launched.add((call.bound.source.file, name))
-        if call.shared > _asked.get(name, (call.bound, -1))[1]:
-            _asked[name] = call.bound, call.shared
+        key = (call.bound.source.file, call.bound.declaration.name)
+        _launched.add(key)
         self._engine.launch(call)
+        static = self._engine.static_shared[call.bound.source.file, call.bound.expression]
+        if key not in _asked or static + call.shared > sum(_asked[key][1:]):
+            _asked[key] = call.bound, static, call.shared
 
 
 def launches() -> None:
     """Note the launches on emu from now on."""
     engine = engine_of(get_device("emu"))
-    if not isinstance(engine, _Watched):
+    if isinstance(engine, Emulator):
         register("emu", lambda: _Watched(engine))
 
 
@@ -51,18 +43,20 @@ def has_launched(target: Target) -> bool:
 
 
 def too_much_shared(target: Target) -> str:
-    """Which kernel of a target asked for more dynamic shared memory than some card has."""
+    """Which kernel of a target asked for more shared memory than some card has."""
     if not _asked:
         return ""
     for kernel in target.kernels:
-        if isinstance(kernel, Kernel) and kernel.name in _asked:
-            bound, size = _asked[kernel.name]
-            small = {a: m for a, m in MOST_SHARED.items() if m < size and a >= kernel.min_arch}
-            if small:
-                cards = ", ".join(f"sm_{arch} has {most}" for arch, most in small.items())
-                return (
-                    f"{bound.declaration.place}: kernel {bound.expression} is launched with "
-                    f"shared={size} bytes; {cards}; use less, refuse the case in supports, or give "
-                    "the Kernel a min_arch"
-                )
+        if not isinstance(kernel, Kernel) or (kernel.source.file, kernel.name) not in _asked:
+            continue
+        bound, static, dynamic = _asked[kernel.source.file, kernel.name]
+        least = max(kernel.min_arch, bound.instance.arch)
+        small = {a: m for a, m in MOST_SHARED.items() if m < static + dynamic and a >= least}
+        if small:
+            cards = ", ".join(f"sm_{arch} has {most}" for arch, most in small.items())
+            return (
+                f"{bound.declaration.place}: kernel {bound.expression} takes {static} bytes of "
+                f"static shared memory and is launched with shared={dynamic}; {cards}; use less, "
+                "refuse the case in supports, or give the Kernel a min_arch"
+            )
     return ""

@@ -23,7 +23,7 @@ from gpukit.backends.plugins import load_any
 from gpukit.errors import GpukitError
 from gpukit.kernel_checks import cheats, on_card, trial, twins, watch
 from gpukit.kernel_checks.coverage import Target, targets
-from gpukit.kernel_checks.fuzz import CARD, CHEATS, OVERTIME
+from gpukit.kernel_checks.fuzz import CARD, CHEATS, OVERTIME, SIMULATOR
 from gpukit.kernel_checks.trial import launched
 
 Runner = Callable[[Target, int, int], str]
@@ -38,6 +38,7 @@ def main(order: dict[str, Any]) -> int:
     first, last = order["cases"]
     for plugin in order.get("plugins", ()):
         load_any(plugin)
+    if order.get("mode", "") not in (CARD, SIMULATOR):
         watch.launches()
     for name in order["targets"]:
         (target,) = targets(name)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from gpukit.backends.choices import no_fallbacks
+from gpukit.backends.precision import FULL
 from gpukit.backends.primitive import REFERENCE, Implementation, registry
 from gpukit.device import Device
 from gpukit.errors import DeviceError, SettingError
@@ -44,7 +46,8 @@ class Row:
 
     Times in milliseconds, medians; `spread` the interquartile range over the median; `ratio`s are
     its time over that of gpukit's default, and over the best rival's: below 1 it is faster. Shares
-    are of the device's ceilings and of the floor, 1 for all of it.
+    are of the device's ceilings and of the floor, 1 for all of it. `precision`: what it keeps of
+    the factors of products, to whose bounds it was held.
     """
 
     primitive: str
@@ -68,6 +71,7 @@ class Row:
     share_of_gbps: float = 0.0
     floor_ms: float = 0.0
     share_of_floor: float = 0.0
+    precision: str = FULL.name
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ def run(race: Race, outcome: Outcome, step: Step = lambda amount, what: None) ->
     """
     for problem in race.problems:
         outcome.layers[problem.primitive] = outcome.layers.get(problem.primitive, 0) + 1
-    with race.device.current():
+    with race.device.current(), no_fallbacks():
         for problem in race.problems:
             _solve(race, problem, outcome, step)
             outcome.rows = [_scaled(row, outcome.ceilings) for row in outcome.rows]
@@ -164,7 +168,7 @@ def _solve(race: Race, problem: Problem, outcome: Outcome, step: Step) -> None:
     calls = {name: _call(problem, name) for name in ways}
     for name in list(calls):
         now(name, "proof")
-        failure = proof.first(calls[name])
+        failure = proof.first(calls[name], ways[name].precision)
         if failure:
             note(name, failure, outcome.refused)
         elif proof.viewed:
@@ -174,7 +178,7 @@ def _solve(race: Race, problem: Problem, outcome: Outcome, step: Step) -> None:
     proof.fill()
     for name in list(calls):
         now(name, "proof")
-        wrong = proof.check(calls[name])
+        wrong = proof.check(calls[name], ways[name].precision)
         if wrong:
             note(name, wrong, outcome.refused)
             del calls[name]
@@ -203,7 +207,9 @@ def _solve(race: Race, problem: Problem, outcome: Outcome, step: Step) -> None:
         proof.settle()
     for name in list(times):
         now(name, "proof")
-        wrong = proof.last(calls[name], race.clock) if name in calls else ""
+        wrong = ""
+        if name in calls:
+            wrong = proof.last(calls[name], race.clock, ways[name].precision)
         if wrong:
             note(name, f"after {len(times[name])} runs {wrong}", outcome.refused)
         else:
@@ -336,6 +342,7 @@ def _rows(
     found: Ceilings,
 ) -> Iterable[Row]:
     medians = {name: statistics.median(seconds) for name, seconds in times.items()}
+    ways = registry[problem.primitive].implementations(race.device.kind)
     best_rival = min((medians[name] for name in medians if name in race.rivals), default=None)
     ours = medians.get(default)
     for name, seconds in medians.items():
@@ -360,6 +367,7 @@ def _rows(
             gbps=problem.bytes / 1e9 / seconds,
             in_cache=found.in_cache(problem),
             void=scatter > VOID_SPREAD,
+            precision=FULL.name if name in race.rivals else ways[name].precision.name,
         )
         yield _scaled(row, found)
 

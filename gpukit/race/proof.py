@@ -2,7 +2,8 @@
 
 Each is called twice on the same memory, with other numbers the second time, and the second result
 counts: an earlier result, or what the first call left behind, is seen. (A single flag may be right
-by chance, so both count.) The bounds are those to which `gpukit kernels check` holds kernels.
+by chance, so both count.) The bounds are those to which `gpukit kernels check` holds kernels, of
+the precision that an implementation says it has.
 
 Every timed run finds other numbers in one stretch of each argument, and so does one run more, whose
 result is held to the definition again: who gives back what it remembers is seen there.
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from gpukit.backends.precision import FULL, Precision
 from gpukit.backends.primitive import registry
 from gpukit.backends.reference.normalisation import lrn
 from gpukit.backends.reference.windows import taps
@@ -69,7 +71,7 @@ class Proof:
         self._random = np.random.default_rng(SEEDS[1])
         self._changed: list[slice] = []
 
-    def first(self, call: Call) -> str:
+    def first(self, call: Call, precision: Precision = FULL) -> str:
         """Why a call failed on the first numbers; empty if it did not.
 
         `viewed` then says whether a result lies in the memory of an argument: nothing was moved.
@@ -79,7 +81,7 @@ class Proof:
         if failure or self.problem.written != 1:
             return failure
         self._wanted = definition(self.problem, self._host)
-        return self.compare(results)
+        return self.compare(results, precision)
 
     def fill(self) -> None:
         """Put the second numbers into the arrays, and compute what comes of them."""
@@ -88,11 +90,11 @@ class Proof:
         self._put()
         self._define()
 
-    def check(self, call: Call) -> str:
+    def check(self, call: Call, precision: Precision = FULL) -> str:
         """What is wrong with a call on the second numbers; empty if nothing is."""
         self._refill()
         failure, results = self._failure(call)
-        return failure or self._spoiled() or self.compare(results)
+        return failure or self._spoiled() or self.compare(results, precision)
 
     def change(self) -> None:
         """Put other numbers into a stretch of each argument, elsewhere than the last time.
@@ -117,7 +119,7 @@ class Proof:
         self._settled = _next(self.settings)
         self._define()
 
-    def last(self, call: Call, clock: Any) -> str:
+    def last(self, call: Call, clock: Any, precision: Precision = FULL) -> str:
         """What is wrong with one more turn like those that were timed; empty if nothing is."""
         kept: deque[Any] = deque(maxlen=2)
         states = [self.change, self._put]
@@ -134,9 +136,9 @@ class Proof:
         failure, results = self._failure(turn)
         if not failure and not self.problem.in_place and _one_memory(*kept):
             failure = "its result lies in the memory of the one before, which was still held"
-        return failure or self._spoiled() or self.compare(results)
+        return failure or self._spoiled() or self.compare(results, precision)
 
-    def compare(self, results: list[np.ndarray | None]) -> str:
+    def compare(self, results: list[np.ndarray | None], precision: Precision = FULL) -> str:
         """What is wrong with results on the second numbers; None stands for one not compared."""
         if len(results) != len(self._wanted):
             return f"{len(results)} results, by definition {len(self._wanted)}"
@@ -153,7 +155,7 @@ class Proof:
                 mine, wanted = _at(mine, self._normal, made), self._wanted[0]
             scale = made.scales[i] if made.scales else made.scale
             for name, part, of in _pieces(f"result {i}", mine, wanted):
-                found = difference(name, part, of, made.exact, made.length, scale)
+                found = difference(name, part, of, made.exact, made.length, scale, precision)
                 if found:
                     return found
         return ""

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gpukit import __version__, settings
+from gpukit.backends.precision import FULL
 from gpukit.device import Device
 from gpukit.race import on_card, on_host
 from gpukit.race.ceilings import Ceilings
@@ -136,6 +137,7 @@ def _style(row: Row) -> str:
 def _cells(row: Row) -> list[str]:
     notes = ["void"] if row.void else []
     notes += [row.way] if row.rival else ["default"] if row.default else []
+    notes += [row.precision] if row.precision != FULL.name else []
     return [
         row.name,
         f"{row.ms:.3f}",

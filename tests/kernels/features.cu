@@ -55,6 +55,10 @@ __global__ void positions(int* __restrict__ y) {
     y[b * (int)(blockDim.x * blockDim.y * blockDim.z) + t] = 1000 * b + s[t];
 }
 
+__global__ void round_tf32(const float* __restrict__ x, float* __restrict__ y) {
+    y[threadIdx.x] = ptx::to_tf32(x[threadIdx.x]);
+}
+
 // Row-major tiles: c (16, 8) = a (16, 8) b (8, 8).
 __global__ void product_tf32(const float* __restrict__ a, const float* __restrict__ b,
                              float* __restrict__ c) {

@@ -140,6 +140,14 @@ FOUND = {
     "asked shared memory": (
         ', "good")', ', "dynamic")\n_shared = {"shared": 120_000}', "",
     ),
+    "static and dynamic shared memory": (
+        '"good.cu", "good")', '"blocks.cu", "staged")\n_shared = {"shared": 30 << 10}', "",
+    ),
+    "beyond its launch bounds": (
+        '"good.cu", "good"', '"blocks.cu", "bounded"',
+        "bad.py:13: kernel bounded<float> (blocks.cu:12): block (256, 1, 1) has 256 threads, the "
+        "kernel is built for 128 at most; use a smaller block, or raise its __launch_bounds__",
+    ),
     "wrong supports": (
         'name="bad")', 'name="bad", supports=lambda x, y: True)', "missing 1 required positional",
     ),
@@ -158,14 +166,25 @@ FOUND = {
 }  # fmt: skip
 
 
+ASKED = {
+    "asked shared memory": (
+        "sm_75 has 65536, sm_86 has 101376, sm_89 has 101376, sm_120 has 101376; use less"
+    ),
+    "static and dynamic shared memory": (
+        "kernel staged<float> takes 40960 bytes of static shared memory and is launched with "
+        "shared=30720; sm_75 has 65536; use less"
+    ),
+}
+
+
 @pytest.mark.parametrize("name", FOUND)
 def test_found_when_checked(plugin, name):
     old, new, words = FOUND[name]
     path = plugin(old, new)
-    if name == "asked shared memory":
+    if name in ASKED:
         text = path.read_text().replace("T=x.dtype)", "T=x.dtype, **_shared)")
         path.write_text(text)
-        words = "sm_75 has 65536, sm_86 has 101376, sm_89 has 101376, sm_120 has 101376; use less"
+        words = ASKED[name]
     done = check(path)
     assert done.returncode == 1, done.stderr
     assert done.stderr == ""

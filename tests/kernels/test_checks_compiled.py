@@ -6,13 +6,14 @@ loads are as wide as the tiling promises.
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
 from gpukit.backends import nvrtc
 from gpukit.backends.sources import load
-from gpukit.errors import GpukitError
+from gpukit.errors import GpukitError, SettingError
 from gpukit.kernel_checks import budgets, sass
 
 try:
@@ -67,16 +68,29 @@ def look(source, listings):
             assert sass.hot_loops(listing), f"{name} has no loop of multiply-adds"
 
 
-def test_nothing_spills():
-    """No budget may grow a spill unseen: a kernel that must have one is named here, with why."""
-    spills = {
-        f"{name} sm_{arch}"
-        for instances in budgets.read().kernels.values()
-        for name, by_arch in instances.items()
-        for arch, figures in by_arch.items()
-        if dict(zip(budgets.FIELDS, figures))["spill_stores"]
+# NVRTC 13.0 keeps one to four words of a thread in local memory where launch bounds leave it few
+# registers; outside of hot loops, as `look` sees, and only on these cards.
+SPILLED = {
+    "13.0": {
+        "column_moments<double>": ("100", "120"),
+        "conv2d_forward_narrow<double, true, 0>": ("100", "120"),
+        "conv2d_forward_narrow<double, true, 1>": ("100", "120"),
+        "implicit_forward<float, 128, 128, true, true, 0>": ("120",),
+        "implicit_forward<float, 128, 128, true, true, 1>": ("120",),
     }
-    assert spills == set()
+}
+
+
+@pytest.mark.parametrize("version", budgets.VERSIONS)
+def test_nothing_spills(version):
+    """No budget may grow a spill unseen: a kernel that must have one is named, with why."""
+    spills: dict[str, tuple[str, ...]] = {}
+    for instances in budgets.read().of(version).values():
+        for name, by_arch in instances.items():
+            for arch, figures in by_arch.items():
+                if dict(zip(budgets.FIELDS, figures))["spill_stores"]:
+                    spills[name] = (*spills.get(name, ()), arch)
+    assert spills == SPILLED.get(version, {})
 
 
 TAKEN = {"a.cu": {"f<float>": {"80": [32, 0, 0, 0, 0], "90": [32, 0, 0, 0, 0]}}}
@@ -90,32 +104,57 @@ TAKEN = {"a.cu": {"f<float>": {"80": [32, 0, 0, 0, 0], "90": [32, 0, 0, 0, 0]}}}
         ([24, 0, 0, 0, 0], "13.5", ["f<float> registers 24 -> 32 on sm_80, sm_90"]),
         ([33, 0, 0, 0, 0], "13.5", ["f<float> registers 33 -> 32 on sm_80, sm_90"]),
         ([32, 64, 0, 0, 0], "13.5", ["f<float> shared 64 -> 0 on sm_80, sm_90"]),
-        ([24, 0, 0, 0, 0], "13.0", []),
-        ([32, 0, 8, 4, 0], "13.0", ["f<float> spill stores 4 -> 0 on sm_80, sm_90"]),
+        ([24, 0, 0, 0, 0], "13.0", ["f<float> registers 24 -> 32 on sm_80, sm_90"]),
+        ([24, 0, 0, 0, 0], "13.4", []),
+        ([32, 0, 8, 4, 0], "13.4", ["f<float> spill stores 4 -> 0 on sm_80, sm_90"]),
         (None, "13.5", ["f<float> has no budget yet on sm_80, sm_90"]),
     ],
 )  # fmt: skip
 def test_a_change_must_be_written_down(budget, version, found):
     known = {"f<float>": dict.fromkeys(("80", "90"), budget)} if budget else {}
-    table = budgets.Table("13.5", {"a.cu": known})
+    table = budgets.Table({kept: {"a.cu": known} for kept in ("13.5", "13.0")})
     assert [f.text for f in budgets.compare(TAKEN, table, version)] == found
 
 
 def test_what_is_no_longer_built_leaves_the_budgets():
-    table = budgets.Table("13.5", {"a.cu": {**TAKEN["a.cu"], "g<float>": {}}})
+    table = budgets.Table({"13.5": {"a.cu": {**TAKEN["a.cu"], "g<float>": {}}}})
     (found,) = budgets.compare(TAKEN, table, "13.5")
     assert found.text == "g<float> has a budget, but is no longer built"
-    assert "--update-budgets" in found.again
+    assert found.again == "bash .ci/budgets update"
 
 
 def test_budgets_are_written_and_read(tmp_path):
     path = tmp_path / "budgets.json"
-    budgets.write(budgets.Table("13.5", TAKEN), path)
-    assert budgets.read(path) == budgets.Table("13.5", TAKEN)
+    budgets.write(budgets.Table({"13.5": TAKEN}), path)
+    assert budgets.read(path) == budgets.Table({"13.5": TAKEN})
     other = {"a.cu": {"f<float>": {"80": [40, 0, 0, 0, 0]}}}
     merged = budgets.merge(budgets.read(path), other, "13.5", everything=False)
-    assert merged.kernels["a.cu"]["f<float>"] == {"80": [40, 0, 0, 0, 0], "90": [32, 0, 0, 0, 0]}
-    assert budgets.read(tmp_path / "none.json").kernels == {}
+    assert merged.of("13.5")["a.cu"]["f<float>"] == {"80": [40, 0, 0, 0, 0], "90": [32, 0, 0, 0, 0]}
+    assert budgets.read(tmp_path / "none.json").of("13.5") == {}
+
+
+def test_another_version_is_written_where_it_differs(tmp_path):
+    path = tmp_path / "budgets.json"
+    other = {"a.cu": {"f<float>": {"80": [40, 0, 0, 0, 0], "90": [30, 0, 0, 0, 0]}}}
+    table = budgets.merge(budgets.Table({"13.5": TAKEN}), other, "13.0", everything=True)
+    budgets.write(table, path)
+    assert json.loads(path.read_text())["13.0"] == {"a.cu": {"f<float>": {"80": [40, 0, 0, 0, 0]}}}
+    read = budgets.read(path)
+    assert read.of("13.5") == read.of("13.4") == TAKEN
+    assert read.of("13.0")["a.cu"]["f<float>"] == {"80": [40, 0, 0, 0, 0], "90": [32, 0, 0, 0, 0]}
+    # What the first takes now says nothing of the others.
+    more = {"a.cu": {"f<float>": {"80": [48, 0, 0, 0, 0], "90": [48, 0, 0, 0, 0]}}}
+    budgets.write(budgets.merge(read, more, "13.5", everything=True), path)
+    assert budgets.read(path).of("13.0") == read.of("13.0")
+
+
+def test_budgets_of_a_version_that_is_not_kept_are_refused():
+    with pytest.raises(SettingError, match=r"NVRTC 13\.5 and 13\.0, this is 13\.4: pip install"):
+        budgets.merge(budgets.read(), TAKEN, "13.4", everything=True)
+
+
+def test_both_versions_are_kept():
+    assert (*budgets.read().versions,) == budgets.VERSIONS
 
 
 SPILLING = """

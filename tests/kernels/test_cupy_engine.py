@@ -56,6 +56,7 @@ class FakeCupy:
         def device(index):
             context = on_device(index)
             context.compute_capability = capability
+            context.attributes = {"MaxSharedMemoryPerBlockOptin": 99 << 10}
             return context
 
         self.cuda = SimpleNamespace(
@@ -80,6 +81,8 @@ class FakeCupy:
 
 class FakeFunction:
     max_dynamic_shared_size_bytes = 0
+    max_threads_per_block = 64
+    shared_size_bytes = 40 << 10
 
     def __init__(self, cupy: FakeCupy, name: str, home: int) -> None:
         self.cupy = cupy
@@ -97,10 +100,10 @@ class FakeFunction:
 KERNELS = {arch: Kernel(FEATURES, "sums", min_arch=arch) for arch in (75, 90)}
 
 
-def call(x=None, shared=0, arch=75, index=1) -> Call:
+def call(x=None, shared=0, arch=75, index=1, block=(32, 1, 1)) -> Call:
     arguments = (x, x, np.int32(8))
     bound = KERNELS[arch].bind(T=np.float32)
-    return Call(bound, Device("cuda", index), (2, 1, 1), (32, 1, 1), arguments, shared)
+    return Call(bound, Device("cuda", index), (2, 1, 1), block, arguments, shared)
 
 
 @pytest.fixture
@@ -154,9 +157,27 @@ def test_null_pointers_are_64_bits_wide(cupy):
     assert null == 0 and null.dtype == np.int64
 
 
-def test_much_shared_memory_is_asked_for(cupy):
-    CupyEngine().launch(call(np.zeros(8, np.float32), shared=96 << 10))
-    assert cupy.log[-1][5:] == (96 << 10, 96 << 10)
+@pytest.mark.parametrize(("shared", "asked"), [(0, 0), (8, 0), (12, 12), (59, 59)])
+def test_shared_memory_beyond_48_kb_is_asked_for(cupy, shared, asked):
+    """With the 40 KB of static shared memory of this kernel."""
+    CupyEngine().launch(call(np.zeros(8, np.float32), shared=shared << 10))
+    assert cupy.log[-1][5:] == (shared << 10, asked << 10)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"shared": 60 << 10}, r"40960 \+ 61440 bytes .*, cuda:1 has 101376 for a block: use less"),
+        ({"block": (65, 1, 1)}, r"block \(65, 1, 1\) has 65 threads, the kernel is built for 64"),
+    ],
+)
+def test_what_a_card_cannot_run_is_refused_before_it_is_launched(cupy, settings, words):
+    with pytest.raises(
+        GpukitError, match=rf"kernel sums<float> \(features.cu:\d+\): {words}"
+    ) as one:
+        CupyEngine().launch(call(np.zeros(8, np.float32), **settings))
+    assert "launch" not in [entry[0] for entry in cupy.log]
+    assert "\n" not in str(one.value)
 
 
 def test_an_old_card_is_refused(cupy):
@@ -182,11 +203,11 @@ def test_gpukit_sync_waits_after_each_launch(cupy, monkeypatch):
     assert cupy.log[-1] == ("synchronize",)
 
 
-def test_more_shared_memory_than_the_card_has_is_an_error_with_the_kernels_name(cupy, monkeypatch):
+def test_shared_memory_that_the_driver_refuses_is_an_error_with_the_kernels_name(cupy, monkeypatch):
     def refuse(self, value):
         raise DriverError("CUDA_ERROR_INVALID_VALUE")
 
     asked = property(lambda self: 0, refuse)
     monkeypatch.setattr(FakeFunction, "max_dynamic_shared_size_bytes", asked)
-    with pytest.raises(GpukitError, match=r"sums<float>.*shared 524288.*INVALID_VALUE"):
-        CupyEngine().launch(call(np.zeros(8, np.float32), shared=512 << 10))
+    with pytest.raises(GpukitError, match=r"sums<float>.*shared 51200.*INVALID_VALUE"):
+        CupyEngine().launch(call(np.zeros(8, np.float32), shared=50 << 10))

@@ -97,6 +97,40 @@ def test_mma_tf32_is_a_product():
     np.testing.assert_array_equal(c.data, a @ b)
 
 
+ROUNDED = {  # bits of a float, and of what to_tf32 makes of it
+    0x00000000: 0x00000000,
+    0x80000000: 0x80000000,
+    0x3F800FFF: 0x3F800000,  # below the middle
+    0x3F801000: 0x3F802000,  # ties go away from zero
+    0xBF801000: 0xBF802000,
+    0x3FFFF000: 0x40000000,  # a carry into the exponent
+    0x00000FFF: 0x00000000,  # subnormals are rounded, not flushed
+    0x00001000: 0x00002000,
+    0x80402345: 0x80402000,
+    0x007FFFFF: 0x00800000,  # to the smallest normal number
+    0x7F7FEFFF: 0x7F7FE000,  # the largest
+    0x7F7FF000: 0x7F800000,  # beyond it
+    0x7F800000: 0x7F800000,
+    0xFF800000: 0xFF800000,
+    0x7FC00000: 0x7FC00000,
+    0xFFFFFFFF: 0xFFFFE000,  # no carry out of NaN
+    0x7F802000: 0x7F802000,
+    0x7F800001: 0x7F800000,  # NaN by low bits alone becomes an infinity
+    0xFF801FFF: 0xFF800000,
+    0x7F803FFF: 0x7F802000,
+}
+
+
+def test_to_tf32_to_the_bit():
+    x = np.array([*ROUNDED], np.uint32).view(np.float32)
+    y = get_device("emu").empty((len(ROUNDED),))
+    kernel("round_tf32").launch(1, len(ROUNDED), on_emu(x), y)
+    made = [int(bits) for bits in y.data.view(np.uint32)]
+    assert dict(zip(map(hex, ROUNDED), map(hex, made))) == {
+        hex(a): hex(b) for a, b in ROUNDED.items()
+    }
+
+
 @pytest.mark.parametrize("half", [True, False])
 def test_mma_16_bit_by_ldmatrix_and_async_copies_is_a_product(half):
     rng = np.random.default_rng(1)

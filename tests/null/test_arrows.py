@@ -57,14 +57,17 @@ ONLY = {"data": {"errors", "settings"}, "kernels": set()}
 # Inside backends: the definitions know of no implementation, kernels of no launcher.
 BACKENDS = (
     "choices",
+    "precision",
     "primitive",
     "geometry",
     "reference",
     "cpu",
     "wheels",
+    "options",
     "sources",
     "nvrtc",
     "arguments",
+    "limits",
     "engine",
     "kernel",
     "plugins",

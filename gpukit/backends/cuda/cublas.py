@@ -122,9 +122,15 @@ def _never(*_: Any, **__: Any) -> bool:
     return False
 
 
-def _register(name: str, mode: int, supports: Any) -> None:
+def _register(name: str, mode: int, supports: Any, precision: str) -> None:
     by = partial(product, mode=mode)
-    limits = {"name": name, "supports": supports, "unasked": _never, "emulated": False}
+    limits = {
+        "name": name,
+        "supports": supports,
+        "unasked": _never,
+        "emulated": False,
+        "precision": precision,
+    }
 
     @p.dense.on("cuda", **limits)
     def _(x: Array, w: Array, b: Array | None = None, *, activation: str | None = None) -> Array:
@@ -191,5 +197,5 @@ def _register(name: str, mode: int, supports: Any) -> None:
         return im2col.weight_grad(contiguous(x), contiguous(gy), shape, by)
 
 
-_register("cublas", FULL, _floats)
-_register("cublas_tf32", TF32, _singles)
+_register("cublas", FULL, _floats, "full")
+_register("cublas_tf32", TF32, _singles, "tf32")

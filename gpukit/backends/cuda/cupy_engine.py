@@ -8,17 +8,28 @@ read once, before the first launch.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from gpukit.backends.engine import Bound, Call
+from gpukit.backends.limits import FREE_SHARED, too_many_threads, too_much_shared
+from gpukit.backends.options import OURS
 from gpukit.backends.wheels import INSTALL_KERNELS
 from gpukit.errors import GpukitError
 
-OPTIONS = ("-std=c++17",)
-FREE_SHARED = 48 << 10  # bytes a block may have without asking
 _NULL = np.int64(0)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A kernel on a card: CuPy's function, and what the driver says that its blocks may be."""
+
+    function: Any
+    threads: int  # most of a block
+    static: int  # bytes of shared memory
+    most: int  # of static and dynamic shared memory, on this card
 
 
 class CupyEngine:
@@ -31,14 +42,15 @@ class CupyEngine:
         self._current = cupy.cuda.runtime.getDevice
         self._failures = (cupy.cuda.driver.CUDADriverError, cupy.cuda.runtime.CUDARuntimeError)
         self._waits = os.environ.get("GPUKIT_SYNC", "") not in ("", "0")
-        self._functions: dict[tuple[Bound, int], Any] = {}
+        self._functions: dict[tuple[Bound, int], _Loaded] = {}
         self._arch: dict[int, int] = {}
 
     def launch(self, call: Call) -> None:
         """Put the kernel on the current stream of its device.
 
-        Raises GpukitError with the compiler's whole log, for a card that is too old, for a launch
-        that the driver refuses and, under GPUKIT_SYNC=1, for what goes wrong while it runs.
+        Raises GpukitError with the compiler's whole log, for a card that is too old, for a block
+        that is too large for kernel or card, for a launch that the driver refuses and, under
+        GPUKIT_SYNC=1, for what goes wrong while it runs.
         """
         index = call.device.index
         if self._current() == index:
@@ -49,13 +61,19 @@ class CupyEngine:
 
     def _launch(self, call: Call, index: int) -> None:
         """`launch`, where the card `index` is the current one."""
-        function = self._functions.get((call.bound, index))
-        if function is None:
-            function = self._function(call.bound, index)
+        loaded = self._functions.get((call.bound, index))
+        if loaded is None:
+            loaded = self._load(call.bound, index)
+        refused = too_many_threads(call.block, loaded.threads) or too_much_shared(
+            loaded.static, call.shared, loaded.most, f"cuda:{index}"
+        )
+        if refused:
+            raise GpukitError(f"{call.bound.title}: {refused}")
+        function = loaded.function
         # CuPy passes NumPy scalars with their own size, arrays by address, null pointers as int64.
         arguments = tuple([_NULL if a is None else a for a in call.arguments])
         try:
-            if call.shared > FREE_SHARED:  # the driver refuses more than the card has
+            if call.shared and loaded.static + call.shared > FREE_SHARED:
                 function.max_dynamic_shared_size_bytes = call.shared
             function(call.grid, call.block, arguments, shared_mem=call.shared)
             if self._waits:
@@ -63,7 +81,7 @@ class CupyEngine:
         except self._failures as error:
             raise GpukitError(_failure(call, error)) from error
 
-    def _function(self, bound: Bound, index: int) -> Any:
+    def _load(self, bound: Bound, index: int) -> _Loaded:
         arch = self._arch.get(index)
         if arch is None:
             arch = self._arch[index] = int(self._cupy.cuda.Device(index).compute_capability)
@@ -73,7 +91,7 @@ class CupyEngine:
                 f"{bound.instance.arch}, cuda:{index} is sm_{arch}; choose another algo"
             )
         module = self._cupy.RawModule(
-            code=bound.source.text, options=OPTIONS, name_expressions=(bound.expression,)
+            code=bound.source.text, options=OURS, name_expressions=(bound.expression,)
         )
         try:
             function = module.get_function(bound.expression)
@@ -83,8 +101,14 @@ class CupyEngine:
             ) from error
         except FileNotFoundError as error:
             raise GpukitError(f"CuPy misses a CUDA header ({error}): {INSTALL_KERNELS}") from error
-        self._functions[bound, index] = function
-        return function
+        card = self._cupy.cuda.Device(index).attributes
+        loaded = self._functions[bound, index] = _Loaded(
+            function,
+            function.max_threads_per_block,
+            function.shared_size_bytes,
+            card["MaxSharedMemoryPerBlockOptin"],
+        )
+        return loaded
 
 
 def _failure(call: Call, error: Exception) -> str:

@@ -26,11 +26,11 @@ from gpukit.backends.emulator.build import MODES, kernel_library, runtime_librar
 from gpukit.backends.emulator.guard import Guarded
 from gpukit.backends.emulator.trace import Access, collect, watch
 from gpukit.backends.engine import Bound, Call
+from gpukit.backends.limits import MOST_SHARED, too_many_threads, too_much_shared
 from gpukit.device import DeviceArray
 from gpukit.errors import GpukitError, SettingError
 
 LIMIT = 600  # seconds
-MOST_SHARED = 227 << 10  # bytes a block; the most that any card has
 
 
 class KernelFault(GpukitError, RuntimeError):
@@ -63,6 +63,7 @@ class _Request(ctypes.Structure):
         ("threads", ctypes.c_int),
         ("message", ctypes.c_char_p),
         ("message_size", ctypes.c_size_t),
+        ("static_shared", ctypes.c_size_t),
     )
 
 
@@ -79,16 +80,21 @@ class Emulator:
         self._body = lru_cache(maxsize=None)(self._load)
         self._message = ctypes.create_string_buffer(2048)
         self.launches: list[Launched] = []  # of the build "trace"
+        # Bytes a block, by file and instance, as far as it ran.
+        self.static_shared: dict[tuple[str, str], int] = {}
 
     def launch(self, call: Call) -> None:
-        """Run the kernel to its end. Raises KernelFault with what the kernel did wrong."""
+        """Run the kernel to its end. Raises KernelFault with what the kernel did wrong.
+
+        GpukitError for a block that the kernel is not built for or that no card has room for.
+        """
         bound = call.bound
-        body = self._body(bound)
-        if call.shared > MOST_SHARED:
-            raise GpukitError(
-                f"kernel {bound.expression}: shared={call.shared} bytes; no card has more than "
-                f"{MOST_SHARED} a block"
-            )
+        body, threads = self._body(bound)
+        key = bound.source.file, bound.expression
+        static = self.static_shared.get(key, 0)
+        refused = too_many_threads(call.block, threads) or _too_much_shared(static, call.shared)
+        if refused:
+            raise GpukitError(f"kernel {bound.expression} ({bound.declaration.place}): {refused}")
         arrays = [a.data for a in call.arguments if isinstance(a, DeviceArray)]
         watched = self.mode != "plain" or checking()
         guarded = Guarded(arrays, exact=self.mode == "asan") if watched else None
@@ -127,6 +133,10 @@ class Emulator:
         failed = self._launch(ctypes.byref(request))
         if failed:
             raise KernelFault(f"kernel {self._message.value.decode(errors='replace')}")
+        static = self.static_shared[key] = max(request.static_shared, static)
+        refused = _too_much_shared(static, call.shared)
+        if refused:
+            raise GpukitError(f"kernel {bound.expression} ({bound.declaration.place}): {refused}")
         if self.mode == "trace":
             self._trace(call)
         if guarded:
@@ -151,7 +161,8 @@ class Emulator:
         accesses = collect(self._runtime, library, bound.expression, names)
         self.launches.append(Launched(bound, call.grid, call.block, call.shared, accesses))
 
-    def _load(self, bound: Bound) -> int:
+    def _load(self, bound: Bound) -> tuple[int, int]:
+        """Where its code is, and the most threads of a block."""
         library = _load_library(kernel_library(bound, self.mode))
         library.gpukit_signature.restype = ctypes.c_char_p
         truth = library.gpukit_signature().decode().split()
@@ -164,7 +175,8 @@ class Emulator:
                 f"kernel {bound.expression} ({bound.declaration.place}) has the parameters "
                 f"{' '.join(truth)}, its declaration was read as {' '.join(ours)}"
             )
-        return ctypes.cast(library.gpukit_run, ctypes.c_void_p).value or 0
+        code = ctypes.cast(library.gpukit_run, ctypes.c_void_p).value or 0
+        return code, int(library.gpukit_most_threads())
 
 
 def _load_library(path: Path, mode: int = ctypes.DEFAULT_MODE) -> ctypes.CDLL:
@@ -229,6 +241,10 @@ def limit() -> float:
 def checking() -> bool:
     """Whether arrays get canaries."""
     return os.environ.get("GPUKIT_EMU_CHECK", "") not in ("", "0")
+
+
+def _too_much_shared(static: int, dynamic: int) -> str:
+    return too_much_shared(static, dynamic, max(MOST_SHARED.values()), "the largest card")
 
 
 def _code(dtype: np.dtype, is_pointer: bool, is_const: bool) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from gpukit.backends.limits import MOST_THREADS
 from gpukit.backends.sources import Source, split
 from gpukit.errors import GpukitError
 
@@ -22,7 +23,7 @@ _UNROLL = re.compile(
 
 
 def translate(source: Source, expression: str, *, unroll: bool) -> str:
-    """C++ for g++ that exports `expression` as gpukit_run and gpukit_signature."""
+    """C++ for g++ that exports `expression` as gpukit_run, with what it takes and its block."""
     text = source.masked_comments
     includes = _SYSTEM_INCLUDE.findall(text)
     text = _SYSTEM_INCLUDE.sub("", text)
@@ -39,12 +40,29 @@ def translate(source: Source, expression: str, *, unroll: bool) -> str:
             text,
             f'#line 1 "{source.file}: {expression}"',
             f"using gpukit_instance = gpukit_emulator::Thunk<&{expression}>;",
+            *_most_threads(source, expression),
             "}",
             'extern "C" void gpukit_run(void** arguments) { gpukit_instance::run(arguments); }',
             'extern "C" const char* gpukit_signature() { return gpukit_instance::signature(); }',
+            'extern "C" unsigned gpukit_most_threads() { return gpukit_threads; }',
             "",
         ]
     )
+
+
+def _most_threads(source: Source, expression: str) -> list[str]:
+    """C++ that makes gpukit_threads of the kernel's __launch_bounds__, which may name its template
+    parameters."""
+    name, _, arguments = expression.partition("<")
+    declaration = source.kernels[name]
+    most = f"gpukit_emulator::first_of({declaration.bounds or MOST_THREADS})"
+    if not declaration.template:
+        return [f"constexpr unsigned gpukit_threads = {most};"]
+    parameters = ", ".join(f"{t.kind} {t.name}" for t in declaration.template)
+    return [
+        f"template <{parameters}> constexpr unsigned gpukit_bounds = {most};",
+        f"constexpr unsigned gpukit_threads = gpukit_bounds<{arguments};",
+    ]
 
 
 def _unroll(match: re.Match[str]) -> str:

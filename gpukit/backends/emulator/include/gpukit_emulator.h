@@ -118,6 +118,11 @@ private:
     }
 };
 
+// Of __launch_bounds__(threads, blocks …), the threads.
+template <class... Others> constexpr unsigned first_of(long long threads, Others...) {
+    return static_cast<unsigned>(threads);
+}
+
 // A shared array: memory of the block, found by the address of the key.
 template <class T> inline T& shared(const void* key, const char* name, size_t align) {
     return *static_cast<T*>(

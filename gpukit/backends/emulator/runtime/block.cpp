@@ -355,6 +355,10 @@ void Worker::check_canaries() {
 
 void Worker::free_shared() {
     Unwatched here;
+    size_t bytes = 0;
+    for (const Shared& s : shared_)
+        if (s.key != &DYNAMIC) bytes += s.size;
+    if (launch && bytes > launch->static_shared) launch->static_shared = bytes;
     for (Shared& s : shared_) free(s.whole);
     shared_.clear();
 }

@@ -38,6 +38,7 @@ struct Launch {
     std::atomic<uint64_t> next{0};
     std::atomic<bool> failed{false};
     std::atomic<bool> told{false};
+    std::atomic<size_t> static_shared{0};  // bytes a block
     char* message = nullptr;
     size_t message_size = 0;
 };
@@ -103,6 +104,7 @@ struct Warp {
 };
 
 constexpr size_t CANARY = 64;
+inline constexpr char DYNAMIC = 0;  // its address is the key of extern shared memory
 
 struct Shared {
     const void* key;

@@ -198,10 +198,11 @@ struct Request {
     int threads;
     char* message;
     size_t message_size;
+    size_t static_shared;  // bytes a block, an answer
 };
 
 // 0, or 1 with a message.
-int gpukit_launch(const Request* request) {
+int gpukit_launch(Request* request) {
     std::lock_guard<std::mutex> only(one_launch);
     Launch launch{request->kernel, request->body, request->arguments,
                   {request->grid[0], request->grid[1], request->grid[2]},
@@ -225,6 +226,7 @@ int gpukit_launch(const Request* request) {
     launching = request->kernel;
     pool().run(launch, helpers);
     launching = "";
+    request->static_shared = launch.static_shared;
     return launch.failed ? 1 : 0;
 }
 
@@ -254,8 +256,7 @@ void* gpukit_static_shared(const void* key, size_t size, size_t align, const cha
 void* gpukit_dynamic_shared(const char* file, int line) {
     const size_t size = worker->launch->dynamic_shared;
     if (!size) gpukit_fault(file, line, "uses extern __shared__ memory; launch with shared=BYTES");
-    static const char key = 0;
-    return worker->shared(&key, size, 16, "extern __shared__");
+    return worker->shared(&DYNAMIC, size, 16, "extern __shared__");
 }
 
 int gpukit_barrier(int kind, int predicate, const char* what, const char* file, int line) {

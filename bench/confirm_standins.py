@@ -126,6 +126,13 @@ def _product(piece: str, name: str, depth: int, bits: Callable[..., Any], **temp
     return Probe(piece, name, 80, (bits(a), bits(b), c), c + a @ b, template)
 
 
+def _root() -> Probe:
+    """What kernels lean on to the bit; how far others are off is a fact."""
+    x = np.array([0.0, 1.0, np.inf], np.float32)
+    expected = x[::-1].copy()
+    return Probe("quick_rsqrt", "reciprocal_root", 75, (x,), expected, {}, count=True, proves=75)
+
+
 def _same(x: np.ndarray) -> np.ndarray:
     return x
 
@@ -136,6 +143,7 @@ def probes() -> list[Probe]:
         *(_copy(size) for size in (4, 8, 16)),
         _groups(),
         *(_matrices(transposed) for transposed in (False, True)),
+        _root(),
         _round(),
         _product("mma_tf32", "product_tf32", 8, _same),
         _product("mma_bf16", "product_16", 16, bf16_bits, BFLOAT=True),
@@ -154,7 +162,10 @@ def facts(device: str) -> dict[str, Any]:
         reading: float(np.abs(y - p.astype(np.float64) @ q).max())
         for reading, (p, q) in candidates.items()
     }
+    x = np.exp2(_rng.uniform(-126, 127, 4096)).astype(np.float32)
+    root = Probe("", "reciprocal_root", 75, (x,), x, {}, count=True).run(device)
     return {
+        "quick_rsqrt relative error": float(np.abs(root * np.sqrt(x.astype(np.float64)) - 1).max()),
         "mma_tf32 of unrounded operands takes them": min(errors, key=lambda r: errors[r]),
         "mma_tf32 error by reading": errors,
     }

@@ -49,6 +49,10 @@ __global__ void load_matrices(const unsigned short* __restrict__ x, unsigned* __
     for (int i = 0; i < 4; ++i) y[4 * lane + i] = d[i];
 }
 
+__global__ void reciprocal_root(const float* __restrict__ x, float* __restrict__ y, int n) {
+    for (int i = threadIdx.x; i < n; i += 32) y[i] = ptx::quick_rsqrt(x[i]);
+}
+
 #if defined(GPUKIT_EMULATOR) || __CUDA_ARCH__ >= 800
 
 __global__ void round_tf32(const float* __restrict__ x, float* __restrict__ y, int n) {

@@ -36,23 +36,29 @@
 // MB): floor on an H200 856 µs by arithmetic, 28 µs by bytes. im2col writes and reads a panel of 896
 // MB besides, 373 µs more: that is why this way is the default.
 //
-// Tiles are gemm_tile.cuh's: 128×128 (float32), 64×64, 128×16 for few filters. With up to 4 filters
+// Tiles are gemm_tile.cuh's: 128×128, 128×64 and 128×48 (float32 in packs), 64×64, 128×16 for few
+// filters; which one is counted, see gemm.cu. With up to 4 filters
 // a group even that is mostly empty: conv_direct_narrow.cu. From the compiler (NVRTC 13.5, sm_90,
 // float32, packs), 128×128: 126, 128 and 123 registers for forward, input and weight gradient, no
-// spill; a forward step is 512 FFMA in about 700 instructions, gemm.cu's in 630: that is what reading
+// spill; 128×64: 127, 126 and 125, so four blocks; 128×48: 148, 159 and 151. A forward step is 512 FFMA in about 700 instructions, gemm.cu's in 630: that is what reading
 // through windows costs. No card has confirmed speed, or how much of the windows' overlap L1 and L2
 // really catch.
 //
 // instances: conv2d_forward<float, 128, 128, true, true, 0>
 // instances: conv2d_forward<float, 128, 128, true, true, 1>
+// instances: conv2d_forward<float, 128, 64, true, true, 1>
+// instances: conv2d_forward<float, 128, 48, true, true, 1>
 // instances: conv2d_forward<T, 64, 64, true, true, 0>, conv2d_forward<T, 64, 64, false, false, 1>
 // instances: conv2d_forward<T, 64, 64, true, true, 2>, conv2d_forward<T, 64, 64, true, true, 3>
 // instances: conv2d_forward<T, 128, 16, false, false, 3>
 // instances: conv2d_forward<T, 128, 16, true, true, 0>
+// instances: conv2d_input_grad<float, 128, 64, true>, conv2d_input_grad<float, 128, 48, true>
 // instances: conv2d_input_grad<float, 128, 128, true>, conv2d_input_grad<T, 64, 64, true>
 // instances: conv2d_input_grad<T, 64, 64, false>, conv2d_input_grad<T, 128, 16, true>
 // instances: conv2d_input_grad<T, 128, 16, false>
 // instances: conv2d_weight_grad<float, 128, 128, true, true>
+// instances: conv2d_weight_grad<float, 128, 64, true, true>
+// instances: conv2d_weight_grad<float, 128, 48, true, true>
 // instances: conv2d_weight_grad<T, 64, 64, true, true>
 // instances: conv2d_weight_grad<T, 64, 64, false, false>
 // instances: conv2d_weight_grad<T, 128, 16, true, true>

@@ -23,7 +23,9 @@
 // Splits are worth their bytes where tiles leave the card idle: 7×7×512 to 512 filters of 3×3, one
 // image, is 8 tiles of 64×64 for 132 multiprocessors, 0.23 GFLOP: with 8 tiles at work 57 µs of
 // arithmetic at 67 TFLOP/s, in 17 parts 3.5 µs and 3.4 MB of parts, written and read, 1.4 µs at 4.8
-// TB/s. That is why splitting shapes come here unasked; else "direct" stays the default.
+// TB/s. They are worth them, too, where a last wave is nearly empty: AlexNet's conv5 (a column, batch
+// 128) is 169 tiles of 128×128 for 264 places, in three parts 507 for 528. Shapes for which that
+// promises a tenth come here unasked; else "direct" stays the default.
 //
 // Before sm_80 a copy is a load that waits for its number, then a store: there nothing overlaps but
 // blocks, and two stages of 128×128 (33 to 37 KB) leave one block on a multiprocessor of sm_75.
@@ -31,19 +33,24 @@
 //
 // From the compiler (NVRTC 13.5, sm_90, float32, packs): 128×128 takes 128 and 116 registers for
 // forward and weight gradient, no spill; 16 k of a forward pass are 1,024 FFMA in about 1,290
-// instructions, in conv_direct.cu about 1,400. 64×64: 256 FFMA in about 440. An input gradient of
-// 128×128, with both operands along k, would spill on sm_100 and sm_120: it has none. No card has
-// confirmed any of this.
+// instructions, in conv_direct.cu about 1,400. 128×64 takes 168, 163 and 132, so three blocks. 64×64:
+// 256 FFMA in about 440. An input gradient of 128×128 or 128×48, with both operands along k, would
+// spill on sm_100 and sm_120: it has none. No card has confirmed any of this.
 //
 // instances: implicit_forward<float, 128, 128, true, true, 0>
 // instances: implicit_forward<float, 128, 128, true, true, 1>
+// instances: implicit_forward<float, 128, 64, true, true, 1>
+// instances: implicit_forward<float, 128, 48, true, true, 1>
 // instances: implicit_forward<T, 64, 64, true, true, 0>, implicit_forward<T, 64, 64, false, false, 1>
 // instances: implicit_forward<T, 64, 64, false, true, 2>
 // instances: implicit_forward<T, 128, 16, true, true, 3>, implicit_forward<T, 128, 16, false, false, 0>
+// instances: implicit_input_grad<float, 128, 64, true>
 // instances: implicit_input_grad<T, 64, 64, true>
 // instances: implicit_input_grad<T, 64, 64, false>, implicit_input_grad<T, 128, 16, true>
 // instances: implicit_input_grad<T, 128, 16, false>
 // instances: implicit_weight_grad<float, 128, 128, true, true>
+// instances: implicit_weight_grad<float, 128, 64, true, true>
+// instances: implicit_weight_grad<float, 128, 48, true, true>
 // instances: implicit_weight_grad<T, 64, 64, true, true>
 // instances: implicit_weight_grad<T, 64, 64, false, false>
 // instances: implicit_weight_grad<T, 128, 16, true, true>
@@ -57,7 +64,7 @@ constexpr int STEP = 16;  // k of a step
 // another, `part` elements apart.
 template <typename T, int TILE_M, int TILE_N, bool PACKED_X, bool PACKED_W, int ACTIVATION>
 __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS,
-                                  (BLOCKS<T, TILE_M, TILE_N, PACKED_X && PACKED_W>))
+                                  (COPIED_BLOCKS<T, TILE_M, TILE_N, PACKED_X && PACKED_W>))
     implicit_forward(const T* __restrict__ x, const T* __restrict__ w,
                      const T* __restrict__ bias_or_null, T* __restrict__ y, int images, int height,
                      int width, int channels, int taps_h, int taps_w, int filters, int out_height,
@@ -98,7 +105,7 @@ __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS,
 // Phases have taps of their own, so each cuts its own k into `splits` ranges; gx is as y above.
 template <typename T, int TILE_M, int TILE_N, bool PACKED>
 __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS,
-                                  (BLOCKS<T, TILE_M, TILE_N, PACKED>))
+                                  (COPIED_BLOCKS<T, TILE_M, TILE_N, PACKED>))
     implicit_input_grad(const T* __restrict__ gy, const T* __restrict__ w, T* __restrict__ gx,
                         int images, int height, int width, int channels, int taps_h, int taps_w,
                         int filters, int out_height, int out_width, int stride_h, int stride_w,

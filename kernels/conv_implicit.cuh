@@ -20,6 +20,11 @@
 #include "gemm_tile.cuh"
 #include "ptx.cuh"
 
+// As BLOCKS; copies keep more addresses alive: 128×64 would spill with 128 registers, it has 168.
+template <typename T, int TILE_M, int TILE_N, bool PACKED>
+constexpr int COPIED_BLOCKS =
+    TILE_M == 128 && TILE_N == 64 ? 3 : BLOCKS<T, TILE_M, TILE_N, PACKED>;
+
 // The shape of one operand's stage, and how a thread's part of it is read.
 template <typename T, bool ALONG_K, int EXTENT, int K>
 struct Stage {

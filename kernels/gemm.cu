@@ -18,26 +18,37 @@
 //
 // Why these tiles. 128×128 with 8×8 sums a thread does 64 multiply-adds for 16 words from shared
 // memory, the ratio at which SIMT kernels are bound by arithmetic; it needs 132 tiles to fill that
-// card. 64×64 makes four times as many tiles, 128×16 wastes less where n is a dozen filters.
+// card. 128×64 and 128×48 have the same ratio in blocks of 128 and 96 threads: twice as many tiles, and
+// none of their columns idle where n is 192, 96 or 48; but they do 43 and 35 multiply-adds for a number
+// from L2, where 128×128 does 64. 64×64 makes smaller tiles still, with 16 multiply-adds for 8
+// words; 128×16 wastes less where n is a dozen filters.
 //
 // Splits. A weight gradient has a small result and a long k: one tile for 400 000 pixels would
 // leave the card idle, and a float32 running sum would lose digits. So k is cut into `splits`
 // ranges, each block writes its part of the sum to a workspace, and split_sum adds the parts in
-// order: no atomics, the same bits every run. The launcher chooses splits from shape and alignment
-// (packs or not) alone, so they are the same on every card.
+// order: no atomics, the same bits every run. Tile and splits are chosen together, so that blocks come
+// in whole waves of a card of 132 multiprocessors (gpukit/backends/cuda/tiling.py): from shape, dtype
+// and alignment alone, so they are the same on every card.
 //
 // Packs. Where rows of an operand begin at multiples of 16 bytes and end at one (or in zeros, as
 // im2col's panels do), PACKED_A or PACKED_B brings 16 bytes a load; else one number.
 //
 // From the compiler (NVRTC 13.5, sm_90, float32, packs): 128×128 takes 122 registers, no spill, so two
 // blocks share a multiprocessor; a step of 8 k is 512 FFMA in about 630 instructions, with 32 LDS.128,
-// 2 LDG.E.128 and one barrier. 64×64 takes 79 registers, so three blocks; a step of 16 k is 256 FFMA
-// in 324. No card has confirmed speed or occupancy.
+// 2 LDG.E.128 and one barrier. 128×64 takes 124, so four blocks of half as many threads; 128×48 takes
+// 148, four blocks. 64×64 takes 79 registers, so three blocks; a step of 16 k is 256 FFMA in 324. No
+// card has confirmed speed or occupancy.
 
 // instances: gemm<float, 128, 128, false, false, true, true, 0>
 // instances: gemm<float, 128, 128, false, false, true, true, 1>
 // instances: gemm<float, 128, 128, false, true, true, true, 0>
 // instances: gemm<float, 128, 128, true, false, true, true, 0>
+// instances: gemm<float, 128, 64, false, false, true, true, 0>
+// instances: gemm<float, 128, 64, false, true, true, true, 0>
+// instances: gemm<float, 128, 64, true, false, true, true, 0>
+// instances: gemm<float, 128, 48, false, false, true, true, 0>
+// instances: gemm<float, 128, 48, false, true, true, true, 0>
+// instances: gemm<float, 128, 48, true, false, true, true, 0>
 // instances: gemm<T, 64, 64, false, false, true, true, 0>, gemm<T, 64, 64, false, false, false, false, 1>
 // instances: gemm<T, 64, 64, false, false, true, true, 2>, gemm<T, 64, 64, false, false, true, true, 3>
 // instances: gemm<T, 64, 64, false, true, true, true, 0>, gemm<T, 64, 64, false, true, false, false, 0>

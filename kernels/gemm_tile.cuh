@@ -36,16 +36,19 @@
 
 template <int TILE_M, int TILE_N>
 struct Tiling {
-    static constexpr int EACH = TILE_M >= 128 && TILE_N >= 128 ? 8 : 4;
+    static constexpr int EACH = TILE_M == 128 && TILE_N >= 48 ? 8 : 4;
     static constexpr int K = EACH == 8 ? 8 : 16;
     static constexpr int UNROLL = EACH == 8 ? 2 : K;  // unrolled further, 8×8 sums spill
     static constexpr int ACROSS = TILE_N / EACH;  // threads side by side
     static constexpr int THREADS = TILE_M / EACH * ACROSS;
 };
 
-// Blocks that share a multiprocessor at least: the compiler keeps to as many registers.
+// Blocks that share a multiprocessor at least: the compiler keeps to as many registers, with 8×8 sums
+// 128 a thread and 168 for tiles of 48 columns. gpukit/backends/cuda/tiling.py counts with these numbers.
 template <typename T, int TILE_M, int TILE_N, bool PACKED>
-constexpr int BLOCKS = sizeof(T) == 4 && TILE_M == 64 && TILE_N == 64 && PACKED ? 3 : 2;
+constexpr int BLOCKS = Tiling<TILE_M, TILE_N>::EACH == 8
+                           ? (TILE_N == 48 ? 4 : 512 / Tiling<TILE_M, TILE_N>::THREADS)
+                           : (sizeof(T) == 4 && TILE_N == 64 && PACKED ? 3 : 2);
 
 // A row-major matrix as an operand. `extent` bounds m (or n), `k_end` bounds k.
 template <typename T, bool IS_ALONG_K, bool IS_PACKED>
@@ -175,7 +178,10 @@ __device__ __forceinline__ void multiply_tile(
     T (&sums)[Tiling<TILE_M, TILE_N>::EACH][Tiling<TILE_M, TILE_N>::EACH]) {
     using Tile = Tiling<TILE_M, TILE_N>;
     constexpr int EACH = Tile::EACH, K = Tile::K;
-    constexpr int UNROLL = sizeof(T) == 8 && TILE_N == 64 ? 8 : Tile::UNROLL;  // 16 would spill
+    // Further unrolled, 16 of double would spill, and an input gradient's two operands along k.
+    constexpr int UNROLL = sizeof(T) == 8 && TILE_N == 64                            ? 8
+                           : EACH == 8 && TILE_N == 64 && TABLE::USED && B::ALONG_K ? 1
+                                                                                      : Tile::UNROLL;
     const int row = threadIdx.x / Tile::ACROSS, column = threadIdx.x % Tile::ACROSS;
 #pragma unroll
     for (int i = 0; i < EACH; ++i)

@@ -5,7 +5,8 @@
 //          have this one for a neighbour. Krizhevsky et al., 2012, 3.3.
 // Bytes:   forward 8 an element of float32, backward 12: x (and gy) read and y written once. AlexNet's
 //          first, 128 × 55 × 55 × 96: 297 MB forward, 62 µs at 4.8 TB/s. Operations: about 30 an
-//          element, two of them reciprocal roots, beside some 55 that an H200 could do meanwhile. A
+//          element, two of them reciprocal roots, beside some 55 that an H200 could do meanwhile (129
+//          instructions for a lane's four elements forward, 185 backward, by NVRTC 13.5 for sm_90). A
 //          sum by pooling over channels, as frameworks without such a kernel write it, moves these
 //          bytes five times.
 // Shape:   one lane a pack of 16 bytes, neighbours by shuffles (lrn.cuh). Backward needs d of the

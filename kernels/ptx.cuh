@@ -9,6 +9,7 @@
 //   mma_tf32  16×8×8             sm_80   nothing yet
 //   mma_bf16, mma_f16  16×8×16   sm_80   nothing yet
 //   load_matrix (ldmatrix)       sm_75   nothing yet
+//   quick_rsqrt                  sm_75   nothing yet
 //
 // Fragments of mma, with g = lane / 4 and t = lane % 4 (C and D: rows g, g + 8; columns 2t, 2t + 1):
 //   tf32  a0 (g, t)  a1 (g+8, t)  a2 (g, t+4)  a3 (g+8, t+4)      b0 (t, g)  b1 (t+4, g)
@@ -76,6 +77,15 @@ __device__ __forceinline__ void load_matrix(unsigned (&d)[4], const void* row) {
         asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                      : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
                      : "r"(shared_address(row)) : "memory");
+}
+
+// 1/√x by the card's own approximation, one instruction with a relative error of at most 2^-22.9.
+// Subnormal numbers count as zero, whatever the compiler's options; 0, infinity, NaN and numbers below
+// zero give infinity, 0, NaN and NaN. Kernels lean on 1 for 1, to the bit.
+__device__ __forceinline__ float quick_rsqrt(float x) {
+    float y;
+    asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
 }
 
 #if __CUDA_ARCH__ >= 800
@@ -152,6 +162,9 @@ inline void load_matrix(unsigned (&d)[4], const void* row, GPUKIT_HERE) {
     gpukit_emulator::together(slot, load_matrices<TRANSPOSED>, "ldmatrix", file, line);
     for (int i = 0; i < 4; ++i) d[i] = slot.d[i];
 }
+
+// Rounded right, subnormal numbers too.
+inline float quick_rsqrt(float x) { return static_cast<float>(1 / std::sqrt(static_cast<double>(x))); }
 
 // As ptxas makes it (NVRTC 13.0 and 13.5, sm_80 to sm_120): infinities and NaN are not rounded, but
 // lose their low bits too. So NaN with no other bit becomes an infinity; subnormals stay.

@@ -5,7 +5,8 @@ An engine takes a checked `Call`. Backends register theirs when they load.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
@@ -82,6 +83,19 @@ def register(kind: str, make: Callable[[], Engine]) -> None:
     """Enter the engine of a kind of device, in place of an earlier one; made at first use."""
     _makers[kind] = make
     _engines.pop(kind, None)
+
+
+@contextmanager
+def instead(kind: str, engine: Engine) -> Iterator[None]:
+    """Within the block, launches on devices of a kind go to `engine`."""
+    before = _engines.get(kind)
+    _engines[kind] = engine
+    try:
+        yield
+    finally:
+        _engines.pop(kind)
+        if before is not None:
+            _engines[kind] = before
 
 
 def engine_of(device: Device) -> Engine:

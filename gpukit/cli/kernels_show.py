@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gpukit.cli.kernels_alexnet import NAME, show_alexnet
 from gpukit.cli.table import print_table
 
 if TYPE_CHECKING:
@@ -36,21 +37,35 @@ if TYPE_CHECKING:
     "--lines", type=click.IntRange(0), default=12, show_default=True, metavar="N",
     help="How many lines of a kernel are shown, those that waste most before others.",
 )  # fmt: skip
+@click.option(
+    "--multiprocessors", type=click.IntRange(1), default=132, show_default=True, metavar="N",
+    help="Of the card that `show alexnet` counts for.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(
-    name: str, architectures: tuple[int, ...], dtype: str, blocks: int, lines: int, as_json: bool
+    name: str,
+    architectures: tuple[int, ...],
+    dtype: str,
+    blocks: int,
+    lines: int,
+    multiprocessors: int,
+    as_json: bool,
 ) -> None:
     """Show what the kernels of NAME (conv2d:direct, or a plug-in FILE.py) take, without a GPU.
 
     \b
     gpukit kernels show conv2d:direct --arch 80 --arch 90
     gpukit kernels show mine.py --arch 90
+    gpukit kernels show alexnet --arch 90 --multiprocessors 132
 
     A usual call of the primitive is run on emu: which kernels it launches, with which blocks. For
     each card: registers, spilled bytes, shared memory, how many blocks an SM holds and what limits
     them, and the instructions of the hot loop. For each source line: how many 32-byte sectors a
     warp's request to global memory takes, and how many ways of bank conflicts one to shared memory
     has, beside the best that the same bytes could have.
+
+    For `alexnet`: which kernels the layers of a training step launch, with which tiles, and how
+    evenly their blocks fill a card (sm_90, unless --arch says another).
     """
     from gpukit.backends.nvrtc import ARCHITECTURES
     from gpukit.errors import GpukitError, SettingError
@@ -63,6 +78,11 @@ def show(
     if unknown:
         known = ", ".join(str(a) for a in ARCHITECTURES)
         raise SettingError(f"no kernel is compiled for sm_{unknown[0]}; use {known}")
+    if name == NAME:
+        if len(architectures) > 1:
+            raise SettingError("show alexnet counts for one card: use one --arch")
+        show_alexnet(architectures[0] if architectures else 90, multiprocessors, as_json)
+        return
     if meant := misnamed(name, "show"):
         raise SettingError(meant)
     if name.endswith(".py"):

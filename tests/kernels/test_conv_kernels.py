@@ -13,7 +13,7 @@ import pytest
 from backend.cases import ConvCase, assert_sums_close, conv_case, values
 
 from gpukit.backends import reference as p
-from gpukit.backends.cuda import conv, conv_first, conv_implicit, gemm, im2col
+from gpukit.backends.cuda import conv, conv_first, conv_implicit, gemm, im2col, tiling
 from gpukit.backends.cuda.conv_shape import ConvShape
 from gpukit.backends.emulator import compiler_problem
 from gpukit.device import get_device, to_host
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_proble
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 ALGOS = pytest.mark.parametrize("algo", ["direct", "im2col", "implicit"])
-TILES = pytest.mark.parametrize("tile", [gemm.LARGE, gemm.SQUARE, gemm.SLIM], ids=str)
+TILES = pytest.mark.parametrize("tile", tiling.TILES, ids=lambda tile: f"{tile.m}x{tile.n}")
 
 
 def on_emu(primitive, *arrays, **settings):
@@ -33,14 +33,15 @@ def on_emu(primitive, *arrays, **settings):
 
 
 def choose(monkeypatch, tile) -> None:
-    """Take `tile` wherever it fits: 128×128 is made for float32 only."""
+    """Take `tile` wherever it fits: 8×8 sums are made for float32 in packs only."""
 
-    def chosen(m, n, batch, itemsize, packed):
-        return gemm.SQUARE if tile == gemm.LARGE and itemsize == 8 else tile
+    def chosen(m, n, batch, k, itemsize, packed, most=tiling.MOST_DEEP, built=tiling.BUILT):
+        fits = tile not in tiling.EIGHTS or (itemsize == 4 and packed)
+        one = tile if fits and tile in dict(built) else tiling.SQUARE
+        return tiling.plan(m, n, batch, k, 4, True, most, ((one, 2),))
 
-    monkeypatch.setattr(gemm, "choose_tile", chosen)
-    monkeypatch.setattr(conv, "choose_tile", chosen)
-    monkeypatch.setattr(conv_implicit, "choose_tile", chosen)
+    for module in (gemm, conv, conv_implicit):
+        monkeypatch.setattr(module, "plan", chosen)
 
 
 def wide_case(seed: int) -> ConvCase:
@@ -94,7 +95,7 @@ def test_more_than_a_tile_each_way(monkeypatch, algo, dtype):
         "groups": 1,
     }
     case = ConvCase(1, (2, 23, 31, 72), (3, 2, 72, 148), settings, True)
-    choose(monkeypatch, gemm.LARGE)
+    choose(monkeypatch, tiling.LARGE)
     check(case, dtype, algo)
 
 
@@ -103,7 +104,10 @@ def test_more_than_a_tile_each_way(monkeypatch, algo, dtype):
 @pytest.mark.parametrize("narrow", [0, 4], ids=["tiles", "narrow"])
 def test_sums_in_parts(monkeypatch, algo, narrow, dtype):
     """Ranges of a few pixels and of a few channels, panels of one image, the last range short."""
-    monkeypatch.setattr(gemm, "_SHORTEST", 16)
+    monkeypatch.setattr(tiling, "SHORTEST", 16)
+    for module in (gemm, conv, conv_implicit):
+        monkeypatch.setattr(module, "plan", tiling.plan.__wrapped__)  # keeps nothing
+    monkeypatch.setattr(conv, "split", tiling.split.__wrapped__)
     monkeypatch.setattr(im2col, "PANEL_BYTES", 1)
     monkeypatch.setattr(conv, "_NARROW", narrow)
     for seed in range(8):
@@ -160,7 +164,7 @@ def test_products_in_every_transposition(monkeypatch, tile, dtype):
 def test_split_products_are_the_same_bits_every_run():
     a, b = values((30, 4000), 1, np.float32), values((4000, 20), 2, np.float32)
     bias = values((20,), 3, np.float32)
-    splits = gemm.choose_splits(gemm.tiles(30, 20, gemm.SLIM), 4000, 2400)
+    _, splits, _ = tiling.plan(30, 20, 1, 4000, 4, True)
     assert splits.parts > 8
     first = on_emu(p.dense, a, b, bias, activation="tanh")
     np.testing.assert_array_equal(on_emu(p.dense, a, b, bias, activation="tanh"), first)
@@ -255,10 +259,11 @@ def test_images_summed_in_ranges(monkeypatch, dtype):
     settings = case.settings | {"kernel_shape": case.w, "algo": "first"}
     wide = (a.astype(np.float64) for a in (x, gy))
     exact = p.conv2d_weight_grad(*wide, **settings | {"algo": "reference"})
-    for wanted in (1, 30, 10_000):
-        monkeypatch.setattr(conv_first, "_WANTED", wanted)
+    for shortest in (10_000, 96, 1):
+        monkeypatch.setattr(tiling, "SHORTEST", shortest)
+        monkeypatch.setattr(conv_first, "split", tiling.split.__wrapped__)  # keeps nothing
         gw = on_emu(p.conv2d_weight_grad, x, gy, **settings)
-        assert_sums_close(gw, exact, gy[..., 0].size, wanted)
+        assert_sums_close(gw, exact, gy[..., 0].size, shortest)
         np.testing.assert_array_equal(gw, on_emu(p.conv2d_weight_grad, x, gy, **settings))
 
 

@@ -13,7 +13,7 @@ from kernels.test_large_arrays import emu as emu  # the fixture
 from kernels.test_large_arrays import ends_of, reserved
 
 from gpukit.backends import reference as p
-from gpukit.backends.cuda import conv_depthwise, conv_implicit, gemm, im2col
+from gpukit.backends.cuda import conv_depthwise, conv_implicit, gemm, im2col, tiling
 from gpukit.backends.cuda.activation import teams
 from gpukit.backends.cuda.conv_shape import ConvShape
 from gpukit.backends.emulator import compiler_problem
@@ -87,7 +87,8 @@ def test_input_gradient_beyond(emu, algo):
 def test_weight_gradient_beyond(emu, monkeypatch):
     """Of all ranges of pixels the last one; what the others would have written is zeros."""
     monkeypatch.setattr(conv_implicit, "empty_like", lambda x, s: emu.zeros(s, x.dtype))
-    monkeypatch.setattr(gemm, "_LONGEST", 1024)
+    monkeypatch.setattr(tiling, "LONGEST", 1024)
+    monkeypatch.setattr(conv_implicit, "plan", tiling.plan.__wrapped__)  # keeps nothing
     x, gy = reserved(X, np.float32), reserved(Y, np.float32)
     x[-1, -8:, -8 * END :] = values((8, 8 * END, 2), 1, np.float32, True)
     gy[-1, -1, -END:] = values((END, 5), 2, np.float32, True)

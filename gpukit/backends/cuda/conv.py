@@ -2,7 +2,7 @@
 
 depthwise   one channel a group, see conv_depthwise.py
 first       patches of images in shared memory, up to four channels: conv_first.py
-implicit    unasked only where few tiles and long sums are cut along k, see conv_implicit.py
+implicit    unasked only where sums are cut along k for want of whole waves, see conv_implicit.py
 direct      windows read by the tiles of the product, kernels/conv_direct.cu; up to four filters a
             group a thread an element, kernels/conv_direct_narrow.cu
 im2col      panels and products, see im2col.py
@@ -24,18 +24,8 @@ from gpukit.backends.cuda import (  # noqa: F401  (three register before these)
 )
 from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.backends.cuda.conv_shape import ConvShape, conv_shape, deep
-from gpukit.backends.cuda.gemm import (
-    ACTIVATIONS,
-    MOST,
-    MOST_DEEP,
-    THREADS,
-    Splits,
-    choose_splits,
-    choose_tile,
-    is_packed,
-    sum_parts,
-    tiles,
-)
+from gpukit.backends.cuda.gemm import ACTIVATIONS, MOST, is_packed, sum_parts
+from gpukit.backends.cuda.tiling import MOST_DEEP, THREADS, Splits, plan, split, tiles
 from gpukit.backends.kernel import Kernel
 from gpukit.backends.reference.windows import Padding, Pair
 from gpukit.device import device_of
@@ -44,6 +34,7 @@ Array = Any
 
 _NARROW = 4  # columns of the product up to which a tile is mostly empty
 _PIXELS = 4  # of a thread of conv2d_forward_narrow
+_NARROW_WORK = 4 * BLOCK  # of conv2d_weight_grad_narrow's block a pixel: its loads count, too
 _SHARING = 8  # lanes of conv2d_input_grad_narrow: 8 words of 16 bytes are 4 sectors
 _ROWS_EACH = 32  # rows that a thread of column_sums adds at least
 
@@ -92,12 +83,12 @@ def _forward_run(
         )  # fmt: skip
         return
     packed_x, packed_w = is_packed(x, shape.depth), is_packed(w, shape.filters)
-    packed = packed_x and packed_w
-    tile = choose_tile(shape.pixels, shape.filters, shape.groups, x.dtype.itemsize, packed)
+    packed, z = packed_x and packed_w, deep(shape.groups, shape)
+    m, n = shape.pixels, shape.filters
+    tile = plan(m, n, z, shape.window, x.dtype.itemsize, packed, most=1).tile
     _forward.launch(
-        (tiles(shape.pixels, shape.filters, tile), 1, deep(shape.groups, shape)), THREADS[tile],
-        x, w, b, y, *shape.numbers,
-        T=x.dtype, TILE_M=tile[0], TILE_N=tile[1], PACKED_X=packed_x, PACKED_W=packed_w,
+        (tiles(m, n, tile), 1, z), THREADS[tile], x, w, b, y, *shape.numbers,
+        T=x.dtype, TILE_M=tile.m, TILE_N=tile.n, PACKED_X=packed_x, PACKED_W=packed_w,
         ACTIVATION=kind,
     )  # fmt: skip
 
@@ -133,12 +124,13 @@ def _input_run(gy: Array, w: Array, gx: Array, shape: ConvShape) -> None:
         )  # fmt: skip
         return
     # Each phase of the stride has its own pixels; the first has the most.
-    pixels, batch = shape.phase_pixels, shape.groups * shape.phases
+    z = deep(shape.groups * shape.phases, shape)
     packed = is_packed(gy, shape.filters) and is_packed(w)
-    tile = choose_tile(pixels, shape.depth, batch, gy.dtype.itemsize, packed)
+    m, n = shape.phase_pixels, shape.depth
+    tile = plan(m, n, z, shape.phase_window, gy.dtype.itemsize, packed, most=1).tile
     _input.launch(
-        (tiles(pixels, shape.depth, tile), 1, deep(batch, shape)), THREADS[tile],
-        gy, w, gx, *shape.numbers, T=gy.dtype, TILE_M=tile[0], TILE_N=tile[1], PACKED=packed,
+        (tiles(m, n, tile), 1, z), THREADS[tile],
+        gy, w, gx, *shape.numbers, T=gy.dtype, TILE_M=tile.m, TILE_N=tile.n, PACKED=packed,
     )  # fmt: skip
 
 
@@ -165,12 +157,13 @@ def _(
 
 
 def _weight_run(x: Array, gy: Array, gw: Array, shape: ConvShape, more: bool) -> None:
-    groups = shape.groups
     if shape.filters <= _NARROW:
         lanes, packed_x = _lanes(shape.w[3]), is_packed(x, shape.depth)
         cells = shape.window * x.dtype.itemsize // 16 if packed_x else shape.window
         blocks = cells * divide_up(shape.w[3], lanes)
-        splits = choose_splits(blocks, shape.pixels, gw.nbytes)
+        splits, _ = split(
+            blocks, shape.pixels, gw.nbytes, work=_NARROW_WORK, threads=BLOCK, together=4
+        )
         parts = _parts(gw, splits, more)
         _weight_narrow.launch(
             (blocks, splits.parts), BLOCK, x, gy, parts, *shape.numbers, *splits, lanes,
@@ -178,15 +171,14 @@ def _weight_run(x: Array, gy: Array, gw: Array, shape: ConvShape, more: bool) ->
         )  # fmt: skip
     else:
         packed_x, packed_gy = is_packed(x, shape.depth), is_packed(gy, shape.filters)
+        m, n, z = shape.window, shape.filters, deep(shape.groups, shape)
         packed = packed_x and packed_gy
-        m, n = shape.window, shape.filters
-        tile = choose_tile(m, n, groups, x.dtype.itemsize, packed)
-        blocks, z = tiles(m, n, tile), deep(groups, shape)
-        splits = choose_splits(blocks * groups, shape.pixels, gw.nbytes, MOST_DEEP // z)
+        tile, splits, _ = plan(m, n, z, shape.pixels, x.dtype.itemsize, packed, MOST_DEEP // z)
         parts = _parts(gw, splits, more)
         _weight.launch(
-            (blocks, 1, z * splits.parts), THREADS[tile], x, gy, parts, *shape.numbers, *splits,
-            T=x.dtype, TILE_M=tile[0], TILE_N=tile[1], PACKED_X=packed_x, PACKED_GY=packed_gy,
+            (tiles(m, n, tile), 1, z * splits.parts), THREADS[tile],
+            x, gy, parts, *shape.numbers, *splits,
+            T=x.dtype, TILE_M=tile.m, TILE_N=tile.n, PACKED_X=packed_x, PACKED_GY=packed_gy,
         )  # fmt: skip
     if parts is not gw:
         sum_parts(parts, gw, accumulate=more)

@@ -11,7 +11,8 @@ from typing import Any
 from gpukit.backends import reference as p
 from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.backends.cuda.conv_shape import ConvShape, conv_shape
-from gpukit.backends.cuda.gemm import ACTIVATIONS, choose_splits, is_packed, sum_parts
+from gpukit.backends.cuda.gemm import ACTIVATIONS, is_packed, sum_parts
+from gpukit.backends.cuda.tiling import split
 from gpukit.backends.kernel import Kernel
 from gpukit.backends.reference.windows import Padding, Pair
 from gpukit.device import device_of
@@ -21,6 +22,8 @@ Array = Any
 _FEW = 4  # filters a channel up to which calls without algo come here
 _NEIGHBOURS = 4  # pixels of a thread of depthwise_forward
 _AT_ONCE = 9  # taps of a thread of depthwise_weight_grad
+_WORK = _AT_ONCE * BLOCK  # of its block a pixel: multiply-adds and loads, about
+_TOGETHER = 2  # of its blocks on a multiprocessor
 _MOST_ACROSS = 65535  # blocks along y
 _KNOWN = ((3, 1), (3, 2), (5, 1))  # taps of a row and stride that forward kernels are written for
 
@@ -101,10 +104,12 @@ def _weight_run(x: Array, gy: Array, gw: Array, shape: ConvShape, more: bool) ->
     packs = shape.w[3] // (16 // x.dtype.itemsize if packed else 1)
     lanes = min(1 << (packs - 1).bit_length(), 32)
     tiles, chunks = divide_up(packs, lanes), divide_up(shape.w[0] * shape.w[1], _AT_ONCE)
-    rows = shape.x[0] * shape.y[1]
-    wanted = choose_splits(tiles * chunks, shape.pixels, gw.nbytes).parts
-    each = divide_up(rows, wanted)
-    splits = divide_up(rows, each)
+    columns = max(shape.y[2], 1)
+    (splits, length), _ = split(
+        tiles * chunks, shape.pixels, gw.nbytes,
+        work=_WORK, threads=BLOCK, together=_TOGETHER, step=columns,
+    )  # fmt: skip
+    each = length // columns
     whole = splits == 1 and not more
     parts = gw if whole else empty_like(gw, (splits, gw.size))
     _weight.launch(

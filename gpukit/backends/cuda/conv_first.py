@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from gpukit.backends import reference as p
 from gpukit.backends.cuda.common import contiguous, divide_up, empty_like, is_float
 from gpukit.backends.cuda.conv_shape import ConvShape, conv_shape
-from gpukit.backends.cuda.gemm import ACTIVATIONS, MOST_DEEP, PARTS_BYTES, sum_parts
+from gpukit.backends.cuda.gemm import ACTIVATIONS, sum_parts
+from gpukit.backends.cuda.tiling import Splits, split
 from gpukit.backends.kernel import Kernel
 from gpukit.backends.reference.windows import Padding, Pair
 from gpukit.device import device_of
@@ -19,8 +20,7 @@ LEAST_FILTERS = 24  # below, half of the smallest tile would be empty
 SHARED = 48 << 10  # bytes that a block has on every card without asking
 EACH, ACROSS, GRADIENT_ROWS = 8, 8, 4  # as in the kernel
 _CHUNK = 16  # rows of weights in shared memory at most
-_WANTED = 528  # blocks that ranges work towards: four for each multiprocessor of a large card
-_LONGEST = 16384  # pixels that a thread adds up: what float32 adds well
+_TOGETHER = {4: 384, 8: 256}  # threads of the gradient on a multiprocessor, by bytes a number
 
 _forward = Kernel("conv_first.cu", "conv2d_forward_first")
 _weight = Kernel("conv_first.cu", "conv2d_weight_grad_first")
@@ -173,8 +173,7 @@ def _(
     grid = (divide_up(shape.window, tile.rows * EACH), divide_up(shape.filters, tile.filters))
     n, rows, columns, _ = shape.y
     tiles = n * divide_up(rows, GRADIENT_ROWS) * divide_up(columns, ACROSS)
-    each = _range(tiles, grid[0] * grid[1], gw.nbytes)
-    ranges = divide_up(tiles, each)
+    ranges, each = split_gradient(tile, grid[0] * grid[1], tiles, gw.nbytes, x.dtype.itemsize)
     parts = gw if ranges == 1 else empty_like(gw, (ranges, gw.size))
     _weight.launch(
         (*grid, ranges), tile.threads, x, gy, parts, *_numbers(shape), tiles, each, shared=shared,
@@ -191,11 +190,19 @@ def _numbers(shape: ConvShape) -> tuple[int, ...]:
     return (*shape.x[1:], *shape.w[:2], shape.w[3], *shape.y[1:3], *shape.stride, *pads)
 
 
-def _range(tiles: int, blocks: int, part_bytes: int) -> int:
-    """Pixel tiles of one block, from the shape alone: the same bits on every card."""
-    wanted = max(divide_up(_WANTED, blocks), divide_up(tiles * GRADIENT_ROWS * ACROSS, _LONGEST))
-    affordable = max(PARTS_BYTES // max(part_bytes, 1), 1)
-    return divide_up(tiles, min(wanted, affordable, MOST_DEEP, tiles))
+def split_gradient(tile: Tile, blocks: int, tiles: int, part_bytes: int, itemsize: int) -> Splits:
+    """Ranges of pixel tiles, from the shape alone: how many, and tiles of each."""
+    pixels = GRADIENT_ROWS * ACROSS
+    (ranges, length), _ = split(
+        blocks,
+        tiles * pixels,
+        part_bytes,
+        work=tile.rows * EACH * tile.filters,
+        threads=tile.threads,
+        together=_TOGETHER[itemsize] // tile.threads,
+        step=pixels,
+    )
+    return Splits(ranges, length // pixels)
 
 
 def _known(found: tuple[Tile, int] | None) -> tuple[Tile, int]:

@@ -1,8 +1,8 @@
 """Convolution by tiles of a panel that exists in shared memory only: kernels/conv_implicit.cu.
 
 By name ("implicit") for every shape. Unasked, forward passes and input gradients come here whose
-tiles leave most of a card idle and whose sums are long: they are cut along k. No card has confirmed
-where the line lies.
+tiles do not fill whole waves and whose sums are long: they are cut along k (tiling.py). No card has
+confirmed where the line lies.
 """
 
 from __future__ import annotations
@@ -10,41 +10,23 @@ from __future__ import annotations
 from typing import Any
 
 from gpukit.backends import reference as p
-from gpukit.backends.cuda.common import contiguous, divide_up, empty_like, is_float
+from gpukit.backends.cuda.common import contiguous, empty_like, is_float
 from gpukit.backends.cuda.conv_shape import ConvShape, conv_shape, deep
-from gpukit.backends.cuda.gemm import (
-    ACTIVATIONS,
-    LARGE,
-    MOST_DEEP,
-    SQUARE,
-    THREADS,
-    Splits,
-    choose_splits,
-    choose_tile,
-    is_packed,
-    sum_parts,
-    tiles,
-)
+from gpukit.backends.cuda.gemm import ACTIVATIONS, is_packed, sum_parts
+from gpukit.backends.cuda.tiling import COPIED, LARGE, MOST_DEEP, THIN, THREADS, Built, plan, tiles
 from gpukit.backends.kernel import Kernel
 from gpukit.backends.reference.windows import Padding, Pair
 from gpukit.device import device_of
 
 Array = Any
 
-_FEW = 66  # blocks: half the multiprocessors of a large card
-_STEP = 16  # k of a step
+# Of an input gradient, both of whose operands lie along k: others would spill on sm_100 and sm_120.
+_OF_INPUT = tuple(pair for pair in COPIED if pair[0] not in (LARGE, THIN))
 _NARROW = 4  # columns up to which "direct" has kernels that need no tiles
 
 _forward = Kernel("conv_implicit.cu", "implicit_forward")
 _input = Kernel("conv_implicit.cu", "implicit_input_grad")
 _weight = Kernel("conv_implicit.cu", "implicit_weight_grad")
-
-
-def splits_for(blocks: int, k: int, part_bytes: int, most: int) -> Splits:
-    """One range of k where the tiles fill a card, else several."""
-    if blocks > _FEW:
-        return Splits(1, max(divide_up(k, _STEP), 1) * _STEP)
-    return choose_splits(blocks, k, part_bytes, most)
 
 
 def forward(x: Array, w: Array, b: Array | None, shape: ConvShape, activation: str | None) -> Array:
@@ -59,16 +41,15 @@ def forward(x: Array, w: Array, b: Array | None, shape: ConvShape, activation: s
 def _forward_run(
     x: Array, w: Array, b: Array | None, y: Array, shape: ConvShape, activation: str | None
 ) -> None:
-    m, n, groups = shape.pixels, shape.filters, shape.groups
+    m, n, z = shape.pixels, shape.filters, deep(shape.groups, shape)
     packed_x, packed_w = is_packed(x, shape.depth), is_packed(w, n)
-    tile = choose_tile(m, n, groups, x.dtype.itemsize, packed_x and packed_w)
-    blocks, z = tiles(m, n, tile), deep(groups, shape)
-    splits = splits_for(blocks * groups, shape.window, y.nbytes, MOST_DEEP // z)
+    packed = packed_x and packed_w
+    tile, splits, _ = plan(m, n, z, shape.window, x.dtype.itemsize, packed, MOST_DEEP // z, COPIED)
     whole = splits.parts == 1
     parts = y if whole else empty_like(y, (splits.parts, y.size))
     _forward.launch(
-        (blocks, 1, z * splits.parts), THREADS[tile], x, w, b if whole else None, parts,
-        *shape.numbers, *splits, y.size, T=x.dtype, TILE_M=tile[0], TILE_N=tile[1],
+        (tiles(m, n, tile), 1, z * splits.parts), THREADS[tile], x, w, b if whole else None, parts,
+        *shape.numbers, *splits, y.size, T=x.dtype, TILE_M=tile.m, TILE_N=tile.n,
         PACKED_X=packed_x, PACKED_W=packed_w, ACTIVATION=ACTIVATIONS[activation] if whole else 0,
     )  # fmt: skip
     if not whole:
@@ -84,16 +65,16 @@ def input_grad(gy: Array, w: Array, shape: ConvShape) -> Array:
 
 
 def _input_run(gy: Array, w: Array, gx: Array, shape: ConvShape) -> None:
-    m, n, batch = shape.phase_pixels, shape.depth, shape.groups * shape.phases
+    m, n, z = shape.phase_pixels, shape.depth, deep(shape.groups * shape.phases, shape)
     packed = is_packed(gy, shape.filters) and is_packed(w)
-    tile = choose_tile(m, n, batch, gy.dtype.itemsize, packed)
-    tile = SQUARE if tile == LARGE else tile  # the large one would spill on sm_100 and sm_120
-    blocks, z = tiles(m, n, tile), deep(batch, shape)
-    splits = splits_for(blocks * batch, shape.phase_window, gx.nbytes, MOST_DEEP // z).parts
+    tile, (splits, _), _ = plan(
+        m, n, z, shape.phase_window, gy.dtype.itemsize, packed, MOST_DEEP // z, _OF_INPUT
+    )
     parts = gx if splits == 1 else empty_like(gx, (splits, gx.size))
     _input.launch(
-        (blocks, 1, z * splits), THREADS[tile], gy, w, parts, *shape.numbers, splits, gx.size,
-        T=gy.dtype, TILE_M=tile[0], TILE_N=tile[1], PACKED=packed,
+        (tiles(m, n, tile), 1, z * splits), THREADS[tile],
+        gy, w, parts, *shape.numbers, splits, gx.size,
+        T=gy.dtype, TILE_M=tile.m, TILE_N=tile.n, PACKED=packed,
     )  # fmt: skip
     if splits > 1:
         sum_parts(parts, gx)
@@ -110,16 +91,16 @@ def weight_grad(x: Array, gy: Array, shape: ConvShape) -> Array:
 
 
 def _weight_run(x: Array, gy: Array, gw: Array, shape: ConvShape, more: bool) -> None:
-    m, n, groups = shape.window, shape.filters, shape.groups
+    m, n, z = shape.window, shape.filters, deep(shape.groups, shape)
     packed_x, packed_gy = is_packed(x, shape.depth), is_packed(gy, n)
-    tile = choose_tile(m, n, groups, x.dtype.itemsize, packed_x and packed_gy)
-    blocks, z = tiles(m, n, tile), deep(groups, shape)
-    splits = choose_splits(blocks * groups, shape.pixels, gw.nbytes, MOST_DEEP // z)
+    packed = packed_x and packed_gy
+    tile, splits, _ = plan(m, n, z, shape.pixels, x.dtype.itemsize, packed, MOST_DEEP // z, COPIED)
     whole = splits.parts == 1 and not more
     parts = gw if whole else empty_like(gw, (splits.parts, gw.size))
     _weight.launch(
-        (blocks, 1, z * splits.parts), THREADS[tile], x, gy, parts, *shape.numbers, *splits,
-        T=x.dtype, TILE_M=tile[0], TILE_N=tile[1], PACKED_X=packed_x, PACKED_GY=packed_gy,
+        (tiles(m, n, tile), 1, z * splits.parts), THREADS[tile],
+        x, gy, parts, *shape.numbers, *splits,
+        T=x.dtype, TILE_M=tile.m, TILE_N=tile.n, PACKED_X=packed_x, PACKED_GY=packed_gy,
     )  # fmt: skip
     if not whole:
         sum_parts(parts, gw, accumulate=more)
@@ -129,13 +110,15 @@ def _floats(a: Array, b: Array, bias: Array | None = None, **_: Any) -> bool:
     return is_float(a, b, bias)
 
 
-def _is_short_of_tiles(m: int, n: int, batch: int, k: int, like: Array) -> bool:
-    """Whether a product has so few tiles, and so long sums, that it is cut along k."""
-    if n <= _NARROW or m * n == 0:
+def _is_cut(m: int, n: int, batch: int, k: int, like: Array, built: Built) -> bool:
+    """Whether cutting a product along k is quicker, as counted, than "direct", which does not."""
+    if n <= _NARROW or m * n == 0 or batch > MOST_DEEP:
         return False
-    tile = choose_tile(m, n, batch, like.dtype.itemsize, True)
-    part_bytes = m * n * batch * like.dtype.itemsize
-    return splits_for(tiles(m, n, tile) * batch, k, part_bytes, MOST_DEEP).parts > 1
+    cut = plan(m, n, batch, k, like.dtype.itemsize, True, MOST_DEEP // batch, built)
+    return (
+        cut.splits.parts > 1
+        and cut.cost < plan(m, n, batch, k, like.dtype.itemsize, True, most=1).cost
+    )
 
 
 def _cuts_forward(
@@ -150,7 +133,7 @@ def _cuts_forward(
     activation: str | None = None,
 ) -> bool:
     s = conv_shape(x.shape, w.shape, stride, padding, dilation, groups)
-    return _is_short_of_tiles(s.pixels, s.filters, groups, s.window, x)
+    return _is_cut(s.pixels, s.filters, groups, s.window, x, COPIED)
 
 
 def _cuts_input(
@@ -164,7 +147,7 @@ def _cuts_input(
     groups: int,
 ) -> bool:
     s = conv_shape(tuple(input_shape), w.shape, stride, padding, dilation, groups)
-    return _is_short_of_tiles(s.phase_pixels, s.depth, groups * s.phases, s.phase_window, gy)
+    return _is_cut(s.phase_pixels, s.depth, groups * s.phases, s.phase_window, gy, _OF_INPUT)
 
 
 def _never(*_: Any, **__: Any) -> bool:

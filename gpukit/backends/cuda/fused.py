@@ -6,6 +6,7 @@ passes.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from gpukit.backends.cuda.normalisation import (
     warp_blocks,
 )
 from gpukit.backends.cuda.pool import max_pool, max_pool_gradient
+from gpukit.backends.cuda.tiling import time_of
 from gpukit.backends.kernel import Kernel
 from gpukit.backends.reference.pool import index_dtype
 from gpukit.backends.reference.windows import Padding, Pair, output_shape
@@ -33,10 +35,27 @@ WINDOW, STRIDE = (3, 3), (2, 2)  # of the forward kernel
 SIDE_BY_SIDE = 2  # outputs of one lane
 FORWARD_BLOCK = 128
 MOST_BANDS = 65535  # blocks along y
-_WANTED = 1056  # blocks that bands work towards: eight for each multiprocessor of a large card
+_TOGETHER = {4: 6, 8: 4}  # blocks of the forward kernel on a multiprocessor, by bytes a number
+_MOST_TRIED = 64  # bands
 
 _forward = Kernel("lrn_pool.cu", "bias_relu_lrn_pool")
 _backward = Kernel("lrn_pool.cu", "bias_relu_lrn_pool_gradient")
+
+
+@lru_cache(maxsize=1024)
+def _band(rows: int, blocks: int, itemsize: int) -> int:
+    """Rows of outputs that a lane walks down: as few as whole waves of blocks gain by (tiling.py).
+
+    A band of n rows of outputs normalises 2n + 1 rows of pixels.
+    """
+
+    def cost(band: int) -> float:
+        launched = blocks * divide_up(rows, band)
+        return time_of(launched, _TOGETHER[itemsize], FORWARD_BLOCK) * (2 * band + 1)
+
+    fewest = divide_up(rows, MOST_BANDS)
+    bands = {max(divide_up(rows, n), fewest) for n in range(1, min(rows, _MOST_TRIED) + 1)}
+    return min(sorted(bands, reverse=True), key=cost)
 
 
 def _bias_fits(x: Array, bias: Array | None) -> bool:
@@ -85,7 +104,7 @@ def _(
     index = empty_like(x, y.shape, np.uint8)
     lanes = n * divide_up(columns, SIDE_BY_SIDE) * c * x.dtype.itemsize // 16
     blocks = warp_blocks(lanes, forward_halo(x), FORWARD_BLOCK)
-    band = divide_up(rows, min(rows, divide_up(_WANTED, blocks), MOST_BANDS))
+    band = _band(rows, blocks, x.dtype.itemsize)
     _forward.launch(
         (blocks, divide_up(rows, band)), FORWARD_BLOCK, x, bias, y, index,
         n, h, w, c, c // groups, rows, columns, padding[0][0], padding[1][0], band, bool(relu),

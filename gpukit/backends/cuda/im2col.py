@@ -11,7 +11,8 @@ from typing import Any
 
 from gpukit.backends.cuda.common import BLOCK, divide_up, empty_like
 from gpukit.backends.cuda.conv_shape import ConvShape
-from gpukit.backends.cuda.gemm import MOST, MOST_DEEP, Operand, is_packed, product
+from gpukit.backends.cuda.gemm import MOST, Operand, is_packed, product
+from gpukit.backends.cuda.tiling import MOST_DEEP
 from gpukit.backends.kernel import Kernel
 from gpukit.errors import SettingError, ShapeError
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from gpukit.backends.cuda.common import divide_up, empty_like
 from gpukit.backends.cuda.conv_shape import ConvShape
-from gpukit.backends.cuda.gemm import ACTIVATIONS, MOST_DEEP
+from gpukit.backends.cuda.gemm import ACTIVATIONS
 from gpukit.backends.cuda.im2col import PANEL_BYTES
+from gpukit.backends.cuda.tiling import MOST_DEEP
 from gpukit.backends.numba_cuda.launch import MOST, NumbaKernel
 
 Array = Any

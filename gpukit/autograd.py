@@ -16,6 +16,7 @@ import numpy as np
 from gpukit import tape
 from gpukit.device import CPU, Device, DeviceArray, device_of, get_device, to_host
 from gpukit.errors import DTypeError, GpukitError, SettingError, ShapeError, TapeError
+from gpukit.results import checked
 from gpukit.tape import Node, is_recording, no_grad
 
 __all__ = ["Parameter", "Tensor", "differentiable", "is_recording", "no_grad", "read_only"]
@@ -383,6 +384,7 @@ def differentiable(
     parameters = inspect.signature(function).parameters.values()
     array_names = [p.name for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD]
     name = function.__name__
+    ours = function.__module__.startswith("gpukit.")
 
     @functools.wraps(function)
     def operation(*args: Any, **settings: Any) -> Any:
@@ -402,10 +404,13 @@ def differentiable(
             args = tuple([Tensor(a) if _is_array(a) else a for a in args])
         arrays = _arrays(name, array_names, args, integers)
         try:
-            result, gradients, *extras = function(*arrays, **settings)
+            made = function(*arrays, **settings)
         except (AttributeError, TypeError) as error:
             _refuse_scalars(name, array_names, arrays, error)
             raise
+        if not ours:
+            made = checked(name, made, arrays)
+        result, gradients, *extras = made
         if not tensors:
             return (result, *extras[0]) if extras else result
         node = None

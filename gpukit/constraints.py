@@ -9,6 +9,7 @@ import numpy as np
 
 from gpukit.config import Configurable, Family, number
 from gpukit.errors import SettingError
+from gpukit.results import check_made
 
 EPSILON = 1e-7  # keeps a division by the norm of an all-zero filter harmless
 
@@ -60,7 +61,9 @@ class _Function(Constraint):
         self.function = function
 
     def __call__(self, w: Any) -> Any:
-        return self.function(w)
+        allowed = self.function(w)
+        check_made(f"constraint {getattr(self.function, '__name__', '')}", allowed, w, w.shape)
+        return allowed
 
 
 def _axes(axis: int | Sequence[int]) -> int | tuple[int, ...]:

@@ -16,6 +16,7 @@ from gpukit.autograd import Tensor
 from gpukit.config import Configurable, Family
 from gpukit.device import device_of, to_host
 from gpukit.errors import DataError, ShapeError
+from gpukit.results import check_made
 from gpukit.utils import to_categorical, whole_labels
 
 EPSILON = 1e-7  # probabilities are kept this far from 0 and 1, as in Keras
@@ -152,13 +153,22 @@ class _Function(Loss):
 
     def per_sample(self, y_true: Any, y_pred: Any) -> Any:
         losses = self.function(_place(_raw(y_true), y_pred), y_pred)
+        name = f"the loss {getattr(self.function, '__name__', 'function')}"
+        check_made(name, losses, y_pred, None)
         if not losses.shape or losses.shape[0] != y_pred.shape[0]:
-            name = getattr(self.function, "__name__", "loss")
             raise ShapeError(
                 f"{name} gave shape {tuple(losses.shape)} for a batch of {y_pred.shape[0]}; "
                 "return one loss for each sample"
             )
         return _mean_of_sample(losses)
+
+
+def losses_of(loss: Loss, y_true: Any, y_pred: Any) -> Any:
+    """`loss.per_sample`, its result checked where the class is a user's."""
+    losses = loss.per_sample(y_true, y_pred)
+    if not type(loss).__module__.startswith("gpukit."):
+        check_made(f"{type(loss).__name__}.per_sample", losses, y_pred, tuple(y_pred.shape[:1]))
+    return losses
 
 
 def categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False) -> Any:

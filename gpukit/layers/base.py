@@ -18,6 +18,7 @@ from gpukit.device import Device, device_of, get_device
 from gpukit.errors import DeviceError, DTypeError, GpukitError, SettingError, ShapeError
 from gpukit.layers.part import Part
 from gpukit.layers.symbolic import Shape, Symbolic, show_shape
+from gpukit.results import check_made
 from gpukit.settings import is_training
 from gpukit.tape import caller
 from gpukit.utils import default_seed
@@ -52,14 +53,16 @@ def _spend(values: int) -> None:
 class Context:
     """What keys the random numbers of layers: a seed and the number of training steps done.
 
-    `streams` counts the layers that were given a stream of random numbers of their own.
+    `sample` is the place of the first sample in the batch that it is of, where a step is computed
+    in parts. `streams` counts the layers that were given a stream of random numbers of their own.
     """
 
-    __slots__ = ("seed", "step", "streams")
+    __slots__ = ("sample", "seed", "step", "streams")
 
     def __init__(self, seed: int, step: int = 0) -> None:
         self.seed = seed
         self.step = step
+        self.sample = 0
         self.streams = 0
 
     def new_stream(self) -> int:
@@ -79,9 +82,11 @@ class Layer(Configurable):
     takes_stream = True  # whether it has a stream of random numbers of its own in a model
     rank: int | None = None  # axes of the input, batch included; None takes any
     axes = ""  # what these axes are, for messages
+    users = False  # whether the class is a user's, whose results are checked
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
+        cls.users = not cls.__module__.startswith("gpukit.")
         _refuse_keras_methods(cls)
 
     def __init__(
@@ -341,8 +346,8 @@ class Layer(Configurable):
                 self.check_rank(_shape(inputs))
             self._check_dtype(inputs)
             outputs = function(inputs, is_training() if training is None else bool(training))
-            if outputs is None:
-                raise SettingError("call returned None; return its outputs")
+            if self.users:
+                self._check_outputs(inputs, outputs)
             if self.activity_regularizer is not None:
                 self._penalise_activity(outputs)
         except GpukitError as error:
@@ -350,6 +355,19 @@ class Layer(Configurable):
         finally:
             caller.reset(outer)
         return outputs
+
+    def _check_outputs(self, inputs: Any, outputs: Any) -> None:
+        """Refuse what a user's `call` returned, where it would be wrong in silence."""
+        if outputs is None:
+            raise SettingError("call returned None; return its outputs")
+        given = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+        shape = None
+        if self.context is not None:  # in a model, whose later layers were built by output_shape
+            shapes = [_shape(x) for x in given]
+            shape = self.compute_output_shape(shapes if len(given) > 1 else shapes[0])
+        like = next((x for x in given if isinstance(x, Tensor)), given[0])
+        # A detached result is a way to stop gradients on purpose.
+        check_made("call", outputs, like, shape, tape=False)
 
     def _check_dtype(self, inputs: Any) -> None:
         """Name the input, not the kernel, where the two are of different floating types."""
@@ -385,12 +403,14 @@ class Layer(Configurable):
         return Symbolic(shape, self, tuple(inputs), device)
 
     def random_key(self) -> dict[str, int]:
-        """(seed, layer, step) of the next random numbers, as the random operations take them.
+        """What keys the next random numbers, as the random operations take it.
 
-        Inside a model they are the model's; a layer by itself counts its own training calls.
+        Inside a model it is the model's; a layer by itself counts its own training calls.
         """
         if self.context is not None:
-            return {"seed": self.context.seed, "layer": self.stream, "step": self.context.step}
+            context = self.context
+            key = {"seed": context.seed, "layer": self.stream, "step": context.step}
+            return {**key, "sample": context.sample} if context.sample else key
         if self._own_context is None:
             self._own_context = Context(default_seed())
         own = self._own_context

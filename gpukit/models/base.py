@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,7 +37,8 @@ class Base(ABC):
     """A network of layers that can be trained.
 
     `device` and `dtype` ("float32" or "float64") are where and in what its parameters live; `seed`
-    fixes their first values, the order of images in `fit` and the masks of dropout.
+    fixes their first values, the order of images in `fit` and the masks of dropout. After `fit`,
+    `not_finite` says what first was NaN or infinite and in which step; it is empty where nothing.
     """
 
     def __init__(
@@ -60,6 +62,8 @@ class Base(ABC):
         self.normalise: Normalise | None = None
         self.class_names: tuple[str, ...] = ()
         self.stop_training = False
+        self.not_finite = ""
+        self.is_fitting = False
         self.training_state = TrainingState()
         self.callbacks: CallbackList | None = None
         self._flats: list[FlatBuffer] | None = None
@@ -282,7 +286,7 @@ class Base(ABC):
         if fused and self._fused_loss() is not None:
             predictions = getattr(ops, str(self.last_layer.final_activation))(predictions)
         with outputs.device.current():
-            return {metric.name: metric.update(y, predictions) for metric in self._metrics}
+            return {m.name: metric_family.update_of(m, y, predictions) for m in self._metrics}
 
     def fit(
         self,
@@ -296,13 +300,17 @@ class Base(ABC):
         validation_data: Any = None,
         shuffle: bool = True,
         initial_epoch: int = 0,
+        accumulate: int = 1,
+        replay: int = 0,
     ) -> History:
         """Train on samples x (N, …) and targets y (N, …), or on a `data.Feed` instead of both.
 
         A feed has batches, an order and a seed of its own. `validation_data` is a pair (x, y) or a
         feed; `validation_split` takes that fraction from the end of the data, before any shuffling.
-        `verbose` is "auto" or 1 (a progress bar on stderr), 2 (a line an epoch) or 0. Returns the
-        history: `.history["loss"]` and so on, one figure an epoch.
+        `verbose` is "auto" or 1 (a progress bar on stderr), 2 (a line an epoch) or 0. `accumulate`
+        computes each batch in so many parts, one after the other in less memory, and adds their
+        gradients up. Every `replay` steps (0: never) one is computed twice; ReplayError where the
+        bits differ. Returns the history: `.history["loss"]` and so on, one figure an epoch.
         """
         return loop.fit(
             self,
@@ -316,7 +324,18 @@ class Base(ABC):
             validation_data=validation_data,
             shuffle=shuffle,
             initial_epoch=initial_epoch,
+            accumulate=accumulate,
+            replay=replay,
         )
+
+    @contextmanager
+    def fitting(self) -> Iterator[None]:
+        """A block of `fit`, in which the state of training is its own."""
+        self.is_fitting = True
+        try:
+            yield
+        finally:
+            self.is_fitting = False
 
     def evaluate(
         self,
@@ -436,6 +455,12 @@ class Base(ABC):
         Raises CheckpointError, before anything is changed, where it does not belong to this model.
         """
         from gpukit.models import saving
+
+        if self.is_fitting:
+            raise SettingError(
+                f"{self.name}: load within fit would replace what fit keeps of its epochs; load "
+                "afterwards, or use set_weights"
+            )
 
         saving.load_into(self, path)
         return self

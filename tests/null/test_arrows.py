@@ -28,6 +28,7 @@ HOUSE = (
     "backends",
     "columns",
     "tape",
+    "results",
     "autograd",
     "flat",
     "ops",

@@ -1,0 +1,104 @@
+"""What functions of the user's return: refused, by name, where it would be wrong in silence.
+
+A layer, loss, penalty or gradient that returns an array for a Tensor, None, another dtype, shape or
+device would train something else than it says, or fail far from its cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gpukit.device import ARRAY_TYPES, device_of
+from gpukit.errors import DeviceError, DTypeError, ShapeError, TapeError
+from gpukit.tape import is_recording
+
+
+def check_made(
+    who: str, value: Any, like: Any, shape: Sequence[int | None] | None, tape: bool = True
+) -> None:
+    """Refuse what a user's function made of `like`, where it would be wrong in silence.
+
+    Of a Tensor comes a Tensor (with `tape` one that leads back), on its device, in its floating
+    dtype, of `shape` (None: any length, or any shape). `who` begins the message.
+    """
+    kind = type(value).__name__
+    if _is_tensor(like):
+        if not _is_tensor(value):
+            raise TapeError(
+                f"{who} returned a {kind} for a Tensor, which has no way back to it; compute with "
+                "gpukit.ops and the operators of Tensors, without .numpy()"
+            )
+        if tape and like.requires_grad and not value.requires_grad and is_recording():
+            raise TapeError(
+                f"{who} returned a Tensor without a way back to its input; compute with "
+                "gpukit.ops on the Tensor itself, not on its array"
+            )
+        like, value = like._array, value._array
+    elif _is_tensor(value):
+        value = value._array
+    elif not _is_array(value):
+        raise DTypeError(f"{who} returned a {kind}; return an array or a Tensor")
+    if device_of(value) is not device_of(like):
+        raise DeviceError(
+            f"{who} returned an array on {device_of(value)} for one on {device_of(like)}; make it like "
+            "its input"
+        )
+    if like.dtype.kind == "f" and value.dtype != like.dtype:
+        raise DTypeError(
+            f"{who} returned {value.dtype} for {like.dtype}; cast it with .astype(np.{like.dtype})"
+        )
+    found = tuple(value.shape)
+    if shape is not None and (
+        len(found) != len(shape) or any(n not in (None, m) for n, m in zip(shape, found))
+    ):
+        raise ShapeError(f"{who} returned shape {found}; it must be {tuple(shape)}")
+
+
+class _Checked:
+    """Gradient functions of an operation of the user's, their results checked."""
+
+    __slots__ = ("_arrays", "_gradients", "_name")
+
+    def __init__(self, name: str, arrays: Sequence[Any], gradients: Any) -> None:
+        self._name = name
+        self._arrays = arrays
+        self._gradients = gradients
+        if not callable(gradients) and (
+            not isinstance(gradients, (tuple, list)) or len(gradients) != len(arrays)
+        ):
+            raise TapeError(
+                f"{name} gives no gradient function for each of its {len(arrays)} arrays; return "
+                "(result, (function of gy, …)), None where there is no gradient"
+            )
+
+    def __call__(self, grad: Any) -> list[Any]:
+        gradients = self._gradients
+        if callable(gradients):
+            pulled = list(gradients(grad))
+        else:
+            pulled = [None if g is None else g(grad) for g in gradients]
+        for i, (value, array) in enumerate(zip(pulled, self._arrays)):
+            wanted = value is not None or (not callable(gradients) and gradients[i] is not None)
+            if wanted and _is_array(array):
+                check_made(f"{self._name}'s gradient {i + 1}", value, array, array.shape)
+        return pulled
+
+
+def checked(name: str, made: Any, arrays: Sequence[Any]) -> tuple[Any, ...]:
+    """What an operation of the user's returned, its gradients checked when they are computed."""
+    if not isinstance(made, tuple) or len(made) not in (2, 3):
+        raise TapeError(f"{name} returned a {type(made).__name__}; return (result, gradients)")
+    like = next((a for a in arrays if _is_array(a)), None)
+    if like is None or _is_tensor(made[0]):
+        raise DTypeError(f"{name} returned a {type(made[0]).__name__}; return an array")
+    check_made(name, made[0], like, None)
+    return (made[0], _Checked(name, arrays, made[1]), *made[2:])
+
+
+def _is_tensor(value: Any) -> bool:
+    return hasattr(value, "_array") and hasattr(value, "requires_grad")
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, ARRAY_TYPES) or hasattr(value, "__cuda_array_interface__")

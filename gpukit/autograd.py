@@ -20,7 +20,6 @@ from gpukit.results import checked
 from gpukit.tape import Node, is_recording, no_grad
 
 __all__ = ["Parameter", "Tensor", "differentiable", "is_recording", "no_grad", "read_only"]
-
 # Arithmetic of tensors, entered by gpukit.ops, which stands above this module.
 methods: dict[str, Callable[..., Any]] = {}
 
@@ -408,9 +407,7 @@ def differentiable(
         except (AttributeError, TypeError) as error:
             _refuse_scalars(name, array_names, arrays, error)
             raise
-        if not ours:
-            made = checked(name, made, arrays)
-        result, gradients, *extras = made
+        result, gradients, *extras = made if ours else checked(name, made, arrays)
         if not tensors:
             return (result, *extras[0]) if extras else result
         node = None

@@ -41,8 +41,8 @@ def check_made(
         raise DTypeError(f"{who} returned a {kind}; return an array or a Tensor")
     if device_of(value) is not device_of(like):
         raise DeviceError(
-            f"{who} returned an array on {device_of(value)} for one on {device_of(like)}; make it like "
-            "its input"
+            f"{who} returned an array on {device_of(value)} for one on {device_of(like)}; make it "
+            "on the device of its input"
         )
     if like.dtype.kind == "f" and value.dtype != like.dtype:
         raise DTypeError(

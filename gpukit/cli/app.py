@@ -1,7 +1,8 @@
 """The commands gathered, and what becomes of errors.
 
 Exit codes: 0 done; 1 a fault of gpukit's, which asks for a report; 2 the user's, one line with the
-way out; 130 and 143 for SIGINT and SIGTERM. Progress goes to stderr, results to stdout.
+way out; 3 a step that was computed twice gave other bits; 130 and 143 for SIGINT and SIGTERM.
+Progress goes to stderr, results to stdout.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from gpukit.cli.look import info, summary
 from gpukit.cli.race import race
 from gpukit.cli.train import train
 from gpukit.cli.use import evaluate, predict
-from gpukit.errors import GpukitError
+from gpukit.errors import GpukitError, ReplayError
 
 ISSUES = "https://github.com/gpukit/gpukit/issues"
 
@@ -96,6 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # The reader of our output has gone; nothing is left to say, not even at shutdown.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except ReplayError as error:
+        _fail(str(error), 3)
     except Exception as error:
         if verbose:
             traceback.print_exc()

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from gpukit import models
+from gpukit.config import whole
 from gpukit.errors import SettingError
 from gpukit.runs import LAST, RunResult, RunSettings, is_run, latest_folder, new_folder
 from gpukit.runs import train as run
@@ -56,6 +57,10 @@ DEFAULTS = RunSettings("lenet5")
               "[default: 1]")  # fmt: skip
 @click.option("--bad-images", metavar="NAME", help="Pictures that cannot be read: raise or skip. "
               "[default: raise]")  # fmt: skip
+@click.option("--accumulate", type=int, metavar="N", help="Compute each batch in N parts, one "
+              "after the other: less memory, the same gradient to rounding. [default: 1]")  # fmt: skip
+@click.option("--replay", type=int, metavar="EVERY", help="Compute one step in EVERY twice, and "
+              "stop where its bits differ. [default: never]")  # fmt: skip
 @click.option("--kernel", "kernels", multiple=True, metavar="FILE.py",
               help="Load this plug-in; may be repeated.")  # fmt: skip
 @click.option("--algo", "algos", multiple=True, metavar="PRIMITIVE=NAME",
@@ -73,6 +78,7 @@ def train(
     resume: str | None,
     kernels: tuple[str, ...],
     algos: tuple[str, ...],
+    replay: int | None,
     quiet: bool,
     as_json: bool,
     **given: Any,
@@ -111,6 +117,7 @@ def train(
         settings,
         target,
         resume=folder is not None,
+        replay=0 if replay is None else whole("replay", replay),
         verbose=0 if quiet else 1,
         tell=(lambda text: None) if quiet else (lambda text: click.echo(text, err=True)),
     )

@@ -16,6 +16,7 @@ from gpukit.autograd import Parameter, Tensor
 from gpukit.config import Configurable, Family, snake_case, whole
 from gpukit.device import Device, device_of, get_device
 from gpukit.errors import DeviceError, DTypeError, GpukitError, SettingError, ShapeError
+from gpukit.layers.context import Context
 from gpukit.layers.part import Part
 from gpukit.layers.symbolic import Shape, Symbolic, show_shape
 from gpukit.results import check_made
@@ -48,27 +49,6 @@ def _spend(values: int) -> None:
         left[0] -= values
         if left[0] < 0:
             raise ShapeError("needs more values than there are")
-
-
-class Context:
-    """What keys the random numbers of layers: a seed and the number of training steps done.
-
-    `sample` is the place of the first sample in the batch that it is of, where a step is computed
-    in parts. `streams` counts the layers that were given a stream of random numbers of their own.
-    """
-
-    __slots__ = ("sample", "seed", "step", "streams")
-
-    def __init__(self, seed: int, step: int = 0) -> None:
-        self.seed = seed
-        self.step = step
-        self.sample = 0
-        self.streams = 0
-
-    def new_stream(self) -> int:
-        """The number of the next layer."""
-        self.streams += 1
-        return self.streams - 1
 
 
 class Layer(Configurable):

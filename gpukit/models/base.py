@@ -20,7 +20,8 @@ from gpukit.data.normalise import Normalise
 from gpukit.device import Device, get_device
 from gpukit.errors import DataError, DTypeError, SettingError, ShapeError
 from gpukit.flat import FlatBuffer, flat_buffers
-from gpukit.layers.base import Context, Layer
+from gpukit.layers.base import Layer
+from gpukit.layers.context import Context
 from gpukit.layers.symbolic import show_shape
 from gpukit.models.execution import Plan, execute, steps_of
 from gpukit.models.fusion import fuse

@@ -21,6 +21,7 @@ from gpukit.errors import CheckpointError, DataError, DTypeError, SettingError, 
 from gpukit.losses import SparseCategoricalCrossentropy, losses_of
 from gpukit.ops.loss import check_labels
 from gpukit.settings import training_mode
+from gpukit.training.memory import shortage
 from gpukit.training.progress import progress_for
 from gpukit.training.replay import take_step_twice
 from gpukit.training.state import TrainingState
@@ -290,7 +291,12 @@ def _run_epoch(
 def _step(model: Base, work: Work, replay: int) -> Figures:
     """A step on `work`, computed twice where its number is a multiple of `replay`."""
     twice = replay > 0 and (model.context.step + 1) % replay == 0
-    return take_step_twice(model, work) if twice else take_step(model, work)
+    try:
+        return take_step_twice(model, work) if twice else take_step(model, work)
+    except MemoryError as error:
+        reason = str(error)
+    # Here, where the arrays of the step that failed are gone.
+    raise shortage(model, work, reason)
 
 
 def _batches(feed: Feed, number: int = 0, start: int = 0) -> closing[Generator[Batch]]:

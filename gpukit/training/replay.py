@@ -45,7 +45,7 @@ def checksum(array: Any) -> int:
     return zlib.crc32(host.reshape(-1).view(np.uint8).data, head) if host.size else head
 
 
-def take_step_twice(model: Base, work: Work) -> Figures:
+def take_step_twice(model: Base, work: Work, bits: Callable[[], Bits] = Bits) -> Figures:
     """`take_step`, computed twice. Raises ReplayError where anything differs.
 
     Nothing else changes: parameters, optimiser and figures are those of one step. What a layer
@@ -53,7 +53,7 @@ def take_step_twice(model: Base, work: Work) -> Figures:
     """
     step = model.context.step
     bring_back = _keep(model)
-    first, second = Bits(), Bits()
+    first, second = bits(), bits()
     with watched_by(first):
         figures = take_step(model, work)
     bring_back()

@@ -135,7 +135,7 @@ def _culprit(model: Base, work: Work) -> str:
         if parameter.trainable and not bool(ops.all_finite(parameter)):
             return f"{parameter.name}, before the update,"
     found = _FirstNotFinite()
-    with _fixed(model), watched_by(found):
+    with fixed(model), watched_by(found):
         model.zero_grad()
         gradients(model, work, measure=False)
     for parameter in model.parameters:
@@ -145,7 +145,7 @@ def _culprit(model: Base, work: Work) -> str:
 
 
 @contextmanager
-def _fixed(model: Base) -> Iterator[None]:
+def fixed(model: Base) -> Iterator[None]:
     """A block after which parameters that are not trained, moving averages, are as before."""
     kept = [(p, p.array.copy()) for p in model.parameters if not p.trainable]
     try:

@@ -137,7 +137,8 @@ def _users(error: Exception) -> str | None:
     """What to say of an error that the user can mend; None for a fault of gpukit's."""
     if isinstance(error, GpukitError):
         return str(error)
-    if isinstance(error, MemoryError):
+    # Threads are refused where there is no room for their stacks.
+    if isinstance(error, MemoryError) or "can't start new thread" in str(error):
         return (
             "there is not enough memory; use a smaller --batch-size, --input or --limit "
             f"({error or 'MemoryError'})"

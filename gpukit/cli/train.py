@@ -58,7 +58,7 @@ DEFAULTS = RunSettings("lenet5")
 @click.option("--bad-images", metavar="NAME", help="Pictures that cannot be read: raise or skip. "
               "[default: raise]")  # fmt: skip
 @click.option("--accumulate", type=int, metavar="N", help="Compute each batch in N parts, one "
-              "after the other: less memory, the same gradient to rounding. [default: 1]")  # fmt: skip
+              "after the other: less memory, the same gradient. [default: 1]")  # fmt: skip
 @click.option("--replay", type=int, metavar="EVERY", help="Compute one step in EVERY twice, and "
               "stop where its bits differ. [default: never]")  # fmt: skip
 @click.option("--kernel", "kernels", multiple=True, metavar="FILE.py",

@@ -56,9 +56,10 @@ def train(
 ) -> RunResult:
     """Train by `settings` into the folder `out`; with `resume`, go on from its last checkpoint.
 
-    Every `replay` steps one is computed twice (see `Model.fit`). `tell` gets a line of news now and
-    then. The test set is read once, at the end, by the weights of the best epoch. Raises GpukitErrors before anything is written where the settings cannot
-    work, and Interrupted, after saving, on SIGINT and SIGTERM.
+    Every `replay` steps one is computed twice (`Model.fit`). `tell` gets a line of news now and
+    then. The test set is read once, at the end, by the weights of the best epoch. Raises
+    GpukitErrors before anything is written where the settings cannot work, and Interrupted, after
+    saving, on SIGINT and SIGTERM.
     """
     if not resume:
         _refuse_taken(out)

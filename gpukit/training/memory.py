@@ -50,15 +50,15 @@ class Needs:
 
 
 def shortage(model: Base, work: Work, reason: str) -> OutOfMemoryError:
-    """The error for a step on `work` that ended with a MemoryError, all of whose arrays are gone."""
+    """The error for a step on `work` that a MemoryError ended, and all of whose arrays are gone."""
     gc.collect()
     release()
     count = len(work.batch.x)
     parts = max(1, min(work.accumulate, count))
     state = model.training_state
     where = (
-        f"{model.name}: memory ended in epoch {state.epoch + 1}, step {state.batch + 1}, on a batch "
-        f"of {count}{f' in {parts} parts' if parts > 1 else ''}"
+        f"{model.name}: memory ended in epoch {state.epoch + 1}, step {state.batch + 1}, on a "
+        f"batch of {count}{f' in {parts} parts' if parts > 1 else ''}"
     )
     free = available()
     try:
@@ -76,7 +76,9 @@ def shortage(model: Base, work: Work, reason: str) -> OutOfMemoryError:
         shown.append(f"{len(held) - NAMED} others {size(rest * part)}")
     takes = f"takes {size(needs.fixed + needs.a_sample * part)} ({', '.join(shown)})"
     if free is None:
-        return OutOfMemoryError(f"{where}: it {takes}; use smaller batches or a larger --accumulate")
+        return OutOfMemoryError(
+            f"{where}: it {takes}; use smaller batches or a larger --accumulate"
+        )
     fits = int((free * SHARE - needs.fixed) / max(needs.a_sample, 1))
     if fits < 1:
         way_out = "not even one sample fits: use smaller inputs or a smaller network"

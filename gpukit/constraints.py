@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.config import Configurable, Family, number
+from gpukit.config import Configurable, Family, number, show
 from gpukit.errors import SettingError
 from gpukit.results import check_made
 
@@ -71,7 +71,7 @@ def _axes(axis: int | Sequence[int]) -> int | tuple[int, ...]:
         return int(axis)
     if isinstance(axis, (tuple, list)) and all(isinstance(a, (int, np.integer)) for a in axis):
         return tuple(int(a) for a in axis)
-    raise SettingError(f"axis={axis!r}: use a whole number or a tuple of them")
+    raise SettingError(f"axis={show(axis)}: use a whole number or a tuple of them")
 
 
 def _norms(w: Any, axis: int | tuple[int, ...]) -> Any:

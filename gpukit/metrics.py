@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from gpukit import losses
-from gpukit.autograd import Tensor, no_grad
+from gpukit.autograd import no_grad
 from gpukit.config import Configurable, Family, number, show, whole
 from gpukit.device import device_of, to_host
 from gpukit.errors import DataError, SettingError, ShapeError
+from gpukit.results import operand, values_of
 from gpukit.utils import whole_labels
 
 
@@ -102,9 +103,7 @@ _snake_names = {
 
 
 def _raw(values: Any) -> Any:
-    if isinstance(values, Tensor):
-        return values.array
-    return values if hasattr(values, "dtype") else np.asarray(values)
+    return operand("metric", values_of("metric", values))
 
 
 def _place(labels: Any, scores: Any) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 from gpukit import schedules
 from gpukit.autograd import Parameter, Tensor
 from gpukit.backends import reference as p
-from gpukit.config import Configurable, Family, number
+from gpukit.config import Configurable, Family, flag, number
 from gpukit.device import device_of, to_host
 from gpukit.errors import CheckpointError, SettingError
 from gpukit.flat import FlatBuffer
@@ -271,7 +271,7 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, aliases)
         self.momentum = number("SGD's momentum", momentum, low=0, high=1)
-        self.nesterov = bool(nesterov)
+        self.nesterov = flag("nesterov", nesterov)
 
     def slots_in_use(self) -> tuple[str, ...]:
         return self.slot_names if self.momentum else ()

@@ -1,4 +1,4 @@
-"""What functions of the user's return: refused, by name, where it would be wrong in silence.
+"""What users give and their functions return: refused, by name, where it would go wrong later.
 
 A layer, loss, penalty or gradient that returns an array for a Tensor, None, another dtype, shape or
 device would train something else than it says, or fail far from its cause.
@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from gpukit.config import show
 from gpukit.device import ARRAY_TYPES, device_of
-from gpukit.errors import DeviceError, DTypeError, ShapeError, TapeError
+from gpukit.errors import DeviceError, DTypeError, GpukitError, ShapeError, TapeError
 from gpukit.tape import is_recording
 
 
@@ -94,6 +97,42 @@ def checked(name: str, made: Any, arrays: Sequence[Any]) -> tuple[Any, ...]:
         raise DTypeError(f"{name} returned a {type(made[0]).__name__}; return an array")
     check_made(name, made[0], like, None)
     return (made[0], _Checked(name, arrays, made[1]), *made[2:])
+
+
+def values_of(name: str, value: Any) -> Any:
+    """`value`, lists of numbers made an array, whatever else has a shape as it is."""
+    if _is_tensor(value) or _is_array(value):
+        return value
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError):
+        raise DTypeError(f"{name}: {show(value)} is no array; pass numbers") from None
+
+
+def operand(name: str, x: Any) -> Any:
+    """The array behind x, an array or Tensor of numbers; DTypeError for anything else."""
+    array = x._array if _is_tensor(x) else x
+    if not _is_array(array) or type(array).__name__ == "MaskedArray":
+        raise DTypeError(f"{name}: got a {type(x).__name__}; pass an array or a Tensor")
+    if array.dtype.kind not in "biuf":
+        raise DTypeError(f"{name}: got an array of {array.dtype}; pass numbers")
+    return array
+
+
+def refuse_scalars(
+    name: str, array_names: list[str], arrays: list[Any], error: AttributeError | TypeError
+) -> None:
+    """Name the number or None at which an operation that needs arrays failed, if there is one."""
+    for i, a in enumerate(arrays):
+        kind = type(a).__name__
+        scalar = a is None or isinstance(a, (int, float))
+        if scalar and f"'{kind}'" in str(error) and not isinstance(error, GpukitError):
+            what = f"{name}: {argument(array_names, i)} is a {kind}"
+            raise DTypeError(f"{what}; pass an array or a Tensor") from None
+
+
+def argument(array_names: list[str], i: int) -> str:
+    return f"argument {array_names[i]!r}" if i < len(array_names) else f"argument {i + 1}"
 
 
 def _is_tensor(value: Any) -> bool:

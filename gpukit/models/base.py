@@ -15,7 +15,7 @@ from gpukit import metrics as metric_family
 from gpukit.autograd import Parameter, Tensor
 from gpukit.backends.reference import normalise_images
 from gpukit.callbacks import Callback, CallbackList, History
-from gpukit.config import whole
+from gpukit.config import flag, show, whole
 from gpukit.data.normalise import Normalise
 from gpukit.device import Device, get_device
 from gpukit.errors import DataError, DTypeError, SettingError, ShapeError
@@ -26,6 +26,7 @@ from gpukit.layers.symbolic import show_shape
 from gpukit.models.execution import Plan, execute, steps_of
 from gpukit.models.fusion import fuse
 from gpukit.models.parts import Wholes
+from gpukit.results import operand, values_of
 from gpukit.settings import is_training
 from gpukit.training import loop
 from gpukit.training.state import TrainingState
@@ -53,8 +54,8 @@ class Base(ABC):
         self.device = get_device(device)
         try:
             self.dtype = np.dtype(dtype)
-        except TypeError:
-            raise SettingError(f"dtype {dtype!r}: models use float32 or float64") from None
+        except (TypeError, ValueError):
+            raise SettingError(f"dtype {show(dtype)}: models use float32 or float64") from None
         if self.dtype not in (np.float32, np.float64):
             raise SettingError(f"dtype {self.dtype}: models use float32 or float64")
         seed = default_seed() if seed is None else whole("seed", seed, low=0)
@@ -157,7 +158,7 @@ class Base(ABC):
 
     def _call(self, x: Any, training: bool | None, logits: bool) -> Any:
         self._forget_penalties()
-        training = is_training() if training is None else bool(training)
+        training = is_training() if training is None else flag("training", training)
         outputs = self.forward(self._as_input(x), training, logits)
         if training:
             self.context.step += 1
@@ -174,7 +175,7 @@ class Base(ABC):
             if layer.name == name:
                 return layer
         known = ", ".join(layer.name for layer in self.layers)
-        raise SettingError(f"{self.name} has no layer {name!r}; it has {known}")
+        raise SettingError(f"{self.name} has no layer {show(name)}; it has {known}")
 
     def count_params(self) -> int:
         """Number of values in all parameters."""
@@ -199,11 +200,13 @@ class Base(ABC):
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Overwrite all parameters; shapes must agree with `get_weights`."""
         parameters = self.parameters
+        if not isinstance(weights, (list, tuple)):
+            raise SettingError(f"{self.name}: set_weights({show(weights)}): use a list of arrays")
         if len(weights) != len(parameters):
             raise ShapeError(
                 f"{self.name} has {len(parameters)} parameter arrays, {len(weights)} were given"
             )
-        arrays = [w if hasattr(w, "shape") else np.asarray(w) for w in weights]
+        arrays = [operand("set_weights", values_of("set_weights", w)) for w in weights]
         for parameter, array in zip(parameters, arrays):
             if tuple(array.shape) != parameter.shape:
                 raise ShapeError(
@@ -320,7 +323,7 @@ class Base(ABC):
             batch_size=batch_size,
             epochs=epochs,
             verbose=verbose,
-            callbacks=[callbacks] if isinstance(callbacks, Callback) else callbacks or (),
+            callbacks=[callbacks] if isinstance(callbacks, Callback) else callbacks,
             validation_split=validation_split,
             validation_data=validation_data,
             shuffle=shuffle,
@@ -417,7 +420,7 @@ class Base(ABC):
 
     def _as_input(self, x: Any) -> Any:
         if isinstance(x, (list, tuple)):
-            return self.to_device(np.asarray(x))
+            return self.to_device(loop.as_array("x", x))
         if getattr(x, "dtype", None) == np.uint8 and not isinstance(x, Tensor):
             return self.to_device(x)
         # Arrays of the host come along, as in fit; what lives elsewhere is for the caller to move.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from gpukit import layers as layer_family
+from gpukit.config import show
 from gpukit.device import Device
 from gpukit.errors import GpukitError, SettingError
 from gpukit.layers import ToDevice
@@ -35,6 +36,8 @@ class Sequential(Base):
         self._output_shape: Shape | None = None
         if isinstance(layers, Layer):
             raise SettingError("Sequential takes a list of layers: Sequential([first, second])")
+        if layers is not None and not isinstance(layers, (list, tuple, Iterator)):
+            raise SettingError(f"Sequential takes a list of layers, got {show(layers)}")
         for layer in layers or ():
             self.add(layer)
 
@@ -57,7 +60,7 @@ class Sequential(Base):
         if isinstance(layer, Symbolic):  # Input(shape), as Keras 3 begins a chain
             layer = layer.layer
         if not isinstance(layer, Layer):
-            raise SettingError(f"{self.name}: {layer!r} is no layer; pass one of gpukit.layers")
+            raise SettingError(f"{self.name}: {show(layer)} is no layer; pass one of gpukit.layers")
         if any(layer is other for other in self.layers):
             raise SettingError(
                 f"{self.name} holds {layer.label} already; make another one, or a Model, whose "

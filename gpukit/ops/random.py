@@ -6,6 +6,7 @@ from typing import Any
 
 from gpukit.autograd import differentiable
 from gpukit.backends import reference as p
+from gpukit.config import show
 from gpukit.errors import SettingError
 
 
@@ -30,6 +31,16 @@ def dropout(
     """
     if not 0 <= rate < 1:
         raise SettingError(f"dropout: rate={rate} must be at least 0 and below 1")
+    if not (
+        0 <= seed < 1 << 64
+        and 0 <= layer < 1 << 32
+        and 0 <= step < 1 << 32
+        and 0 <= sample < 1 << 31
+    ):
+        raise SettingError(
+            f"dropout: seed={show(seed)}, layer={show(layer)}, step={show(step)}, "
+            f"sample={show(sample)}: use 0 or more, a seed below 2⁶⁴, a layer and step below 2³²"
+        )
     key: dict[str, Any] = {"seed": seed, "layer": layer, "step": step}
     scale = 1.0 if classic else 1.0 / (1.0 - rate)
     if sample:

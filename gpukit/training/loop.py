@@ -14,7 +14,7 @@ import numpy as np
 from gpukit import ops
 from gpukit.autograd import Tensor, no_grad
 from gpukit.callbacks import Callback, CallbackList, History
-from gpukit.config import number, snake_case, whole
+from gpukit.config import number, show, snake_case, whole
 from gpukit.data.feed import ArrayFeed, Batch, Feed
 from gpukit.device import to_host
 from gpukit.errors import CheckpointError, DataError, DTypeError, SettingError, ShapeError
@@ -70,7 +70,7 @@ def fit(
     batch_size: int = 32,
     epochs: int = 1,
     verbose: Any = "auto",
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Callback] | None = None,
     validation_split: float = 0.0,
     validation_data: Any = None,
     shuffle: bool = True,
@@ -94,6 +94,8 @@ def fit(
     epochs = whole("epochs", epochs)
     initial_epoch = whole("initial_epoch", initial_epoch, low=0)
     validation_split = number("validation_split", validation_split, low=0, below=1)
+    if callbacks is not None and not isinstance(callbacks, (list, tuple)):
+        raise SettingError(f"fit: callbacks={show(callbacks)}: use a list of gpukit.callbacks")
     accumulate = whole("accumulate", accumulate)
     replay = whole("replay", replay, low=0)
     seed = model.context.seed if seed is None else seed
@@ -121,7 +123,7 @@ def fit(
         feed.take_up(state.feed)
     state.feed = feed.config()
     history = History()
-    every = CallbackList(_savers_last([*callbacks, history, _NoteStop()]), model)
+    every = CallbackList(_savers_last([*(callbacks or ()), history, _NoteStop()]), model)
     model.training_state = state
     model.stop_training = state.stopped
     model.not_finite = ""
@@ -358,9 +360,11 @@ def as_array(name: str, value: Any) -> np.ndarray:
         array = to_host(value.array) if isinstance(value, Tensor) else to_host(value)
     except ValueError as error:
         raise ShapeError(f"{name} is no array: {error}") from None
-    if array.ndim == 0 or array.dtype.kind not in "biuf":
+    masked = isinstance(array, np.ma.MaskedArray)
+    if array.ndim == 0 or array.dtype.kind not in "biuf" or masked:
+        kind = "masked " if masked else ""
         raise DTypeError(
-            f"{name} is {array.dtype} of shape {array.shape}; pass an array of numbers"
+            f"{name} is {kind}{array.dtype} of shape {array.shape}; pass an array of numbers"
         )
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 

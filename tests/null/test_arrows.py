@@ -53,7 +53,7 @@ HOUSE = (
 )
 
 # Data sets know nothing of devices and networks, and can be used without them.
-ONLY = {"data": {"errors", "settings"}, "kernels": set()}
+ONLY = {"data": {"errors", "settings", "config"}, "kernels": set()}
 
 # Inside backends: the definitions know of no implementation, kernels of no launcher.
 BACKENDS = (

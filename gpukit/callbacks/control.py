@@ -36,6 +36,8 @@ class LambdaCallback(Callback):
     ) -> None:
         given = locals()
         for event in _EVENTS:
+            if given[event] is not None and not callable(given[event]):
+                raise SettingError(f"LambdaCallback: {event}={show(given[event])}: use a function")
             if given[event] is not None:
                 setattr(self, event, given[event])
 

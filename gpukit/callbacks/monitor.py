@@ -226,7 +226,11 @@ class ModelCheckpoint(Monitor):
         self.filepath = str(path("ModelCheckpoint's filepath", filepath))
         self.save_best_only = flag("save_best_only", save_best_only)
         self.save_weights_only = flag("save_weights_only", save_weights_only)
-        self.best = initial_value_threshold
+        self.best = (
+            None
+            if initial_value_threshold is None
+            else number("ModelCheckpoint's initial_value_threshold", initial_value_threshold)
+        )
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self.save_best_only:

@@ -11,7 +11,7 @@ from gpukit.device import Device
 from gpukit.errors import GpukitError, SettingError
 from gpukit.layers import ToDevice
 from gpukit.layers.base import Layer
-from gpukit.layers.symbolic import Symbolic
+from gpukit.layers.symbolic import Symbolic, batch_shape
 from gpukit.models.adoption import adopt
 from gpukit.models.base import Base, Shape
 
@@ -84,7 +84,7 @@ class Sequential(Base):
             super().build(input_shape)
         if not self.layers:
             raise SettingError(f"{self.name} has no layers; add some")
-        self._input_shape = self._output_shape = tuple(input_shape)
+        self._input_shape = self._output_shape = batch_shape(input_shape)
         try:
             for layer in self.layers:
                 self._extend(layer)

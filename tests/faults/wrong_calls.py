@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (tables)
 """Every public function, constructor and method with an argument that works, and what to put there.
 
 `calls()` lists them as (name, function, good arguments by name); `VALUES` are what nobody meant.
@@ -99,7 +100,7 @@ REQUIRED: dict[str, Any] = {
     "decay_steps": 10, "decay_rate": 0.5, "boundaries": [2], "values": [0.1, 0.2], "total_steps": 10,
     "filename": "log.csv", "filepath": "best.safetensors", "schedule": lambda epoch: 0.1, "steps": 10,
     "initial_learning_rate": 0.1, "power": 1.0, "end": 0.0, "alpha": 0.1, "loss": "mse", "dims": (1, 0),
-    "part": None, "warmup": 2, "after": 0.1, "first": 0.1,
+    "part": None, "aliases": {}, "warmup": 2, "after": 0.1, "first": 0.1,
 }  # fmt: skip
 
 # Those that say where something goes or comes from, or are checked when a model is called.
@@ -216,7 +217,7 @@ def calls() -> list[tuple[str, Callable[..., Any], dict[str, Any]]]:
         ("to_host", gpukit.to_host, {"array": M}),
         ("load_kernel", gpukit.load_kernel, {"path": "none.py"}),
         ("data.load", data.load, {"name_or_dir": "fashion-mnist-small", "limit": 8}),
-        ("data.batches", lambda **k: next(data.batches(**k)),
+        ("data.batches", lambda **k: next(data.batches(**k), None),
          {"x": x, "y": y, "batch_size": 4, "shuffle": True, "seed": 0, "epoch": 0, "start": 0}),
         ("data.batch_count", data.batch_count, {"count": 10, "batch_size": 4}),
         ("models.lenet5", models.lenet5, {"input_shape": (28, 28, 1), "classes": 10, "device": "cpu",

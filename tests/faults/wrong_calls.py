@@ -104,7 +104,7 @@ REQUIRED: dict[str, Any] = {
 }  # fmt: skip
 
 # Those that say where something goes or comes from, or are checked when a model is called.
-SKIPPED = {"name", "path", "verbose", "print_fn"}
+SKIPPED = {"name", "verbose", "aliases"}
 
 FAMILIES = (callbacks, constraints, initializers, layers, losses, metrics, optimizers, regularizers,
             schedules)  # fmt: skip

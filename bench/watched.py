@@ -70,7 +70,8 @@ def main() -> None:
     replayed = 1 + (middle["twice"] / middle["checked"] - 1) / options.every
     print(
         f"{model.name}, batch {options.batch}, {options.device}: a step "
-        f"{middle['plain'] * 1e3:.3f} ms; checked for what is not finite {middle['checked'] / middle['plain']:.3f} times that; "
+        f"{middle['plain'] * 1e3:.3f} ms; checked for what is not finite "
+        f"{middle['checked'] / middle['plain']:.3f} times that; "
         f"computed twice and compared {middle['twice'] / middle['plain']:.2f} times, "
         f"one step in {options.every}: {replayed:.3f}"
     )

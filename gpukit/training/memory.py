@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpukit.backends.cpu.memory import release
 from gpukit.data.feed import Batch
 from gpukit.errors import OutOfMemoryError
 from gpukit.tape import watched_by
@@ -51,6 +50,8 @@ class Needs:
 
 def shortage(model: Base, work: Work, reason: str) -> OutOfMemoryError:
     """The error for a step on `work` that a MemoryError ended, and all of whose arrays are gone."""
+    from gpukit.backends.cpu.memory import release  # with Numba: not when gpukit is imported
+
     gc.collect()
     release()
     count = len(work.batch.x)
@@ -114,6 +115,8 @@ def _peak(model: Base, batch: Batch, count: int) -> tuple[int, dict[str, int]]:
     cut = replace(
         batch, x=batch.x[:count], y=batch.y[:count], shift=None if shift is None else shift[:count]
     )
+    from gpukit.backends.cpu.memory import release
+
     release()
     tracing = tracemalloc.is_tracing()
     if not tracing:

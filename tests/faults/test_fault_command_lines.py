@@ -46,8 +46,9 @@ VALUES = (
     "", " ", "-1", "0", "1", "3", "1e400", "nan", "inf", "1e39", "9" * 40, "0x10", "1_000", "½",
     "٣", "--", "-", "~", "~nosuch/x", ".", "/dev/null", "/proc/self/mem", "no/such", "a" * 300,
     "$x$", "a\nb", "\x1b[31m", "\x07", "é", "\udcff", "{}", "[]", "None", "True", "cpu:99", "emu:x",
-    "cpu", "conv2d=", "=", "conv2d=nosuch", "*", "%s", "{0}", "\\", "'", '"', "2.5", "-0.0", "1e-400",
-    "float64", "adam", "settings.json", "run", "run/last.safetensors", "photo.png", "lenet5",
+    "cpu", "conv2d=", "=", "conv2d=nosuch", "*", "%s", "{0}", "\\", "'", '"', "2.5", "-0.0",
+    "1e-400", "float64", "adam", "settings.json", "run", "run/last.safetensors", "photo.png",
+    "lenet5",
 )  # fmt: skip
 
 

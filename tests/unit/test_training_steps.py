@@ -93,9 +93,7 @@ def test_a_layer_that_is_not_deterministic_is_named():
         [layers.Flatten(), Restless(name="restless"), layers.Dense(4, activation="softmax")], seed=0
     )
     model.compile("sgd", "sparse_categorical_crossentropy")
-    with pytest.raises(
-        ReplayError, match=r"step 3, computed twice.* output of Restless 'restl"
-    ):
+    with pytest.raises(ReplayError, match=r"step 3, computed twice.* output of Restless 'restl"):
         model.fit(X, Y, batch_size=10, verbose=0, replay=3)
 
 

@@ -269,7 +269,9 @@ def _is_whole(value: Any) -> bool:
 
     Nor are numbers that kernels could not count with.
     """
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value < 1 << 31
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        return False
+    return int(value) < 1 << 31
 
 
 def _sequence(value: Any) -> list[Any] | None:

@@ -392,9 +392,12 @@ def differentiable(
         if settings:
             if not settings.keys().isdisjoint(array_names):
                 args = _positional(name, array_names, args, settings)
-            for key in settings.keys() & checked_settings.keys():
+            for key, value in settings.items():
+                check = checked_settings.get(key)
+                if check is None:
+                    continue
                 try:
-                    settings[key] = checked_settings[key](key, settings[key])
+                    settings[key] = check(key, value)
                 except SettingError as error:
                     raise SettingError(f"{name}: {error}") from None
         tensors = record = others = False

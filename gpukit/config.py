@@ -89,9 +89,8 @@ class Family(Generic[T]):
         if isinstance(spec, str):
             make = self.classes.get(spec) or self.aliases.get(spec.lower())
             if make is None:
-                raise SettingError(
-                    f"unknown {self.what} {show(spec)}; use {', '.join(sorted(self.aliases))}"
-                )
+                known = ", ".join(sorted(self.aliases))
+                raise SettingError(f"unknown {self.what} {show(spec)}; use one of {known}")
             return make()
         if isinstance(spec, type) and issubclass(spec, self.base):
             return spec()

@@ -6,7 +6,7 @@ device would train something else than it says, or fail far from its cause.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,34 +58,28 @@ def check_made(
         raise ShapeError(f"{who} returned shape {found}; it must be {tuple(shape)}")
 
 
-class _Checked:
-    """Gradient functions of an operation of the user's, their results checked."""
+def _checked_gradients(name: str, arrays: Sequence[Any], gradients: Any) -> Any:
+    """`gradients` of an operation of the user's, as functions that check their results."""
 
-    __slots__ = ("_arrays", "_gradients", "_name")
+    def check(i: int, value: Any) -> Any:
+        if _is_array(arrays[i]):
+            check_made(f"{name}'s gradient {i + 1}", value, arrays[i], arrays[i].shape)
+        return value
 
-    def __init__(self, name: str, arrays: Sequence[Any], gradients: Any) -> None:
-        self._name = name
-        self._arrays = arrays
-        self._gradients = gradients
-        if not callable(gradients) and (
-            not isinstance(gradients, (tuple, list)) or len(gradients) != len(arrays)
-        ):
-            raise TapeError(
-                f"{name} gives no gradient function for each of its {len(arrays)} arrays; return "
-                "(result, (function of gy, …)), None where there is no gradient"
-            )
+    if callable(gradients):
+        return lambda grad: [
+            None if value is None else check(i, value) for i, value in enumerate(gradients(grad))
+        ]
+    if not isinstance(gradients, (tuple, list)) or len(gradients) != len(arrays):
+        raise TapeError(
+            f"{name} gives no gradient function for each of its {len(arrays)} arrays; return "
+            "(result, (function of gy, …)), None where there is no gradient"
+        )
 
-    def __call__(self, grad: Any) -> list[Any]:
-        gradients = self._gradients
-        if callable(gradients):
-            pulled = list(gradients(grad))
-        else:
-            pulled = [None if g is None else g(grad) for g in gradients]
-        for i, (value, array) in enumerate(zip(pulled, self._arrays)):
-            wanted = value is not None or (not callable(gradients) and gradients[i] is not None)
-            if wanted and _is_array(array):
-                check_made(f"{self._name}'s gradient {i + 1}", value, array, array.shape)
-        return pulled
+    def wrapped(i: int, gradient: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        return lambda grad: check(i, gradient(grad))
+
+    return tuple(None if g is None else wrapped(i, g) for i, g in enumerate(gradients))
 
 
 def checked(name: str, made: Any, arrays: Sequence[Any]) -> tuple[Any, ...]:
@@ -96,7 +90,7 @@ def checked(name: str, made: Any, arrays: Sequence[Any]) -> tuple[Any, ...]:
     if like is None or _is_tensor(made[0]):
         raise DTypeError(f"{name} returned a {type(made[0]).__name__}; return an array")
     check_made(name, made[0], like, None)
-    return (made[0], _Checked(name, arrays, made[1]), *made[2:])
+    return (made[0], _checked_gradients(name, arrays, made[1]), *made[2:])
 
 
 def values_of(name: str, value: Any) -> Any:

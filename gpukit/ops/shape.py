@@ -70,6 +70,8 @@ def concat(arrays: Sequence[Any], axis: int = -1, *, algo: str | None = None) ->
     if not arrays:
         raise ShapeError("concat: no arrays given")
     for a in arrays:
+        if not hasattr(a, "shape"):
+            raise DTypeError(f"concat: got a {type(a).__name__}; pass arrays or Tensors")
         operand("concat", a)
     axis = whole("concat: axis", axis, low=None)
     shapes = [tuple(a.shape) for a in arrays]

@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 
 from gpukit.backends.choices import fell_back, preferred, shown
-from gpukit.config import show
 from gpukit.backends.precision import FULL, Precision
 from gpukit.backends.precision import precision as by_name
+from gpukit.config import show
 from gpukit.device import CPU, Device, DeviceArray, device_of, homes
 from gpukit.errors import SettingError
 

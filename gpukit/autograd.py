@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from gpukit import tape
+from gpukit.config import checks, flag
 from gpukit.device import CPU, Device, DeviceArray, device_of, get_device, to_host
-from gpukit.errors import DTypeError, GpukitError, SettingError, ShapeError, TapeError
+from gpukit.errors import DTypeError, SettingError, ShapeError, TapeError
+from gpukit.results import argument, checked, operand, refuse_scalars, values_of
 from gpukit.tape import Node, is_recording, no_grad
 
 __all__ = ["Parameter", "Tensor", "differentiable", "is_recording", "no_grad", "read_only"]
-
 # Arithmetic of tensors, entered by gpukit.ops, which stands above this module.
 methods: dict[str, Callable[..., Any]] = {}
 
@@ -43,18 +44,19 @@ class Tensor:
         ):
             try:
                 array = np.asarray(array)
-            except ValueError as error:
+            except (TypeError, ValueError) as error:
                 raise ShapeError(f"a tensor cannot be made of these values: {error}") from None
             if array.dtype == np.float64:
                 array = array.astype(np.float32)
-            if array.dtype.kind not in "biuf":
-                raise DTypeError(f"a tensor cannot be made of {array.dtype} values; pass numbers")
         elif isinstance(array, np.generic):
             array = np.asarray(array)
+        if array.dtype.kind not in "biuf" or type(array).__name__ == "MaskedArray":
+            what = f"{type(array).__name__} of {array.dtype}"
+            raise DTypeError(f"a tensor cannot be made of a {what}; pass an array of numbers")
         self._init(array.astype(array.dtype.newbyteorder("="), copy=True), requires_grad)
 
     def _init(self, array: Any, requires_grad: bool) -> None:
-        if requires_grad and array.dtype.kind != "f":
+        if flag("requires_grad", requires_grad) and array.dtype.kind != "f":
             raise DTypeError(
                 f"only floating tensors have gradients, this one is {array.dtype}; "
                 "use array.astype(np.float32)"
@@ -144,8 +146,7 @@ class Tensor:
 
     def assign(self, value: Any) -> None:
         """Overwrite the values in place; a tape that still needs the old ones will refuse."""
-        array = value._array if isinstance(value, Tensor) else value
-        array = self.device.asarray(array)
+        array = self.device.asarray(operand(self.label, values_of(self.label, value)))
         if tuple(array.shape) != self.shape:
             raise ShapeError(f"{self.label} cannot take values of shape {tuple(array.shape)}")
         with self.device.current():
@@ -183,8 +184,8 @@ class Tensor:
                 grad = ones_like(self._array)
         else:
             if isinstance(grad, (int, float, list, tuple)):
-                grad = np.asarray(grad, self.dtype)
-            grad = self.device.asarray(grad._array if isinstance(grad, Tensor) else grad)
+                grad = operand("backward", values_of("backward", grad)).astype(self.dtype)
+            grad = self.device.asarray(operand("backward", grad))
             if tuple(grad.shape) != self.shape:
                 given = f"was given a gradient of shape {tuple(grad.shape)}"
                 raise ShapeError(f"backward of a tensor of shape {self.shape} {given}")
@@ -383,11 +384,22 @@ def differentiable(
     parameters = inspect.signature(function).parameters.values()
     array_names = [p.name for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD]
     name = function.__name__
+    ours = function.__module__.startswith("gpukit.")
+    checked_settings = checks(function) if ours else {}
 
     @functools.wraps(function)
     def operation(*args: Any, **settings: Any) -> Any:
-        if settings and not settings.keys().isdisjoint(array_names):
-            args = _positional(name, array_names, args, settings)
+        if settings:
+            if not settings.keys().isdisjoint(array_names):
+                args = _positional(name, array_names, args, settings)
+            for key, value in settings.items():
+                check = checked_settings.get(key)
+                if check is None:
+                    continue
+                try:
+                    settings[key] = check(key, value)
+                except SettingError as error:
+                    raise SettingError(f"{name}: {error}") from None
         tensors = record = others = False
         for a in args:
             if isinstance(a, Tensor):
@@ -402,10 +414,11 @@ def differentiable(
             args = tuple([Tensor(a) if _is_array(a) else a for a in args])
         arrays = _arrays(name, array_names, args, integers)
         try:
-            result, gradients, *extras = function(*arrays, **settings)
+            made = function(*arrays, **settings)
         except (AttributeError, TypeError) as error:
-            _refuse_scalars(name, array_names, arrays, error)
+            refuse_scalars(name, array_names, arrays, error)
             raise
+        result, gradients, *extras = made if ours else checked(name, made, arrays)
         if not tensors:
             return (result, *extras[0]) if extras else result
         node = None
@@ -458,9 +471,9 @@ def _arrays(
         elif isinstance(a, np.generic):
             arrays.append(a.item())
             continue
-        elif not _is_array(a):
+        elif not _is_array(a) or type(a).__name__ == "MaskedArray":
             raise DTypeError(
-                f"{name}: {_argument(array_names, i)} is a {type(a).__name__}; pass an array or a "
+                f"{name}: {argument(array_names, i)} is a {type(a).__name__}; pass an array or a "
                 "Tensor"
             )
         dtype = a.dtype
@@ -469,29 +482,13 @@ def _arrays(
                 floating = dtype
             elif dtype != floating:
                 raise DTypeError(
-                    f"{name}: {_argument(array_names, i)} is {dtype}, the arguments before it "
+                    f"{name}: {argument(array_names, i)} is {dtype}, the arguments before it "
                     f"{floating}; cast one with .astype(np.{floating})"
                 )
         elif (array_names[i] if i < len(array_names) else "") not in integers:
             raise DTypeError(
-                f"{name}: {_argument(array_names, i)} is {dtype}; cast it with "
+                f"{name}: {argument(array_names, i)} is {dtype}; cast it with "
                 f".astype(np.{floating or 'float32'})"
             )
         arrays.append(a)
     return arrays
-
-
-def _refuse_scalars(
-    name: str, array_names: list[str], arrays: list[Any], error: AttributeError | TypeError
-) -> None:
-    """Name the number or None at which an operation that needs arrays failed, if there is one."""
-    for i, a in enumerate(arrays):
-        kind = type(a).__name__
-        scalar = a is None or isinstance(a, (int, float))
-        if scalar and f"'{kind}'" in str(error) and not isinstance(error, GpukitError):
-            what = f"{name}: {_argument(array_names, i)} is a {kind}"
-            raise DTypeError(f"{what}; pass an array or a Tensor") from None
-
-
-def _argument(array_names: list[str], i: int) -> str:
-    return f"argument {array_names[i]!r}" if i < len(array_names) else f"argument {i + 1}"

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
@@ -50,6 +52,7 @@ class Configurable:
 
 
 T = TypeVar("T", bound=Configurable)
+_LONGEST = 60  # characters of a value in a message
 
 
 class Family(Generic[T]):
@@ -86,9 +89,8 @@ class Family(Generic[T]):
         if isinstance(spec, str):
             make = self.classes.get(spec) or self.aliases.get(spec.lower())
             if make is None:
-                raise SettingError(
-                    f"unknown {self.what} {spec!r}; use one of {', '.join(sorted(self.aliases))}"
-                )
+                known = ", ".join(sorted(self.aliases))
+                raise SettingError(f"unknown {self.what} {show(spec)}; use one of {known}")
             return make()
         if isinstance(spec, type) and issubclass(spec, self.base):
             return spec()
@@ -96,7 +98,7 @@ class Family(Generic[T]):
             return self.from_config(spec)
         if self.wrap is not None and callable(spec):
             return self.wrap(spec)
-        raise SettingError(f"{spec!r} is no {self.what}; pass a name or an object of that kind")
+        raise SettingError(f"{show(spec)} is no {self.what}; pass a name or an object of that kind")
 
     def from_config(self, config: Mapping[str, Any]) -> T:
         """The member that `get_config` described; CheckpointError for an unknown class."""
@@ -122,12 +124,14 @@ def number(
     high: float = math.inf,
     above: float | None = None,
     below: float | None = None,
+    finite: bool = True,
 ) -> float:
-    """`value` as a finite float in [low, high], or beyond `above`, or short of `below`."""
+    """`value` as a float in [low, high], or beyond `above`, or short of `below`; a finite one,
+    unless with `finite` False."""
     fine = (
         isinstance(value, (int, float, np.number))
-        and not isinstance(value, bool)
-        and math.isfinite(value)
+        and not isinstance(value, (bool, np.complexfloating))
+        and (math.isfinite(value) or not finite)
         and low <= value <= high
         and (above is None or value > above)
         and (below is None or value < below)
@@ -143,16 +147,86 @@ def number(
     return float(value)
 
 
-def whole(name: str, value: Any, *, low: int = 1) -> int:
-    """`value` as a Python integer of at least `low`; no booleans, no floats."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
-        raise SettingError(f"{name}={show(value)}: use a whole number, {low} or more")
+def whole(name: str, value: Any, *, low: int | None = 1) -> int:
+    """`value` as a Python integer of at least `low`, if that is given; no booleans, no floats."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, np.integer))
+        or (low is not None and value < low)
+    ):
+        least = "" if low is None else f", {low} or more"
+        raise SettingError(f"{name}={show(value)}: use a whole number{least}")
     return int(value)
 
 
+def flag(name: str, value: Any) -> bool:
+    """`value` as a Python boolean: True or False, or the 1 and 0 that stand for them."""
+    if isinstance(value, (bool, np.bool_)) or (isinstance(value, int) and value in (0, 1)):
+        return bool(value)
+    raise SettingError(f"{name}={show(value)}: use True or False")
+
+
+def path(name: str, value: Any) -> Path:
+    """`value`, a text or a path, as a path."""
+    if isinstance(value, (str, os.PathLike)) and isinstance(text := os.fspath(value), str):
+        return Path(text)
+    raise SettingError(f"{name}={show(value)}: use a path, as a text")
+
+
+def wholes(name: str, value: Any) -> tuple[int, ...]:
+    """`value`, a tuple or list of whole numbers, as a tuple of Python integers."""
+    if isinstance(value, (tuple, list)):
+        try:
+            return tuple(whole(name, n, low=None) for n in value)
+        except SettingError:
+            pass
+    raise SettingError(f"{name}={show(value)}: use a tuple of whole numbers")
+
+
+def axes(name: str, value: Any) -> int | tuple[int, ...] | None:
+    """`value` as an axis, a tuple of them, or None for all."""
+    if value is None:
+        return None
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return int(value)
+    try:
+        return wholes(name, value)
+    except SettingError:
+        raise SettingError(
+            f"{name}={show(value)}: use a whole number, a tuple of them, or None"
+        ) from None
+
+
+def _real(name: str, value: Any) -> float:
+    return value if type(value) is float and -math.inf < value < math.inf else number(name, value)
+
+
+# What a parameter's annotation says of it, for `checks`; others are checked by who uses them.
+_BY_ANNOTATION: dict[str, Callable[[str, Any], Any]] = {
+    "bool": flag,
+    "int": lambda name, value: value if type(value) is int else whole(name, value, low=None),
+    "float": _real,
+    "Axis": axes,
+    "Sequence[int]": wholes,
+    "Sequence[int] | None": lambda name, value: None if value is None else wholes(name, value),
+}
+
+
+def checks(function: Callable[..., Any]) -> dict[str, Callable[[str, Any], Any]]:
+    """For each keyword-only parameter of `function` whose annotation says enough, its check."""
+    return {
+        p.name: _BY_ANNOTATION[p.annotation]
+        for p in inspect.signature(function).parameters.values()
+        if p.kind == p.KEYWORD_ONLY and p.annotation in _BY_ANNOTATION
+    }
+
+
 def show(value: Any) -> str:
-    """A setting as an error message shows it."""
-    return repr(value.item() if isinstance(value, np.generic) else value)
+    """A setting as an error message shows it: in one short line."""
+    if isinstance(ndim := getattr(value, "ndim", 0), int) and ndim:
+        return f"<{type(value).__name__} {tuple(value.shape)} of {value.dtype}>"
+    text = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _arguments(cls: type) -> list[str]:

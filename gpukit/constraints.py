@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.config import Configurable, Family, number
+from gpukit.config import Configurable, Family, number, show
 from gpukit.errors import SettingError
+from gpukit.results import check_made
 
 EPSILON = 1e-7  # keeps a division by the norm of an all-zero filter harmless
 
@@ -60,7 +61,9 @@ class _Function(Constraint):
         self.function = function
 
     def __call__(self, w: Any) -> Any:
-        return self.function(w)
+        allowed = self.function(w)
+        check_made(f"constraint {getattr(self.function, '__name__', '')}", allowed, w, w.shape)
+        return allowed
 
 
 def _axes(axis: int | Sequence[int]) -> int | tuple[int, ...]:
@@ -68,7 +71,7 @@ def _axes(axis: int | Sequence[int]) -> int | tuple[int, ...]:
         return int(axis)
     if isinstance(axis, (tuple, list)) and all(isinstance(a, (int, np.integer)) for a in axis):
         return tuple(int(a) for a in axis)
-    raise SettingError(f"axis={axis!r}: use a whole number or a tuple of them")
+    raise SettingError(f"axis={show(axis)}: use a whole number or a tuple of them")
 
 
 def _norms(w: Any, axis: int | tuple[int, ...]) -> Any:

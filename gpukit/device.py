@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.errors import DeviceError
+from gpukit.config import show
+from gpukit.errors import DeviceError, ShapeError
 
 TWINS = 16  # cpu:0 … cpu:15, emu:0 … emu:15
 ALIGNMENT = 256  # bytes; that of memory on a card, and on emu
@@ -230,29 +231,32 @@ def get_device(spec: str | Device | None = None) -> Device:
         return default_device()
     if isinstance(spec, Device):
         return spec
+    if not isinstance(spec, str):
+        raise DeviceError(f"device {show(spec)}: use a name, as 'cpu'")
     kind, _, number = str(spec).partition(":")
     if (
         kind not in ("cpu", "cuda", "emu")
         or (number and not number.isdecimal())
+        or not number.isascii()
         or spec.endswith(":")
     ):
         raise DeviceError(
-            f"unknown device {spec!r}: use cpu, cpu:1 (a logical twin), cuda, cuda:0, or emu (a "
-            "card's kernels run on the CPU)"
+            f"unknown device {show(spec)}: use cpu, cpu:1 (a logical twin), cuda, cuda:0, or emu "
+            "(a card's kernels run on the CPU)"
         )
     index = int(number or 0)
     if kind in ("cpu", "emu") and index >= TWINS:
         what = {"cpu": "CPU twins", "emu": "emulated cards"}[kind]
         raise DeviceError(
-            f"device {spec!r}: there are {TWINS} {what}, {kind}:0 to {kind}:{TWINS - 1}"
+            f"device {show(spec)}: there are {TWINS} {what}, {kind}:0 to {kind}:{TWINS - 1}"
         )
     if kind == "cuda":
         count = cuda_count()
         if count == 0:
-            raise DeviceError(f"device {spec!r}: {cuda_problem()}; {INSTALL_CUDA}")
+            raise DeviceError(f"device {show(spec)}: {cuda_problem()}; {INSTALL_CUDA}")
         if index >= count:
             raise DeviceError(
-                f"device {spec!r}: this machine has {count}, cuda:0 to cuda:{count - 1}"
+                f"device {show(spec)}: this machine has {count}, cuda:0 to cuda:{count - 1}"
             )
     return _devices.setdefault((kind, index), Device(kind, index))
 
@@ -286,7 +290,10 @@ def to_host(array: Any) -> np.ndarray:
         return array.data
     if hasattr(array, "__cuda_array_interface__"):
         return array.get()
-    return np.asarray(array)
+    try:
+        return np.asarray(array)
+    except (TypeError, ValueError) as error:
+        raise ShapeError(f"{show(array)} is no array: {error}") from None
 
 
 def _unwritten(shape: Sequence[int], dtype: Any) -> np.ndarray:

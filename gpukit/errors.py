@@ -70,3 +70,11 @@ class TapeError(GpukitError, RuntimeError):
 
 class WorkerError(FileError, RuntimeError):
     """A process that worked for this one ended before its work was done."""
+
+
+class ReplayError(GpukitError, RuntimeError):
+    """A step of training that was computed twice and gave other bits the second time."""
+
+
+class OutOfMemoryError(GpukitError, MemoryError):
+    """A step of training for which memory did not suffice: which layers hold it, what would fit."""

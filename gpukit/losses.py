@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from gpukit import ops
 from gpukit.autograd import Tensor
-from gpukit.config import Configurable, Family
+from gpukit.config import Configurable, Family, flag
 from gpukit.device import device_of, to_host
 from gpukit.errors import DataError, ShapeError
+from gpukit.results import check_made, operand, values_of
 from gpukit.utils import to_categorical, whole_labels
 
 EPSILON = 1e-7  # probabilities are kept this far from 0 and 1, as in Keras
@@ -46,7 +45,7 @@ class Loss(Configurable):
 
 class _CrossEntropy(Loss):
     def __init__(self, from_logits: bool = False) -> None:
-        self.from_logits = bool(from_logits)
+        self.from_logits = flag("from_logits", from_logits)
 
     def from_logits_variant(self) -> Loss | None:
         return None if self.from_logits else type(self)(from_logits=True)
@@ -152,13 +151,22 @@ class _Function(Loss):
 
     def per_sample(self, y_true: Any, y_pred: Any) -> Any:
         losses = self.function(_place(_raw(y_true), y_pred), y_pred)
+        name = f"the loss {getattr(self.function, '__name__', 'function')}"
+        check_made(name, losses, y_pred, None)
         if not losses.shape or losses.shape[0] != y_pred.shape[0]:
-            name = getattr(self.function, "__name__", "loss")
             raise ShapeError(
                 f"{name} gave shape {tuple(losses.shape)} for a batch of {y_pred.shape[0]}; "
                 "return one loss for each sample"
             )
         return _mean_of_sample(losses)
+
+
+def losses_of(loss: Loss, y_true: Any, y_pred: Any) -> Any:
+    """`loss.per_sample`, its result checked where the class is a user's."""
+    losses = loss.per_sample(y_true, y_pred)
+    if not type(loss).__module__.startswith("gpukit."):
+        check_made(f"{type(loss).__name__}.per_sample", losses, y_pred, tuple(y_pred.shape[:1]))
+    return losses
 
 
 def categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False) -> Any:
@@ -200,9 +208,7 @@ def _mean_of_sample(values: Any) -> Any:
 
 def _raw(y_true: Any) -> Any:
     """Labels as an array of some device."""
-    if isinstance(y_true, Tensor):
-        return y_true.array
-    return y_true if hasattr(y_true, "dtype") else np.asarray(y_true)
+    return operand("labels", values_of("labels", y_true))
 
 
 def _place(labels: Any, y_pred: Any) -> Any:
@@ -217,6 +223,7 @@ def _beside(labels: Any, y_pred: Any) -> Any:
 
 
 def _check_classes(name: str, y_pred: Any) -> None:
+    operand(name, y_pred)
     if len(y_pred.shape) != 2:
         raise ShapeError(
             f"{name}: predictions {tuple(y_pred.shape)} must be (N, classes); end the model with "
@@ -226,7 +233,7 @@ def _check_classes(name: str, y_pred: Any) -> None:
 
 def _same_shape(name: str, labels: Any, y_pred: Any) -> Any:
     """Labels in the shape of the predictions; (N,) and (N, 1) go together, nothing broadcasts."""
-    shape = tuple(y_pred.shape)
+    shape = tuple(operand(name, y_pred).shape)
     if tuple(labels.shape) == shape:
         return labels
     if {tuple(labels.shape), shape} == {shape[:1], (*shape[:1], 1)}:

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from gpukit import losses
-from gpukit.autograd import Tensor, no_grad
-from gpukit.config import Configurable, Family, number, whole
+from gpukit.autograd import no_grad
+from gpukit.config import Configurable, Family, number, show, whole
 from gpukit.device import device_of, to_host
 from gpukit.errors import DataError, SettingError, ShapeError
+from gpukit.results import operand, values_of
 from gpukit.utils import whole_labels
 
 
@@ -102,9 +103,7 @@ _snake_names = {
 
 
 def _raw(values: Any) -> Any:
-    if isinstance(values, Tensor):
-        return values.array
-    return values if hasattr(values, "dtype") else np.asarray(values)
+    return operand("metric", values_of("metric", values))
 
 
 def _place(labels: Any, scores: Any) -> Any:
@@ -141,6 +140,19 @@ def _mismatch(name: str, labels: Any, scores: Any) -> ShapeError:
         f"{name}: labels {tuple(labels.shape)} do not fit predictions {tuple(scores.shape)}; pass "
         "class numbers (N,) or one-hot labels (N, K)"
     )
+
+
+def update_of(metric: Metric, y_true: Any, y_pred: Any) -> tuple[float, float]:
+    """`metric.update`, its result checked."""
+    figures = metric.update(y_true, y_pred)
+    try:
+        total, count = figures
+        return float(total), float(count)
+    except (TypeError, ValueError):
+        raise SettingError(
+            f"{type(metric).__name__}.update returned {show(figures)}; return (sum over the batch, "
+            "number of samples)"
+        ) from None
 
 
 _family = Family[Metric]("metric", Metric)

@@ -6,7 +6,7 @@ that the reported loss does not show), for every optimiser.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,7 +16,7 @@ import numpy as np
 from gpukit import schedules
 from gpukit.autograd import Parameter, Tensor
 from gpukit.backends import reference as p
-from gpukit.config import Configurable, Family, number
+from gpukit.config import Configurable, Family, flag, number
 from gpukit.device import device_of, to_host
 from gpukit.errors import CheckpointError, SettingError
 from gpukit.flat import FlatBuffer
@@ -77,7 +77,10 @@ class Optimizer(Configurable):
     @property
     def learning_rate(self) -> float:
         """The rate of the next step; may be set unless a schedule gives it."""
-        return self._rate if self._schedule is None else float(self._schedule(self.iterations))
+        if self._schedule is None:
+            return self._rate
+        name = f"the rate of {type(self._schedule).__name__} after {self.iterations} steps"
+        return number(name, self._schedule(self.iterations), low=0)
 
     @learning_rate.setter
     def learning_rate(self, rate: float) -> None:
@@ -148,6 +151,32 @@ class Optimizer(Configurable):
             self.learning_rate = rate
         self._slots.clear()
         self._loaded = loaded
+
+    def slot_arrays(self) -> Iterator[tuple[str, Any]]:
+        """Name and array of all that is remembered of parameters, on their devices."""
+        for slots in self._slots.values():
+            for slot, array in slots.arrays.items():
+                for name, place in zip(slots.names, slots.slices):
+                    yield f"{PREFIX}/{name}/{slot}", array[place]
+
+    def keep(self) -> Callable[[], None]:
+        """A function that brings back what the optimiser remembers now."""
+        plain = {**vars(self), "_loaded": dict(self._loaded)}
+        del plain["_slots"]
+        kept = {
+            owner: (slots, {slot: array.copy() for slot, array in slots.arrays.items()})
+            for owner, slots in self._slots.items()
+        }
+
+        def bring_back() -> None:
+            self.__dict__.update(plain)
+            self._slots.clear()
+            for owner, (slots, arrays) in kept.items():
+                self._slots[owner] = slots
+                for slot, array in arrays.items():
+                    slots.arrays[slot][...] = array
+
+        return bring_back
 
     def _slots_of(self, flat: FlatBuffer) -> _Slots:
         # By the first parameter: a model may make its FlatBuffer objects anew, not its parameters.
@@ -242,7 +271,7 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, aliases)
         self.momentum = number("SGD's momentum", momentum, low=0, high=1)
-        self.nesterov = bool(nesterov)
+        self.nesterov = flag("nesterov", nesterov)
 
     def slots_in_use(self) -> tuple[str, ...]:
         return self.slot_names if self.momentum else ()

@@ -8,6 +8,7 @@ from typing import Any
 from gpukit import ops
 from gpukit.autograd import Tensor
 from gpukit.config import Configurable, Family, number
+from gpukit.results import check_made
 
 
 class Regularizer(Configurable):
@@ -57,7 +58,9 @@ class _Function(Regularizer):
         self.function = function
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.function(x)
+        penalty = self.function(x)
+        check_made(f"regularizer {getattr(self.function, '__name__', '')}", penalty, x, ())
+        return penalty
 
 
 def l1(l1: float = 0.01) -> L1:

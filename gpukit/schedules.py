@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gpukit.config import Configurable, Family, number, whole
+from gpukit.config import Configurable, Family, flag, number, show, whole
 from gpukit.errors import SettingError
 
 
@@ -54,7 +54,7 @@ class ExponentialDecay(Schedule):
         self.learning_rate = number("learning_rate", learning_rate, low=0)
         self.decay_steps = whole("decay_steps", decay_steps)
         self.decay_rate = number("decay_rate", decay_rate, above=0)
-        self.staircase = bool(staircase)
+        self.staircase = flag("staircase", staircase)
 
     def __call__(self, step: int) -> float:
         exponent = step // self.decay_steps if self.staircase else step / self.decay_steps
@@ -87,6 +87,9 @@ class PiecewiseConstant(Schedule):
     """values[i] up to and including boundaries[i], values[-1] after the last of them."""
 
     def __init__(self, boundaries: Sequence[int], values: Sequence[float]) -> None:
+        for name, given in (("boundaries", boundaries), ("values", values)):
+            if not isinstance(given, (tuple, list)):
+                raise SettingError(f"{name}={show(given)}: use a list of numbers")
         self.boundaries = tuple(whole("boundaries", b, low=0) for b in boundaries)
         self.values = tuple(number("values", v, low=0) for v in values)
         if len(self.values) != len(self.boundaries) + 1:

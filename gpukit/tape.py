@@ -45,6 +45,29 @@ caller: ContextVar[Caller | None] = ContextVar("gpukit_caller", default=None)
 """The layer that is computing; nodes made meanwhile name it when their gradients fail."""
 
 
+class Watcher(Protocol):
+    """Who is shown what a training step computes, as it comes about; perhaps by several threads."""
+
+    def see(self, stage: str, place: int, what: str, array: Any) -> None:
+        """`array` was made in `stage` ("forward", "backward" or "update") by `what`, in words.
+
+        Places of a stage are in its order, the same in each step of a model.
+        """
+
+
+watcher: ContextVar[Watcher | None] = ContextVar("gpukit_watcher", default=None)
+
+
+@contextmanager
+def watched_by(one: Watcher) -> Iterator[None]:
+    """Within the block, `one` sees what training steps compute."""
+    token = watcher.set(one)
+    try:
+        yield
+    finally:
+        watcher.reset(token)
+
+
 class Leaf(Protocol):
     """A tensor at which the tape ends: it takes gradients in, and counts changes of its values."""
 
@@ -132,6 +155,11 @@ class Node:
                 result.append(gradients[i](grad))
         return result
 
+    @property
+    def maker(self) -> str:
+        """The layer that made the node, else the operation."""
+        return getattr(self.caller, "label", self.name)
+
     def free(self) -> None:
         """Let go of the saved arrays and of the graph behind this node."""
         self.gradients = None
@@ -151,6 +179,7 @@ def backward(root: Node | Leaf, grad: Any) -> None:
         _on_several_devices(order, grad)
         return
     grads: dict[int, Any] = {id(root): grad}
+    watch, nodes = watcher.get(), len(order)
     with device.current():
         while order:
             # Popped, so that nothing but the graph itself keeps a node alive once it is used.
@@ -164,6 +193,8 @@ def backward(root: Node | Leaf, grad: Any) -> None:
             for parent, pulled in zip(node.parents, node.pull(grad)):
                 if parent is None or pulled is None:
                     continue
+                if watch is not None:
+                    watch.see("backward", nodes - len(order), node.maker, pulled)
                 before = grads.get(id(parent))
                 grads[id(parent)] = pulled if before is None else before + pulled
             node.free()
@@ -189,6 +220,7 @@ def _on_several_devices(order: list[Node | Leaf], grad: Any) -> None:
     needs = [[turn_of[reader] for reader in readers[i]] for i in turns]
     crossings = [turn for turn, i in enumerate(turns) if _only_copies(order[i])]
     order.clear()
+    watch = watcher.get()
 
     def work(turn: int) -> None:
         i = turns[turn]
@@ -207,6 +239,8 @@ def _on_several_devices(order: list[Node | Leaf], grad: Any) -> None:
             return
         for parent, pulled in zip(node.parents, node.pull(total)):
             if parent is not None and pulled is not None:
+                if watch is not None:
+                    watch.see("backward", i, node.maker, pulled)
                 arrived[place[id(parent)]].append((i, pulled))
         node.free()
 

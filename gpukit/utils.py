@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.config import whole
-from gpukit.errors import DataError
+from gpukit.config import show, whole
+from gpukit.errors import DataError, SettingError
 
 _seeds = np.random.default_rng()
 
@@ -29,16 +29,31 @@ def to_categorical(labels: Any, num_classes: int | None = None, dtype: Any = "fl
     A last axis of length 1 is dropped, as in Keras. `num_classes` is the largest label + 1 unless
     given. Raises DataError for a label out of range or not whole.
     """
-    numbers = whole_labels(np.asarray(labels))
+    try:
+        numbers = whole_labels(np.asarray(labels))
+        kind = np.dtype(dtype)
+    except DataError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise SettingError(
+            f"to_categorical: labels {show(labels)}, dtype={show(dtype)}: use whole numbers and a "
+            f"number type ({error})"
+        ) from None
+    if kind.kind not in "biuf":
+        raise SettingError(f"to_categorical: dtype={show(dtype)}: use a number type")
     shape = numbers.shape[:-1] if numbers.ndim > 1 and numbers.shape[-1] == 1 else numbers.shape
     flat = numbers.reshape(-1)
-    classes = int(flat.max(initial=-1)) + 1 if num_classes is None else int(num_classes)
+    classes = (
+        int(flat.max(initial=-1)) + 1 if num_classes is None else whole("num_classes", num_classes)
+    )
     if flat.size and (flat.min() < 0 or flat.max() >= classes):
         wrong = flat.min() if flat.min() < 0 else flat.max()
         raise DataError(
             f"label {wrong} is out of range: {classes} classes are numbered 0 to {classes - 1}"
         )
-    vectors = np.zeros((flat.size, classes), dtype)
+    if classes * max(flat.size, 1) >= 1 << 47:
+        raise SettingError(f"to_categorical: {classes} classes are too many for one-hot vectors")
+    vectors = np.zeros((flat.size, classes), kind)
     vectors[np.arange(flat.size), flat] = 1
     return vectors.reshape(*shape, classes)
 

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from gpukit.config import show
 from gpukit.errors import SettingError, ShapeError
 from gpukit.settings import is_strict
 
@@ -148,7 +149,7 @@ def as_pair(value: Any, name: str, where: str = "", minimum: int = 1) -> Pair:
         _refuse(
             SettingError,
             where,
-            f"{name} {_show(value)}: use a whole number of at least {minimum}, "
+            f"{name} {show(value)}: use a whole number of at least {minimum}, "
             f"or a pair of them (rows, columns)",
         )
     return int(values[0]), int(values[1])
@@ -173,7 +174,7 @@ def as_padding(
                     for n, f, s, d in zip(image, size, stride, dilation, strict=True)
                 )
                 return rows, columns
-        _refuse(SettingError, where, f"padding {padding!r}: use {_PADDING_FORMS}")
+        _refuse(SettingError, where, f"padding {show(padding)}: use {_PADDING_FORMS}")
     sides = _sequence(padding)
     if sides is None:
         sides = [padding, padding]
@@ -184,7 +185,7 @@ def as_padding(
         or not all(_is_whole(v) and v >= 0 for pair in pairs for v in pair)
     ):
         _refuse(
-            SettingError, where, f"padding {_show(padding)}: use {_PADDING_FORMS}, none negative"
+            SettingError, where, f"padding {show(padding)}: use {_PADDING_FORMS}, none negative"
         )
     (top, bottom), (left, right) = ([int(v) for v in pair] for pair in pairs)
     return (top, bottom), (left, right)
@@ -193,7 +194,7 @@ def as_padding(
 def check_groups(channels: int, filters: int, groups: Any, where: str = "") -> int:
     """`groups` as an int that divides the input channels and the filters."""
     if not _is_whole(groups) or groups < 1:
-        _refuse(SettingError, where, f"groups={_show(groups)}: use a whole number of at least 1")
+        _refuse(SettingError, where, f"groups={show(groups)}: use a whole number of at least 1")
     groups = int(groups)
     for count, noun in ((channels, "input channels"), (filters, "filters")):
         if count % groups:
@@ -264,8 +265,13 @@ def _listed(values: Sequence[int], most: int) -> str:
 
 
 def _is_whole(value: Any) -> bool:
-    """Python or NumPy integers; bool is none, and 2.0 is more likely a slip than a 2."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    """Python or NumPy integers; bool is none, and 2.0 is more likely a slip than a 2.
+
+    Nor are numbers that kernels could not count with.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        return False
+    return int(value) < 1 << 31
 
 
 def _sequence(value: Any) -> list[Any] | None:
@@ -273,10 +279,6 @@ def _sequence(value: Any) -> list[Any] | None:
     if isinstance(value, np.ndarray):
         value = value.tolist() if value.ndim else None
     return list(value) if isinstance(value, (tuple, list)) else None
-
-
-def _show(value: Any) -> str:
-    return repr(value.item() if isinstance(value, np.generic) else value)
 
 
 def _refuse(error: type[Exception], where: str, message: str) -> NoReturn:

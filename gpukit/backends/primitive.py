@@ -26,6 +26,7 @@ import numpy as np
 from gpukit.backends.choices import FromFile, absent, fell_back, preferred, shown
 from gpukit.backends.precision import FULL, Precision
 from gpukit.backends.precision import precision as by_name
+from gpukit.config import show
 from gpukit.device import CPU, Device, DeviceArray, device_of, homes
 from gpukit.errors import SettingError
 
@@ -182,7 +183,9 @@ class Primitive:
         if asked is None:
             return self._default(kind, args, kwargs)
         if not isinstance(asked, str):
-            raise SettingError(f"{self.name}: algo={asked!r}: use the name of an implementation")
+            raise SettingError(
+                f"{self.name}: algo={show(asked)}: use the name of an implementation"
+            )
         chosen = self.find(device.kind, asked)
         if chosen is None and algo is not None and not isinstance(algo, FromFile):
             raise SettingError(self.lacks(device.kind, algo))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,8 +63,10 @@ class Callback:
 class CallbackList(Callback):
     """Several callbacks as one: each event goes to all of them in order."""
 
-    def __init__(self, callbacks: Iterable[Any], model: Any = None) -> None:
+    def __init__(self, callbacks: Sequence[Any], model: Any = None) -> None:
         self.callbacks: list[Callback] = []
+        if not isinstance(callbacks, (list, tuple)):
+            raise SettingError(f"callbacks={show(callbacks)}: use a list of gpukit.callbacks")
         for callback in callbacks:
             if not isinstance(callback, Callback):
                 raise SettingError(

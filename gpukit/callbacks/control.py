@@ -36,19 +36,23 @@ class LambdaCallback(Callback):
     ) -> None:
         given = locals()
         for event in _EVENTS:
+            if given[event] is not None and not callable(given[event]):
+                raise SettingError(f"LambdaCallback: {event}={show(given[event])}: use a function")
             if given[event] is not None:
                 setattr(self, event, given[event])
 
 
 class TerminateOnNaN(Callback):
-    """Stops training when the loss is no longer a finite number."""
+    """Stops training when the loss or a gradient is no longer finite, and says what was first."""
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         loss = (logs or {}).get("loss")
-        if loss is not None and not math.isfinite(loss):
+        first = getattr(self.model, "not_finite", "")
+        if first or (loss is not None and not math.isfinite(loss)):
+            said = f"; {first}" if first else ""
             warnings.warn(
-                f"batch {batch}: the loss is {loss}; training stops. Use a smaller learning rate "
-                "or look for NaN in the data",
+                f"batch {batch}: the loss is {loss}{said}; training stops. Use a smaller learning "
+                "rate or look for NaN in the data",
                 stacklevel=2,
             )
             self.model.stop_training = True

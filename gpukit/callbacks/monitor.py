@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpukit.callbacks.base import Callback, Logs, say
-from gpukit.config import number, show, whole
+from gpukit.config import flag, number, path, show, whole
 from gpukit.errors import CheckpointError, SettingError
 
 
@@ -19,8 +19,8 @@ class Monitor(Callback):
     """Follows one of the figures in the logs and knows what is better."""
 
     def __init__(self, monitor: str, mode: str, min_delta: float, verbose: int) -> None:
-        if mode not in ("auto", "min", "max"):
-            raise SettingError(f"{type(self).__name__}: mode={mode!r}: use auto, min or max")
+        if not isinstance(mode, str) or mode not in ("auto", "min", "max"):
+            raise SettingError(f"{type(self).__name__}: mode={show(mode)}: use auto, min or max")
         if not isinstance(monitor, str):
             raise SettingError(f"{type(self).__name__}: monitor={show(monitor)}: use a key of logs")
         self.monitor = monitor
@@ -81,7 +81,7 @@ class EarlyStopping(Monitor):
         super().__init__(monitor, mode, min_delta, verbose)
         self.patience = whole("EarlyStopping's patience", patience, low=0)
         self.baseline = None if baseline is None else number("EarlyStopping's baseline", baseline)
-        self.restore_best_weights = bool(restore_best_weights)
+        self.restore_best_weights = flag("restore_best_weights", restore_best_weights)
         self.start_from_epoch = whole("EarlyStopping's start_from_epoch", start_from_epoch, low=0)
         self._reset()
 
@@ -223,10 +223,14 @@ class ModelCheckpoint(Monitor):
         initial_value_threshold: float | None = None,
     ) -> None:
         super().__init__(monitor, mode, 0.0, verbose)
-        self.filepath = str(filepath)
-        self.save_best_only = bool(save_best_only)
-        self.save_weights_only = bool(save_weights_only)
-        self.best = initial_value_threshold
+        self.filepath = str(path("ModelCheckpoint's filepath", filepath))
+        self.save_best_only = flag("save_best_only", save_best_only)
+        self.save_weights_only = flag("save_weights_only", save_weights_only)
+        self.best = (
+            None
+            if initial_value_threshold is None
+            else number("ModelCheckpoint's initial_value_threshold", initial_value_threshold)
+        )
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self.save_best_only:

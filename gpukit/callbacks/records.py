@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gpukit.callbacks.base import Callback, Logs
-from gpukit.config import show
+from gpukit.config import flag, path, show
 from gpukit.errors import DataError, SettingError
 
 
@@ -43,9 +43,9 @@ class CSVLogger(Callback):
     def __init__(self, filename: str | Path, separator: str = ",", append: bool = False) -> None:
         if not isinstance(separator, str) or len(separator) != 1:
             raise SettingError(f"CSVLogger: separator={show(separator)}: use one character")
-        self.filename = Path(filename)
+        self.filename = path("CSVLogger's filename", filename)
         self.separator = separator
-        self.append = bool(append)
+        self.append = flag("append", append)
         self._columns: list[str] | None = None
         self._begun = False
 

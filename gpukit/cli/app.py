@@ -1,7 +1,8 @@
 """The commands gathered, and what becomes of errors.
 
 Exit codes: 0 done; 1 a fault of gpukit's, which asks for a report; 2 the user's, one line with the
-way out; 130 and 143 for SIGINT and SIGTERM. Progress goes to stderr, results to stdout.
+way out; 3 a step that was computed twice gave other bits; 130 and 143 for SIGINT and SIGTERM.
+Progress goes to stderr, results to stdout.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from gpukit.cli.look import info, summary
 from gpukit.cli.race import race
 from gpukit.cli.train import train
 from gpukit.cli.use import evaluate, predict
-from gpukit.errors import GpukitError, printable
+from gpukit.errors import GpukitError, ReplayError, printable
 
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 ISSUES = "https://github.com/gpukit/gpukit/issues"
@@ -101,6 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # The reader of our output has gone; nothing is left to say, not even at shutdown.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except ReplayError as error:
+        _fail(str(error), 3)
     except Exception as error:
         if verbose:
             traceback.print_exc()
@@ -139,7 +142,8 @@ def _users(error: Exception) -> str | None:
     """What to say of an error that the user can mend; None for a fault of gpukit's."""
     if isinstance(error, GpukitError):
         return str(error)
-    if isinstance(error, MemoryError):
+    # Threads are refused where there is no room for their stacks.
+    if isinstance(error, MemoryError) or "can't start new thread" in str(error):
         return (
             "there is not enough memory; use a smaller --batch-size, --input or --limit "
             f"({error or 'MemoryError'})"

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from gpukit import models
+from gpukit.config import whole
 from gpukit.errors import DataError, SettingError, printable
 from gpukit.runs import LAST, RunResult, RunSettings, is_run, latest_folder, new_folder
 from gpukit.runs import train as run
@@ -58,6 +59,10 @@ DEFAULTS = RunSettings("lenet5")
               "[default: 1]")  # fmt: skip
 @click.option("--bad-images", metavar="NAME", help="Pictures that cannot be read: raise, skip "
               "or quarantine. [default: raise]")  # fmt: skip
+@click.option("--accumulate", type=int, metavar="N", help="Compute each batch in N parts, one "
+              "after the other: less memory, the same gradient. [default: 1]")  # fmt: skip
+@click.option("--replay", type=int, metavar="EVERY", help="Compute one step in EVERY twice, and "
+              "stop where its bits differ. [default: never]")  # fmt: skip
 @click.option("--kernel", "kernels", multiple=True, metavar="FILE.py",
               help="Load this plug-in; may be repeated.")  # fmt: skip
 @click.option("--algo", "algos", multiple=True, metavar="PRIMITIVE=NAME",
@@ -75,6 +80,7 @@ def train(
     resume: str | None,
     kernels: tuple[str, ...],
     algos: tuple[str, ...],
+    replay: int | None,
     quiet: bool,
     as_json: bool,
     **given: Any,
@@ -114,6 +120,7 @@ def train(
             settings,
             target,
             resume=folder is not None,
+            replay=0 if replay is None else whole("replay", replay),
             verbose=0 if quiet else 1,
             tell=(lambda text: None)
             if quiet

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpukit.config import whole
 from gpukit.data.feed import ArrayFeed, Batch
 from gpukit.data.normalise import Normalise
 
@@ -42,6 +43,7 @@ def batches(
 
 def batch_count(count: int, batch_size: int, *, drop_last: bool = False) -> int:
     """Batches in an epoch over `count` images."""
+    count, batch_size = whole("count", count, low=0), whole("batch_size", batch_size)
     return count // batch_size if drop_last else -(-count // batch_size)
 
 

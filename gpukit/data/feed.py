@@ -11,8 +11,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from gpukit.config import flag, show, whole
 from gpukit.data.order import permutation
-from gpukit.errors import DataError, SettingError
+from gpukit.errors import DataError
 
 _STREAM = 0
 
@@ -107,11 +108,18 @@ class ArrayFeed(Feed):
         drop_last: bool = False,
         class_names: tuple[str, ...] = (),
     ) -> None:
+        for name, array in (("x", x), ("y", y)):
+            if (
+                not isinstance(array, np.ndarray)
+                or not array.ndim
+                or array.dtype.kind not in "biuf"
+            ):
+                raise DataError(f"{name} is {show(array)}; pass an array (N, …) of numbers")
         if len(x) != len(y):
             raise DataError(f"{len(x)} inputs and {len(y)} targets; there must be one an input")
         check_batch_size(batch_size)
         self._x, self.targets = x, y
-        self._shuffle, self._seed = shuffle, seed
+        self._shuffle, self._seed = flag("shuffle", shuffle), whole("seed", seed, low=0)
         self.batch_size = batch_size
         self.count = len(x) - len(x) % batch_size if drop_last else len(x)
         self.image_shape, self.dtype = x.shape[1:], x.dtype
@@ -135,12 +143,11 @@ class ArrayFeed(Feed):
 
 
 def check_batch_size(size: int) -> None:
-    """Refuse a batch size below 1."""
-    if size < 1:
-        raise SettingError(f"batch size {size}: use 1 or more")
+    """Refuse a batch size that is no whole number, or below 1."""
+    whole("batch size", size)
 
 
 def check_position(epoch: int, start: int) -> None:
     """Refuse a place in the data before its beginning."""
-    if start < 0 or epoch < 0:
-        raise SettingError(f"start={start}, epoch={epoch}: use 0 or more")
+    whole("start", start, low=0)
+    whole("epoch", epoch, low=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukit import settings
+from gpukit.config import show, whole
 from gpukit.data.cifar import find_cifar, read_cifar
 from gpukit.data.cifar_png import find_cifar_png, read_cifar_png
 from gpukit.data.dataset import Dataset
 from gpukit.data.folder import is_image_folder
 from gpukit.data.idx import MAX_BYTES, idx_shape, read_idx
 from gpukit.data.sources import CIFAR, EMBEDDED_NAME, FASHION, IDX_NAMES, SOURCES
-from gpukit.errors import DataError, SettingError
+from gpukit.errors import DataError
 
 EMBEDDED = Path(__file__).parent / "embedded"
 
@@ -35,8 +37,10 @@ def load(name_or_dir: str | Path = EMBEDDED_NAME, *, limit: int | None = None) -
     Raises `DataError`, one line, for what is missing, damaged, or does not fit together;
     `SettingError` for a limit below 1.
     """
-    if limit is not None and limit < 1:
-        raise SettingError(f"limit={limit}: keep at least 1 image of each part")
+    if limit is not None:
+        whole("limit", limit)
+    if not isinstance(name_or_dir, (str, os.PathLike)):
+        raise DataError(f"data {show(name_or_dir)}: give a data set's name or a folder")
     if name_or_dir == EMBEDDED_NAME:
         return _load_idx(EMBEDDED_NAME, EMBEDDED, FASHION, limit)
     if str(name_or_dir) in SOURCES:

@@ -30,12 +30,14 @@ def activation_name(spec: Any) -> Any:
 
     None and "linear" are None. Raises SettingError.
     """
-    if spec is None or spec == "linear":
+    if spec is None:
         return None
     if isinstance(spec, str):
+        if spec == "linear":
+            return None
         if spec.lower() not in ACTIVATIONS:
             raise SettingError(
-                f"unknown activation {spec!r}; use one of {', '.join(['linear', *ACTIVATIONS])}"
+                f"unknown activation {show(spec)}; use one of {', '.join(['linear', *ACTIVATIONS])}"
             )
         return spec.lower()
     for name, function in ACTIVATIONS.items():

@@ -13,15 +13,18 @@ import numpy as np
 
 from gpukit import constraints, initializers, regularizers
 from gpukit.autograd import Parameter, Tensor
-from gpukit.config import Configurable, Family, snake_case, whole
+from gpukit.config import Configurable, Family, flag, show, snake_case, whole
 from gpukit.device import Device, device_of, get_device
 from gpukit.errors import DeviceError, DTypeError, GpukitError, SettingError, ShapeError
+from gpukit.layers.context import Context
 from gpukit.layers.part import Part
-from gpukit.layers.symbolic import Shape, Symbolic, show_shape
+from gpukit.layers.symbolic import Shape, Symbolic, batch_shape, show_shape
+from gpukit.results import check_made, operand, values_of
 from gpukit.settings import is_training
 from gpukit.tape import caller
 from gpukit.utils import default_seed
 
+_MOST_VALUES = 1 << 47
 _FLOATS = ("float32", "float64", "float16")
 
 # Values that parameters may still have, as the one element of a list; None is no limit.
@@ -49,25 +52,6 @@ def _spend(values: int) -> None:
             raise ShapeError("needs more values than there are")
 
 
-class Context:
-    """What keys the random numbers of layers: a seed and the number of training steps done.
-
-    `streams` counts the layers that were given a stream of random numbers of their own.
-    """
-
-    __slots__ = ("seed", "step", "streams")
-
-    def __init__(self, seed: int, step: int = 0) -> None:
-        self.seed = seed
-        self.step = step
-        self.streams = 0
-
-    def new_stream(self) -> int:
-        """The number of the next layer."""
-        self.streams += 1
-        return self.streams - 1
-
-
 class Layer(Configurable):
     """Base of all layers.
 
@@ -79,9 +63,11 @@ class Layer(Configurable):
     takes_stream = True  # whether it has a stream of random numbers of its own in a model
     rank: int | None = None  # axes of the input, batch included; None takes any
     axes = ""  # what these axes are, for messages
+    users = False  # whether the class is a user's, whose results are checked
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
+        cls.users = not cls.__module__.startswith("gpukit.")
         _refuse_keras_methods(cls)
 
     def __init__(
@@ -107,7 +93,7 @@ class Layer(Configurable):
         self.activity_regularizer: regularizers.Regularizer | None = None
         with self.naming_errors():
             if not isinstance(self.name, str) or not self.name:
-                raise SettingError(f"name={name!r}: use a text")
+                raise SettingError(f"name={show(name)}: use a text")
             self.input_shape = None if input_shape is None else _input_shape(input_shape)
             self.dtype = None if dtype is None else _float_name(dtype)
 
@@ -148,9 +134,10 @@ class Layer(Configurable):
         """
         with self.naming_errors():
             if isinstance(input_shape, list):
-                return self.output_shape_of_many([tuple(s) for s in input_shape])
-            self.check_rank(tuple(input_shape))
-            return self.output_shape(tuple(input_shape))
+                return self.output_shape_of_many([batch_shape(s) for s in input_shape])
+            shape = batch_shape(input_shape)
+            self.check_rank(shape)
+            return self.output_shape(shape)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """`compute_output_shape` for one input of the right rank; unchanged unless overridden."""
@@ -186,7 +173,8 @@ class Layer(Configurable):
         output_shape = self.compute_output_shape(input_shape)
         with self.naming_errors():
             self.device = get_device(device)
-            self.parameter_dtype = np.dtype(self.dtype or _float_name(dtype or np.float32))
+            given = np.float32 if dtype is None else dtype
+            self.parameter_dtype = np.dtype(self.dtype or _float_name(given))
             self._rng = np.random.default_rng(default_seed()) if rng is None else rng
             self.create_parameters(input_shape)
         self._rng = None
@@ -214,6 +202,8 @@ class Layer(Configurable):
         `initializer` is an object, a name or a function.
         """
         assert self.device is not None and self._rng is not None, "called outside build"
+        if math.prod(shape) >= _MOST_VALUES:
+            raise ShapeError(f"{short_name} of shape {show(shape)} has more values than any memory")
         _spend(math.prod(shape))
         values = self._first_values(initializers.get(initializer), tuple(shape), groups)
         parameter = Parameter(self.device.asarray(values), f"{self.name}/{short_name}", trainable)
@@ -253,12 +243,14 @@ class Layer(Configurable):
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Overwrite all parameters; shapes and order as `get_weights` gives them."""
         with self.naming_errors():
+            if not isinstance(weights, (list, tuple)):
+                raise SettingError(f"set_weights({show(weights)}): use a list of arrays")
             if len(weights) != len(self._parameters):
                 raise ShapeError(
                     f"has {len(self._parameters)} parameters "
                     f"({', '.join(self._parameters) or 'none'}), got {len(weights)} arrays"
                 )
-            arrays = [w if isinstance(w, Tensor) else np.asarray(w) for w in weights]
+            arrays = [operand("set_weights", values_of("set_weights", w)) for w in weights]
             for parameter, array in zip(self.parameters, arrays):
                 if tuple(array.shape) != parameter.shape:
                     raise ShapeError(
@@ -340,9 +332,10 @@ class Layer(Configurable):
             elif self.rank is not None:
                 self.check_rank(_shape(inputs))
             self._check_dtype(inputs)
-            outputs = function(inputs, is_training() if training is None else bool(training))
-            if outputs is None:
-                raise SettingError("call returned None; return its outputs")
+            training = is_training() if training is None else flag("training", training)
+            outputs = function(inputs, training)
+            if self.users:
+                self._check_outputs(inputs, outputs)
             if self.activity_regularizer is not None:
                 self._penalise_activity(outputs)
         except GpukitError as error:
@@ -350,6 +343,19 @@ class Layer(Configurable):
         finally:
             caller.reset(outer)
         return outputs
+
+    def _check_outputs(self, inputs: Any, outputs: Any) -> None:
+        """Refuse what a user's `call` returned, where it would be wrong in silence."""
+        if outputs is None:
+            raise SettingError("call returned None; return its outputs")
+        given = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+        shape = None
+        if self.context is not None:  # in a model, whose later layers were built by output_shape
+            shapes = [_shape(x) for x in given]
+            shape = self.compute_output_shape(shapes if len(given) > 1 else shapes[0])
+        like = next((x for x in given if isinstance(x, Tensor)), given[0])
+        # A detached result is a way to stop gradients on purpose.
+        check_made("call", outputs, like, shape, tape=False)
 
     def _check_dtype(self, inputs: Any) -> None:
         """Name the input, not the kernel, where the two are of different floating types."""
@@ -385,12 +391,14 @@ class Layer(Configurable):
         return Symbolic(shape, self, tuple(inputs), device)
 
     def random_key(self) -> dict[str, int]:
-        """(seed, layer, step) of the next random numbers, as the random operations take them.
+        """What keys the next random numbers, as the random operations take it.
 
-        Inside a model they are the model's; a layer by itself counts its own training calls.
+        Inside a model it is the model's; a layer by itself counts its own training calls.
         """
         if self.context is not None:
-            return {"seed": self.context.seed, "layer": self.stream, "step": self.context.step}
+            context = self.context
+            key = {"seed": context.seed, "layer": self.stream, "step": context.step}
+            return {**key, "sample": context.sample} if context.sample else key
         if self._own_context is None:
             self._own_context = Context(default_seed())
         own = self._own_context
@@ -454,10 +462,10 @@ def _shape(array: Any) -> tuple[int, ...]:
 def _float_name(dtype: Any) -> str:
     try:
         name = np.dtype(dtype).name
-    except TypeError:
+    except (TypeError, ValueError):
         name = ""
     if name not in _FLOATS:
-        raise DTypeError(f"dtype={dtype!r}: use {', '.join(_FLOATS)}")
+        raise DTypeError(f"dtype={show(dtype)}: use {', '.join(_FLOATS)}")
     return name
 
 
@@ -465,7 +473,7 @@ def _input_shape(shape: Any) -> tuple[int | None, ...]:
     if isinstance(shape, (int, np.integer)):
         shape = (shape,)
     if not isinstance(shape, (tuple, list)):
-        raise SettingError(f"input_shape={shape!r}: use a tuple without the batch, (28, 28, 1)")
+        raise SettingError(f"input_shape={show(shape)}: use a tuple without the batch, (28, 28, 1)")
     return tuple(None if n is None else whole("input_shape", n) for n in shape)
 
 

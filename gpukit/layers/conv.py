@@ -8,7 +8,7 @@ from typing import Any
 
 from gpukit import ops
 from gpukit.backends import geometry
-from gpukit.config import whole
+from gpukit.config import flag, whole
 from gpukit.errors import ShapeError
 from gpukit.layers.base import register
 from gpukit.layers.symbolic import Shape, show_shape
@@ -40,7 +40,8 @@ class _Convolution(WeightedLayer):
             self.strides = geometry.as_pair(strides, "strides")
             self.dilation_rate = geometry.as_pair(dilation_rate, "dilation_rate")
             self.padding = checked_padding(padding)
-        self.strict = strict
+        with self.naming_errors():
+            self.strict = None if strict is None else flag("strict", strict)
 
     def channels(self, input_shape: Shape) -> tuple[int, int, int]:
         """(input channels, filters, groups) for an input, checked."""

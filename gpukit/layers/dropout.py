@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gpukit import ops
-from gpukit.config import number, whole
+from gpukit.config import flag, number, whole
 from gpukit.layers.base import Layer, register
 
 
@@ -31,8 +31,8 @@ class Dropout(Layer):
         super().__init__(name=name, input_shape=input_shape, dtype=dtype)
         with self.naming_errors():
             self.rate = number("rate", rate, low=0, below=1)
+            self.classic = flag("classic", classic)
             self.seed = None if seed is None else whole("seed", seed, low=0)
-        self.classic = bool(classic)
 
     def call(self, inputs: Any, training: bool) -> Any:
         if self.rate == 0:

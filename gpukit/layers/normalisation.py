@@ -7,7 +7,7 @@ from typing import Any
 
 from gpukit import constraints, initializers, ops, regularizers
 from gpukit.autograd import Parameter, Tensor
-from gpukit.config import number, whole
+from gpukit.config import flag, number, whole
 from gpukit.errors import ShapeError
 from gpukit.layers.base import Layer, register
 from gpukit.layers.symbolic import Shape, show_shape
@@ -44,7 +44,7 @@ class BatchNormalization(Layer):
         with self.naming_errors():
             self.momentum = number("momentum", momentum, low=0, high=1)
             self.epsilon = number("epsilon", epsilon, above=0)
-            self.center, self.scale = bool(center), bool(scale)
+            self.center, self.scale = flag("center", center), flag("scale", scale)
             self.beta_initializer = initializers.get(beta_initializer)
             self.gamma_initializer = initializers.get(gamma_initializer)
             self.moving_mean_initializer = initializers.get(moving_mean_initializer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gpukit.config import whole
+from gpukit.config import show, whole
 from gpukit.errors import SettingError
 
 
@@ -23,6 +23,6 @@ class Part:
 
     def __post_init__(self) -> None:
         if not isinstance(self.whole, str) or not self.whole:
-            raise SettingError(f"a part of {self.whole!r}: use a layer's name")
+            raise SettingError(f"a part of {show(self.whole)}: use a layer's name")
         for name, low in (("first", 0), ("of", 1), ("groups", 1)):
-            whole(f"{name} of a part of {self.whole!r}", getattr(self, name), low=low)
+            whole(f"{name} of a part of {show(self.whole)}", getattr(self, name), low=low)

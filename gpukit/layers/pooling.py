@@ -8,6 +8,7 @@ from typing import Any
 
 from gpukit import ops
 from gpukit.backends import geometry
+from gpukit.config import flag
 from gpukit.layers.base import Layer, register
 from gpukit.layers.normalisation import LocalResponseNormalization
 from gpukit.layers.symbolic import Shape
@@ -42,7 +43,8 @@ class Pooling2D(Layer):
                 self.pool_size if strides is None else geometry.as_pair(strides, "strides")
             )
             self.padding = checked_padding(padding)
-        self.strict = strict
+        with self.naming_errors():
+            self.strict = None if strict is None else flag("strict", strict)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         rows, columns = window_outputs(

@@ -44,7 +44,8 @@ class InputLayer(Layer):
 def Input(shape: Sequence[int | None], name: str | None = None, dtype: Any = None) -> Symbolic:
     """The entrance of a functional model: samples of `shape`, without the batch."""
     layer = InputLayer(shape, name=name, dtype=dtype)
-    assert layer.input_shape is not None
+    if layer.input_shape is None:
+        raise SettingError("Input: shape=None: use a tuple without the batch, (28, 28, 1)")
     return Symbolic((None, *layer.input_shape), layer)
 
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpukit.config import show
+from gpukit.errors import ShapeError
 
 if TYPE_CHECKING:
     from gpukit.device import Device
@@ -40,6 +45,16 @@ class Symbolic:
     def __repr__(self) -> str:
         where = "" if self.device is None else f" on {self.device}"
         return f"<Symbolic {show_shape(self.shape)} from {self.layer.label}{where}>"
+
+
+def batch_shape(shape: Any) -> Shape:
+    """`shape` as a tuple with the batch first, whole numbers or None for any."""
+    if not isinstance(shape, (tuple, list)) or not all(
+        n is None or (isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 0)
+        for n in shape
+    ):
+        raise ShapeError(f"the shape {show(shape)}: use a tuple with the batch first, (None, 28)")
+    return tuple(shape)
 
 
 def show_shape(shape: Shape) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Self
 from gpukit import constraints, initializers, regularizers
 from gpukit.autograd import Parameter
 from gpukit.backends.choices import from_file
+from gpukit.config import flag, show
 from gpukit.errors import SettingError, ShapeError
 from gpukit.layers.activation import activation_name, get_activation
 from gpukit.layers.base import Layer
@@ -48,7 +49,7 @@ class WeightedLayer(Layer):
         self.bias: Parameter | None = None
         with self.naming_errors():
             self.activation = activation_name(activation)
-            self.use_bias = bool(use_bias)
+            self.use_bias = flag("use_bias", use_bias)
             self.kernel_initializer = initializers.get(kernel_initializer)
             self.bias_initializer = initializers.get(bias_initializer)
             self.kernel_regularizer = regularizers.get(kernel_regularizer)
@@ -57,7 +58,7 @@ class WeightedLayer(Layer):
             self.kernel_constraint = constraints.get(kernel_constraint)
             self.bias_constraint = constraints.get(bias_constraint)
             if not (algo is None or isinstance(algo, (str, Mapping))):
-                raise SettingError(f"algo={algo!r}: use a name or a dict of names by pass")
+                raise SettingError(f"algo={show(algo)}: use a name or a dict of names by pass")
             self.algo = algo
         fused = isinstance(self.activation, str) and self.activation in _FUSED
         self._fused = self.activation if fused else None

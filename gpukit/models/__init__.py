@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from gpukit.config import show
 from gpukit.errors import SettingError
 from gpukit.models.alexnet import alexnet
 from gpukit.models.base import Base
@@ -17,7 +18,7 @@ ZOO: dict[str, Callable[..., Base]] = {"alexnet": alexnet, "lenet5": lenet5}
 def get(name: str) -> Callable[..., Base]:
     """The function that makes the network called `name`."""
     if name not in ZOO:
-        raise SettingError(f"unknown model {name!r}; use {', '.join(sorted(ZOO))}")
+        raise SettingError(f"unknown model {show(name)}; use {', '.join(sorted(ZOO))}")
     return ZOO[name]
 
 

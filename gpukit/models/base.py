@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,16 +15,18 @@ from gpukit import metrics as metric_family
 from gpukit.autograd import Parameter, Tensor
 from gpukit.backends.reference import normalise_images
 from gpukit.callbacks import Callback, CallbackList, History
-from gpukit.config import whole
+from gpukit.config import flag, show, whole
 from gpukit.data.normalise import Normalise
 from gpukit.device import Device, get_device
 from gpukit.errors import DataError, DTypeError, SettingError, ShapeError
 from gpukit.flat import FlatBuffer, flat_buffers
-from gpukit.layers.base import Context, Layer
+from gpukit.layers.base import Layer
+from gpukit.layers.context import Context
 from gpukit.layers.symbolic import show_shape
 from gpukit.models.execution import Plan, execute, steps_of
 from gpukit.models.fusion import fuse
 from gpukit.models.parts import Wholes
+from gpukit.results import operand, values_of
 from gpukit.settings import is_training
 from gpukit.training import loop
 from gpukit.training.state import TrainingState
@@ -36,7 +39,8 @@ class Base(ABC):
     """A network of layers that can be trained.
 
     `device` and `dtype` ("float32" or "float64") are where and in what its parameters live; `seed`
-    fixes their first values, the order of images in `fit` and the masks of dropout.
+    fixes their first values, the order of images in `fit` and the masks of dropout. After `fit`,
+    `not_finite` says what first was NaN or infinite and in which step; it is empty where nothing.
     """
 
     def __init__(
@@ -50,8 +54,8 @@ class Base(ABC):
         self.device = get_device(device)
         try:
             self.dtype = np.dtype(dtype)
-        except TypeError:
-            raise SettingError(f"dtype {dtype!r}: models use float32 or float64") from None
+        except (TypeError, ValueError):
+            raise SettingError(f"dtype {show(dtype)}: models use float32 or float64") from None
         if self.dtype not in (np.float32, np.float64):
             raise SettingError(f"dtype {self.dtype}: models use float32 or float64")
         seed = default_seed() if seed is None else whole("seed", seed, low=0)
@@ -60,6 +64,8 @@ class Base(ABC):
         self.normalise: Normalise | None = None
         self.class_names: tuple[str, ...] = ()
         self.stop_training = False
+        self.not_finite = ""
+        self.is_fitting = False
         self.training_state = TrainingState()
         self.callbacks: CallbackList | None = None
         self._flats: list[FlatBuffer] | None = None
@@ -152,7 +158,7 @@ class Base(ABC):
 
     def _call(self, x: Any, training: bool | None, logits: bool) -> Any:
         self._forget_penalties()
-        training = is_training() if training is None else bool(training)
+        training = is_training() if training is None else flag("training", training)
         outputs = self.forward(self._as_input(x), training, logits)
         if training:
             self.context.step += 1
@@ -169,7 +175,7 @@ class Base(ABC):
             if layer.name == name:
                 return layer
         known = ", ".join(layer.name for layer in self.layers)
-        raise SettingError(f"{self.name} has no layer {name!r}; it has {known}")
+        raise SettingError(f"{self.name} has no layer {show(name)}; it has {known}")
 
     def count_params(self) -> int:
         """Number of values in all parameters."""
@@ -194,11 +200,13 @@ class Base(ABC):
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Overwrite all parameters; shapes must agree with `get_weights`."""
         parameters = self.parameters
+        if not isinstance(weights, (list, tuple)):
+            raise SettingError(f"{self.name}: set_weights({show(weights)}): use a list of arrays")
         if len(weights) != len(parameters):
             raise ShapeError(
                 f"{self.name} has {len(parameters)} parameter arrays, {len(weights)} were given"
             )
-        arrays = [w if hasattr(w, "shape") else np.asarray(w) for w in weights]
+        arrays = [operand("set_weights", values_of("set_weights", w)) for w in weights]
         for parameter, array in zip(parameters, arrays):
             if tuple(array.shape) != parameter.shape:
                 raise ShapeError(
@@ -282,7 +290,7 @@ class Base(ABC):
         if fused and self._fused_loss() is not None:
             predictions = getattr(ops, str(self.last_layer.final_activation))(predictions)
         with outputs.device.current():
-            return {metric.name: metric.update(y, predictions) for metric in self._metrics}
+            return {m.name: metric_family.update_of(m, y, predictions) for m in self._metrics}
 
     def fit(
         self,
@@ -296,13 +304,17 @@ class Base(ABC):
         validation_data: Any = None,
         shuffle: bool = True,
         initial_epoch: int = 0,
+        accumulate: int = 1,
+        replay: int = 0,
     ) -> History:
         """Train on samples x (N, …) and targets y (N, …), or on a `data.Feed` instead of both.
 
         A feed has batches, an order and a seed of its own. `validation_data` is a pair (x, y) or a
         feed; `validation_split` takes that fraction from the end of the data, before any shuffling.
-        `verbose` is "auto" or 1 (a progress bar on stderr), 2 (a line an epoch) or 0. Returns the
-        history: `.history["loss"]` and so on, one figure an epoch.
+        `verbose` is "auto" or 1 (a progress bar on stderr), 2 (a line an epoch) or 0. `accumulate`
+        computes each batch in so many parts, one after the other in less memory, and adds their
+        gradients up. Every `replay` steps (0: never) one is computed twice; ReplayError where the
+        bits differ. Returns the history: `.history["loss"]` and so on, one figure an epoch.
         """
         return loop.fit(
             self,
@@ -311,12 +323,23 @@ class Base(ABC):
             batch_size=batch_size,
             epochs=epochs,
             verbose=verbose,
-            callbacks=[callbacks] if isinstance(callbacks, Callback) else callbacks or (),
+            callbacks=[callbacks] if isinstance(callbacks, Callback) else callbacks,
             validation_split=validation_split,
             validation_data=validation_data,
             shuffle=shuffle,
             initial_epoch=initial_epoch,
+            accumulate=accumulate,
+            replay=replay,
         )
+
+    @contextmanager
+    def fitting(self) -> Iterator[None]:
+        """A block of `fit`, in which the state of training is its own."""
+        self.is_fitting = True
+        try:
+            yield
+        finally:
+            self.is_fitting = False
 
     def evaluate(
         self,
@@ -397,7 +420,7 @@ class Base(ABC):
 
     def _as_input(self, x: Any) -> Any:
         if isinstance(x, (list, tuple)):
-            return self.to_device(np.asarray(x))
+            return self.to_device(loop.as_array("x", x))
         if getattr(x, "dtype", None) == np.uint8 and not isinstance(x, Tensor):
             return self.to_device(x)
         # Arrays of the host come along, as in fit; what lives elsewhere is for the caller to move.
@@ -436,6 +459,12 @@ class Base(ABC):
         Raises CheckpointError, before anything is changed, where it does not belong to this model.
         """
         from gpukit.models import saving
+
+        if self.is_fitting:
+            raise SettingError(
+                f"{self.name}: load within fit would replace what fit keeps of its epochs; load "
+                "afterwards, or use set_weights"
+            )
 
         saving.load_into(self, path)
         return self

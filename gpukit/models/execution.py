@@ -12,6 +12,7 @@ from gpukit.columns import interleaved, run
 from gpukit.device import Device
 from gpukit.layers.base import Layer
 from gpukit.layers.device import ToDevice
+from gpukit.tape import watcher
 
 INPUT = -1  # the number of the model's input among the values of a plan
 
@@ -29,6 +30,11 @@ class Step:
     layer: Layer
     call: Callable[[Any, bool | None], Any]
     device: Device
+
+    @property
+    def label(self) -> str:
+        """What messages call it: the layer, or all that it computes together."""
+        return self.layer.label
 
 
 def steps_of(
@@ -70,6 +76,7 @@ def execute(plan: Plan, x: Any, training: bool | None) -> Any:
     del x
     readers = plan.readers.copy()
     counting = Lock()
+    watch = watcher.get()
 
     def work(number: int) -> None:
         step = plan.steps[number]
@@ -79,7 +86,10 @@ def execute(plan: Plan, x: Any, training: bool | None) -> Any:
                 readers[i] -= 1
                 if readers[i] == 0:
                     del values[i]
-        values[step.node] = step.call(given if len(given) > 1 else given[0], training)
+        value = step.call(given if len(given) > 1 else given[0], training)
+        if watch is not None:
+            watch.see("forward", number, step.label, value)
+        values[step.node] = value
 
     run(plan.devices, plan.needs, work, plan.crossings)
     return values[plan.output]

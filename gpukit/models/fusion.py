@@ -25,6 +25,10 @@ class Fused(Step):
 
     together: tuple[Layer, ...] = ()
 
+    @property
+    def label(self) -> str:
+        return " and ".join(layer.label for layer in self.together)
+
 
 def fuse(steps: Sequence[Step]) -> list[Step]:
     """`steps` with every chain that has a primitive of its own computed by it.

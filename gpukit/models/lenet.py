@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from gpukit.config import show, whole
 from gpukit.device import Device
 from gpukit.errors import ShapeError
 from gpukit.layers import Conv2D, Dense, Flatten, MaxPooling2D
@@ -29,7 +30,9 @@ def lenet5(
 
     Layers, named as in the paper: C1 6 maps 5×5, S2, C3 16 maps 5×5, S4, F5 120, F6 84, output.
     """
-    height, width, _ = shape = tuple(input_shape)
+    if not isinstance(input_shape, (tuple, list)) or len(input_shape) != 3:
+        raise ShapeError(f"lenet5: input_shape={show(input_shape)}: use (H, W, C)")
+    height, width, _ = shape = tuple(whole("lenet5: input_shape", n) for n in input_shape)
     if min(height, width) < 12:
         raise ShapeError(f"lenet5: images of {height}×{width} are too small; use 12×12 or larger")
     return Sequential(

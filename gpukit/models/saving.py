@@ -11,6 +11,8 @@ import numpy as np
 
 from gpukit import __version__, losses, optimizers
 from gpukit import metrics as metric_family
+from gpukit.config import path as as_path
+from gpukit.config import show
 from gpukit.data.normalise import Normalise
 from gpukit.device import Device, get_device
 from gpukit.errors import CheckpointError, DeviceError, GpukitError, SettingError
@@ -58,7 +60,7 @@ def save(model: Base, path: str | Path, *, weights_only: bool = False) -> None:
         remembered, arrays = _callbacks(model)
         state["callbacks"] = remembered
         tensors.update({f"{_CALLBACKS}{name}": array for name, array in arrays.items()})
-    checkpoint.write(path, tensors, state)
+    checkpoint.write(as_path("path", path), tensors, state)
 
 
 def _callbacks(model: Base) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -78,7 +80,7 @@ def load_model(
     `devices` are as many as the model has columns, whatever devices it was on when it was saved.
     Raises CheckpointError for a file that is missing, damaged or not a gpukit model.
     """
-    tensors, state = checkpoint.read(path)
+    tensors, state = checkpoint.read(as_path("path", path))
     with _reading(path):
         description = state["model"]
         kind = _KINDS[description["class"]]
@@ -112,7 +114,9 @@ def _devices(
         return [get_device(device)] * places
     if device is not None:
         raise SettingError(f"load_model: device={str(device)!r} beside devices; leave out one")
-    names = [devices] if isinstance(devices, (str, Device)) else list(devices)
+    names = [devices] if isinstance(devices, (str, Device)) else devices
+    if not isinstance(names, (list, tuple)):
+        raise SettingError(f"load_model: devices={show(devices)}: use a list of names")
     if len(names) != places:
         raise SettingError(
             f"{path}: the model in it can be on {places} device{'s' * (places > 1)}, "
@@ -126,7 +130,7 @@ def load_into(model: Base, path: str | Path) -> None:
 
     Raises CheckpointError, before anything is changed, where it does not belong to this model.
     """
-    tensors, state = checkpoint.read(path)
+    tensors, state = checkpoint.read(as_path("path", path))
     with _reading(path):
         _restore(model, tensors, state)
 

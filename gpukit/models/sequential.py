@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from gpukit import layers as layer_family
+from gpukit.config import show
 from gpukit.device import Device
 from gpukit.errors import GpukitError, SettingError
 from gpukit.layers import ToDevice
 from gpukit.layers.base import Layer
-from gpukit.layers.symbolic import Symbolic
+from gpukit.layers.symbolic import Symbolic, batch_shape
 from gpukit.models.adoption import adopt
 from gpukit.models.base import Base, Shape
 
@@ -35,6 +36,8 @@ class Sequential(Base):
         self._output_shape: Shape | None = None
         if isinstance(layers, Layer):
             raise SettingError("Sequential takes a list of layers: Sequential([first, second])")
+        if layers is not None and not isinstance(layers, (list, tuple, Iterator)):
+            raise SettingError(f"Sequential takes a list of layers, got {show(layers)}")
         for layer in layers or ():
             self.add(layer)
 
@@ -57,7 +60,7 @@ class Sequential(Base):
         if isinstance(layer, Symbolic):  # Input(shape), as Keras 3 begins a chain
             layer = layer.layer
         if not isinstance(layer, Layer):
-            raise SettingError(f"{self.name}: {layer!r} is no layer; pass one of gpukit.layers")
+            raise SettingError(f"{self.name}: {show(layer)} is no layer; pass one of gpukit.layers")
         if any(layer is other for other in self.layers):
             raise SettingError(
                 f"{self.name} holds {layer.label} already; make another one, or a Model, whose "
@@ -81,7 +84,7 @@ class Sequential(Base):
             super().build(input_shape)
         if not self.layers:
             raise SettingError(f"{self.name} has no layers; add some")
-        self._input_shape = self._output_shape = tuple(input_shape)
+        self._input_shape = self._output_shape = batch_shape(input_shape)
         try:
             for layer in self.layers:
                 self._extend(layer)

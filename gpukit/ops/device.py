@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpukit.autograd import Tensor, differentiable
+from gpukit.autograd import differentiable
 from gpukit.device import Device, device_of, get_device, to_host
+from gpukit.results import operand
 from gpukit.tape import CopyBack
 
 
@@ -29,7 +30,7 @@ def to_device(x: Any, device: str | Device) -> Any:
     Between two cards both copies run beside what the cards compute.
     """
     target = get_device(device)
-    here = x.device if isinstance(x, Tensor) else device_of(x)
+    here = device_of(operand("to_device", x))
     if here is target:
         return x
     return _move(x, device=target)

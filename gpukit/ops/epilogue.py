@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gpukit.backends import reference as p
+from gpukit.config import show
 from gpukit.errors import SettingError
 
 # The gradient before the activation, from the gradient after it and the output.
@@ -13,9 +14,9 @@ GRADIENTS = {"relu": p.relu_grad, "sigmoid": p.sigmoid_grad, "tanh": p.tanh_grad
 
 def check_epilogue(operation: str, activation: str | None) -> None:
     """Refuse an activation that is not fused into `operation`."""
-    if activation is not None and activation not in GRADIENTS:
+    if activation is not None and (not isinstance(activation, str) or activation not in GRADIENTS):
         raise SettingError(
-            f"{operation}: activation {activation!r} is not fused here; use "
+            f"{operation}: activation {show(activation)} is not fused here; use "
             f"{', '.join(GRADIENTS)}, or apply another one to the result"
         )
 

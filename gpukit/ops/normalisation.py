@@ -6,6 +6,7 @@ from typing import Any
 
 from gpukit.autograd import differentiable
 from gpukit.backends import reference as p
+from gpukit.config import show
 from gpukit.errors import SettingError, ShapeError
 from gpukit.ops.passes import gradient_by
 
@@ -89,10 +90,10 @@ def lrn(
 
 def check_lrn(name: str, channels: int, size: int, groups: int) -> None:
     """Refuse neighbourhoods and groups that `channels` channels do not have."""
-    if size < 1 or groups < 1 or channels % groups:
+    if not 1 <= size < 1 << 31 or groups < 1 or channels % groups:
         raise SettingError(
-            f"{name}: size={size}, groups={groups} with {channels} channels; size must be 1 or "
-            "more and groups divide the channels"
+            f"{name}: size={show(size)}, groups={show(groups)} with {channels} channels; size "
+            "must be 1 or more and groups divide the channels"
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from gpukit.backends.choices import FromFile, absent, fell_back
 from gpukit.backends.primitive import Primitive
+from gpukit.config import show
 from gpukit.device import Device, device_of
 from gpukit.errors import SettingError
 from gpukit.tape import is_recording
@@ -31,7 +32,7 @@ def ways(what: str, passes: Mapping[str, Primitive], algo: Any, device: Device) 
                 _say_default(primitive, algo, device)
         return found
     if not isinstance(algo, Mapping):
-        raise SettingError(f"{what}: algo={algo!r}: use a name or a dict of names by pass")
+        raise SettingError(f"{what}: algo={show(algo)}: use a name or a dict of names by pass")
     for name, way in algo.items():
         if name not in passes:
             raise SettingError(f"{what}: algo names the pass {name!r}; use {', '.join(passes)}")

@@ -7,7 +7,9 @@ from typing import Any
 
 from gpukit.autograd import differentiable
 from gpukit.backends import reference as p
+from gpukit.config import whole
 from gpukit.errors import ShapeError
+from gpukit.results import operand
 
 Axis = int | tuple[int, ...] | None
 
@@ -48,6 +50,8 @@ def mean(x: Any, *, axis: Axis = None, keepdims: bool = False, algo: str | None 
 def max(x: Any, *, axis: Axis = None, keepdims: bool = False, algo: str | None = None) -> Any:
     """Largest value over `axis` (all axes by default); ties share the gradient."""
     axes, shape = _axes("max", axis, x.ndim), tuple(x.shape)
+    if any(shape[a] == 0 for a in axes):
+        raise ShapeError(f"max: {shape} has nothing along axis {axis}")
     y = p.reduce_max(x, axis=axes, keepdims=keepdims, algo=algo)
 
     def gradient(gy: Any) -> Any:
@@ -61,7 +65,11 @@ def max(x: Any, *, axis: Axis = None, keepdims: bool = False, algo: str | None =
 
 def argmax(x: Any, *, axis: int = -1, algo: str | None = None) -> Any:
     """Position of the first largest value along `axis`: int64, no gradient, an array."""
-    return p.argmax(getattr(x, "array", x), axis=axis, algo=algo)
+    array = operand("argmax", x)
+    (at,) = _axes("argmax", whole("argmax: axis", axis, low=None), array.ndim)
+    if array.shape[at] == 0:
+        raise ShapeError(f"argmax: {tuple(array.shape)} has nothing along axis {axis}")
+    return p.argmax(array, axis=at, algo=algo)
 
 
 def all_finite(x: Any, *, algo: str | None = None) -> Any:
@@ -69,4 +77,4 @@ def all_finite(x: Any, *, algo: str | None = None) -> Any:
 
     Asking costs no wait, bool() of the answer does.
     """
-    return p.all_finite(getattr(x, "array", x), algo=algo)
+    return p.all_finite(operand("all_finite", x), algo=algo)

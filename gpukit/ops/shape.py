@@ -6,11 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from gpukit.autograd import differentiable
 from gpukit.backends import reference as p
-from gpukit.errors import DTypeError, ShapeError
+from gpukit.config import number, show, whole, wholes
+from gpukit.errors import DTypeError, SettingError, ShapeError
 from gpukit.ops.arithmetic import sum_to
 from gpukit.ops.passes import gradient_by
+from gpukit.results import operand
 
 
 @differentiable
@@ -30,13 +34,18 @@ def reshape(x: Any, *, shape: Sequence[int], algo: str | None = None) -> Any:
 
 def flatten(x: Any, *, algo: str | None = None) -> Any:
     """(N, …) → (N, product of the rest)."""
-    return reshape(x, shape=(x.shape[0], math.prod(x.shape[1:])), algo=algo)
+    shape = tuple(operand("flatten", x).shape)
+    if not shape:
+        raise ShapeError("flatten: x has no axes; it must be (N, …)")
+    return reshape(x, shape=(shape[0], math.prod(shape[1:])), algo=algo)
 
 
 @differentiable
 def transpose(x: Any, *, axes: Sequence[int] | None = None, algo: str | None = None) -> Any:
     """Axes permuted; reversed by default."""
-    order = tuple(reversed(range(x.ndim))) if axes is None else tuple(a % x.ndim for a in axes)
+    order = tuple(reversed(range(x.ndim)))
+    if axes is not None:
+        order = tuple(a % x.ndim if -x.ndim <= a < x.ndim else -1 for a in axes)
     if sorted(order) != list(range(x.ndim)):
         raise ShapeError(f"transpose: axes {axes} are no permutation of {x.ndim} axes")
     inverse = tuple(order.index(i) for i in range(x.ndim))
@@ -63,6 +72,8 @@ def concat(arrays: Sequence[Any], axis: int = -1, *, algo: str | None = None) ->
     for a in arrays:
         if not hasattr(a, "shape"):
             raise DTypeError(f"concat: got a {type(a).__name__}; pass arrays or Tensors")
+        operand("concat", a)
+    axis = whole("concat: axis", axis, low=None)
     shapes = [tuple(a.shape) for a in arrays]
     ndim = len(shapes[0])
     if not -ndim <= axis < ndim:
@@ -75,14 +86,20 @@ def concat(arrays: Sequence[Any], axis: int = -1, *, algo: str | None = None) ->
 
 def split(x: Any, sections: int | Sequence[int], axis: int = -1) -> tuple[Any, ...]:
     """x cut along `axis` into `sections` equal parts, or into parts of the lengths given."""
-    length = x.shape[axis]
-    if isinstance(sections, int):
+    shape = tuple(operand("split", x).shape)
+    axis = whole("split: axis", axis, low=None)
+    if not -len(shape) <= axis < len(shape):
+        raise ShapeError(f"split: axis {axis} does not exist in an array of {len(shape)} axes")
+    length = shape[axis]
+    if not isinstance(sections, (tuple, list)):
+        sections = whole("split: sections", sections, low=None)
         if sections < 1 or length % sections:
             raise ShapeError(f"split: {length} along axis {axis} is not {sections} equal parts")
         sections = [length // sections] * sections
+    sections = wholes("split: sections", sections)
     if sum(sections) != length or any(n < 0 for n in sections):
         raise ShapeError(f"split: sections {list(sections)} do not add up to {length}")
-    at = axis % len(x.shape)
+    at = axis % len(shape)
     parts, start = [], 0
     for n in sections:
         parts.append(index(x, key=(slice(None),) * at + (slice(start, start + n),)))
@@ -101,13 +118,17 @@ def pad(
     x: Any, widths: Sequence[tuple[int, int]], value: float = 0.0, *, algo: str | None = None
 ) -> Any:
     """x with `widths[i]` = (before, after) cells of `value` along each axis i."""
-    pairs = tuple((int(a), int(b)) for a, b in widths)
-    if len(pairs) != len(x.shape) or any(n < 0 for pair in pairs for n in pair):
+    shape = tuple(operand("pad", x).shape)
+    try:
+        pairs = [wholes("widths", pair) for pair in widths]
+    except (TypeError, SettingError):
+        pairs = []
+    if len(pairs) != len(shape) or any(len(pair) != 2 or min(pair) < 0 for pair in pairs):
         raise ShapeError(
-            f"pad: widths {pairs} need one (before, after) pair, 0 or more, for each axis of "
-            f"{tuple(x.shape)}"
+            f"pad: widths {show(widths)} need one (before, after) pair, 0 or more, for each axis "
+            f"of {shape}"
         )
-    return _pad(x, widths=pairs, value=float(value), algo=algo)
+    return _pad(x, widths=tuple(pairs), value=number("pad: value", value, finite=False), algo=algo)
 
 
 @differentiable
@@ -118,11 +139,21 @@ def index(x: Any, *, key: Any, algo: str | None = None) -> Any:
     def gradient(gy: Any) -> Any:
         return gradient_by(algo, p.index_grad, gy, key=key, input_shape=shape)
 
-    return p.index(x, key=key, algo=algo), (gradient,)
+    try:
+        y = p.index(x, key=key, algo=algo)
+    except (IndexError, TypeError, ValueError) as error:
+        raise ShapeError(f"index: {shape} has no [{show(key)}] ({error})") from None
+    return y, (gradient,)
 
 
 @differentiable
 def broadcast_to(x: Any, *, shape: Sequence[int], algo: str | None = None) -> Any:
     """x repeated over the axes that it lacks, or has with length 1."""
-    after = tuple(shape)
+    before, after = tuple(operand("broadcast_to", x).shape), tuple(shape)
+    try:
+        fits = min(after, default=0) >= 0 and np.broadcast_shapes(before, after) == after
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ShapeError(f"broadcast_to: {before} cannot be repeated to {after}")
     return p.broadcast_to(x, shape=after, algo=algo), (lambda gy: sum_to(gy, x),)

@@ -60,7 +60,8 @@ class Keeper(Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         epoch = self.model.training_state.epoch
-        self._check("loss", logs, epoch, f"in epoch {epoch + 1}, step {batch + 1}")
+        if self.model.not_finite:
+            self._diverged(self.model.not_finite, epoch)
         if self._signal is not None:
             save(self.model, self._folder / LAST)
             self._stop_if_asked()

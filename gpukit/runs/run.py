@@ -62,14 +62,16 @@ def train(
     out: Path,
     *,
     resume: bool = False,
+    replay: int = 0,
     verbose: Any = "auto",
     tell: Callable[[str], None] = lambda text: None,
 ) -> RunResult:
     """Train by `settings` into the folder `out`; with `resume`, go on from its last checkpoint.
 
-    `tell` gets a line of news now and then. The test set is read once, at the end, by the weights
-    of the best epoch. Raises GpukitErrors before anything is written where the settings cannot
-    work, and Interrupted, after saving, on SIGINT and SIGTERM.
+    Every `replay` steps one is computed twice (`Model.fit`). `tell` gets a line of news now and
+    then. The test set is read once, at the end, by the weights of the best epoch. Raises
+    GpukitErrors before anything is written where the settings cannot work, and Interrupted, after
+    saving, on SIGINT and SIGTERM.
     """
     if not resume:
         _refuse_taken(out)
@@ -86,7 +88,7 @@ def train(
                 material.quarantine.keep(
                     out / QUARANTINE, partial(write_atomically, out / QUARANTINE)
                 )
-            history = _train(model, settings, material, out, verbose, tell)
+            history = _train(model, settings, material, out, replay, verbose, tell)
             load_into(model, out / BEST)
             pictures.save_filters(out / FILTERS, model)
         return _result(model, settings, material, history, out, tell)
@@ -97,6 +99,7 @@ def _train(
     settings: RunSettings,
     material: Material,
     out: Path,
+    replay: int,
     verbose: Any,
     tell: Callable[[str], None],
 ) -> list[dict[str, float]]:
@@ -121,6 +124,8 @@ def _train(
             validation_data=material.validation,
             seed=settings.seed,
             state=state,
+            accumulate=settings.accumulate or 1,
+            replay=replay,
         )
     keeper.write_history(model)
     title = f"{settings.model} on {Path(material.name).name}"

@@ -61,6 +61,7 @@ class RunSettings:
     init: str | None = None
     workers: int | None = None
     bad_images: str | None = None
+    accumulate: int | None = None
     kernel: dict[str, str] = field(default_factory=dict)
     algo: dict[str, str] = field(default_factory=dict)
 
@@ -86,8 +87,9 @@ class RunSettings:
                 "the rate falls when validation stands still, and there is none; use a "
                 "--validation-split above 0, or --schedule cosine"
             )
-        if self.limit is not None:
-            whole("limit", self.limit)
+        for name in ("limit", "accumulate"):
+            if getattr(self, name) is not None:
+                whole(name, getattr(self, name))
         if self.takes_pictures:
             self._check_pictures()
         for name in ("kernel", "algo"):

@@ -14,55 +14,37 @@ import numpy as np
 from gpukit import ops
 from gpukit.autograd import Tensor, no_grad
 from gpukit.callbacks import Callback, CallbackList, History
-from gpukit.config import number, snake_case, whole
+from gpukit.config import number, show, snake_case, whole
 from gpukit.data.feed import ArrayFeed, Batch, Feed
 from gpukit.device import to_host
 from gpukit.errors import CheckpointError, DataError, DTypeError, SettingError, ShapeError
-from gpukit.losses import SparseCategoricalCrossentropy
+from gpukit.losses import SparseCategoricalCrossentropy, losses_of
 from gpukit.ops.loss import check_labels
 from gpukit.settings import training_mode
+from gpukit.training.memory import shortage
 from gpukit.training.progress import progress_for
+from gpukit.training.replay import take_step_twice
 from gpukit.training.state import TrainingState
+from gpukit.training.step import Figures, Work, take_step, train_step
 
 if TYPE_CHECKING:
     from gpukit.models.base import Base
 
-
-def train_step(model: Base, x: Any, y: Any) -> dict[str, tuple[float, float]]:
-    """One update on a batch: (sum, weight) of the loss and of every metric.
-
-    The loss is the mean over the batch plus the penalties of regularisers; the weight is the
-    number of samples.
-    """
-    with training_mode():
-        outputs = model.for_loss(x)
-        loss = model.training_loss.per_sample(y, outputs).mean()
-        penalty = model.penalty()
-        if penalty is not None:
-            loss = loss + penalty
-    loss.backward()
-    model.optimizer.step(model)
-    model.constrain()
-    model.zero_grad()
-    model.context.step += 1
-    count = float(len(x))
-    figures = {"loss": (loss.item() * count, count)}
-    figures.update(model.measure(y, outputs))
-    return figures
+__all__ = ["evaluate", "fit", "predict", "test_step", "train_step"]
 
 
 def test_step(model: Base, x: Any, y: Any, views: int = 1) -> dict[str, tuple[float, float]]:
-    """The figures of `train_step` without an update.
+    """The figures of `take_step` without an update.
 
     Of every sample there may be several `views` in a row in x: they are those of the mean output.
     """
     with no_grad(), training_mode(False):
         if views == 1:
             outputs = model.for_loss(x)
-            losses = model.training_loss.per_sample(y, outputs)
+            losses = losses_of(model.training_loss, y, outputs)
         else:
             outputs = _mean_of_views(model, x, views)
-            losses = model.loss.per_sample(y, outputs)
+            losses = losses_of(model.loss, y, outputs)
         penalty = model.penalty()
         count = float(len(x) // views)
         total = float(losses.sum().item())
@@ -88,13 +70,15 @@ def fit(
     batch_size: int = 32,
     epochs: int = 1,
     verbose: Any = "auto",
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Callback] | None = None,
     validation_split: float = 0.0,
     validation_data: Any = None,
     shuffle: bool = True,
     initial_epoch: int = 0,
     seed: int | None = None,
     state: TrainingState | None = None,
+    accumulate: int = 1,
+    replay: int = 0,
 ) -> History:
     """Train `model`; see `Model.fit`.
 
@@ -102,9 +86,18 @@ def fit(
     training state has reached, whether it was trained to there or loaded: callbacks then remember
     what those before them, of the same classes in the same order, did.
     """
+    if model.is_fitting:
+        raise SettingError(
+            f"{model.name}: fit was called within fit, whose epochs it would take over; call "
+            "evaluate or train_on_batch in callbacks, and fit afterwards"
+        )
     epochs = whole("epochs", epochs)
     initial_epoch = whole("initial_epoch", initial_epoch, low=0)
     validation_split = number("validation_split", validation_split, low=0, below=1)
+    if callbacks is not None and not isinstance(callbacks, (list, tuple)):
+        raise SettingError(f"fit: callbacks={show(callbacks)}: use a list of gpukit.callbacks")
+    accumulate = whole("accumulate", accumulate)
+    replay = whole("replay", replay, low=0)
     seed = model.context.seed if seed is None else seed
     feed, validation = _feeds(x, y, batch_size, shuffle, seed, validation_split, validation_data)
     if feed.count == 0:
@@ -130,14 +123,15 @@ def fit(
         feed.take_up(state.feed)
     state.feed = feed.config()
     history = History()
-    every = CallbackList(_savers_last([*callbacks, history, _NoteStop()]), model)
+    every = CallbackList(_savers_last([*(callbacks or ()), history, _NoteStop()]), model)
     model.training_state = state
     model.stop_training = state.stopped
+    model.not_finite = ""
     warned = False
     progress = progress_for(
         verbose, epochs=epochs, steps=feed.steps, images=feed.count, state=state
     )
-    with progress:
+    with model.fitting(), progress:
         every.on_train_begin()
         _recall(every, state)
         model.callbacks = every
@@ -145,7 +139,7 @@ def fit(
             epoch = state.epoch
             if state.batch == 0:
                 every.on_epoch_begin(epoch)
-            _run_epoch(model, feed, state, every, progress)
+            _run_epoch(model, feed, state, every, progress, accumulate, replay)
             logs = {"epoch": epoch, **state.figures()}
             if validation is not None:
                 figures = evaluate(model, validation)
@@ -156,9 +150,10 @@ def fit(
             every.on_epoch_end(epoch, logs)
             if not math.isfinite(logs["loss"]) and not model.stop_training and not warned:
                 warned = True
+                first = f"; {model.not_finite}" if model.not_finite else ""
                 warnings.warn(
-                    f"epoch {epoch + 1}: the loss is {logs['loss']}. Use a smaller learning rate "
-                    "or look for NaN in the data; callbacks.TerminateOnNaN() stops training there",
+                    f"epoch {epoch + 1}: the loss is {logs['loss']}{first}. Use a smaller learning "
+                    "rate or look for NaN in the data; callbacks.TerminateOnNaN() stops training",
                     stacklevel=3,
                 )
             progress.epoch_done(logs)
@@ -229,7 +224,7 @@ def _check_targets(model: Base, feed: Feed) -> None:
     first = y[:64]
     with no_grad():
         outputs = model.device.asarray(np.full([len(first), *shape], 0.5, model.dtype))
-        model.loss.per_sample(first, Tensor.wrap(outputs))
+        losses_of(model.loss, first, Tensor.wrap(outputs))
     if isinstance(model.loss, SparseCategoricalCrossentropy) and y.dtype.kind in "iu":
         check_labels(y, shape[-1])
 
@@ -271,14 +266,20 @@ def _recall(every: CallbackList, state: TrainingState) -> None:
 
 
 def _run_epoch(
-    model: Base, feed: Feed, state: TrainingState, every: CallbackList, progress: Any
+    model: Base,
+    feed: Feed,
+    state: TrainingState,
+    every: CallbackList,
+    progress: Any,
+    accumulate: int,
+    replay: int,
 ) -> None:
     before = state.seconds
     begun = time.perf_counter()
     with _batches(feed, state.epoch, state.batch) as batches:
         for batch in batches:
             every.on_train_batch_begin(state.batch)
-            figures = train_step(model, model.to_device(batch.x, batch.shift), batch.y)
+            figures = _step(model, Work(batch, accumulate), replay)
             for name, (total, weight) in figures.items():
                 state.add(name, total, weight)
             state.batch += 1
@@ -287,6 +288,17 @@ def _run_epoch(
             every.on_train_batch_end(state.batch - 1, state.figures())
             if model.stop_training:
                 break
+
+
+def _step(model: Base, work: Work, replay: int) -> Figures:
+    """A step on `work`, computed twice where its number is a multiple of `replay`."""
+    twice = replay > 0 and (model.context.step + 1) % replay == 0
+    try:
+        return take_step_twice(model, work) if twice else take_step(model, work)
+    except MemoryError as error:
+        reason = str(error)
+    # Here, where the arrays of the step that failed are gone.
+    raise shortage(model, work, reason)
 
 
 def _batches(feed: Feed, number: int = 0, start: int = 0) -> closing[Generator[Batch]]:
@@ -348,9 +360,11 @@ def as_array(name: str, value: Any) -> np.ndarray:
         array = to_host(value.array) if isinstance(value, Tensor) else to_host(value)
     except ValueError as error:
         raise ShapeError(f"{name} is no array: {error}") from None
-    if array.ndim == 0 or array.dtype.kind not in "biuf":
+    masked = isinstance(array, np.ma.MaskedArray)
+    if array.ndim == 0 or array.dtype.kind not in "biuf" or masked:
+        kind = "masked " if masked else ""
         raise DTypeError(
-            f"{name} is {array.dtype} of shape {array.shape}; pass an array of numbers"
+            f"{name} is {kind}{array.dtype} of shape {array.shape}; pass an array of numbers"
         )
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 

@@ -87,7 +87,7 @@ def faults(
 
 
 class Commands:
-    """`commands("train", "lenet5", …)` gives an Outcome. One process with gpukit loaded serves all."""
+    """`commands("train", "lenet5", …)` gives an Outcome; one process with gpukit serves all."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -29,6 +29,7 @@ HOUSE = (
     "backends",
     "columns",
     "tape",
+    "results",
     "autograd",
     "flat",
     "ops",
@@ -53,7 +54,7 @@ HOUSE = (
 )
 
 # Data sets know nothing of devices and networks, and can be used without them.
-ONLY = {"data": {"errors", "files", "settings"}, "kernels": set()}
+ONLY = {"data": {"errors", "files", "settings", "config"}, "kernels": set()}
 
 # Inside backends: the definitions know of no implementation, kernels of no launcher.
 BACKENDS = (

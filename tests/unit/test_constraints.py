@@ -37,7 +37,7 @@ def test_device_dtype_and_config(constraint):
 
 def test_names_functions_and_mistakes():
     assert constraints.get(None) is None
-    assert constraints.get(lambda w: w * 2)(1) == 2
+    assert constraints.get(lambda w: w * 2)(np.ones(1)) == 2
     for name in ("max_norm", "MaxNorm", "non_neg", "nonneg", "unit_norm"):
         constraints.get(name)
     for call in (

@@ -48,8 +48,8 @@ class _Shelves:
     def put(self, size: int, block: tuple[int, Array]) -> None:
         """Keep `block` for a later `take`, if there is room."""
         if self.bytes + size <= _MOST_BYTES:
-            self.bytes += size
             self.by_size.setdefault(size, []).append(block)
+            self.bytes += size
 
 
 _shelves = _Shelves()
@@ -72,7 +72,10 @@ class _Loan:
         }
 
     def __del__(self) -> None:
-        self.shelves.put(self.size, self.block)
+        try:  # noqa: SIM105  (contextlib.suppress costs a microsecond)
+            self.shelves.put(self.size, self.block)
+        except (MemoryError, AttributeError):
+            pass  # no room on a shelf, or never lent: the block goes back to the operating system
 
 
 def _rounded(size: int) -> int:

@@ -56,13 +56,21 @@ class _Job:
 
 
 class ThreadPool:
-    """`threads - 1` sleeping workers; the thread that calls `run` is the missing one."""
+    """`threads - 1` sleeping workers; the thread that calls `run` is the missing one.
+
+    Fewer where the system has no room for more: no result depends on how many there are.
+    """
 
     def __init__(self, threads: int) -> None:
-        self.threads = threads
+        self.threads = 1
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         for number in range(1, threads):
-            threading.Thread(target=self._serve, name=f"gpukit-cpu-{number}", daemon=True).start()
+            worker = threading.Thread(target=self._serve, name=f"gpukit-cpu-{number}", daemon=True)
+            try:
+                worker.start()
+            except (RuntimeError, MemoryError):
+                break
+            self.threads += 1
 
     def _serve(self) -> None:
         get = self._jobs.get

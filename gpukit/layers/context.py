@@ -1,0 +1,24 @@
+"""What keys the random numbers of a model's layers."""
+
+from __future__ import annotations
+
+
+class Context:
+    """What keys the random numbers of layers: a seed and the number of training steps done.
+
+    `sample` is the place of the first sample in the batch that it is of, where a step is computed
+    in parts. `streams` counts the layers that were given a stream of random numbers of their own.
+    """
+
+    __slots__ = ("sample", "seed", "step", "streams")
+
+    def __init__(self, seed: int, step: int = 0) -> None:
+        self.seed = seed
+        self.step = step
+        self.sample = 0
+        self.streams = 0
+
+    def new_stream(self) -> int:
+        """The number of the next layer."""
+        self.streams += 1
+        return self.streams - 1

@@ -1,0 +1,207 @@
+"""One step of training: forward, backward, update, and what is looked at between them.
+
+The loss and the gradients are looked at before the update, while the parameters are still those
+that the step began with: a step that went wrong can be computed again, to the bit, with every layer
+watched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpukit import ops
+from gpukit.data.feed import Batch
+from gpukit.losses import losses_of
+from gpukit.settings import training_mode
+from gpukit.tape import watched_by, watcher
+
+if TYPE_CHECKING:
+    from gpukit.models.base import Base
+
+Figures = dict[str, tuple[float, float]]
+STAGES = ("forward", "backward", "update")
+_LAST = 1 << 30  # a place behind those of all layers
+
+
+@dataclass(frozen=True)
+class Work:
+    """A batch to take a step on, in `accumulate` parts whose gradients are added up.
+
+    The parts are as long as can be alike, and each counts by its samples: the gradient is that of
+    the whole batch, but for rounding and for what layers make of a batch's statistics.
+    """
+
+    batch: Batch
+    accumulate: int = 1
+
+    def parts(self, model: Base) -> Iterator[tuple[int, Any, Any, float]]:
+        """(first sample, inputs on the device, targets, share of the batch) of each part."""
+        x, y, shift = self.batch.x, self.batch.y, self.batch.shift
+        count = len(x)
+        parts = max(1, min(self.accumulate, count))
+        if parts == 1:
+            yield 0, model.to_device(x, shift), y, 1.0
+            return
+        ends = [count * i // parts for i in range(parts + 1)]
+        for first, end in pairwise(ends):
+            part = slice(first, end)
+            inputs = model.to_device(x[part], None if shift is None else shift[part])
+            yield first, inputs, y[part], (end - first) / count
+
+
+def train_step(model: Base, x: Any, y: Any) -> Figures:
+    """`take_step` on a batch as it is."""
+    return take_step(model, Work(Batch(x, y)), check=False)
+
+
+def take_step(model: Base, work: Work, check: bool = True) -> Figures:
+    """One update: (sum, weight) of the loss and of every metric.
+
+    The loss is the mean over the batch plus the penalties of regularisers; the weight is the
+    number of samples. With `check`, `model.not_finite` says from then on where the first value that
+    is not finite came about, if one did.
+    """
+    try:
+        figures = gradients(model, work)
+        if check:
+            flats = model.flats()
+            for flat in flats:
+                flat.gather_grads()
+            # All are looked at where they lie before the first answer is waited for.
+            flags = [ops.all_finite(flat.grads) for flat in flats]
+            if not (np.isfinite(figures["loss"][0]) and all(map(bool, flags))):
+                model.not_finite = model.not_finite or first_not_finite(model, work)
+        model.optimizer.step(model)
+        model.constrain()
+        watch = watcher.get()
+        if watch is not None:
+            show_state(model, watch.see)
+    finally:
+        # Also where the step failed: the next one must not find its gradients.
+        model.zero_grad()
+        model.context.sample = 0
+    model.context.step += 1
+    return figures
+
+
+def gradients(model: Base, work: Work, measure: bool = True) -> Figures:
+    """Leave the gradients of the batch in the model's parameters; the figures of `take_step`."""
+    count = float(len(work.batch.x))
+    figures: Figures = {}
+    losses = []
+    for first, x, y, share in work.parts(model):
+        model.context.sample = first
+        with training_mode():
+            outputs = model.for_loss(x)
+            loss = losses_of(model.training_loss, y, outputs).mean()
+            penalty = model.penalty()
+            if penalty is not None:
+                loss = loss + penalty
+            if share != 1.0:
+                loss = loss * share
+        watch = watcher.get()
+        if watch is not None:
+            watch.see("forward", _LAST, "the loss", loss)
+        loss.backward()
+        losses.append(loss.detach())
+        del loss
+        for name, (total, weight) in (model.measure(y, outputs) if measure else {}).items():
+            before = figures.get(name, (0.0, 0.0))
+            figures[name] = (before[0] + total, before[1] + weight)
+    return {"loss": (sum(float(loss.item()) for loss in losses) * count, count), **figures}
+
+
+def first_not_finite(model: Base, work: Work) -> str:
+    """In words, what first was not finite in the step under way, and which step that is.
+
+    Nothing is changed: the step is computed again, up to its update.
+    """
+    state = model.training_state
+    first = f"{_culprit(model, work)} was the first that is not finite"
+    return f"{first}, in epoch {state.epoch + 1}, step {state.batch + 1}"
+
+
+def _culprit(model: Base, work: Work) -> str:
+    for name, array in (("input", work.batch.x), ("target", work.batch.y)):
+        if array.dtype.kind == "f" and not bool(ops.all_finite(array)):
+            return f"the {name} of the model"
+    for parameter in model.parameters:
+        if parameter.trainable and not bool(ops.all_finite(parameter)):
+            return f"{parameter.name}, before the update,"
+    found = _FirstNotFinite()
+    with fixed(model), watched_by(found):
+        model.zero_grad()
+        gradients(model, work, measure=False)
+    for parameter in model.parameters:
+        if not found.what and parameter.grad is not None and not ops.all_finite(parameter.grad):
+            found.what = f"the gradient of {parameter.name}"
+    return found.what or "the loss"
+
+
+@contextmanager
+def fixed(model: Base) -> Iterator[None]:
+    """A block after which parameters that are not trained, moving averages, are as before."""
+    kept = [(p, p.array.copy()) for p in model.parameters if not p.trainable]
+    try:
+        yield
+    finally:
+        for parameter, array in kept:
+            parameter.assign(array)
+
+
+class Order:
+    """Base of watchers: sorts what they are shown, whichever thread came first."""
+
+    def __init__(self) -> None:
+        self._part, self._stage = 0, ""
+
+    def order(self, stage: str, place: int) -> tuple[int, int, int]:
+        """(part of the batch, stage, place): what comes about later is larger."""
+        if stage == "forward" and self._stage == "backward":
+            self._part += 1
+        self._stage = stage
+        return (self._part, STAGES.index(stage), place)
+
+
+class _FirstNotFinite(Order):
+    """Keeps the first place at which an array that is not finite was seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.what = ""
+        self._first = (1 << 30, 0, 0)
+
+    def see(self, stage: str, place: int, what: str, array: Any) -> None:
+        here = self.order(stage, place)
+        if here < self._first and not bool(ops.all_finite(array)):
+            self._first, self.what = here, in_words(stage, what)
+
+
+def in_words(stage: str, what: str) -> str:
+    """What a watcher was shown: "the output of Dense 'fc1'"."""
+    if what == "the loss":
+        return what
+    return {
+        "forward": f"the output of {what}",
+        "backward": f"the gradient that {what} passes back",
+        "update": f"{what} after the update",
+    }[stage]
+
+
+def show_state(model: Base, see: Callable[[str, int, str, Any], None]) -> None:
+    """Show what the update left: parameters, and what the optimiser remembers of them."""
+    for place, (name, array) in enumerate(state_arrays(model)):
+        see("update", place, name, array)
+
+
+def state_arrays(model: Base) -> Iterator[tuple[str, Any]]:
+    """Name and array of all parameters, then of the optimiser's slots."""
+    for parameter in model.parameters:
+        yield parameter.name, parameter.flat_view()
+    yield from model.optimizer.slot_arrays()

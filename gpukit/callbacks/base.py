@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -128,8 +127,3 @@ class CallbackList(Callback):
 
     def _keys(self) -> dict[str, Callback]:
         return {f"{i}-{type(c).__name__}": c for i, c in enumerate(self.callbacks)}
-
-
-def say(text: str) -> None:
-    """One line for the person who watches."""
-    print(text, file=sys.stderr, flush=True)

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.callbacks.base import Callback, Logs, say
+from gpukit.callbacks.base import Callback, Logs
 from gpukit.config import number, show, whole
 from gpukit.errors import CheckpointError, SettingError
+from gpukit.terminal import say
 
 
 class Monitor(Callback):

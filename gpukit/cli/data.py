@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from gpukit import data as data_room
+from gpukit import terminal
 from gpukit.errors import SettingError
 from gpukit.training.checkpoint import write_atomically
 
@@ -163,7 +164,7 @@ class _Bars:
             TransferSpeedColumn,
         )
 
-        console = Console(stderr=True)
+        console = Console(file=terminal.stderr())
         self._quiet = quiet
         self._bar: Progress | None = None
         self._counts: Progress | None = None

@@ -23,6 +23,8 @@ HOUSE = (
     "config",
     "utils",
     "child",
+    "signals",
+    "terminal",
     "data",
     "device",
     "backends",

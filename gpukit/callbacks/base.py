@@ -44,6 +44,9 @@ class Callback:
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Batch `batch` is done; `logs` has the means of the epoch so far."""
 
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Batch `batch` of the validation of an epoch is done."""
+
     def state(self) -> dict[str, Any]:
         """What is remembered, as JSON can hold it."""
         return {}
@@ -101,6 +104,10 @@ class CallbackList(Callback):
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         for callback in self.callbacks:
             callback.on_train_batch_end(batch, logs)
+
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_test_batch_end(batch, logs)
 
     def state(self) -> dict[str, Any]:
         return {key: callback.state() for key, callback in self._keys().items()}

@@ -83,7 +83,8 @@ def run(arguments: Sequence[str]) -> int:
         command = context.command_path if context is not None else "gpukit"
         return _failed(f"{error.format_message().rstrip('.')}; see {command} --help", 2)
     except Interrupted as stop:
-        click.echo(f"stopped and saved; go on with: gpukit train --resume {stop.folder}", err=True)
+        done = "stopped and saved" if stop.saved else "stopped"
+        click.echo(f"{done}; go on with: gpukit train --resume {stop.folder}", err=True)
         return exit_code(stop.signum)
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped", err=True)

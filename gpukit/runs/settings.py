@@ -58,6 +58,7 @@ class RunSettings:
     init: str | None = None
     workers: int | None = None
     bad_images: str | None = None
+    keep: int = 1
     kernel: dict[str, str] = field(default_factory=dict)
     algo: dict[str, str] = field(default_factory=dict)
 
@@ -75,6 +76,7 @@ class RunSettings:
         whole("epochs", self.epochs)
         whole("batch-size", self.batch_size)
         whole("seed", self.seed, low=0)
+        whole("keep", self.keep)
         number("lr", self.lr, above=0.0)
         number("weight-decay", self.weight_decay, low=0.0)
         number("validation-split", self.validation_split, low=0.0, below=1.0)
@@ -190,6 +192,7 @@ class RunSettings:
         device: str | None = None,
         devices: str | Sequence[str] | None = None,
         workers: int | None = None,
+        keep: int | None = None,
     ) -> Self:
         """The settings of the run in `folder`; with the others, of one that goes on there.
 
@@ -203,6 +206,8 @@ class RunSettings:
             where = {"devices": devices}
         if workers is not None:
             where["workers"] = workers
+        if keep is not None:
+            where["keep"] = keep
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             known = {f.name for f in fields(cls)}

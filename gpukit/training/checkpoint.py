@@ -33,6 +33,11 @@ def write(path: str | Path, tensors: Mapping[str, np.ndarray], state: Mapping[st
     stays. Raises CheckpointError when the folder cannot be written or the disk is full, and for a
     state that is not of JSON's types.
     """
+    write_atomically(path, content(path, tensors, state))
+
+
+def content(path: str | Path, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> bytes:
+    """What `write` puts into the file `path`."""
     import safetensors.numpy
 
     plain = {name: np.asarray(array, order="C") for name, array in tensors.items()}
@@ -43,7 +48,7 @@ def write(path: str | Path, tensors: Mapping[str, np.ndarray], state: Mapping[st
             f"{path} is not written: what a checkpoint keeps must be of JSON's types ({error})"
         ) from None
     metadata = {"gpukit": text, "sha256": _digest(plain, text)}
-    write_atomically(path, safetensors.numpy.save(plain, metadata))
+    return safetensors.numpy.save(plain, metadata)
 
 
 def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -91,24 +96,29 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return tensors, state
 
 
-def write_atomically(path: str | Path, content: bytes) -> None:
-    """Give `path` this content in one step: temporary file, fsync, rename, fsync of the folder."""
+def write_atomically(path: str | Path, content: bytes, folder: int | None = None) -> None:
+    """Give `path` this content in one step: temporary file, fsync, rename, fsync of the folder.
+
+    `folder` is a descriptor of the folder to write to, whatever has the folder's name by now.
+    """
     path = Path(path)
-    temporary = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}"
+    place = path if folder is None else Path(path.name)
+    temporary = place.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}"
     try:
-        with temporary.open("xb") as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(temporary, flags, 0o666, dir_fd=folder), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        os.replace(temporary, place, src_dir_fd=folder, dst_dir_fd=folder)
+        _sync_folder(path.parent if folder is None else folder)
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be written ({_reason(error)}); what was there is unchanged"
         ) from None
     finally:
         with contextlib.suppress(OSError):
-            temporary.unlink()
+            os.unlink(temporary, dir_fd=folder)
 
 
 def remove_leftovers(path: str | Path) -> None:
@@ -121,7 +131,10 @@ def remove_leftovers(path: str | Path) -> None:
                 found.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(folder: Path | int) -> None:
+    if isinstance(folder, int):
+        os.fsync(folder)
+        return
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)

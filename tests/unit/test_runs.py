@@ -87,6 +87,27 @@ def test_stopped_by_a_signal_and_resumed(tmp_path, monkeypatch, unbroken, place,
     assert result.test_accuracy == unbroken[1].test_accuracy
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals as POSIX has them")
+def test_stopped_in_the_validation_of_an_epoch(tmp_path, monkeypatch, unbroken):
+    out = tmp_path / "run"
+
+    class Stopping(Keeper):
+        def on_test_batch_end(self, number, logs=None):
+            if self.model.training_state.epoch == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            super().on_test_batch_end(number, logs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gpukit.runs.run.Keeper", Stopping)
+        with pytest.raises(runs.Interrupted) as caught:
+            runs.train(SETTINGS, out, verbose=0)
+    assert caught.value.saved
+    _, state = checkpoint.read(out / "last.safetensors")
+    assert (state["training"]["epoch"], state["training"]["batch"]) == (2, 9)
+    runs.train(SETTINGS, out, resume=True, verbose=0)
+    assert_same_run(out, unbroken[0])
+
+
 @pytest.mark.parametrize("place", [(0, 3), (1, 0), (3, 5)], ids=str)
 def test_broken_off_without_a_word_and_resumed(tmp_path, monkeypatch, unbroken, place):
     """From the end of the last epoch; in the first one, from the beginning."""

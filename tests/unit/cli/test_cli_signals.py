@@ -68,7 +68,9 @@ def assert_same_run(out, unbroken, result):
     assert result.json["test_accuracy"] == facts["test_accuracy"]
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path, unbroken, signum, code):
     """Stopped with two threads, resumed with one."""
     out = tmp_path / "run"
@@ -149,4 +151,70 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
     _, told = running.communicate(timeout=60)
     assert running.returncode == 130
     assert "Traceback" not in told
+    assert told.splitlines()[-1].endswith(f"go on with: gpukit train --resume {out}")
     checkpoint.read(out / "last.safetensors")
+
+
+def test_sigterm_again_and_again_is_sigterm(tmp_path):
+    """As from a supervisor that asks twice, or asks a wrapper too, which passes it on."""
+    out = tmp_path / "run"
+    running = begin(out)
+    for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGTERM, signal.SIGTERM):
+        running.send_signal(signum)
+    _, told = running.communicate(timeout=60)
+    assert running.returncode == 143
+    assert told.splitlines()[-1] == f"stopped and saved; go on with: gpukit train --resume {out}"
+
+
+def test_under_nohup_a_terminal_that_goes_away_stops_nothing(tmp_path):
+    out = tmp_path / "run"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        running = begin(out)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    running.send_signal(signal.SIGHUP)
+    assert running.communicate(timeout=60)[0].startswith("test accuracy")
+    assert running.returncode == 0
+
+
+LOADING = """
+import sys
+from gpukit.cli import main, signals
+signals.ends_at_once()
+print("here", flush=True)
+main()
+"""
+
+
+@pytest.mark.parametrize("chance", range(max(3, KILLS // 2)))
+def test_ctrl_c_in_the_first_seconds(tmp_path, chance):
+    """From gpukit's first line on; before that Python itself starts."""
+    out = tmp_path / "run"
+    running = subprocess.Popen(
+        [sys.executable, "-c", LOADING, *RUN, "--out", out],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdout.readline() == "here\n"
+    time.sleep(random.Random(chance).uniform(0, 2))
+    running.send_signal(signal.SIGINT)
+    _, told = running.communicate(timeout=60)
+    assert running.returncode == 130, told
+    assert "Traceback" not in told
+    assert told.splitlines()[-1].startswith("stopped")
+
+
+@pytest.mark.parametrize("when", ["curves", "filters"])
+def test_ctrl_c_in_the_last_part_says_how_to_go_on(tmp_path, monkeypatch, gpukit, when):
+    from gpukit.inspect import pictures
+
+    out = tmp_path / "run"
+    command = [*RUN[:4], "--epochs", 1, "--quiet"]
+    with monkeypatch.context() as patch:
+        patch.setattr(pictures, when, lambda *a: os.kill(os.getpid(), signal.SIGINT))
+        stopped = gpukit(*command, "--out", out)
+    assert stopped.code == 130
+    assert stopped.err == f"stopped; go on with: gpukit train --resume {out}\n"
+    assert gpukit("train", "--resume", out).out.startswith("test accuracy")

@@ -12,6 +12,7 @@ import click
 
 from gpukit import data as data_room
 from gpukit import terminal
+from gpukit.cli.paths import PATH
 from gpukit.errors import SettingError
 from gpukit.training.checkpoint import write_atomically
 
@@ -59,7 +60,7 @@ def fetch(name: str, quiet: bool, as_json: bool) -> None:
 @data.command()
 @click.argument("name", default="fashion-mnist-small")
 @click.option("--limit", type=int, metavar="N", help="Use at most N images of each part.")
-@click.option("--picture", type=click.Path(path_type=Path), help="Write a sheet of examples (PNG).")
+@click.option("--picture", type=PATH, help="Write a sheet of examples (PNG).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 def show(name: str, limit: int | None, picture: Path | None, as_json: bool) -> None:
     """Describe a data set: counts, sizes, classes.
@@ -95,7 +96,7 @@ def show(name: str, limit: int | None, picture: Path | None, as_json: bool) -> N
 
 @data.command()
 @click.argument("name")
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=PATH)
 @click.option(
     "--format",
     "kind",

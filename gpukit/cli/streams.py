@@ -13,7 +13,7 @@ import select
 import sys
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 _ERRORS = "gpukit.terminal"
@@ -50,6 +50,8 @@ def usable() -> Iterator[None]:
     try:
         yield
     finally:
+        with suppress(OutputLost):
+            sys.stdout.flush()
         sys.stdout, sys.stderr = before
 
 

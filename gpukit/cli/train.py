@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from gpukit import models
+from gpukit.cli.paths import PATH
 from gpukit.errors import SettingError
 from gpukit.runs import LAST, RunResult, RunSettings, is_run, latest_folder
 from gpukit.runs import train as run
@@ -61,7 +62,7 @@ DEFAULTS = RunSettings("lenet5")
 @click.option("--algo", "algos", multiple=True, metavar="PRIMITIVE=NAME",
               help="Compute a primitive, and its gradients, by this implementation; "
               "may be repeated.")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. "
+@click.option("--out", type=PATH, help="Folder of the run. "
               "[default: runs/MODEL-N]")  # fmt: skip
 @click.option("--keep", type=int, metavar="N", help="Keep the last N checkpoints. "
               f"[default: {DEFAULTS.keep}]")  # fmt: skip

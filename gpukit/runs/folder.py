@@ -8,9 +8,10 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from gpukit.errors import SettingError
+from gpukit.locks import is_folder, lock_folder
 from gpukit.training.checkpoint import remove_leftovers, write_atomically
 
 SETTINGS, HISTORY = "settings.json", "history.jsonl"
@@ -75,7 +76,7 @@ class RunFolder:
 
     def check(self) -> None:
         """Raise SettingError where the folder of this name is not the one that is held."""
-        if self._descriptor is not None and not _is(self._descriptor, self.path):
+        if self._descriptor is not None and not is_folder(self._descriptor, self.path):
             raise SettingError(
                 f"{self.path} was removed or replaced while this run trained in it; the run stops "
                 "here and leaves alone what is there now: train again, into another --out"
@@ -123,7 +124,7 @@ class RunFolder:
     def _places(self, *names: str) -> list[str | Path]:
         return [self.path / name if self._descriptor is None else name for name in names]
 
-    def _both(self) -> dict[str, int | None]:
+    def _both(self) -> dict[str, Any]:
         return {"src_dir_fd": self._descriptor, "dst_dir_fd": self._descriptor}
 
 
@@ -136,7 +137,7 @@ def held(path: Path) -> Iterator[RunFolder]:
     cannot be made or is held already.
     """
     try:
-        descriptor, locked = _lock(path)
+        descriptor, locked = lock_folder(path)
         try:
             if not os.access(path, os.W_OK):
                 raise PermissionError(0, "no permission to write")
@@ -157,39 +158,6 @@ def held(path: Path) -> Iterator[RunFolder]:
         yield folder
     finally:
         os.close(descriptor)
-
-
-def _lock(path: Path) -> tuple[int, bool]:
-    """A descriptor of the folder `path`, made where it is missing, and whether it is locked.
-
-    The folder itself is, so that no file is left; the lock goes with the process.
-    """
-    while True:
-        path.mkdir(parents=True, exist_ok=True)
-        if os.name != "posix":  # Windows, whose folders cannot be locked
-            return os.open(os.devnull, os.O_RDONLY), True
-        import fcntl
-
-        descriptor = os.open(path, os.O_RDONLY)
-        locked = True
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise
-        except OSError:  # a file system without locks
-            locked = False
-        if _is(descriptor, path):
-            return descriptor, locked
-        os.close(descriptor)  # removed, and made anew, between the two steps
-
-
-def _is(descriptor: int, path: Path) -> bool:
-    """Whether `path` is the folder that is open as `descriptor`."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except OSError:
-        return False
 
 
 def _refuse(path: Path, error: OSError) -> NoReturn:

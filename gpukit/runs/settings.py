@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from gpukit import models
+from gpukit import settings as process
 from gpukit.config import number, whole
 from gpukit.data.sources import EMBEDDED_NAME, SOURCES
 from gpukit.device import get_device
@@ -66,8 +67,10 @@ class RunSettings:
         self._refuse_what_does_not_apply()
         self._place()
         self._fill_in()
+        if not self.data:
+            raise SettingError("data is an empty name; give a set or a folder")
         if self.data != EMBEDDED_NAME and self.data not in SOURCES:
-            folder = Path(self.data).expanduser()
+            folder = process.expanded(self.data)
             if folder.exists():
                 self._set("data", str(folder.resolve()))
         get_device(self.device)

@@ -23,6 +23,7 @@ HOUSE = (
     "config",
     "utils",
     "child",
+    "locks",
     "signals",
     "terminal",
     "data",
@@ -54,7 +55,7 @@ HOUSE = (
 )
 
 # Data sets know nothing of devices and networks, and can be used without them.
-ONLY = {"data": {"errors", "settings"}, "kernels": set()}
+ONLY = {"data": {"errors", "settings", "locks"}, "kernels": set()}
 
 # Inside backends: the definitions know of no implementation, kernels of no launcher.
 BACKENDS = (

@@ -128,6 +128,14 @@ def test_killed_before_anything_was_saved(tmp_path, unbroken):
     assert_same_run(out, unbroken, result)
 
 
+def test_runs_begun_at_once_have_folders_of_their_own(tmp_path):
+    command = [sys.executable, "-m", "gpukit", *RUN[:4], "--epochs", "1", "--quiet", "--json"]
+    begun = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) for _ in range(3)]
+    found = [json.loads(one.communicate(timeout=120)[0].splitlines()[-1])["out"] for one in begun]
+    assert sorted(found) == ["runs/lenet5-1", "runs/lenet5-2", "runs/lenet5-3"]
+    assert all(len(list((tmp_path / out).iterdir())) == 6 for out in found)
+
+
 def test_two_runs_into_one_folder(tmp_path):
     out = tmp_path / "run"
     first = begin(out)

@@ -74,7 +74,11 @@ def _folder(variable: str, platform_folder: str) -> Path:
         return expanded(chosen)
     import platformdirs
 
-    folder = Path(getattr(platformdirs, platform_folder)("gpukit", appauthor=False))
+    try:
+        folder = Path(getattr(platformdirs, platform_folder)("gpukit", appauthor=False))
+    except RuntimeError:
+        folder = Path("~")
+    # Older platformdirs give a folder of the name ~ where there is no home.
     return folder if folder.is_absolute() else _homeless(variable) / platform_folder
 
 

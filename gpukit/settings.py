@@ -71,7 +71,10 @@ def expanded(path: str | Path) -> Path:
 def _folder(variable: str, platform_folder: str) -> Path:
     chosen = os.environ.get(variable)
     if chosen:
-        return expanded(chosen)
+        try:
+            return expanded(chosen)
+        except SettingError as error:
+            raise SettingError(f"{variable}={error}, or name a folder with {variable}") from None
     import platformdirs
 
     try:

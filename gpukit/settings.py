@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
 from gpukit.errors import SettingError
+
+MOST_THREADS = 1024
 
 _strict: ContextVar[bool] = ContextVar("gpukit_strict", default=False)
 _training: ContextVar[bool] = ContextVar("gpukit_training", default=False)
@@ -54,19 +58,46 @@ def data_dir() -> Path:
     return _folder("GPUKIT_DATA", "user_data_path")
 
 
+def expanded(path: str | Path) -> Path:
+    """`path` with the folder of a user for ~. Raises SettingError where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise SettingError(
+            f"{path}: there is no such user's home folder here; write the path without ~"
+        ) from None
+
+
 def _folder(variable: str, platform_folder: str) -> Path:
     chosen = os.environ.get(variable)
-    try:
-        if chosen:
-            return Path(chosen).expanduser()
-        import platformdirs
+    if chosen:
+        try:
+            return expanded(chosen)
+        except SettingError as error:
+            raise SettingError(f"{variable}={error}, or name a folder with {variable}") from None
+    import platformdirs
 
-        found = Path(getattr(platformdirs, platform_folder)("gpukit", appauthor=False))
-        return found.expanduser()  # as it is where a user has no home: ~ of nobody
-    except RuntimeError as error:
-        what = f"{variable}={chosen}" if chosen else f"{variable} is not set"
-        why = str(error).rstrip(".")
-        raise SettingError(f"{what}: {why}; name a folder with {variable}") from None
+    try:
+        folder = Path(getattr(platformdirs, platform_folder)("gpukit", appauthor=False))
+    except RuntimeError:
+        folder = Path("~")
+    # Older platformdirs give a folder of the name ~ where there is no home.
+    return folder if folder.is_absolute() else _homeless(variable) / platform_folder
+
+
+def _homeless(variable: str) -> Path:
+    """A folder under the temporary one, for a user (of a container) who has no home."""
+    folder = Path(tempfile.gettempdir()) / f"gpukit-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        # Anyone may make it before us, and put there what we would run.
+        ours = found.st_uid == os.getuid() and stat.S_ISDIR(found.st_mode)
+        if ours and not found.st_mode & 0o077:
+            return folder
+    except OSError:
+        pass
+    raise SettingError(f"this user has no home folder, and {folder} is not theirs; set {variable}")
 
 
 def threads() -> int:
@@ -80,6 +111,8 @@ def threads() -> int:
         count = int(chosen)
     except ValueError:
         count = 0
-    if count < 1:
-        raise SettingError(f"GPUKIT_THREADS={chosen!r}: use a whole number of threads, 1 or more")
+    if not 1 <= count <= MOST_THREADS:
+        raise SettingError(
+            f"GPUKIT_THREADS={chosen[:40]!r}: use a whole number of threads, 1 to {MOST_THREADS}"
+        )
     return count

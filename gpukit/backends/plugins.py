@@ -23,6 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from gpukit import settings
 from gpukit.backends.kernel import Kernel
 from gpukit.backends.kernel import kernels as all_kernels
 from gpukit.backends.primitive import Implementation, Primitive, recorded
@@ -79,7 +80,7 @@ def load_kernel(path: str | Path) -> Plugin:
     A file that is loaded already, and has not changed since, nor its CUDA C, is not loaded again.
     Raises PluginError, which names file and line, and leaves nothing of a plug-in that fails.
     """
-    file = as_path("path", path).expanduser().resolve()
+    file = settings.expanded(as_path("path", path)).resolve()
     if not file.is_file():
         raise PluginError(f"no kernel {str(path)!r}: there is no such file; give a path to a .py")
     if file.suffix != ".py":

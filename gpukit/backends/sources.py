@@ -182,7 +182,7 @@ class Source:
 
 
 @lru_cache(maxsize=256)
-def _load(path: str, stamp: tuple[int, int]) -> Source:
+def _load(path: str, stamp: tuple[tuple[str, int, int], ...]) -> Source:
     place = Path(path)
     lines: list[str] = []
     _append(place, lines, [], set())
@@ -193,8 +193,8 @@ def load(file: str | Path) -> Source:
     """The source `file`: a name in gpukit.kernels, or a path; its headers expanded as text."""
     path = find(file)
     headers = {*FOLDER.glob("*.cuh"), *path.parent.glob("*.cuh"), *path.parent.glob("*.h")}
-    newest = max(p.stat().st_mtime_ns for p in [path, *headers])
-    return _load(str(path), (path.stat().st_mtime_ns, newest))
+    found = ((file, file.stat()) for file in [path, *sorted(headers)])
+    return _load(str(path), tuple((str(f), s.st_mtime_ns, s.st_size) for f, s in found))
 
 
 def find(file: str | Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,6 +43,9 @@ class Callback:
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Batch `batch` is done; `logs` has the means of the epoch so far."""
+
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Batch `batch` of the validation of an epoch is done."""
 
     def state(self) -> dict[str, Any]:
         """What is remembered, as JSON can hold it."""
@@ -105,6 +107,10 @@ class CallbackList(Callback):
         for callback in self.callbacks:
             callback.on_train_batch_end(batch, logs)
 
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_test_batch_end(batch, logs)
+
     def state(self) -> dict[str, Any]:
         return {key: callback.state() for key, callback in self._keys().items()}
 
@@ -130,8 +136,3 @@ class CallbackList(Callback):
 
     def _keys(self) -> dict[str, Callback]:
         return {f"{i}-{type(c).__name__}": c for i, c in enumerate(self.callbacks)}
-
-
-def say(text: str) -> None:
-    """One line for the person who watches."""
-    print(text, file=sys.stderr, flush=True)

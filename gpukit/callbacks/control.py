@@ -8,9 +8,10 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from gpukit.callbacks.base import Callback, Logs, say
+from gpukit.callbacks.base import Callback, Logs
 from gpukit.config import number, show
 from gpukit.errors import SettingError
+from gpukit.terminal import say
 
 _EVENTS = (
     "on_train_begin",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.callbacks.base import Callback, Logs, say
+from gpukit.callbacks.base import Callback, Logs
 from gpukit.config import flag, number, path, show, whole
 from gpukit.errors import CheckpointError, SettingError
+from gpukit.terminal import say
 
 
 class Monitor(Callback):
@@ -207,7 +210,8 @@ class ModelCheckpoint(Monitor):
     """Saves the model after each epoch, or after those that are the best so far.
 
     `filepath` may hold figures of the logs: "{epoch:02d}-{val_loss:.3f}.safetensors", with epochs
-    from 1. `save_weights_only` leaves the optimiser out.
+    from 1. `save_weights_only` leaves the optimiser out. `keep` is the number of its files that
+    stay, by default all; older ones are removed when a new one is written.
     """
 
     saves_model = True
@@ -221,9 +225,17 @@ class ModelCheckpoint(Monitor):
         save_weights_only: bool = False,
         mode: str = "auto",
         initial_value_threshold: float | None = None,
+        keep: int | None = None,
     ) -> None:
         super().__init__(monitor, mode, 0.0, verbose)
         self.filepath = str(path("ModelCheckpoint's filepath", filepath))
+        self.keep = None if keep is None else whole("ModelCheckpoint's keep", keep)
+        if keep is not None and "{" not in self.filepath:
+            raise SettingError(
+                f"ModelCheckpoint: keep={keep} of files that have one name, {self.filepath!r}; put "
+                "{epoch} into it"
+            )
+        self._written: list[str] = []
         self.save_best_only = flag("save_best_only", save_best_only)
         self.save_weights_only = flag("save_weights_only", save_weights_only)
         self.best = (
@@ -246,12 +258,22 @@ class ModelCheckpoint(Monitor):
                 f"ModelCheckpoint cannot make the folder {path.parent} ({error.strerror}); use "
                 "another filepath"
             ) from None
+        if self.keep is not None:  # before it is written, so that the file remembers itself
+            self._written = [name for name in self._written if name != str(path)] + [str(path)]
         if self.save_weights_only:
             self.model.save_weights(path)
         else:
             self.model.save(path)
         if self.verbose:
             say(f"epoch {epoch + 1}: saved {path}")
+        if self.keep is not None:
+            self._remove_all_but(self.keep)
+
+    def _remove_all_but(self, keep: int) -> None:
+        for name in self._written[:-keep]:
+            with contextlib.suppress(OSError):
+                Path(name).unlink()
+        del self._written[:-keep]
 
     def path(self, epoch: int, logs: Logs | None = None) -> Path:
         """`filepath` with the figures of an epoch filled in."""
@@ -265,7 +287,13 @@ class ModelCheckpoint(Monitor):
             ) from None
 
     def state(self) -> dict[str, Any]:
-        return {"best": self.best}
+        kept = {} if self.keep is None else {"written": list(self._written)}
+        return {"best": self.best, **kept}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         self.best = _figure(state["best"])
+        # A checkpoint is a file like others: nothing is removed that could not be one of ours.
+        fixed = re.split(r"\{[^{}]*\}", self.filepath)
+        ours = re.compile(r"[^/\\]*".join(map(re.escape, fixed)))
+        written = map(str, state.get("written", []))
+        self._written = [name for name in written if ours.fullmatch(name)]

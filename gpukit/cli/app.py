@@ -1,23 +1,20 @@
 """The commands gathered, and what becomes of errors.
 
 Exit codes: 0 done; 1 a fault of gpukit's, which asks for a report; 2 the user's, one line with the
-way out; 3 a step that was computed twice gave other bits; 130 and 143 for SIGINT and SIGTERM.
+way out; 3 a step that was computed twice gave other bits; 130 for SIGINT, 143 for SIGTERM and
+SIGHUP; 141 where the reader of stdout has gone.
 Progress goes to stderr, results to stdout.
 """
 
 from __future__ import annotations
 
 import errno
-import os
 import signal
 import sys
-import threading
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -26,9 +23,13 @@ from gpukit.cli.data import data
 from gpukit.cli.kernels import kernels
 from gpukit.cli.look import info, summary
 from gpukit.cli.race import race
+from gpukit.cli.signals import Terminated, raising
+from gpukit.cli.streams import OutputLost
 from gpukit.cli.train import train
 from gpukit.cli.use import evaluate, predict
 from gpukit.errors import GpukitError, ReplayError, printable
+from gpukit.runs import Interrupted
+from gpukit.signals import exit_code
 
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 ISSUES = "https://github.com/gpukit/gpukit/issues"
@@ -67,75 +68,50 @@ for command in (train, evaluate, predict, summary, info, data, kernels, race):
     app.add_command(command)
 
 
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit."""
-    from gpukit.runs import Interrupted
-
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    verbose = "--verbose" in given
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line; the exit code."""
+    verbose = "--verbose" in arguments
     # Where figures overflow, training ends with a line of its own; NumPy's warnings add nothing.
     warnings.filterwarnings("ignore", category=RuntimeWarning, module="gpukit")
     warnings.formatwarning = lambda message, *_: f"gpukit: {' '.join(str(message).split())}\n"
-    given = [argument for argument in given if argument != "--verbose"]
+    given = [argument for argument in arguments if argument != "--verbose"]
     try:
-        with _ended_by_sigterm():
+        with raising():
             code = app.main(given, prog_name="gpukit", standalone_mode=False)
             sys.stdout.flush()
-        sys.exit(code if isinstance(code, int) else 0)
+        return code if isinstance(code, int) else 0
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "gpukit"
-        _fail(f"{error.format_message().rstrip('.')}; see {command} --help", 2)
+        return _failed(f"{error.format_message().rstrip('.')}; see {command} --help", 2)
     except Interrupted as stop:
-        click.echo(
-            f"stopped and saved; go on with: gpukit train --resume {printable(str(stop.folder))}",
-            err=True,
-        )
-        sys.exit(128 + stop.signum)
+        done = "stopped and saved" if stop.saved else "stopped"
+        run = printable(str(stop.folder))
+        click.echo(f"{done}; go on with: gpukit train --resume {run}", err=True)
+        return exit_code(stop.signum)
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped", err=True)
-        sys.exit(130)
-    except _Terminated:
+        return exit_code(signal.SIGINT)
+    except Terminated as stop:
         click.echo("stopped", err=True)
-        sys.exit(143)
-    except BrokenPipeError:
-        # The reader of our output has gone; nothing is left to say, not even at shutdown.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        return exit_code(stop.signum)
+    except OutputLost as lost:
+        if lost.errno == errno.EPIPE:  # its reader has seen enough
+            return 128 + 13
+        return _failed(str(lost), 2)
     except ReplayError as error:
-        _fail(str(error), 3)
+        return _failed(str(error), 3)
     except Exception as error:
         if verbose:
             traceback.print_exc()
         message = _users(error)
         if message is not None:
-            _fail(message, 2)
-        _fail(
+            return _failed(message, 2)
+        return _failed(
             f"gpukit failed with {type(error).__name__}: {error}. This is a fault of gpukit: "
             f"please report it at {ISSUES}, with what --verbose adds to this",
             1,
         )
-
-
-class _Terminated(BaseException):
-    """SIGTERM asked the command to stop; what it started is ended on the way out."""
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Within the block SIGTERM ends a command as Ctrl-C does; signals come to the main thread."""
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        raise _Terminated
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _users(error: Exception) -> str | None:
@@ -155,6 +131,6 @@ def _users(error: Exception) -> str | None:
     return None
 
 
-def _fail(message: str, code: int) -> NoReturn:
+def _failed(message: str, code: int) -> int:
     click.echo(f"gpukit: {printable(' '.join(message.split()))}", err=True)
-    sys.exit(code)
+    return code

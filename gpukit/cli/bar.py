@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from types import TracebackType
+
+from gpukit import terminal
 
 
 class Bar:
@@ -28,9 +29,9 @@ class Bar:
             MofNCompleteColumn() if counted else share,
             TimeRemainingColumn(),
             TextColumn("{task.description}"),
-            console=Console(stderr=True),
+            console=Console(file=terminal.stderr()),
             transient=True,
-            disable=quiet or not sys.stderr.isatty(),
+            disable=quiet or not terminal.stderr().isatty(),
         )
         self._task = self._progress.add_task("", total=total)
 

@@ -11,6 +11,8 @@ from typing import Any
 import click
 
 from gpukit import data as data_room
+from gpukit import terminal
+from gpukit.cli.paths import PATH
 from gpukit.errors import SettingError, printable
 from gpukit.training.checkpoint import write_atomically
 
@@ -58,7 +60,7 @@ def fetch(name: str, quiet: bool, as_json: bool) -> None:
 @data.command()
 @click.argument("name", default="fashion-mnist-small")
 @click.option("--limit", type=int, metavar="N", help="Use at most N images of each part.")
-@click.option("--picture", type=click.Path(path_type=Path), help="Write a sheet of examples (PNG).")
+@click.option("--picture", type=PATH, help="Write a sheet of examples (PNG).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 def show(name: str, limit: int | None, picture: Path | None, as_json: bool) -> None:
     """Describe a data set: counts, sizes, classes.
@@ -95,7 +97,7 @@ def show(name: str, limit: int | None, picture: Path | None, as_json: bool) -> N
 
 @data.command()
 @click.argument("name")
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=PATH)
 @click.option(
     "--format",
     "kind",
@@ -167,7 +169,7 @@ class _Bars:
             TransferSpeedColumn,
         )
 
-        console = Console(stderr=True)
+        console = Console(file=terminal.stderr())
         self._quiet = quiet
         self._bar: Progress | None = None
         self._counts: Progress | None = None

@@ -13,6 +13,7 @@ import click
 from gpukit.cli.bar import Bar
 from gpukit.cli.kernels_list import list_kernels
 from gpukit.cli.kernels_show import printed_by, show
+from gpukit.cli.paths import PATH
 from gpukit.cli.table import print_table
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def check(
     "--primitive", required=True, metavar="NAME", help="What it computes, as conv2d or relu."
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path(), metavar="DIR",
+    "--out", type=PATH, default=Path(), metavar="DIR",
     help="Where the files go. [default: here]",
 )  # fmt: skip
 def new(name: str, primitive: str, out: Path) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 import click
 
 from gpukit import models
+from gpukit.cli.paths import PATH
 from gpukit.config import whole
 from gpukit.errors import DataError, SettingError, printable
-from gpukit.runs import LAST, RunResult, RunSettings, is_run, latest_folder, new_folder
+from gpukit.runs import LAST, RunResult, RunSettings, is_run, latest_folder
 from gpukit.runs import train as run
 from gpukit.runs.kernels import choices, give, moved
 
@@ -68,8 +69,10 @@ DEFAULTS = RunSettings("lenet5")
 @click.option("--algo", "algos", multiple=True, metavar="PRIMITIVE=NAME",
               help="Compute a primitive, and its gradients, by this implementation; "
               "may be repeated.")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. "
+@click.option("--out", type=PATH, help="Folder of the run. "
               "[default: runs/MODEL-N]")  # fmt: skip
+@click.option("--keep", type=int, metavar="N", help="Keep the last N checkpoints. "
+              f"[default: {DEFAULTS.keep}]")  # fmt: skip
 @click.option("--resume", metavar="PATH|auto", help="Go on with the run in PATH; auto: with --out "
               "or the latest run, or start afresh where there is none.")  # fmt: skip
 @click.option("--quiet", is_flag=True, help="Say nothing on stderr.")
@@ -107,18 +110,18 @@ def train(
         chosen["algo"] = choices(algos)
     folder = _folder_to_resume(model, out, resume)
     if folder is not None:
-        saved = RunSettings.read(folder, given["device"], given["devices"], given["workers"])
+        names = ("device", "devices", "workers", "keep")
+        saved = RunSettings.read(folder, *(given[name] for name in names))
         settings = _resumed(saved, folder, model, chosen)
         settings = replace(settings, kernel=moved(saved.kernel, own))
     else:
         if model is None:
             raise SettingError("which model? try: gpukit train lenet5")
         settings = _with_device(RunSettings(model, **chosen, kernel=own), chosen)
-    target = folder or out or new_folder(settings.model)
     with _about(folder):
         result = run(
             settings,
-            target,
+            folder or out,
             resume=folder is not None,
             replay=0 if replay is None else whole("replay", replay),
             verbose=0 if quiet else 1,

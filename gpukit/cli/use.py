@@ -10,6 +10,7 @@ import click
 import numpy as np
 
 from gpukit import data as data_room
+from gpukit.cli.paths import PATH
 from gpukit.errors import CheckpointError, printable
 from gpukit.models.base import Base
 from gpukit.runs import evaluation, load_best
@@ -21,7 +22,7 @@ from gpukit.training import loop
 
 
 @click.command()
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=PATH)
 @click.option("--data", metavar="NAME|DIR", help="Data set. [default: the one of the run]")
 @click.option(
     "--device", metavar="NAME", help="Where to compute. [default: a GPU where there is one]"
@@ -96,8 +97,8 @@ def evaluate(
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
+@click.argument("pictures", nargs=-1, required=True, type=PATH)
 @click.option(
     "--top", type=click.IntRange(1), default=3, show_default=True, help="Classes to show."
 )
@@ -135,6 +136,10 @@ def predict(
             else:
                 image, notes = data_room.read_picture(path, (height, width), channels)
             probabilities = loop.predict(model, image[None])[0]
+            if not np.isfinite(probabilities).all():
+                raise CheckpointError(
+                    f"{run} gives no probabilities for {path}, but NaN; use another checkpoint"
+                )
             best = _ranked(model, probabilities)[:top]
             results.append({"picture": str(path), "done": notes, "classes": best})
             click.echo(printable(f"{path}: " + "; ".join(notes or ["used as it is"])))

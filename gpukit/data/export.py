@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gpukit import settings
 from gpukit.data.dataset import Dataset
 from gpukit.data.folder import TRAIN, VAL
 from gpukit.errors import DataError, SettingError
+from gpukit.locks import is_folder, lock_folder
 
 FORMATS = {"jpeg": ".jpg", "png": ".png"}
 QUALITY = 95
@@ -42,7 +45,7 @@ def export(
         raise SettingError(f"format {format!r}: use {' or '.join(FORMATS)}")
     if not 1 <= quality <= 100:
         raise SettingError(f"quality {quality}: use 1 to 100")
-    out = Path(out).expanduser().absolute()
+    out = settings.expanded(out).absolute()
     part = out.parent / f".{out.name}{_PART}"
     parts = {
         TRAIN: (dataset.train_images, dataset.train_labels),
@@ -51,11 +54,7 @@ def export(
     names = _folder_names(dataset.class_names)
     options: dict[str, Any] = {"quality": quality, "subsampling": 0} if format == "jpeg" else {}
     total, done = sum(len(labels) for _, labels in parts.values()), 0
-    try:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise DataError(f"{out}: is there already; choose another folder, or remove it")
-        if part.exists():
-            shutil.rmtree(part)
+    with _making(part, out):
         for name, (images, labels) in parts.items():
             for folder in sorted({names[label] for label in np.unique(labels)}):
                 (part / name / folder).mkdir(parents=True)
@@ -65,15 +64,38 @@ def export(
                 _write(image, part / name / names[label] / file, options)
                 done += 1
                 progress(done, total)
+    return {name: len(labels) for name, (_, labels) in parts.items()}
+
+
+@contextmanager
+def _making(part: Path, out: Path) -> Iterator[None]:
+    """Within the block the folder `part`, empty at first, is this process's; then it is `out`.
+
+    Raises `DataError` where `out` is there already, or another process makes it.
+    """
+    descriptor = None
+    try:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise DataError(f"{out}: is there already; choose another folder, or remove it")
+        descriptor, _ = lock_folder(part)
+        for old in part.iterdir():
+            shutil.rmtree(old)
+        yield
         part.replace(out)
+    except BlockingIOError:
+        raise DataError(
+            f"{out}: is being written by another export; wait for it, or choose another folder"
+        ) from None
     except OSError as error:
         raise DataError(
             f"{out}: cannot be written ({error.strerror or error}); make room there, or choose "
             "another folder"
         ) from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return {name: len(labels) for name, (_, labels) in parts.items()}
+        if descriptor is not None:
+            if is_folder(descriptor, part):
+                shutil.rmtree(part, ignore_errors=True)
+            os.close(descriptor)
 
 
 def _write(image: NDArray[np.uint8], path: Path, options: dict[str, Any]) -> None:

@@ -45,7 +45,7 @@ def fetch(
         raise DataError(f"unknown data set {name!r}: fetch one of {', '.join(SOURCES)}")
     source = SOURCES[name]
     addresses = _addresses(source, mirror or os.environ.get("GPUKIT_DATA_MIRROR"))
-    target = settings.data_dir() / name if folder is None else Path(folder).expanduser()
+    target = settings.data_dir() / name if folder is None else settings.expanded(folder)
     try:
         target.mkdir(parents=True, exist_ok=True)
         with _only_one(target / ".lock"):

@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 import numpy as np
 from numpy.typing import NDArray
 
+from gpukit import settings
 from gpukit.data.order import permutation
 from gpukit.errors import DataError, SettingError
 
@@ -72,7 +73,7 @@ class ImageFolder:
 
 def is_image_folder(folder: str | Path) -> bool:
     """Whether `folder` looks like one for `scan`: folders of pictures, one or two levels down."""
-    folder = Path(folder).expanduser()
+    folder = settings.expanded(folder)
     if not folder.is_dir():
         return False
     if (folder / TRAIN).is_dir() or (folder / VAL).is_dir():
@@ -93,7 +94,7 @@ def scan(
     Raises `DataError`, one line, where there are no pictures, one class only, a class without
     pictures, parts of different classes, or a folder that cannot be read.
     """
-    folder = Path(folder).expanduser()
+    folder = settings.expanded(folder)
     if not 0 < split < 1:
         raise SettingError(f"validation split {split}: use a fraction above 0 and below 1")
     if limit is not None and limit < 1:

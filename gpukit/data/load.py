@@ -52,7 +52,7 @@ def load(name_or_dir: str | Path = EMBEDDED_NAME, *, limit: int | None = None) -
                 f"{name}: {', '.join(missing)} not in {folder}; run `gpukit data fetch {name}`"
             )
         return _load_folder(name, folder, limit)
-    return _load_folder(None, Path(name_or_dir).expanduser(), limit)
+    return _load_folder(None, settings.expanded(name_or_dir), limit)
 
 
 def missing_files(name: str, folder: Path | None = None) -> list[str]:

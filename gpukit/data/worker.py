@@ -92,7 +92,10 @@ def read_exactly(stream: BinaryIO, size: int) -> bytes:
 def main(settings: dict[str, Any]) -> None:
     """Answer tasks until there are no more."""
     stdin, stdout = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever else prints, no answer is broken by it
+    try:
+        os.dup2(2, 1)  # whatever else prints, no answer is broken by it
+    except OSError:  # stderr is closed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     me = settings["worker"]
     memory = Memory(settings["memory"], *settings["layout"])
     table = Table(settings["table"], settings["count"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from signal import Signals
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ _TICK = 1.0  # seconds
 # Seconds, counted while this process runs, after which a worker that stands still at one picture is
 # given up: one that someone stopped, or that waits for a disk or a network.
 _STOPPED, _STILL = 5, 60
+_FOR_THE_PARENT = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from gpukit.data.worker import main; main(json.loads(sys.argv[2]))"
@@ -288,7 +289,8 @@ class Workers:
             code = process.wait()
             how = f"ended with code {code}"
             if code < 0:
-                how = f"was killed by {Signals(-code).name if -code in list(Signals) else -code}"
+                known = -code in list(signal.Signals)
+                how = f"was killed by {signal.Signals(-code).name if known else -code}"
             hint = "; if memory ran out, use fewer --workers" if code == -9 else ""
         at = "while it had nothing to do" if index == IDLE else f"at {self._items.path(index)}"
         return WorkerError(f"worker {number} (process {process.pid}) {how} {at}{hint}")
@@ -296,14 +298,19 @@ class Workers:
 
 def _start(settings: dict[str, Any], fds: Sequence[int]) -> subprocess.Popen[bytes]:
     # A group of its own: Ctrl-C is for the process that trains, which ends the workers when it is
-    # done. The paths of imports, because the folder of a script is not in a child's.
-    return subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), json.dumps(settings)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        pass_fds=fds,
-        process_group=0,
-    )
+    # done. Signals that are sent to all processes of a job are, too: a worker inherits that they
+    # are blocked. The paths of imports, because the folder of a script is not in a child's.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_PARENT)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), json.dumps(settings)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=fds,
+            process_group=0,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _is_stopped(pid: int) -> bool:
@@ -318,9 +325,22 @@ def _is_stopped(pid: int) -> bool:
 def _shared_memory() -> int:
     """A file without a name, in memory where the system has that."""
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("gpukit")
+        return _above_streams(os.memfd_create("gpukit"))
     with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
+        return _above_streams(os.dup(file.fileno()))
+
+
+def _above_streams(descriptor: int) -> int:
+    """The same file under a number that no worker has for a stream: this process may have closed
+    its own."""
+    if descriptor > 2:
+        return descriptor
+    import fcntl
+
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(descriptor)
 
 
 def _table(items: Items) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,15 +32,23 @@ LABEL, HEAD = 24, 34
 
 def save_curves(path: str | Path, history: Sequence[Mapping[str, float]], title: str) -> None:
     """Draw loss and accuracy by epoch to a PNG; the best epoch by validation is marked."""
+    write_atomically(path, curves(history, title))
+
+
+def curves(history: Sequence[Mapping[str, float]], title: str) -> bytes:
+    """What `save_curves` writes."""
+    title = title.encode(errors="replace").decode()  # the bytes of a name that is no text
     figure = _figure(10, 4.2)
     figure.set_layout_engine("constrained", w_pad=0.15, h_pad=0.1, wspace=0.05)
     best = best_epoch(history)
     if history and "val_accuracy" in history[best]:
         title += f"  ·  best epoch {best + 1} of {len(history)}"
-    figure.suptitle(title, x=0.015, ha="left", fontsize=14, fontweight="bold", color=INK)
+    figure.suptitle(
+        title, x=0.015, ha="left", fontsize=14, fontweight="bold", color=INK, parse_math=False
+    )
     for place, name in enumerate(("loss", "accuracy"), start=1):
         _draw_curve(figure.add_subplot(1, 2, place), history, name, best)
-    _save(figure, path)
+    return _png(figure)
 
 
 def _draw_curve(axes: Axes, history: Sequence[Mapping[str, float]], name: str, best: int) -> None:
@@ -89,6 +98,11 @@ def best_epoch(history: Sequence[Mapping[str, float]]) -> int:
 
 
 def save_filters(path: str | Path, model: Base) -> None:
+    """Draw the `filters` of `model` to a PNG."""
+    write_atomically(path, filters(model))
+
+
+def filters(model: Base) -> bytes:
     """Draw the filters that see the images to a PNG, each scaled to its own range.
 
     Those of several columns come below each other, headed by name, device and, for colour images,
@@ -117,7 +131,7 @@ def save_filters(path: str | Path, model: Base) -> None:
         block.draw(figure, y + top)
         y += block.height + top
     _draw_scale(figure, height - 38, found[0].weights.shape[2])
-    _save(figure, path)
+    return _png(figure)
 
 
 class _Block:
@@ -210,7 +224,9 @@ def _text(
 ) -> None:
     """Write at (x, y) pixels from the top left."""
     at = (x / figure.bbox.width, 1 - y / figure.bbox.height)
-    figure.text(*at, text, fontsize=size, color=colour, fontweight=weight, ha=ha, va=va)
+    figure.text(
+        *at, text, fontsize=size, color=colour, fontweight=weight, ha=ha, va=va, parse_math=False
+    )
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -220,7 +236,9 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=DPI)
 
 
-def _save(figure: Any, path: str | Path) -> None:
+def _png(figure: Any) -> bytes:
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=DPI)
-    write_atomically(path, content.getvalue())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # drawn as a box
+        figure.savefig(content, format="png", dpi=DPI)
+    return content.getvalue()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gpukit import caches
+from gpukit import caches, settings
 from gpukit.backends import nvrtc
 from gpukit.backends.plugins import PluginError
 from gpukit.backends.primitive import registry
@@ -119,7 +119,7 @@ def check_plugin(
 def reference(plugin: str | Path) -> str:
     """A plug-in as another process finds it: the absolute path of a file, or a name."""
     if isinstance(plugin, Path) or str(plugin).endswith(".py"):
-        path = Path(plugin).expanduser()
+        path = settings.expanded(plugin)
         if not path.is_file():
             raise PluginError(f"no kernel {str(plugin)!r}: there is no such file")
         return str(path.resolve())

@@ -33,6 +33,11 @@ def save(model: Base, path: str | Path, *, weights_only: bool = False) -> None:
 
     With `weights_only` the optimiser and the state of training are left out.
     """
+    checkpoint.write_atomically(path, content(model, path, weights_only=weights_only))
+
+
+def content(model: Base, path: str | Path, *, weights_only: bool = False) -> bytes:
+    """What `save` puts into the file `path`."""
     tensors = model.state_tensors()
     compiled = None
     if model._optimizer is not None and not weights_only:
@@ -60,7 +65,7 @@ def save(model: Base, path: str | Path, *, weights_only: bool = False) -> None:
         remembered, arrays = _callbacks(model)
         state["callbacks"] = remembered
         tensors.update({f"{_CALLBACKS}{name}": array for name, array in arrays.items()})
-    checkpoint.write(as_path("path", path), tensors, state)
+    return checkpoint.content(as_path("path", path), tensors, state)
 
 
 def _callbacks(model: Base) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -6,6 +6,8 @@ import json
 import math
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,33 +17,48 @@ from gpukit.callbacks import Callback
 from gpukit.errors import SettingError
 from gpukit.inspect import pictures
 from gpukit.models.base import Base
-from gpukit.models.saving import save
-from gpukit.runs.folder import BEST, HISTORY, LAST
-from gpukit.training.checkpoint import write_atomically
+from gpukit.models.saving import content
+from gpukit.runs.folder import BEST, HISTORY, LAST, RunFolder
+from gpukit.signals import watched
 
 
 class Interrupted(BaseException):
-    """A signal asked the run to stop; its state is saved. `signum` is the signal."""
+    """The signal `signum` asked the run to stop; it can go on from what is saved in `folder`.
 
-    def __init__(self, signum: int, folder: Path) -> None:
-        super().__init__(f"stopped by signal {signum}, saved in {folder}")
+    `saved`: where it stands was saved because of the signal.
+    """
+
+    def __init__(self, signum: int, folder: Path, saved: bool) -> None:
+        super().__init__(f"stopped by signal {signum}{', saved' if saved else ''} in {folder}")
         self.signum = signum
         self.folder = folder
+        self.saved = saved
 
 
 class Keeper(Callback):
     """Saves the last and the best epoch and the history into `folder`.
 
-    A signal stops the run after the step under way, saved; a loss or weight that is not finite
-    stops it unsaved, so that the files stay those of the last good epoch.
+    Of the last checkpoints it keeps `keep`. A signal stops the run after the step under way, of
+    training or validation, saved; a loss or weight that is not finite stops it unsaved, so that the
+    files stay those of the last good epoch.
     """
 
     saves_model = True
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: RunFolder, keep: int = 1) -> None:
         super().__init__()
         self._folder = folder
-        self._signal: int | None = None
+        self._keep = keep
+        self._training = False
+        self._signals: list[int] = []
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        self._training = True
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        self._training = False
+        if self._signals:  # since the last epoch was saved
+            raise Interrupted(self._signals[0], self._folder.path, saved=True)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         model = self.model
@@ -53,37 +70,52 @@ class Keeper(Callback):
                 self._diverged(f"{parameter.name} is not finite after epoch {epoch + 1}", epoch)
         history = model.training_state.history
         if pictures.best_epoch(history) == len(history) - 1:
-            save(model, self._folder / BEST)
-        save(model, self._folder / LAST)
+            self._folder.write(BEST, content(model, self._folder.path / BEST))
+        self._save_last()
         self.write_history(model)
-        self._stop_if_asked()
+        if self._signals:
+            raise Interrupted(self._signals[0], self._folder.path, saved=True)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         epoch = self.model.training_state.epoch
         if self.model.not_finite:
             self._diverged(self.model.not_finite, epoch)
-        if self._signal is not None:
-            save(self.model, self._folder / LAST)
-            self._stop_if_asked()
+        self._stop_if_asked()
+
+    def on_test_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        self._stop_if_asked()
 
     def write_history(self, model: Base) -> None:
         """Write the figures of all epochs, one object a line."""
         lines = [json.dumps(logs) for logs in model.training_state.history]
-        write_atomically(self._folder / HISTORY, "".join(f"{x}\n" for x in lines).encode())
+        self._folder.write(HISTORY, "".join(f"{x}\n" for x in lines).encode())
 
-    def watching_signals(self) -> SignalWatch:
-        """Within the block SIGINT and SIGTERM end the run after the step under way."""
-        return SignalWatch(self)
+    @contextmanager
+    def watching_signals(self) -> Iterator[None]:
+        """Within the block SIGINT, SIGTERM and SIGHUP end the run: `fit` after the step under way,
+        all else at once. Signals come in the main thread; elsewhere nothing changes."""
+        before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            before = {signum: signal.signal(signum, self.ask) for signum in watched()}
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
 
     def ask(self, signum: int, frame: FrameType | None) -> None:
-        """Signal handler: the loop stops at its next chance; a second signal stops at once."""
-        if self._signal is not None:
-            raise KeyboardInterrupt
-        self._signal = signum
+        """Signal handler: the loop stops at its next chance; a second Ctrl-C stops at once."""
+        self._signals.append(signum)
+        if not self._training or self._signals.count(signal.SIGINT) > 1:
+            raise Interrupted(signum, self._folder.path, saved=False)
 
     def _stop_if_asked(self) -> None:
-        if self._signal is not None:
-            raise Interrupted(self._signal, self._folder)
+        if self._signals:
+            self._save_last()
+            raise Interrupted(self._signals[0], self._folder.path, saved=True)
+
+    def _save_last(self) -> None:
+        self._folder.write_last(content(self.model, self._folder.path / LAST), self._keep)
 
     def _check(self, name: str, logs: dict[str, float] | None, epoch: int, when: str) -> None:
         value = (logs or {}).get(name, 0.0)
@@ -91,26 +123,10 @@ class Keeper(Callback):
             self._diverged(f"{name} became {value} {when}", epoch)
 
     def _diverged(self, what: str, epoch: int) -> None:
-        kept = f"; {self._folder} keeps epoch {epoch}" if (self._folder / LAST).exists() else ""
+        out = self._folder.path
+        kept = f"; {out} keeps epoch {epoch}" if (out / LAST).exists() else ""
         rate = self.model.optimizer.learning_rate
         raise SettingError(
             f"{self.model.name}: {what}, at a learning rate of {rate:.3g}; train again with a "
             f"smaller --lr{kept}"
         )
-
-
-class SignalWatch:
-    """Passes SIGINT and SIGTERM on to a Keeper, where signals come at all: in the main thread."""
-
-    def __init__(self, keeper: Keeper) -> None:
-        self._keeper = keeper
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM):
-                self._before[signum] = signal.signal(signum, self._keeper.ask)
-
-    def __exit__(self, *exception: object) -> None:
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,22 +21,25 @@ from gpukit.models.saving import load_into
 from gpukit.runs.folder import (
     BEST,
     CURVES,
-    FILES,
     FILTERS,
     HISTORY,
     LAST,
     QUARANTINE,
     SETTINGS,
+    STARTED,
+    RunFolder,
     exists,
     held,
+    new_folder,
+    taken,
 )
 from gpukit.runs.keeper import Keeper
 from gpukit.runs.kernels import in_use
 from gpukit.runs.material import Material, gather
 from gpukit.runs.recipes import OPTIMIZERS
 from gpukit.runs.settings import RunSettings
-from gpukit.training import loop
-from gpukit.training.checkpoint import write_atomically
+from gpukit.training import checkpoint, loop
+from gpukit.training.state import TrainingState
 
 SMALLEST_RATE = 1e-3  # of the first one: the paper's fell by ten three times
 
@@ -59,51 +64,55 @@ class RunResult:
 
 def train(
     settings: RunSettings,
-    out: Path,
+    out: Path | None = None,
     *,
     resume: bool = False,
     replay: int = 0,
     verbose: Any = "auto",
     tell: Callable[[str], None] = lambda text: None,
 ) -> RunResult:
-    """Train by `settings` into the folder `out`; with `resume`, go on from its last checkpoint.
+    """Train by `settings` into the folder `out`, by default the next free runs/MODEL-N; with
+    `resume`, go on from its last checkpoint, or the newest that is good.
 
     Every `replay` steps one is computed twice (`Model.fit`). `tell` gets a line of news now and
     then. The test set is read once, at the end, by the weights of the best epoch. Raises
     GpukitErrors before anything is written where the settings cannot work, and Interrupted, after
-    saving, on SIGINT and SIGTERM.
+    saving, on SIGINT, SIGTERM and SIGHUP.
     """
-    if not resume:
+    if out is not None and not resume:
         _refuse_taken(out)
     process.threads()  # refused here, if at all
     with in_use(settings, tell), gather(settings) as material:
         model = _make_model(settings, material)
-        with held(out):
-            if resume:
-                _take_up(model, out, material)
-            else:
-                _refuse_taken(out)
-                write_atomically(out / SETTINGS, settings.to_json().encode())
-            if settings.bad_images == "quarantine":
-                material.quarantine.keep(
-                    out / QUARANTINE, partial(write_atomically, out / QUARANTINE)
-                )
-            history = _train(model, settings, material, out, replay, verbose, tell)
-            load_into(model, out / BEST)
-            pictures.save_filters(out / FILTERS, model)
-        return _result(model, settings, material, history, out, tell)
+        with held(out or new_folder(settings.model)) as folder:
+            if not resume:
+                _refuse_taken(folder.path)
+            keeper = Keeper(folder, settings.keep)
+            with keeper.watching_signals():
+                if resume:
+                    _take_up(model, folder, material, tell)
+                _write_settings(settings, folder, resume)
+                if settings.bad_images == "quarantine":
+                    listed = folder.path / QUARANTINE
+                    material.quarantine.keep(listed, partial(folder.write, QUARANTINE))
+                history = _train(model, settings, material, keeper, replay, verbose, tell)
+                folder.check()
+                load_into(model, folder.path / BEST)
+                result = _result(model, settings, material, history, folder.path, tell)
+                _draw(model, history, material, folder, tell)
+    return result
 
 
 def _train(
     model: Base,
     settings: RunSettings,
     material: Material,
-    out: Path,
+    keeper: Keeper,
     replay: int,
     verbose: Any,
     tell: Callable[[str], None],
 ) -> list[dict[str, float]]:
-    """Train from where `model` stands to the last epoch; the history, also written and drawn."""
+    """Train from where `model` stands to the last epoch; the history, also written."""
     kept = 0 if material.validation is None else material.validation.count
     places = ", ".join(map(str, model.devices))
     tell(
@@ -113,24 +122,36 @@ def _train(
     state = model.training_state
     if state.epoch or state.batch:
         tell(f"going on after epoch {state.epoch}, step {state.batch} of {settings.epochs}")
-    keeper = Keeper(out)
-    with keeper.watching_signals():
-        loop.fit(
-            model,
-            material.train,
-            epochs=settings.epochs,
-            verbose=verbose,
-            callbacks=[*_callbacks(settings, verbose), keeper],
-            validation_data=material.validation,
-            seed=settings.seed,
-            state=state,
-            accumulate=settings.accumulate or 1,
-            replay=replay,
-        )
+    loop.fit(
+        model,
+        material.train,
+        epochs=settings.epochs,
+        verbose=verbose,
+        callbacks=[*_callbacks(settings, verbose), keeper],
+        validation_data=material.validation,
+        seed=settings.seed,
+        state=state,
+        accumulate=settings.accumulate or 1,
+        replay=replay,
+    )
     keeper.write_history(model)
-    title = f"{settings.model} on {Path(material.name).name}"
-    pictures.save_curves(out / CURVES, state.history, title)
     return state.history
+
+
+def _draw(
+    model: Base,
+    history: list[dict[str, float]],
+    material: Material,
+    folder: RunFolder,
+    tell: Callable[[str], None],
+) -> None:
+    """Write the pictures; that they cannot be written takes no result away."""
+    title = f"{model.name} on {Path(material.name).name}"
+    try:
+        folder.write(CURVES, pictures.curves(history, title))
+        folder.write(FILTERS, pictures.filters(model))
+    except CheckpointError as error:
+        tell(str(error))
 
 
 def _result(
@@ -179,26 +200,63 @@ def _refuse_taken(out: Path) -> None:
         raise SettingError(
             f"{out} holds a run already; go on with it by --resume {out}, or choose another --out"
         )
-    taken = [name for name in FILES if exists(out / name)]
-    if taken:
-        raise SettingError(f"{out} holds a file {taken[0]} already; choose another --out")
+    for name in taken(out):
+        raise SettingError(f"{out} holds a file {name} already; choose another --out")
 
 
-def _take_up(model: Base, out: Path, material: Material) -> None:
-    """Bring `model` to where the run in `out` was last saved; a run that never was begins anew."""
-    if not (out / LAST).exists():
+def _write_settings(settings: RunSettings, folder: RunFolder, resume: bool) -> None:
+    """Write the settings of a new run; of one that goes on, when it was started again."""
+    values = json.loads(settings.to_json())
+    if resume:
+        values = json.loads((folder.path / SETTINGS).read_text(encoding="utf-8"))
+    values[STARTED] = datetime.now(UTC).isoformat(timespec="microseconds")
+    folder.write(SETTINGS, (json.dumps(values, indent=2) + "\n").encode())
+
+
+def _take_up(
+    model: Base, folder: RunFolder, material: Material, tell: Callable[[str], None]
+) -> None:
+    """Bring `model` to where the run was last saved; a run that never was begins anew."""
+    out = folder.path
+    found = folder.checkpoints()
+    if not found:
         if (out / HISTORY).exists():
             raise CheckpointError(f"{out} has lost its {LAST}; start a new run")
         return
     images = model.normalise
+    _mend_last(folder, found, tell)
     load_into(model, out / LAST)
     if model.normalise != images:
         raise CheckpointError(
             f"{out}: the images of {material.name} are not those that the run began with; bring "
             "them back, or start a new run"
         )
-    if model.training_state.history and not (out / BEST).exists():
-        raise CheckpointError(f"{out} has lost its {BEST}; start a new run")
+    if model.training_state.history:
+        if not (out / BEST).exists():
+            raise CheckpointError(f"{out} has lost its {BEST}; start a new run")
+        checkpoint.read(out / BEST)  # damage is said now, not after the training
+
+
+def _mend_last(folder: RunFolder, found: list[Path], tell: Callable[[str], None]) -> None:
+    """Where LAST is gone or damaged, give its name to the newest good checkpoint of `found`."""
+    damage, good = [], []
+    for path in found:
+        try:
+            _, state = checkpoint.read(path)
+            position = TrainingState.from_json(state.get("training"))
+        except CheckpointError as error:
+            damage.append(str(error))
+            continue
+        if path.name == LAST:
+            return
+        good.append((position.epoch, position.batch, path))
+    if not good:
+        raise CheckpointError(f"{damage[0]}; no other checkpoint of the run is good")
+    *place, path = max(good)
+    for text in damage or [f"{folder.path} has lost its {LAST}"]:
+        tell(text)
+    tell(f"going on from {path.name}, epoch {place[0]}, step {place[1]}: the newest that is good")
+    folder.write(LAST, path.read_bytes())
 
 
 def _make_model(settings: RunSettings, material: Material) -> Base:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from gpukit import models
+from gpukit import settings as process
 from gpukit.backends.choices import from_file
 from gpukit.config import number, whole
 from gpukit.data.sources import EMBEDDED_NAME, SOURCES
@@ -62,6 +63,7 @@ class RunSettings:
     workers: int | None = None
     bad_images: str | None = None
     accumulate: int | None = None
+    keep: int = 1
     kernel: dict[str, str] = field(default_factory=dict)
     algo: dict[str, str] = field(default_factory=dict)
 
@@ -69,8 +71,10 @@ class RunSettings:
         self._refuse_what_does_not_apply()
         self._place()
         self._fill_in()
+        if not self.data:
+            raise SettingError("data is an empty name; give a set or a folder")
         if self.data != EMBEDDED_NAME and self.data not in SOURCES:
-            folder = Path(self.data).expanduser()
+            folder = process.expanded(self.data)
             if folder.exists():
                 self._set("data", str(folder.resolve()))
         get_device(self.device)
@@ -79,6 +83,7 @@ class RunSettings:
         whole("epochs", self.epochs)
         whole("batch-size", self.batch_size)
         whole("seed", self.seed, low=0)
+        whole("keep", self.keep)
         number("lr", self.lr, above=0.0)
         number("weight-decay", self.weight_decay, low=0.0)
         number("validation-split", self.validation_split, low=0.0, below=1.0)
@@ -195,6 +200,7 @@ class RunSettings:
         device: str | None = None,
         devices: str | Sequence[str] | None = None,
         workers: int | None = None,
+        keep: int | None = None,
     ) -> Self:
         """The settings of the run in `folder`; with the others, of one that goes on there.
 
@@ -208,6 +214,8 @@ class RunSettings:
             where = {"devices": devices}
         if workers is not None:
             where["workers"] = workers
+        if keep is not None:
+            where["keep"] = keep
         try:
             with regular(path, CheckpointError) as file:
                 text = file.read(_LONGEST + 1)

@@ -33,6 +33,7 @@ DTYPES = {
     "U64": "<u8", "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
 }  # fmt: skip
 _BLOCK = 1 << 20
+_WAY_OUT = "use another checkpoint of the run"
 
 Place = tuple[int, np.dtype, tuple[int, ...]]  # first byte, element type, shape
 
@@ -44,6 +45,11 @@ def write(path: str | Path, tensors: Mapping[str, np.ndarray], state: Mapping[st
     stays. Raises CheckpointError when the folder cannot be written or the disk is full, and for a
     state that is not of JSON's types.
     """
+    write_atomically(path, content(path, tensors, state))
+
+
+def content(path: str | Path, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> bytes:
+    """What `write` puts into the file `path`."""
     import safetensors.numpy
 
     plain = {name: np.asarray(array, order="C") for name, array in tensors.items()}
@@ -58,7 +64,7 @@ def write(path: str | Path, tensors: Mapping[str, np.ndarray], state: Mapping[st
         raise CheckpointError(
             f"{path} is not written: what it says beside tensors is beyond {LONGEST_HEADER} bytes"
         )
-    write_atomically(path, content)
+    return content
 
 
 def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -67,44 +73,59 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     Raises CheckpointError when the file is missing, truncated, damaged, or not gpukit's. Memory for
     tensors is taken when sizes and SHA-256 have turned out right.
     """
+    path = Path(path)
+    with reading(path, CheckpointError, _WAY_OUT):
+        while True:
+            try:
+                file = regular(path, CheckpointError)
+            except FileNotFoundError:
+                raise CheckpointError(f"there is no checkpoint {path}") from None
+            except CheckpointError as error:
+                raise CheckpointError(f"{error}; name a .safetensors file") from None
+            with file:
+                try:
+                    return _read(path, file)
+                except CheckpointError:
+                    if _is_at(file, path):
+                        raise
+            # A newer checkpoint took the name meanwhile: header and tensors were of two files.
+
+
+def _read(path: Path, file: BinaryIO) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     import safetensors
 
-    path = Path(path)
-    way_out = "use another checkpoint of the run"
-    with reading(path, CheckpointError, way_out):
-        try:
-            file = regular(path, CheckpointError)
-        except FileNotFoundError:
-            raise CheckpointError(f"there is no checkpoint {path}") from None
-        except CheckpointError as error:
-            raise CheckpointError(f"{error}; name a .safetensors file") from None
-        with file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > LONGEST_HEADER:
-                raise CheckpointError(
-                    f"{path} is no safetensors file: a header of {length} bytes, beyond "
-                    f"{LONGEST_HEADER}; {way_out}"
-                )
-            try:
-                with safetensors.safe_open(path, framework="numpy") as opened:
-                    metadata = opened.metadata() or {}
-                    entries = [_entry(opened, name) for name in opened.offset_keys()]
-            # TypeError: safetensors met an element type that it does not have.
-            except (safetensors.SafetensorError, TypeError) as error:
-                raise CheckpointError(
-                    f"{path} is truncated or no safetensors file ({reason(error)}); {way_out}"
-                ) from None
-            if "gpukit" not in metadata:
-                raise CheckpointError(f"{path} holds tensors, but was not written by gpukit")
-            places, start = {}, 8 + length
-            for name, dtype, shape in entries:
-                places[name] = start, dtype, shape
-                start += dtype.itemsize * math.prod(shape)
-            if metadata.get("sha256") != _hashed(_blocks(file, places), metadata["gpukit"]):
-                raise CheckpointError(f"{path} is damaged: its content does not match its SHA-256")
-            state = _state(path, metadata["gpukit"])
-            tensors = {name: _tensor(file, *place) for name, place in places.items()}
-    return tensors, state
+    length = int.from_bytes(file.read(8), "little")
+    if length > LONGEST_HEADER:
+        raise CheckpointError(
+            f"{path} is no safetensors file: a header of {length} bytes, beyond "
+            f"{LONGEST_HEADER}; {_WAY_OUT}"
+        )
+    try:
+        with safetensors.safe_open(path, framework="numpy") as opened:
+            metadata = opened.metadata() or {}
+            entries = [_entry(opened, name) for name in opened.offset_keys()]
+    # TypeError: safetensors met an element type that it does not have.
+    except (safetensors.SafetensorError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} is truncated or no safetensors file ({reason(error)}); {_WAY_OUT}"
+        ) from None
+    if "gpukit" not in metadata:
+        raise CheckpointError(f"{path} holds tensors, but was not written by gpukit")
+    places, start = {}, 8 + length
+    for name, dtype, shape in entries:
+        places[name] = start, dtype, shape
+        start += dtype.itemsize * math.prod(shape)
+    if metadata.get("sha256") != _hashed(_blocks(file, places), metadata["gpukit"]):
+        raise CheckpointError(f"{path} is damaged: its content does not match its SHA-256")
+    state = _state(path, metadata["gpukit"])
+    return {name: _tensor(file, *place) for name, place in places.items()}, state
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _entry(opened: Any, name: str) -> tuple[str, np.dtype, tuple[int, ...]]:
@@ -142,24 +163,29 @@ def _tensor(file: BinaryIO, start: int, dtype: np.dtype, shape: tuple[int, ...])
     return array
 
 
-def write_atomically(path: str | Path, content: bytes) -> None:
-    """Give `path` this content in one step: temporary file, fsync, rename, fsync of the folder."""
+def write_atomically(path: str | Path, content: bytes, folder: int | None = None) -> None:
+    """Give `path` this content in one step: temporary file, fsync, rename, fsync of the folder.
+
+    `folder` is a descriptor of the folder to write to, whatever has the folder's name by now.
+    """
     path = Path(path)
-    temporary = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}"
+    place = path if folder is None else Path(path.name)
+    temporary = place.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}"
     try:
-        with temporary.open("xb") as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(temporary, flags, 0o666, dir_fd=folder), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        os.replace(temporary, place, src_dir_fd=folder, dst_dir_fd=folder)
+        _sync_folder(path.parent if folder is None else folder)
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be written ({reason(error)}); what was there is unchanged"
         ) from None
     finally:
         with contextlib.suppress(OSError):
-            temporary.unlink()
+            os.unlink(temporary, dir_fd=folder)
 
 
 def remove_leftovers(path: str | Path) -> None:
@@ -172,7 +198,10 @@ def remove_leftovers(path: str | Path) -> None:
                 found.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(folder: Path | int) -> None:
+    if isinstance(folder, int):
+        os.fsync(folder)
+        return
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)

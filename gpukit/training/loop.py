@@ -142,7 +142,7 @@ def fit(
             _run_epoch(model, feed, state, every, progress, accumulate, replay)
             logs = {"epoch": epoch, **state.figures()}
             if validation is not None:
-                figures = evaluate(model, validation)
+                figures = evaluate(model, validation, callbacks=every)
                 logs.update({f"val_{name}": value for name, value in figures.items()})
             logs["lr"] = float(model.optimizer.learning_rate)
             logs["seconds"] = round(state.seconds, 3)
@@ -306,7 +306,14 @@ def _batches(feed: Feed, number: int = 0, start: int = 0) -> closing[Generator[B
     return closing(batch for batch in feed.epoch(number, start))
 
 
-def evaluate(model: Base, x: Any, y: Any = None, *, batch_size: int = 256) -> dict[str, float]:
+def evaluate(
+    model: Base,
+    x: Any,
+    y: Any = None,
+    *,
+    batch_size: int = 256,
+    callbacks: Callback | None = None,
+) -> dict[str, float]:
     """Mean loss and metrics over (x, y), or over the feed x; the figures do not depend on how
     batches are cut, beyond rounding."""
     feed = _as_feed("evaluate", x, y, batch_size)
@@ -315,10 +322,12 @@ def evaluate(model: Base, x: Any, y: Any = None, *, batch_size: int = 256) -> di
     model.prepare(_like(feed))
     sums = TrainingState()
     with _batches(feed) as batches:
-        for batch in batches:
+        for number, batch in enumerate(batches):
             inputs = model.to_device(batch.x, batch.shift)
             for name, (total, weight) in test_step(model, inputs, batch.y, feed.views).items():
                 sums.add(name, total, weight)
+            if callbacks is not None:
+                callbacks.on_test_batch_end(number)
     return sums.figures()
 
 

@@ -5,11 +5,11 @@ It goes to stderr. Where that is no terminal, there is one line an epoch instead
 
 from __future__ import annotations
 
-import sys
 import time
 from types import TracebackType
 from typing import Any
 
+from gpukit import terminal
 from gpukit.training.state import TrainingState
 
 REFRESH_SECONDS = 0.1
@@ -21,7 +21,7 @@ def progress_for(
     """The progress display for `verbose`: 0 nothing, 1 or "auto" a bar, 2 one line an epoch."""
     if verbose in (0, False, None):
         return Progress()
-    if verbose == 2 or not sys.stderr.isatty():
+    if verbose == 2 or not terminal.stderr().isatty():
         return Lines(epochs, images)
     return Bar(epochs, steps, images, state)
 
@@ -61,7 +61,7 @@ class Lines(Progress):
         self.say(_epoch_line(logs, self._epochs, self._images))
 
     def say(self, remark: str) -> None:
-        print(remark, file=sys.stderr, flush=True)
+        terminal.say(remark)
 
 
 class Pace:
@@ -120,7 +120,7 @@ class Bar(Progress):
             BarColumn(),
             TaskProgressColumn(),
             TextColumn("{task.fields[figures]}"),
-            console=Console(stderr=True),
+            console=Console(file=terminal.stderr()),
             transient=True,
         )
         self._task = self._bar.add_task(

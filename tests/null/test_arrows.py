@@ -24,6 +24,9 @@ HOUSE = (
     "config",
     "utils",
     "child",
+    "locks",
+    "signals",
+    "terminal",
     "data",
     "device",
     "backends",
@@ -54,7 +57,7 @@ HOUSE = (
 )
 
 # Data sets know nothing of devices and networks, and can be used without them.
-ONLY = {"data": {"errors", "files", "settings", "config"}, "kernels": set()}
+ONLY = {"data": {"errors", "files", "settings", "config", "locks"}, "kernels": set()}
 
 # Inside backends: the definitions know of no implementation, kernels of no launcher.
 BACKENDS = (

@@ -42,7 +42,7 @@ def play(model, calls, figures, key="val_loss", start=0, end=True, state=None, a
     every.on_train_begin()
     if state is not None:
         every.load_state(json.loads(json.dumps(state)))
-        every.load_arrays(arrays)
+        every.load_arrays(arrays or {})
     done = 0
     for epoch, value in enumerate(figures[start:], start):
         every.on_epoch_begin(epoch)
@@ -166,6 +166,22 @@ def test_checkpoint_names_and_best_only(tmp_path):
     )
     play(model, [callback], [0.4, 0.6], "acc")
     assert model.saved == [f"weights of {best}"]
+
+
+def test_checkpoints_beyond_those_to_keep_are_removed(tmp_path):
+    """Those of the run before, too; nothing else, whatever a checkpoint's state says."""
+    (tmp_path / "mine.txt").write_text("mine")
+    names = tmp_path / "{epoch}.safetensors"
+    first = callbacks.ModelCheckpoint(names, keep=2)
+    play(FakeModel(), [first], [3, 2, 1])
+    assert {p.name for p in tmp_path.iterdir()} == {"2.safetensors", "3.safetensors", "mine.txt"}
+    state = first.state()
+    state["written"].insert(0, str(tmp_path / "mine.txt"))
+    again = callbacks.ModelCheckpoint(names, keep=2)
+    play(FakeModel(), [again], [3, 2, 1, 4], start=3, state={"0-ModelCheckpoint": state})
+    assert {p.name for p in tmp_path.iterdir()} == {"3.safetensors", "4.safetensors", "mine.txt"}
+    with pytest.raises(SettingError, match=r"keep=2 of files that have one name.*\{epoch\}"):
+        callbacks.ModelCheckpoint("last.safetensors", keep=2)
 
 
 def test_checkpoint_that_cannot_be_written(tmp_path):

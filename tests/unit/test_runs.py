@@ -14,17 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_runs import SETTINGS, Broken, assert_same_run, flip, history, settings_of, stop_at
 
 from gpukit import data, runs
 from gpukit.errors import CheckpointError, DeviceError, GpukitError, SettingError
 from gpukit.models import load_model
 from gpukit.runs import RunSettings
-from gpukit.runs.folder import FILES, held
+from gpukit.runs.folder import FILES, RunFolder, held
 from gpukit.runs.keeper import Keeper
 from gpukit.training import checkpoint
 
 # Five epochs of nine steps; validated on 30 of 300 images.
-SETTINGS = RunSettings("lenet5", limit=300, epochs=5, batch_size=32, seed=3, lr=0.02)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,41 +47,6 @@ def load_once():
 def unbroken(tmp_path_factory):
     out = tmp_path_factory.mktemp("unbroken") / "run"
     return out, runs.train(SETTINGS, out, verbose=0)
-
-
-class Broken(Exception):
-    pass
-
-
-def stop_at(epoch, batch, *, how=None):
-    """A keeper that sends a signal (or raises) when this step is done."""
-
-    class Stopping(Keeper):
-        def on_train_batch_end(self, number, logs=None):
-            if (self.model.training_state.epoch, number) == (epoch, batch):
-                if how is None:
-                    raise Broken
-                os.kill(os.getpid(), how)
-            super().on_train_batch_end(number, logs)
-
-    return Stopping
-
-
-def history(out):
-    lines = (out / "history.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
-
-
-def assert_same_run(a, b):
-    for name in ("last.safetensors", "best.safetensors"):
-        (ours, state_a), (theirs, state_b) = (checkpoint.read(x / name) for x in (a, b))
-        assert ours.keys() == theirs.keys()
-        for key in ours:
-            assert ours[key].tobytes() == theirs[key].tobytes(), (name, key)
-        assert state_a["context"] == state_b["context"]
-    assert history(a) == history(b)
-    assert (a / "settings.json").read_bytes() == (b / "settings.json").read_bytes()
-    assert sorted(p.name for p in a.iterdir()) == sorted(p.name for p in b.iterdir())
 
 
 def test_a_run_leaves_these_files(unbroken):
@@ -122,6 +87,27 @@ def test_stopped_by_a_signal_and_resumed(tmp_path, monkeypatch, unbroken, place,
     assert result.test_accuracy == unbroken[1].test_accuracy
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals as POSIX has them")
+def test_stopped_in_the_validation_of_an_epoch(tmp_path, monkeypatch, unbroken):
+    out = tmp_path / "run"
+
+    class Stopping(Keeper):
+        def on_test_batch_end(self, number, logs=None):
+            if self.model.training_state.epoch == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            super().on_test_batch_end(number, logs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gpukit.runs.run.Keeper", Stopping)
+        with pytest.raises(runs.Interrupted) as caught:
+            runs.train(SETTINGS, out, verbose=0)
+    assert caught.value.saved
+    _, state = checkpoint.read(out / "last.safetensors")
+    assert (state["training"]["epoch"], state["training"]["batch"]) == (2, 9)
+    runs.train(SETTINGS, out, resume=True, verbose=0)
+    assert_same_run(out, unbroken[0])
+
+
 @pytest.mark.parametrize("place", [(0, 3), (1, 0), (3, 5)], ids=str)
 def test_broken_off_without_a_word_and_resumed(tmp_path, monkeypatch, unbroken, place):
     """From the end of the last epoch; in the first one, from the beginning."""
@@ -140,16 +126,15 @@ def test_broken_off_between_two_files_of_an_epoch(tmp_path, monkeypatch, unbroke
     out = tmp_path / "run"
     saved = []
 
-    def failing(path, content):
-        saved.append(path.name)
+    def failing(folder, file, content):
+        saved.append(file)
         if saved.count(name) == 2:
             raise Broken
-        real(path, content)
+        real(folder, file, content)
 
-    real = checkpoint.write_atomically
+    real = RunFolder.write
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "write_atomically", failing)
-        patch.setattr("gpukit.runs.keeper.write_atomically", failing)
+        patch.setattr(RunFolder, "write", failing)
         with pytest.raises(Broken):
             runs.train(SETTINGS, out, verbose=0)
     runs.train(SETTINGS, out, resume=True, verbose=0)
@@ -171,10 +156,12 @@ def test_stopped_three_times(tmp_path, monkeypatch, unbroken):
 def test_resuming_a_finished_run_changes_nothing(tmp_path, unbroken):
     out = tmp_path / "run"
     shutil.copytree(unbroken[0], out)
-    before = {name: (out / name).read_bytes() for name in FILES if not name.endswith(".png")}
+    names = [name for name in FILES if name != "settings.json" and not name.endswith(".png")]
+    before = {name: (out / name).read_bytes() for name in names}
     result = runs.train(SETTINGS, out, resume=True, verbose=0)
     assert result == replace(unbroken[1], out=str(out))
     assert before == {name: (out / name).read_bytes() for name in before}
+    assert settings_of(out) == settings_of(unbroken[0])
 
 
 def test_without_validation_the_last_epoch_is_the_best(tmp_path):
@@ -213,15 +200,23 @@ def refused(copy, match, settings=SETTINGS):
     assert before == {p.name: p.read_bytes() for p in copy.iterdir()}
 
 
-def test_a_truncated_last_checkpoint(copy):
-    (copy / "last.safetensors").write_bytes((copy / "last.safetensors").read_bytes()[:1000])
-    refused(copy, r"last\.safetensors is truncated")
-
-
 @pytest.mark.parametrize("name", ["last", "best"])
 def test_a_lost_checkpoint(copy, name):
     (copy / f"{name}.safetensors").unlink()
+    if name == "last":
+        (copy / "best.safetensors").unlink()
     refused(copy, f"has lost its {name}.safetensors; start a new run")
+
+
+def test_a_damaged_best_checkpoint_is_refused_before_the_training(copy):
+    flip(copy / "best.safetensors")
+    refused(copy, r"best\.safetensors is damaged")
+
+
+def test_no_good_checkpoint(copy):
+    flip(copy / "last.safetensors")
+    (copy / "best.safetensors").write_bytes(b"")
+    refused(copy, r"last\.safetensors is damaged.*; no other checkpoint of the run is good")
 
 
 def test_a_checkpoint_of_another_model(copy):
@@ -315,23 +310,6 @@ def test_one_process_a_folder(copy):
         other.stdout.close()
     with held(copy):  # a killed process holds nothing
         pass
-
-
-def test_names_of_folders(tmp_path):
-    root = tmp_path / "runs"
-    assert runs.new_folder("lenet5", root) == root / "lenet5-1"
-    assert runs.latest_folder("lenet5", root) is None
-    for number in (1, 2, 3):
-        (root / f"lenet5-{number}").mkdir(parents=True)
-    assert runs.latest_folder("lenet5", root) is None
-    for number, when in ((1, 50), (2, 10)):
-        path = root / f"lenet5-{number}" / "settings.json"
-        path.touch()
-        os.utime(path, (when, when))
-    assert runs.new_folder("lenet5", root) == root / "lenet5-4"
-    assert runs.latest_folder("lenet5", root) == root / "lenet5-1"
-    (root / "lenet5-2" / "last.safetensors").touch()
-    assert runs.latest_folder("lenet5", root) == root / "lenet5-2"
 
 
 # Figures that are not finite

@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from queue import SimpleQueue
 
 from gpukit import settings
+from gpukit.errors import SettingError
 
 Task = Callable[[int], object]
 
@@ -62,20 +63,27 @@ class ThreadPool:
     """
 
     def __init__(self, threads: int) -> None:
-        self.threads = 1
-        self._jobs: SimpleQueue[_Job] = SimpleQueue()
+        self.threads = threads
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         for number in range(1, threads):
-            worker = threading.Thread(target=self._serve, name=f"gpukit-cpu-{number}", daemon=True)
             try:
-                worker.start()
+                threading.Thread(
+                    target=self._serve, name=f"gpukit-cpu-{number}", daemon=True
+                ).start()
             except (RuntimeError, MemoryError):
-                break
-            self.threads += 1
+                for _ in range(1, number):
+                    self._jobs.put(None)
+                raise SettingError(
+                    f"{threads} threads cannot be started here, {number} can; set GPUKIT_THREADS "
+                    "to fewer"
+                ) from None
 
     def _serve(self) -> None:
         get = self._jobs.get
         while True:
             job = get()
+            if job is None:
+                return
             job.work()
             del job  # a sleeping worker must not keep the last job's arrays alive
 

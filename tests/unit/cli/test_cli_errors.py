@@ -268,6 +268,8 @@ def test_truncated_checkpoints(refused, run, name, keep):
     path.write_bytes(path.read_bytes()[:keep])
     words = [name, "truncated or no safetensors file", "use another checkpoint"]
     if name == "last.safetensors":
+        (run / "best.safetensors").write_bytes(b"")  # which would be gone on from
+        words = [*words, "no other checkpoint of the run is good"]
         refused("train", "--resume", run, words=words)
     else:
         refused("evaluate", run, words=words)

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -88,9 +89,10 @@ def test_every_option_of_train_reaches_the_run(gpukit, here):
     assert result.code == 0, result.err
     assert result.json["device"] == "cpu:1"
     saved = json.loads(Path("o/settings.json").read_text())
+    assert datetime.fromisoformat(saved.pop("started")) <= datetime.now(UTC)
     assert saved == {
         "model": "lenet5", **options, "data": str((here / "mine").resolve()),
-        "recipe": "default", "schedule": "cosine", "kernel": {}, "algo": {},
+        "recipe": "default", "schedule": "cosine", "keep": 1, "kernel": {}, "algo": {},
     }  # fmt: skip
 
 

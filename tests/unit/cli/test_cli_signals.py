@@ -68,7 +68,9 @@ def assert_same_run(out, unbroken, result):
     assert result.json["test_accuracy"] == facts["test_accuracy"]
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path, unbroken, signum, code):
     """Stopped with two threads, resumed with one."""
     out = tmp_path / "run"
@@ -126,6 +128,14 @@ def test_killed_before_anything_was_saved(tmp_path, unbroken):
     assert_same_run(out, unbroken, result)
 
 
+def test_runs_begun_at_once_have_folders_of_their_own(tmp_path):
+    command = [sys.executable, "-m", "gpukit", *RUN[:4], "--epochs", "1", "--quiet", "--json"]
+    begun = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) for _ in range(3)]
+    found = [json.loads(one.communicate(timeout=120)[0].splitlines()[-1])["out"] for one in begun]
+    assert sorted(found) == ["runs/lenet5-1", "runs/lenet5-2", "runs/lenet5-3"]
+    assert all(len(list((tmp_path / out).iterdir())) == 6 for out in found)
+
+
 def test_two_runs_into_one_folder(tmp_path):
     out = tmp_path / "run"
     first = begin(out)
@@ -149,4 +159,70 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
     _, told = running.communicate(timeout=60)
     assert running.returncode == 130
     assert "Traceback" not in told
+    assert told.splitlines()[-1].endswith(f"go on with: gpukit train --resume {out}")
     checkpoint.read(out / "last.safetensors")
+
+
+def test_sigterm_again_and_again_is_sigterm(tmp_path):
+    """As from a supervisor that asks twice, or asks a wrapper too, which passes it on."""
+    out = tmp_path / "run"
+    running = begin(out)
+    for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGTERM, signal.SIGTERM):
+        running.send_signal(signum)
+    _, told = running.communicate(timeout=60)
+    assert running.returncode == 143
+    assert told.splitlines()[-1] == f"stopped and saved; go on with: gpukit train --resume {out}"
+
+
+def test_under_nohup_a_terminal_that_goes_away_stops_nothing(tmp_path):
+    out = tmp_path / "run"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        running = begin(out)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    running.send_signal(signal.SIGHUP)
+    assert running.communicate(timeout=60)[0].startswith("test accuracy")
+    assert running.returncode == 0
+
+
+LOADING = """
+import sys
+from gpukit.cli import main, signals
+signals.ends_at_once()
+print("here", flush=True)
+main()
+"""
+
+
+@pytest.mark.parametrize("chance", range(max(3, KILLS // 2)))
+def test_ctrl_c_in_the_first_seconds(tmp_path, chance):
+    """From gpukit's first line on; before that Python itself starts."""
+    out = tmp_path / "run"
+    running = subprocess.Popen(
+        [sys.executable, "-c", LOADING, *RUN, "--out", out],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdout.readline() == "here\n"
+    time.sleep(random.Random(chance).uniform(0, 2))
+    running.send_signal(signal.SIGINT)
+    _, told = running.communicate(timeout=60)
+    assert running.returncode == 130, told
+    assert "Traceback" not in told
+    assert told.splitlines()[-1].startswith("stopped")
+
+
+@pytest.mark.parametrize("when", ["curves", "filters"])
+def test_ctrl_c_in_the_last_part_says_how_to_go_on(tmp_path, monkeypatch, gpukit, when):
+    from gpukit.inspect import pictures
+
+    out = tmp_path / "run"
+    command = [*RUN[:4], "--epochs", 1, "--quiet"]
+    with monkeypatch.context() as patch:
+        patch.setattr(pictures, when, lambda *a: os.kill(os.getpid(), signal.SIGINT))
+        stopped = gpukit(*command, "--out", out)
+    assert stopped.code == 130
+    assert stopped.err == f"stopped; go on with: gpukit train --resume {out}\n"
+    assert gpukit("train", "--resume", out).out.startswith("test accuracy")

@@ -111,6 +111,26 @@ def test_a_broken_export_is_not_taken_for_whole(tmp_path, dataset):
     assert len(tree(tmp_path / "out")) == 18
 
 
+@pytest.mark.skipif(os.name == "nt", reason="folders cannot be locked on this system")
+def test_two_exports_to_one_folder(tmp_path, dataset):
+    """The second is refused while the first writes, and changes nothing of it."""
+    out = tmp_path / "out"
+    refused = []
+
+    def meanwhile(done, total):
+        if done == 3:
+            with pytest.raises(DataError, match=r"out: is being written by another export"):
+                export(dataset, out)
+            refused.append(done)
+
+    counts = export(dataset, out, progress=meanwhile)
+    assert refused == [3]
+    assert len(list(out.rglob("*.jpg"))) == sum(counts.values())
+    with pytest.raises(DataError, match="is there already"):
+        export(dataset, out)
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
 def test_nothing_is_overwritten(tmp_path, dataset):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "photo.jpg").touch()

@@ -150,9 +150,43 @@ def test_workers_killed_between_epochs(images):
     with feed(images) as source:
         list(source.epoch(0))
         for pid in source.pids:
-            os.kill(pid, signal.SIGTERM)
-        with pytest.raises(WorkerError, match=r"was killed by SIGTERM while it had nothing to do"):
+            os.kill(pid, signal.SIGKILL)
+        with pytest.raises(WorkerError, match=r"was killed by SIGKILL while it had nothing to do"):
             list(source.epoch(1))
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_to_all_processes_of_a_job_are_for_the_parent(images, signum):
+    """From the moment a worker starts: its parent decides when the work is done."""
+    with feed(images) as source:
+        epoch = source.epoch(0)
+        first = next(epoch)
+        for pid in source.pids:
+            os.kill(pid, signum)
+        assert len([first, *epoch]) == 5
+        assert len(list(source.epoch(1))) == 5
+
+
+@pytest.mark.parametrize("closed", ["0", "1", "2", "01", "012"])
+def test_workers_of_a_process_without_streams(images, tmp_path, closed):
+    program = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "root, said, closed = sys.argv[1:]\n"
+        "for number in map(int, closed):\n"
+        "    os.close(number)\n"
+        "from gpukit.data.folder import scan\n"
+        "from gpukit.data.image_feed import ImageFeed\n"
+        "from gpukit.data.augment import Augment\n"
+        "if __name__ == '__main__':\n"
+        "    found = scan(root)\n"
+        "    with ImageFeed(found.train, 4, 8, Augment('centre'), workers=2) as feed:\n"
+        "        Path(said).write_text(str(sum(len(b.x) for b in feed.epoch(0)) == feed.count))\n"
+    )
+    said = tmp_path / "said"
+    command = [sys.executable, "-c", program, str(images.root.parent), str(said), closed]
+    subprocess.run(command, timeout=120, capture_output=True)
+    assert said.read_text() == "True"
 
 
 def test_a_worker_that_does_not_start(images, monkeypatch, capfd):

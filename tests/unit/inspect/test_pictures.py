@@ -26,6 +26,12 @@ def history(epochs, validation=True):
     return rows
 
 
+@pytest.mark.parametrize("title", ["$x$ on $\\nosuch$", "set \udcff", "a_b^c", "漢字", "{}%\n"])
+def test_any_name_can_be_a_title(tmp_path, title, recwarn):
+    assert pictures.curves(history(2), title).startswith(b"\x89PNG")
+    assert not recwarn.list
+
+
 def read(path):
     """The picture as an array (H, W, 3), checked for what holds of all of them."""
     with Image.open(path) as picture:

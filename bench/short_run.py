@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from gpukit.backends.kernel import Kernel
-from gpukit.backends.numba_cuda.launch import problem as numba_problem
+from gpukit.backends.numba_cuda.launch import card_problem as numba_problem
 from gpukit.device import get_device
 from gpukit.kernel_checks.coverage import targets
 from gpukit.kernel_checks.trial import run_case

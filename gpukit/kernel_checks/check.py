@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gpukit import caches
-from gpukit.backends.numba_cuda.launch import NumbaKernel, problem
+from gpukit.backends.numba_cuda.launch import NumbaKernel, card_problem, problem
 from gpukit.backends.nvrtc import ARCHITECTURES
 from gpukit.device import cuda_count, cuda_problem
 from gpukit.errors import DeviceError, GpukitError, SettingError
@@ -46,9 +46,12 @@ class Plan:
         return (len(self.files) + len(self.twins)) * len(self.architectures)
 
     def for_mode(self, mode: str) -> list[Target]:
-        """What runs in `mode`: everything on a card, Numba's in its simulator, others on emu."""
+        """What runs in `mode`: everything on a card, Numba's in its simulator, others on emu.
+
+        Numba's also on a card where it finds its compiler and the driver.
+        """
         if mode == CARD:
-            return list(self.targets)
+            return [t for t in self.targets if not (t.simulated and card_problem())]
         return [t for t in self.targets if (t.simulated if mode == SIMULATOR else t.emulated)]
 
     def count(self, mode: str) -> int:
@@ -99,9 +102,10 @@ def plan(
         known = ", ".join(str(a) for a in ARCHITECTURES)
         raise SettingError(f"no kernel is compiled for sm_{unknown[0]}; use {known}")
     named = targets(name)
-    chosen = [t for t in named if not (t.simulated and problem())]
+    absent = card_problem() if set(modes) == {CARD} else problem()
+    chosen = [t for t in named if not (t.simulated and absent)]
     if not chosen:
-        raise GpukitError(f"{name}: {problem()}")
+        raise GpukitError(f"{name}: {absent}")
     compiles = only is None and bool(architectures or not modes)
     if not compiles:
         files: tuple[str, ...] = ()
@@ -119,7 +123,7 @@ def plan(
         seed,
         only,
         everything=name is None and compiles and not architectures,
-        left_out=f"Numba's kernels: {problem()}" if len(chosen) < len(named) else "",
+        left_out=f"Numba's kernels: {absent}" if len(chosen) < len(named) else "",
     )
 
 

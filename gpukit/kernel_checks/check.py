@@ -23,6 +23,7 @@ from gpukit.kernel_checks.fuzz import (
 )
 
 Step = Callable[[int, str], None]
+Tell = Callable[[Finding], None]
 
 
 @dataclass(frozen=True)
@@ -127,8 +128,17 @@ def plan(
     )
 
 
-def run(wanted: Plan, *, update: bool = False, step: Step = lambda steps, what: None) -> Outcome:
-    """Do it. `update` writes the figures of compilers into the budgets instead of comparing."""
+def run(
+    wanted: Plan,
+    *,
+    update: bool = False,
+    step: Step = lambda steps, what: None,
+    tell: Tell = lambda finding: None,
+) -> Outcome:
+    """Do it. `update` writes the figures of compilers into the budgets instead of comparing.
+
+    `tell(finding)` is called with each finding as soon as it is there.
+    """
     caches.prepare()
     taken, findings = budgets.measure(wanted.files, wanted.architectures, step)
     table, here = budgets.read(), budgets.version()
@@ -138,13 +148,15 @@ def run(wanted: Plan, *, update: bool = False, step: Step = lambda steps, what: 
     else:
         findings += budgets.compare(taken, table, here)
     findings += twins.compile_all(wanted.twins, wanted.architectures, step)
+    for finding in findings:
+        tell(finding)
     ran = {mode: wanted.count(mode) for mode in wanted.modes if wanted.for_mode(mode)}
     # Modes of the emulator go together: the first one prepares builds for the others.
     elsewhere = (SIMULATOR, CARD)
     for modes in ([m for m in ran if m not in elsewhere], *([m] for m in elsewhere if m in ran)):
         if any(ran[mode] for mode in modes):
             chosen = wanted.for_mode(modes[0])
-            findings += fuzz(chosen, modes, wanted.cases, wanted.seed, wanted.only, step)
+            findings += fuzz(chosen, modes, wanted.cases, wanted.seed, wanted.only, step, tell=tell)
     each = {mode: count_of(mode, wanted.cases) for mode in ran}
     facts.note(wanted, each, findings)
     step(0, "occupancy and hot loops")

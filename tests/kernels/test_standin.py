@@ -1,4 +1,4 @@
-"""The stand-in for CuPy in tests/standin: its names are CuPy's, and it refuses what CuPy refuses."""
+"""The stand-in for CuPy in tests/standin: its names are CuPy's, it refuses what CuPy refuses."""
 
 from __future__ import annotations
 
@@ -322,12 +322,12 @@ extern "C" __global__ void tiny(const float* x, float* y) {
 ONE = ((1,), (1,))
 
 
-def launched(
-    cupy, x, *, grid=(1,), block=(1,), x_of=None, factor=np.float32(2), n=np.int32(6), **k
-):
+def launched(cupy, x, *, grid=(1,), block=(1,), shared_mem=0, **changed):
+    """`scale` by 2, with some arguments changed."""
     kernel = cupy.RawModule(code=SOURCE, options=("-std=c++17",)).get_function("scale")
     y = np.zeros_like(x)
-    kernel(grid, block, (x if x_of is None else x_of, y, factor, n), **k)
+    arguments = {"x": x, "y": y, "factor": np.float32(2), "n": np.int32(6), **changed}
+    kernel(grid, block, tuple(arguments.values()), shared_mem=shared_mem)
     return y
 
 
@@ -340,8 +340,8 @@ LAUNCHES = {
     "a Python float": ({"factor": 2.0}, TypeError, "bytes of a float64"),
     "an int of 8 bytes": ({"n": np.int64(6)}, TypeError, "bytes of a int64"),
     "an integer for a float": ({"factor": np.int32(2)}, TypeError, "bytes of a int32"),
-    "an address for a number": ({"x_of": 12}, TypeError, "x is a pointer, got int"),
-    "a NumPy array": ({"x_of": HOST}, TypeError, "x is a pointer, got ndarray"),
+    "an address for a number": ({"x": 12}, TypeError, "x is a pointer, got int"),
+    "a NumPy array": ({"x": HOST}, TypeError, "x is a pointer, got ndarray"),
     "a list for the grid": ({"grid": [1]}, TypeError, "must be tuples"),
     "no block": ({"grid": (0,)}, RuntimeError, "invalid argument"),
     "a block of 1025": ({"block": (1025,)}, RuntimeError, "invalid argument"),
@@ -356,7 +356,7 @@ def test_launches_refused(cupy, x, what, monkeypatch):
     # What NVRTC says of `scale`; another test asks it.
     monkeypatch.setattr(cupy._launch, "_static_shared", lambda code, name: 64)
     with pytest.raises(error, match=words):
-        launched(cupy, x, **settings)
+        launched(cupy, **{"x": x, **settings})
 
 
 @needs_compiler

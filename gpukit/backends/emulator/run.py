@@ -2,10 +2,10 @@
 
 GPUKIT_EMU_SEED (default 1) shuffles the order of blocks and threads; 0 runs them in order.
 A launch that takes more than GPUKIT_EMU_LIMIT seconds (default 600, 0 for ever) is ended.
-GPUKIT_EMU_CHECK=1 puts canaries around the arrays of every launch. GPUKIT_EMU_FTZ=1 takes subnormals
-of single precision for zeros, as kernels do that CuPy compiles. GPUKIT_EMU_BUILD chooses the
-build: plain, asan, tsan or trace. Those in the middle need the sanitizer's library loaded before
-Python, see check.py; in the last, threads run in order and memory accesses are counted, see
+GPUKIT_EMU_CHECK=1 puts canaries around the arrays of every launch. GPUKIT_EMU_FTZ=1 takes
+subnormals of single precision for zeros, as kernels do that CuPy compiles. GPUKIT_EMU_BUILD chooses
+the build: plain, asan, tsan or trace. Those in the middle need the sanitizer's library loaded
+before Python, see check.py; in the last, threads run in order and memory accesses are counted, see
 trace.py.
 """
 

@@ -1,4 +1,4 @@
-"""What CuPy computes, computed by NumPy, under CuPy's rules for operands, cards, streams and dtypes.
+"""What CuPy computes, by NumPy, under CuPy's rules for operands, cards, streams and dtypes.
 
 Nothing is computed before the real CuPy would have taken the call: the name must be recorded, the
 arguments must fit the recorded signature, no NumPy array may be among them, and every array must be

@@ -115,7 +115,7 @@ class RawKernel:
 
         if type(grid) is not tuple or type(block) is not tuple:
             raise TypeError(f"grid and block must be tuples, got {grid!r} and {block!r}")
-        sizes = [(v + (1, 1, 1))[:3] for v in (grid, block)]
+        sizes = [(*v, 1, 1)[:3] for v in (grid, block)]
         for value, most in zip(sizes, (GRID, BLOCK)):
             if any(type(n) is not int for n in value):
                 raise TypeError(f"grid and block must be of int, got {grid!r} and {block!r}")

@@ -6,7 +6,6 @@ import ctypes
 from typing import Any
 
 import numpy as np
-
 from cupy import _memory, _order, _state
 from cupy._errors import CUDARuntimeError
 from cupy.cuda.device import get_cublas_handle

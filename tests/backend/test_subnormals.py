@@ -1,7 +1,7 @@
 """Kernels take subnormal float32 numbers for zeros on a card, and nothing worse comes of it.
 
-CuPy compiles with -ftz=true. So the rule: on a card a subnormal number counts as a zero of its sign,
-as an argument and as a result. Copies may keep its bits.
+CuPy compiles with -ftz=true. So the rule: on a card a subnormal number counts as a zero of its
+sign, as an argument and as a result. Copies may keep its bits.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 Work is done when it is given to a stream. So that missing waits show nevertheless, every stream
 keeps a clock: for each stream the number of its last piece of work that surely comes before. Events
-carry clocks, waits join them, and so does the host when it waits. Memory remembers who wrote it last
-and who has read it since; whoever comes to it must know of them. The null stream of a card waits
-for the blocking streams of that card, and they for it.
+carry clocks, waits join them, and so does the host when it waits. Memory remembers who wrote it
+last and who has read it since; whoever comes to it must know of them. The null stream of a card
+waits for the blocking streams of that card, and they for it.
 """
 
 from __future__ import annotations

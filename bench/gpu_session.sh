@@ -166,7 +166,7 @@ install() {
 # tests ARGUMENT…: of the primitives; a run that skips everything has shown nothing.
 tests() {
     "$python" -m pytest -p bench.findings tests/backend tests/kernels/test_transfer_on_cards.py \
-        -p no:cacheprovider -q --tb=no -m gpu "$@" 2>&1 | tee "$work/tests.txt"
+        -p no:cacheprovider -q --tb=short --no-summary -m gpu "$@" 2>&1 | tee "$work/tests.txt"
     [ "${PIPESTATUS[0]}" = 0 ] || return 1
     grep -qE '(^|, )[0-9]+ passed' "$work/tests.txt" || { echo "no test ran on $device"; return 1; }
 }
@@ -255,7 +255,7 @@ checks() {
         --json "$parts/standins.json"
     step "tests" 150 tests.log bash -c 'tests "$@"' tests "${pytest_options[@]}"
     step "kernels" 100 tests.log bash -c "checked $check_options"
-    step "streams" 60 tests.log "$python" -m pytest -p bench.findings --tb=no \
+    step "streams" 60 tests.log "$python" -m pytest -p bench.findings --tb=short --no-summary \
         tests/kernels/test_cheats.py -p no:cacheprovider -q -n 0 -m gpu
     step "train" 80 session.log bash -c "train $train_options"
 }

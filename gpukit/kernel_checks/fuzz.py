@@ -71,8 +71,8 @@ def fuzz(
 
     `step(n, what)` is called when n more cases are done. `plugins` are loaded by each worker. A
     case that takes more than `limit` seconds is a finding, the last of its target. `heard(lines)`
-    gets the last lines that a worker printed, `tell` each finding at once. Raises GpukitError without
-    a compiler.
+    gets the last lines that a worker printed, `tell` each finding at once. Raises GpukitError
+    without a compiler.
     """
     if compiler_problem() and set(modes) - {SIMULATOR, CARD}:
         raise GpukitError(compiler_problem())

@@ -52,8 +52,8 @@ def card_problem() -> str:
         nvvm.NVVM()
     except Exception as error:
         return f"Numba finds no libnvvm ({_first_line(error)}): {INSTALL_NUMBA}, or set CUDA_HOME"
-    error = cuda.cuda_error()
-    return f"Numba finds no CUDA driver: {_first_line(error)}" if error else ""
+    absent = cuda.cuda_error()
+    return f"Numba finds no CUDA driver: {_first_line(absent)}" if absent else ""
 
 
 def _first_line(error: Any) -> str:

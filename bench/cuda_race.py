@@ -286,6 +286,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.cuda_race")
     parser.add_argument("groups", nargs="*", metavar="group", help=", ".join(GROUPS))
     parser.add_argument("--device", default="cuda", help="cuda, or emu to rehearse (cuda)")
+    parser.add_argument("--rehearse", action="store_true", help="time nothing on cuda, either")
     parser.add_argument("--match", default="", help="only cases whose name contains this")
     parser.add_argument("--seconds", type=float, default=170, help="start no case after that (170)")
     parser.add_argument("--json", type=Path, help="write the results to this file")
@@ -300,10 +301,10 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     wanted = chosen(options.groups or list(GROUPS), options.match)
-    if device.kind == "cuda":
+    if device.kind == "cuda" and not options.rehearse:
         return compete(options, wanted)
     if options.json or options.record:
-        parser.error(f"{device} has no speed: --json and --record need a card")
+        parser.error(f"a rehearsal on {device} has no speed: --json and --record need a card")
     return rehearse(device.name, wanted)
 
 

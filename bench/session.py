@@ -74,7 +74,15 @@ def environment() -> dict[str, Any]:
         "gxx": _output("g++", "--version"),
         "commit": _output("git", "rev-parse", "HEAD"),
         "versions": versions,
+        "numba_cuda": _numba(),
     }
+
+
+def _numba() -> str:
+    """Whether Numba's kernels take part: numba-cuda there is not yet numba-cuda that compiles."""
+    command = "from gpukit.backends.numba_cuda.launch import card_problem; print(card_problem())"
+    found = _output(sys.executable, "-c", command)
+    return "cannot be asked" if found is None else found or "ready"
 
 
 def _output(*command: str) -> str | None:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from gpukit.backends.kernel import Kernel
-from gpukit.backends.numba_cuda.launch import problem as numba_problem
+from gpukit.backends.numba_cuda.launch import card_problem as numba_problem
 from gpukit.device import get_device
 from gpukit.kernel_checks.coverage import targets
 from gpukit.kernel_checks.trial import run_case
@@ -72,6 +72,7 @@ def main() -> int:
     parser.add_argument("--device", default="cuda", help="cuda or emu (cuda)")
     parser.add_argument("--cases", type=int, default=2, help="for each implementation (2)")
     parser.add_argument("--only", default="", help="primitives, with commas between")
+    parser.add_argument("--no-cublas", action="store_true", help="leave the library's products out")
     parser.add_argument("--no-lenet", action="store_true", help="leave LeNet-5 out")
     parser.add_argument("--plant", choices=("overrun", "race"), help="only a kernel with a bug")
     parser.add_argument("--sanitizer", choices=("asan", "tsan"), help="on emu, built for it")
@@ -97,12 +98,14 @@ def main() -> int:
             continue
         if not target.emulated and (not on_card or (target.simulated and numba_problem())):
             continue
+        if options.no_cublas and not target.emulated and not target.simulated:
+            continue
         for number in range(options.cases):
             found = run_case(target, SEED, number, options.device)
             done += 1
             if found:
                 bad += 1
-                print(f"{target} case {number}: {found}")
+                print(f"{target} case {number}: {found}", flush=True)
     if not options.no_lenet:
         found = lenet_step(options.device)
         done += 1

@@ -15,6 +15,7 @@ A test none of whose calls an implementation takes is skipped under its name.
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ import pytest
 # Tests share oracles (naive.py), which lie beside this file.
 TESTS = Path(__file__).resolve().parent
 sys.path[:] = [str(TESTS), *(p for p in sys.path if Path(p or ".").resolve() != TESTS.parent)]
+os.environ.setdefault("GPUKIT_DEVICE", "cpu")
 # The pytest plug-in has imported gpukit before: let go of a checkout that is not what is installed.
 if importlib.util.find_spec("gpukit.kernels") is None:
     for module in [name for name in sys.modules if name.partition(".")[0] == "gpukit"]:
@@ -34,7 +36,7 @@ if importlib.util.find_spec("gpukit.kernels") is None:
 from fault_summary import pytest_terminal_summary  # noqa: E402, F401
 
 from gpukit.backends.emulator import compiler_problem  # noqa: E402
-from gpukit.backends.numba_cuda.launch import problem as numba_problem  # noqa: E402
+from gpukit.backends.numba_cuda.launch import card_problem as numba_problem  # noqa: E402
 from gpukit.backends.precision import FULL  # noqa: E402
 from gpukit.backends.primitive import REFERENCE, Primitive, registry  # noqa: E402
 from gpukit.device import cuda_count, device_of, get_device, to_host  # noqa: E402

@@ -31,6 +31,7 @@ class Bar:
             TextColumn("{task.description}"),
             console=Console(file=terminal.stderr()),
             transient=True,
+            redirect_stdout=False,
             disable=quiet or not terminal.stderr().isatty(),
         )
         self._task = self._progress.add_task("", total=total)
@@ -46,6 +47,14 @@ class Bar:
         trace: TracebackType | None,
     ) -> None:
         self._progress.stop()
+
+    def say(self, text: str) -> None:
+        """A line of the result on stdout, before the end; the bar goes on below it."""
+        import click
+
+        self._progress.stop()
+        click.echo(text)
+        self._progress.start()
 
     def step(self, amount: float, what: str) -> None:
         """So much more is done; `what` comes now."""

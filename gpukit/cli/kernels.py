@@ -121,8 +121,15 @@ def check(
         only=only,
     )
     with Bar(wanted.steps, quiet, counted=True) as bar:
-        outcome = run(wanted, update=update_budgets, step=bar.step)
-    _show(outcome.findings)
+        shown: list[Finding] = []
+
+        def tell(finding: Finding) -> None:
+            shown.append(finding)
+            if len(shown) <= MOST_SHOWN:
+                bar.say(_line(finding))
+
+        outcome = run(wanted, update=update_budgets, step=bar.step, tell=tell)
+    _say_how_many_more(outcome.findings)
     _show_fits(outcome.fits)
     for line in _not_checked(wanted, outcome):
         click.echo(f"not checked: {line}")
@@ -245,7 +252,15 @@ def _check_plugin(
 
 def _show(findings: list[Finding]) -> None:
     for finding in findings[:MOST_SHOWN]:
-        click.echo(f"{finding.check} {finding.target}: {finding.text}\n  again: {finding.again}")
+        click.echo(_line(finding))
+    _say_how_many_more(findings)
+
+
+def _line(finding: Finding) -> str:
+    return f"{finding.check} {finding.target}: {finding.text}\n  again: {finding.again}"
+
+
+def _say_how_many_more(findings: list[Finding]) -> None:
     if len(findings) > MOST_SHOWN:
         click.echo(f"… and {len(findings) - MOST_SHOWN} more; --json has them all")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gpukit import caches
-from gpukit.backends.numba_cuda.launch import NumbaKernel, problem
+from gpukit.backends.numba_cuda.launch import NumbaKernel, card_problem, problem
 from gpukit.backends.nvrtc import ARCHITECTURES
 from gpukit.device import cuda_count, cuda_problem
 from gpukit.errors import DeviceError, GpukitError, SettingError
@@ -23,6 +23,7 @@ from gpukit.kernel_checks.fuzz import (
 )
 
 Step = Callable[[int, str], None]
+Tell = Callable[[Finding], None]
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,12 @@ class Plan:
         return (len(self.files) + len(self.twins)) * len(self.architectures)
 
     def for_mode(self, mode: str) -> list[Target]:
-        """What runs in `mode`: everything on a card, Numba's in its simulator, others on emu."""
+        """What runs in `mode`: everything on a card, Numba's in its simulator, others on emu.
+
+        Numba's also on a card where it finds its compiler and the driver.
+        """
         if mode == CARD:
-            return list(self.targets)
+            return [t for t in self.targets if not (t.simulated and card_problem())]
         return [t for t in self.targets if (t.simulated if mode == SIMULATOR else t.emulated)]
 
     def count(self, mode: str) -> int:
@@ -99,9 +103,10 @@ def plan(
         known = ", ".join(str(a) for a in ARCHITECTURES)
         raise SettingError(f"no kernel is compiled for sm_{unknown[0]}; use {known}")
     named = targets(name)
-    chosen = [t for t in named if not (t.simulated and problem())]
+    absent = card_problem() if set(modes) == {CARD} else problem()
+    chosen = [t for t in named if not (t.simulated and absent)]
     if not chosen:
-        raise GpukitError(f"{name}: {problem()}")
+        raise GpukitError(f"{name}: {absent}")
     compiles = only is None and bool(architectures or not modes)
     if not compiles:
         files: tuple[str, ...] = ()
@@ -119,12 +124,21 @@ def plan(
         seed,
         only,
         everything=name is None and compiles and not architectures,
-        left_out=f"Numba's kernels: {problem()}" if len(chosen) < len(named) else "",
+        left_out=f"Numba's kernels: {absent}" if len(chosen) < len(named) else "",
     )
 
 
-def run(wanted: Plan, *, update: bool = False, step: Step = lambda steps, what: None) -> Outcome:
-    """Do it. With `update`, only the figures of NVRTC are written into the budgets."""
+def run(
+    wanted: Plan,
+    *,
+    update: bool = False,
+    step: Step = lambda steps, what: None,
+    tell: Tell = lambda finding: None,
+) -> Outcome:
+    """Do it. With `update`, only the figures of NVRTC are written into the budgets.
+
+    `tell(finding)` is called with each finding as soon as it is there.
+    """
     caches.prepare()
     taken, findings = budgets.measure(wanted.files, wanted.architectures, step)
     table, here = budgets.read(), budgets.version()
@@ -134,13 +148,15 @@ def run(wanted: Plan, *, update: bool = False, step: Step = lambda steps, what: 
         return Outcome(len(wanted.files) * len(wanted.architectures), {}, findings)
     findings += budgets.compare(taken, table, here)
     findings += twins.compile_all(wanted.twins, wanted.architectures, step)
+    for finding in findings:
+        tell(finding)
     ran = {mode: wanted.count(mode) for mode in wanted.modes if wanted.for_mode(mode)}
     # Modes of the emulator go together: the first one prepares builds for the others.
     elsewhere = (SIMULATOR, CARD)
     for modes in ([m for m in ran if m not in elsewhere], *([m] for m in elsewhere if m in ran)):
         if any(ran[mode] for mode in modes):
             chosen = wanted.for_mode(modes[0])
-            findings += fuzz(chosen, modes, wanted.cases, wanted.seed, wanted.only, step)
+            findings += fuzz(chosen, modes, wanted.cases, wanted.seed, wanted.only, step, tell=tell)
     each = {mode: count_of(mode, wanted.cases) for mode in ran}
     facts.note(wanted, each, findings)
     step(0, "occupancy and hot loops")

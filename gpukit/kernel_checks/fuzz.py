@@ -65,12 +65,14 @@ def fuzz(
     plugins: Sequence[str] = (),
     limit: float = CASE_SECONDS,
     heard: Heard = lambda lines: None,
+    tell: Callable[[Finding], None] = lambda finding: None,
 ) -> list[Finding]:
     """Run `cases` cases a target (`only` one of them) in each of `modes`; what was found.
 
     `step(n, what)` is called when n more cases are done. `plugins` are loaded by each worker. A
     case that takes more than `limit` seconds is a finding, the last of its target. `heard(lines)`
-    gets the last lines that a worker printed. Raises GpukitError without a compiler.
+    gets the last lines that a worker printed, `tell` each finding at once. Raises GpukitError
+    without a compiler.
     """
     if compiler_problem() and set(modes) - {SIMULATOR, CARD}:
         raise GpukitError(compiler_problem())
@@ -85,7 +87,7 @@ def fuzz(
             order["prepare"] = {
                 m: count_of(m, cases) if only is None else 1 for m in modes if m in ("asan", "tsan")
             }
-        crew = _Crew(mode, order, step, limit, heard)
+        crew = _Crew(mode, order, step, limit, heard, tell)
         crew.work(left)
         found += crew.found
         left = [target for target in left if target not in crew.hung]
@@ -102,11 +104,12 @@ class _Crew:
         step: Callable[[int, str], None],
         limit: float,
         heard: Heard,
+        tell: Callable[[Finding], None],
     ) -> None:
         self.found: list[Finding] = []
         self.hung: set[str] = set()
         self._mode, self._order, self._limit = mode, order, limit
-        self._step, self._heard = step, heard
+        self._step, self._heard, self._tell_of = step, heard, tell
         self._lock = threading.Lock()
         self._ahead: deque[list[str]] = deque()
         self._running: set[Child] = set()
@@ -200,7 +203,10 @@ class _Crew:
         what = shlex.join(self._order["plugins"] or [target])
         seed, mode = self._order["seed"], self._mode
         again = f"gpukit kernels check {what} --seed {seed} --case {case} --mode {mode}"
-        self.found.append(Finding(mode, target, text, again))
+        found = Finding(mode, target, text, again)
+        with self._lock:
+            self.found.append(found)
+            self._tell_of(found)
 
 
 def _variables(mode: str, limit: float) -> dict[str, str]:

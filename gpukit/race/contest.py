@@ -248,9 +248,9 @@ def _contenders(
 
 
 def _numba_problem() -> str:
-    from gpukit.backends.numba_cuda.launch import problem
+    from gpukit.backends.numba_cuda.launch import card_problem
 
-    return problem()
+    return card_problem()
 
 
 def _call(problem: Problem, name: str) -> Callable[..., Any]:

@@ -19,8 +19,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
 @pytest.fixture
 def commands(server: Commands, tmp_path, monkeypatch) -> Commands:
     """Commands in an empty folder, without settings of the user's."""
-    for name in ("GPUKIT_DATA_MIRROR", "GPUKIT_DEVICE"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("GPUKIT_DATA_MIRROR", raising=False)
+    monkeypatch.setenv("GPUKIT_DEVICE", "cpu")
     server.folder = tmp_path
     return server
 

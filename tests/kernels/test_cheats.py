@@ -76,7 +76,8 @@ def test_work_on_another_stream_is_refused_on_a_card():
     load_kernel(PLUGIN)
     assert on_card.run_case(Target("relu", "honest"), 0, 0) == ""
     found = on_card.run_case(Target("relu", "stream"), 0, 0)
-    assert found.startswith("works on another stream than the current one")
+    # A card shows it by its time, tests/standin by the rule that it breaks.
+    assert "works on another stream than the current one" in found or "does not wait for" in found
 
 
 @pytest.mark.skipif(bool(cuda_count()), reason="here it is seen")

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import os
 from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
@@ -66,6 +67,17 @@ def test_each_array_is_where_it_says_whatever_its_class_was_before() -> None:
 def test_default_device_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPUKIT_DEVICE", "cpu:3")
     assert get_device(None).name == "cpu:3"
+
+
+@pytest.mark.parametrize(("cards", "name"), [(0, "cpu"), (2, "cuda:0")])
+def test_default_device_is_the_first_card(monkeypatch, cards: int, name: str) -> None:
+    monkeypatch.delenv("GPUKIT_DEVICE")
+    monkeypatch.setattr("gpukit.device.cuda_count", lambda: cards)
+    assert get_device(None).name == name
+
+
+def test_tests_compute_on_the_cpu_unless_someone_asks_otherwise() -> None:
+    assert os.environ["GPUKIT_DEVICE"] == get_device(None).name.removesuffix(":0")
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,10 @@
 
 GPUKIT_EMU_SEED (default 1) shuffles the order of blocks and threads; 0 runs them in order.
 A launch that takes more than GPUKIT_EMU_LIMIT seconds (default 600, 0 for ever) is ended.
-GPUKIT_EMU_CHECK=1 puts canaries around the arrays of every launch. GPUKIT_EMU_BUILD chooses the
-build: plain, asan, tsan or trace. Those in the middle need the sanitizer's library loaded before
-Python, see check.py; in the last, threads run in order and memory accesses are counted, see
+GPUKIT_EMU_CHECK=1 puts canaries around the arrays of every launch. GPUKIT_EMU_FTZ=1 takes
+subnormals of single precision for zeros, as kernels do that CuPy compiles. GPUKIT_EMU_BUILD chooses
+the build: plain, asan, tsan or trace. Those in the middle need the sanitizer's library loaded
+before Python, see check.py; in the last, threads run in order and memory accesses are counted, see
 trace.py.
 """
 
@@ -61,6 +62,7 @@ class _Request(ctypes.Structure):
         ("first_block", ctypes.c_uint64),
         ("blocks", ctypes.c_uint64),
         ("threads", ctypes.c_int),
+        ("flush", ctypes.c_int),
         ("message", ctypes.c_char_p),
         ("message_size", ctypes.c_size_t),
         ("static_shared", ctypes.c_size_t),
@@ -70,10 +72,11 @@ class _Request(ctypes.Structure):
 class Emulator:
     """The engine of kind "emu"."""
 
-    def __init__(self, mode: str | None = None) -> None:
+    def __init__(self, mode: str | None = None, *, flush: bool = False) -> None:
         self.mode = mode or os.environ.get("GPUKIT_EMU_BUILD") or "plain"
         if self.mode not in MODES:
             raise SettingError(f"GPUKIT_EMU_BUILD={self.mode!r}: use {', '.join(MODES)}")
+        self._flush = flush or os.environ.get("GPUKIT_EMU_FTZ", "") not in ("", "0")
         self._runtime = _load_library(runtime_library(self.mode), ctypes.RTLD_GLOBAL)
         self._launch = self._runtime.gpukit_launch
         self._launch.argtypes = [ctypes.POINTER(_Request)]
@@ -125,6 +128,7 @@ class Emulator:
             limit(),
             *_chosen(call.grid[0] * call.grid[1] * call.grid[2]),
             settings.threads(),
+            self._flush and not _has_doubles(bound),
             ctypes.cast(self._message, ctypes.c_char_p),
             len(self._message),
         )
@@ -245,6 +249,11 @@ def checking() -> bool:
 
 def _too_much_shared(static: int, dynamic: int) -> str:
     return too_much_shared(static, dynamic, max(MOST_SHARED.values()), "the largest card")
+
+
+def _has_doubles(bound: Bound) -> bool:
+    # -ftz=true is about single precision; the CPU's switch is about both.
+    return np.dtype(np.float64) in bound.dtypes or "double" in bound.instance.arguments
 
 
 def _code(dtype: np.dtype, is_pointer: bool, is_const: bool) -> str:

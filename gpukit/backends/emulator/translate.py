@@ -16,6 +16,8 @@ from gpukit.errors import GpukitError
 _ALIGN = r"(?:(?:__align__|alignas)\s*\(((?:[^()]|\([^()]*\))*)\)\s*)?"
 _SHARED = re.compile(rf"(\bextern\b\s*)?{_ALIGN}\b__shared__\b\s*{_ALIGN}([^;{{}}]*);")
 _DECLARATOR = re.compile(r"^(.*?)\s*\b(\w+)\s*((?:\[[^\]]*\]\s*)*)$", re.DOTALL)
+# A kernel has internal linkage here, and its library one name for all.
+_EXTERN_C = re.compile(r'\bextern\s+"C"\s+(?=__global__\b)')
 _SYSTEM_INCLUDE = re.compile(r"^[ \t]*#[ \t]*include[ \t]*<[^>]+>[ \t]*$", re.MULTILINE)
 _UNROLL = re.compile(
     r"^([ \t]*)#[ \t]*pragma[ \t]+unroll\b[ \t]*\(?[ \t]*(\w*)[ \t]*\)?[ \t]*$", re.M
@@ -27,6 +29,7 @@ def translate(source: Source, expression: str, *, unroll: bool) -> str:
     text = source.masked_comments
     includes = _SYSTEM_INCLUDE.findall(text)
     text = _SYSTEM_INCLUDE.sub("", text)
+    text = _EXTERN_C.sub("", text)
     text = _SHARED.sub(lambda match: _shared(match, source.file), text)
     if "__shared__" in text:
         raise GpukitError(f"{source.file}: a __shared__ declaration that the emulator cannot read")

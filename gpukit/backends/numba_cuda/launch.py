@@ -28,10 +28,36 @@ FLOATS = ("float32", "float64")
 
 @cache
 def problem() -> str:
-    """Why Numba kernels cannot be launched here; empty if they can (given a card)."""
+    """Why there are no Numba kernels here; empty where there are, in the simulator at least."""
     if importlib.util.find_spec("numba_cuda") is None:
         return f"the package numba-cuda is not installed: {INSTALL_NUMBA}"
     return ""
+
+
+@cache
+def card_problem() -> str:
+    """Why Numba kernels cannot be launched on a card here; empty if they can.
+
+    numba-cuda compiles with NVIDIA's libnvvm, of its wheel or of $CUDA_HOME, which may be absent;
+    and it asks the driver itself.
+    """
+    if problem():
+        return problem()
+    from numba import cuda
+    from numba.cuda.cudadrv import nvvm
+
+    if os.environ.get("NUMBA_ENABLE_CUDASIM", "") not in ("", "0"):
+        return "NUMBA_ENABLE_CUDASIM=1 takes Numba's simulator for the card"
+    try:
+        nvvm.NVVM()
+    except Exception as error:
+        return f"Numba finds no libnvvm ({_first_line(error)}): {INSTALL_NUMBA}, or set CUDA_HOME"
+    absent = cuda.cuda_error()
+    return f"Numba finds no CUDA driver: {_first_line(absent)}" if absent else ""
+
+
+def _first_line(error: Any) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 class NumbaKernel:

@@ -26,7 +26,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(work)
     monkeypatch.setenv("GPUKIT_DATA", str(tmp_path / "data"))
     monkeypatch.delenv("GPUKIT_DATA_MIRROR", raising=False)
-    monkeypatch.delenv("GPUKIT_DEVICE", raising=False)
+    monkeypatch.setenv("GPUKIT_DEVICE", "cpu")
     return work
 
 

@@ -34,7 +34,7 @@ def here(tmp_path, monkeypatch):
     work.mkdir()
     monkeypatch.chdir(work)
     monkeypatch.setenv("GPUKIT_DATA", str(tmp_path / "data"))
-    monkeypatch.delenv("GPUKIT_DEVICE", raising=False)
+    monkeypatch.setenv("GPUKIT_DEVICE", "cpu")
     return work
 
 

@@ -94,4 +94,9 @@ template <class T> GPUKIT_F void __stcs(T* p, T v) { *p = v; }
 
 GPUKIT_F void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 GPUKIT_F void __threadfence_block() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
-GPUKIT_F long long clock64() { return 0; }
+// Nanoseconds, for kernels that wait.
+GPUKIT_F long long clock64() {
+    timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000ll + now.tv_nsec;
+}

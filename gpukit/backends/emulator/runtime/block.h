@@ -34,6 +34,7 @@ struct Launch {
     size_t dynamic_shared;
     uint64_t seed;
     double limit = 0;  // seconds; 0 is none
+    bool flush = false;  // subnormals of floats are zeros
     uint64_t first_block = 0, blocks = 0;  // those of the grid that run
     std::atomic<uint64_t> next{0};
     std::atomic<bool> failed{false};

@@ -87,6 +87,33 @@ struct SignalStack {
     }
 };
 
+// Single precision's subnormals are zeros, as operands and as results, while one of these lives: what
+// CuPy's -ftz=true makes of kernels. Each thread has such a switch.
+struct Flushing {
+    bool on;
+    explicit Flushing(bool wanted) : on(wanted) {
+        if (on) set(true);
+    }
+    ~Flushing() {
+        if (on) set(false);
+    }
+
+private:
+    static void set(bool flush) {
+#if defined(__x86_64__)
+        constexpr unsigned BITS = 0x8040;  // flush to zero, denormals are zeros
+        const unsigned now = __builtin_ia32_stmxcsr();
+        __builtin_ia32_ldmxcsr(flush ? now | BITS : now & ~BITS);
+#else
+        constexpr uint64_t BIT = 1u << 24;  // FZ
+        uint64_t now;
+        asm volatile("mrs %0, fpcr" : "=r"(now));
+        now = flush ? now | BIT : now & ~BIT;
+        asm volatile("msr fpcr, %0" : : "r"(now));
+#endif
+    }
+};
+
 class Pool {
 public:
     // Runs the launch on this thread and up to `helpers` others.
@@ -120,7 +147,10 @@ public:
             ++turn_;
         }
         if (helpers) wake_.notify_all();
-        mine_.run(launch);
+        {
+            Flushing here(launch.flush);
+            mine_.run(launch);
+        }
         std::unique_lock<std::mutex> lock(mutex_);
         done_.wait(lock, [this] { return busy_ == 0; });
         launch_ = nullptr;
@@ -155,7 +185,10 @@ private:
                 seen = turn_;
                 launch = launch_;
             }
-            own.run(*launch);
+            {
+                Flushing here(launch->flush);
+                own.run(*launch);
+            }
             std::lock_guard<std::mutex> lock(mutex_);
             if (--busy_ == 0) done_.notify_one();
         }
@@ -195,7 +228,7 @@ struct Request {
     uint64_t seed;
     double limit;
     uint64_t first_block, blocks;
-    int threads;
+    int threads, flush;
     char* message;
     size_t message_size;
     size_t static_shared;  // bytes a block, an answer
@@ -209,6 +242,7 @@ int gpukit_launch(Request* request) {
                   {request->block[0], request->block[1], request->block[2]},
                   request->dynamic_shared, request->seed};
     launch.limit = request->limit;
+    launch.flush = request->flush;
     launch.message = request->message;
     launch.message_size = request->message_size;
     launch.first_block = request->first_block;

@@ -1,0 +1,76 @@
+"""Kernels take subnormal float32 numbers for zeros on a card, and nothing worse comes of it.
+
+CuPy compiles with -ftz=true. So the rule: on a card a subnormal number counts as a zero of its
+sign, as an argument and as a result. Copies may keep its bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from samples import samples
+from test_every_primitive import NAMES, UPDATES, parts
+
+from gpukit.backends import engine
+from gpukit.backends.emulator import compiler_problem
+from gpukit.backends.emulator.run import Emulator
+from gpukit.backends.primitive import REFERENCE, registry
+from gpukit.device import get_device, to_host
+
+TINY = np.float32(1e-39)
+EMU = get_device("emu")
+# The host's logarithm, which emu takes, looks at bits; a card's is that of zero, -inf.
+BY_BITS = ("log",)
+WAYS = [
+    (name, way)
+    for name in NAMES
+    if name not in BY_BITS
+    for way in sorted({*registry[name].implementations("emu")} - {REFERENCE})
+]
+
+pytestmark = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
+
+
+@pytest.fixture
+def flushing(monkeypatch):
+    monkeypatch.setitem(engine._engines, "emu", Emulator(flush=True))
+
+
+def with_tiny(value: Any, tiny: np.float32, where: np.random.Generator) -> Any:
+    """Every third float is ±`tiny`."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(with_tiny(v, tiny, where) for v in value)
+    if not isinstance(value, np.ndarray) or value.dtype != np.float32:
+        return value
+    chosen = where.random(value.shape) < 1 / 3
+    return np.where(chosen, np.copysign(tiny, value), value)
+
+
+def flushed(x: np.ndarray) -> np.ndarray:
+    small = np.abs(x) < np.finfo(x.dtype).tiny if x.dtype == np.float32 else False
+    return np.where(small, np.zeros_like(x), x)
+
+
+def computed(name: str, way: str, tiny: np.float32) -> list[np.ndarray]:
+    sample = samples(np.float32)[name]
+    arrays = with_tiny(sample.arrays, tiny, np.random.default_rng(5))
+    here = [_placed(a) for a in arrays]
+    made = registry[name](*here, algo=way, **sample.settings)
+    return [
+        flushed(to_host(a)) for a in (here if name in UPDATES else parts(made)) if a is not None
+    ]
+
+
+def _placed(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return type(value)(_placed(v) for v in value)
+    return EMU.asarray(value) if isinstance(value, np.ndarray) else value
+
+
+@pytest.mark.parametrize(("name", "way"), WAYS)
+def test_subnormals_count_as_zeros(flushing, name, way):
+    zeros, tiny = (computed(name, way, value) for value in (np.float32(0), TINY))
+    for wanted, made in zip(zeros, tiny, strict=True):
+        np.testing.assert_array_equal(made, wanted)

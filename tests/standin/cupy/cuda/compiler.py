@@ -1,0 +1,3 @@
+"""cupy.cuda.compiler."""
+
+from cupy._errors import CompileException as CompileException

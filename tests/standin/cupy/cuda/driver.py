@@ -1,0 +1,3 @@
+"""cupy.cuda.driver."""
+
+from cupy._errors import CUDADriverError as CUDADriverError

@@ -1,0 +1,3 @@
+"""cupy.lib."""
+
+from cupy.lib import stride_tricks as stride_tricks

@@ -1,0 +1,1 @@
+"""The stand-in for what CuPy has below its arrays: cuBLAS."""

@@ -18,12 +18,18 @@ from gpukit.tape import is_recording
 
 
 def check_made(
-    who: str, value: Any, like: Any, shape: Sequence[int | None] | None, tape: bool = True
+    who: str,
+    value: Any,
+    like: Any,
+    shape: Sequence[int | None] | None,
+    *,
+    tape: bool = True,
+    anywhere: bool = False,
 ) -> None:
     """Refuse what a user's function made of `like`, where it would be wrong in silence.
 
-    Of a Tensor comes a Tensor (with `tape` one that leads back), on its device, in its floating
-    dtype, of `shape` (None: any length, or any shape). `who` begins the message.
+    Of a Tensor comes a Tensor (with `tape` one that leads back), on its device (or `anywhere`), in
+    its floating dtype, of `shape` (None: any length, or any shape). `who` begins the message.
     """
     kind = type(value).__name__
     if _is_tensor(like):
@@ -42,7 +48,7 @@ def check_made(
         value = value._array
     elif not _is_array(value):
         raise DTypeError(f"{who} returned a {kind}; return an array or a Tensor")
-    if device_of(value) is not device_of(like):
+    if not anywhere and device_of(value) is not device_of(like):
         raise DeviceError(
             f"{who} returned an array on {device_of(value)} for one on {device_of(like)}; make it "
             "on the device of its input"
@@ -89,7 +95,7 @@ def checked(name: str, made: Any, arrays: Sequence[Any]) -> tuple[Any, ...]:
     like = next((a for a in arrays if _is_array(a)), None)
     if like is None or _is_tensor(made[0]):
         raise DTypeError(f"{name} returned a {type(made[0]).__name__}; return an array")
-    check_made(name, made[0], like, None)
+    check_made(name, made[0], like, None, anywhere=True)  # it may copy to another device
     return (made[0], _checked_gradients(name, arrays, made[1]), *made[2:])
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from gpukit.autograd import differentiable
 from gpukit.backends import reference as p
 from gpukit.config import number, show, whole, wholes
-from gpukit.errors import DTypeError, SettingError, ShapeError
+from gpukit.errors import DTypeError, GpukitError, SettingError, ShapeError
 from gpukit.ops.arithmetic import sum_to
 from gpukit.ops.passes import gradient_by
 from gpukit.results import operand
@@ -141,6 +141,8 @@ def index(x: Any, *, key: Any, algo: str | None = None) -> Any:
 
     try:
         y = p.index(x, key=key, algo=algo)
+    except GpukitError:
+        raise
     except (IndexError, TypeError, ValueError) as error:
         raise ShapeError(f"index: {shape} has no [{show(key)}] ({error})") from None
     return y, (gradient,)

@@ -20,6 +20,7 @@ def main() -> None:
     # What commands import at their first use is here before the first fork.
     from PIL import Image
 
+    import gpukit.backends.cpu
     import gpukit.cli.app
     import gpukit.data.decode
     import gpukit.inspect.pictures

@@ -42,8 +42,11 @@ class Watch(Callback):
 
 
 def test_nothing_grows(tmp_path, monkeypatch, record_property):
-    """An epoch trains, validates by two workers, and saves with --keep 3."""
-    write_pictures(tmp_path / "set", train=10, val=2)
+    """An epoch trains, validates by two workers, and saves with --keep 3.
+
+    Epochs are long in a long run: their history is kept, so that many short ones would grow.
+    """
+    write_pictures(tmp_path / "set", train=max(10, int(20 * MINUTES)), val=2)
     watch = Watch()
     monkeypatch.setattr("gpukit.runs.run._callbacks", lambda *a: [watch])
     settings = RunSettings(

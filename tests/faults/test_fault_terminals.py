@@ -131,7 +131,7 @@ def test_a_run_with_workers_begun_without_streams(tmp_path, closed):
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_encodings_of_the_environment(tmp_path, encoding):
-    """Names that are no text come out as the bytes that they are."""
+    """Of names that are no text the bytes that are none are escaped."""
     command = [sys.executable, "-m", "gpukit", "predict", os.fsdecode(b"no\xff\xc3\xa9"), "x.png"]
     done = subprocess.run(
         command,
@@ -140,7 +140,11 @@ def test_encodings_of_the_environment(tmp_path, encoding):
         env={**os.environ, "PYTHONIOENCODING": encoding, "LC_ALL": "C.UTF-8"},
     )
     assert done.returncode == 2
-    shown = {"ascii": b"no\xffe", "latin-1": b"no\xff\xe9", "utf-8": b"no\xff\xc3\xa9"}
+    shown = {
+        "ascii": rb"no\udcffe",
+        "latin-1": rb"no\udcff" + b"\xe9",
+        "utf-8": rb"no\udcff" + b"\xc3\xa9",
+    }
     assert done.stderr == b"gpukit: there is no checkpoint " + shown[encoding] + b"\n"
 
 

@@ -284,11 +284,11 @@ def test_nothing_of_a_run_stays_alive(fails):
 def test_shares_of_the_pool(monkeypatch):
     monkeypatch.setattr(threads, "_pool", ThreadPool(4))
     both = threading.Barrier(2, timeout=WAIT)
+    meeting = threading.Barrier(4, timeout=WAIT)  # all are at work at one time
     used: dict[int, set[int]] = {0: set(), 1: set()}
 
     def work(i: int) -> None:
         both.wait()  # both columns at work: two threads each
-        meeting = threading.Barrier(2, timeout=WAIT)
 
         def task(_: int) -> None:
             used[i].add(threading.get_ident())

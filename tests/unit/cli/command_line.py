@@ -62,6 +62,13 @@ def write_set(
     return folder
 
 
+def settings_of(run: Path) -> dict[str, Any]:
+    """The settings of a run but for when it was last started."""
+    values = json.loads((run / "settings.json").read_text())
+    assert values.pop("started")
+    return values
+
+
 def tree(folder: Path) -> dict[str, bytes | None]:
     """Every file and folder below `folder`, with its content."""
     return {

@@ -114,7 +114,7 @@ def test_numbers_out_of_range(refused, option, value):
 @pytest.mark.parametrize("value", ["0", "-3"])
 def test_limits_of_other_commands(refused, trained, command, value):
     arguments = ["data", "show"] if command == "show" else ["evaluate", trained[0]]
-    refused(*arguments, "--limit", value, words=f"limit={value}: keep at least 1")
+    refused(*arguments, "--limit", value, words=f"limit={value}: use a whole number, 1 or more")
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "x"])

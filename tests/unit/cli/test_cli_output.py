@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import TRAIN, process, tree, write_set
+from command_line import TRAIN, process, settings_of, tree, write_set
 
 from gpukit import __version__, data
 from gpukit.data.idx import write_idx
@@ -116,12 +116,14 @@ def test_resume_auto(gpukit, trained):
     first = gpukit(*new, "--resume", "auto")
     assert first.json["out"] == "runs/lenet5-1"
     before = tree(Path("runs/lenet5-1"))
+    settings = settings_of(Path("runs/lenet5-1"))
     assert gpukit(*new, "--resume", "auto").json == first.json
     assert gpukit("train", "lenet5", "--resume", "auto", "--json").json == first.json
     after = tree(Path("runs/lenet5-1"))
-    assert {k: v for k, v in after.items() if ".png" not in k} == {
-        k: v for k, v in before.items() if ".png" not in k
-    }
+    kept = {"history.jsonl", "best.safetensors", "last.safetensors"}
+    assert {k: after[k] for k in kept} == {k: before[k] for k in kept}
+    assert set(after) == set(before)
+    assert settings_of(Path("runs/lenet5-1")) == settings
     assert gpukit(*new, "--resume", "auto", "--out", "other").json["out"] == "other"
     assert gpukit("train", "--resume", "auto", "--out", "other", "--json").json["out"] == "other"
     assert sorted(p.name for p in Path("runs").iterdir()) == ["lenet5-1"]
@@ -129,14 +131,14 @@ def test_resume_auto(gpukit, trained):
 
 def test_resume_by_folder_or_checkpoint_also_on_another_device(gpukit, trained):
     shutil.copytree(trained[0], "run")
-    settings = Path("run/settings.json").read_bytes()
+    settings = settings_of(Path("run"))
     for path in ("run", "run/last.safetensors"):
         result = gpukit("train", "--resume", path, "--json")
         assert result.json["test_accuracy"] == trained[1].json["test_accuracy"]
         assert "going on after epoch 3, step 0 of 3" in result.err
     result = gpukit("train", "--resume", "run", "--device", "cpu:1", "--json")
     assert result.json["device"] == "cpu:1"
-    assert Path("run/settings.json").read_bytes() == settings
+    assert settings_of(Path("run")) == settings
 
 
 # evaluate and predict

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command_line import process, tree
+from command_line import process, settings_of, tree
 from pictures_on_disk import write_pictures
 
 NARROW = ["--width", 0.05, "--input-size", 67, "--workers", 0]
@@ -88,12 +88,12 @@ def test_every_option_reaches_the_run(gpukit, here, folder):
 
 def test_a_run_goes_on_elsewhere(gpukit, here, run):
     shutil.copytree(run[0], "run")
-    settings = Path("run/settings.json").read_bytes()
+    settings = settings_of(Path("run"))
     for where in (["--device", "cpu:2"], ["--devices", "cpu:1,cpu:2"], ["--workers", 1]):
         result = gpukit("train", "--resume", "run", *where, "--json")
         assert result.code == 0, result.err
         assert "going on after epoch 2" in result.err
-    assert Path("run/settings.json").read_bytes() == settings
+    assert settings_of(Path("run")) == settings
 
 
 def test_a_run_that_began_otherwise(refused, run):

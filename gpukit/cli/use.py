@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import numpy as np
 from gpukit import data as data_room
 from gpukit.cli.paths import PATH
 from gpukit.errors import CheckpointError, printable
-from gpukit.models.base import Base
 from gpukit.runs import evaluation, load_best
 from gpukit.runs.kernels import in_use_by
 from gpukit.runs.material import read_as_tested
@@ -128,6 +128,7 @@ def predict(
     if shape is None or len(shape) != 4:
         raise CheckpointError(f"{run} is a model of {shape} inputs, not of pictures")
     height, width, channels = (n or 0 for n in shape[1:])
+    names = model.class_names
     results = []
     with in_use_by(run, kernels, _tell):
         for path in pictures:
@@ -140,7 +141,12 @@ def predict(
                 raise CheckpointError(
                     f"{run} gives no probabilities for {path}, but NaN; use another checkpoint"
                 )
-            best = _ranked(model, probabilities)[:top]
+            if probabilities.ndim != 1 or len(names or probabilities) != len(probabilities):
+                raise CheckpointError(
+                    f"{run} gives an output of shape {probabilities.shape} for a picture, not a "
+                    f"probability for each of {len(names or [])} classes; use another checkpoint"
+                )
+            best = _ranked(names, probabilities)[:top]
             results.append({"picture": str(path), "done": notes, "classes": best})
             click.echo(printable(f"{path}: " + "; ".join(notes or ["used as it is"])))
             for entry in best:
@@ -156,7 +162,7 @@ def _tell(text: str) -> None:
     click.echo(printable(text), err=True)
 
 
-def _ranked(model: Base, probabilities: np.ndarray) -> list[dict]:
-    names = model.class_names or tuple(str(i) for i in range(len(probabilities)))
+def _ranked(names: Sequence[str] | None, probabilities: np.ndarray) -> list[dict]:
+    names = names or tuple(str(i) for i in range(len(probabilities)))
     order = np.argsort(-probabilities, kind="stable")
     return [{"class": names[i], "probability": float(probabilities[i])} for i in order]

@@ -33,6 +33,10 @@ _ORIENTATION = 0x0112  # the tag in EXIF; 2 to 8 are turned or mirrored
 _PLAIN = 25
 # Grey levels between background and object below which there is nothing to see.
 _FAINT = 16
+# Pillow's modes that it converts to RGB, or that have one channel.
+_COLOURS = {
+    "1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "I", "F",
+}  # fmt: skip
 
 
 def read_picture(
@@ -102,8 +106,10 @@ def opened(path: str | Path, notes: list[str], shorter: int | None = None) -> Im
 
 
 def _check_size(path: str | Path, picture: Image) -> None:
-    """Refuse a picture that takes too much to be decoded."""
+    """Refuse a picture that takes too much to be decoded, or has colours of an unknown kind."""
     width, height = picture.size
+    if picture.mode.partition(";")[0] not in _COLOURS:
+        raise DataError(f"{path}: has colours of the kind {picture.mode}; convert it to RGB")
     if width * height > MAX_PIXELS:
         raise DataError(
             f"{path}: {width}×{height} pixels are more than {MAX_PIXELS}; make the picture smaller"

@@ -87,13 +87,13 @@ def _draw_curve(axes: Axes, history: Sequence[Mapping[str, float]], name: str, b
 def best_epoch(history: Sequence[Mapping[str, float]]) -> int:
     """Index of the epoch with the highest validation accuracy, ties by the lower loss.
 
-    Without validation figures, the last epoch.
+    Of epochs without validation figures, the last one.
     """
-    if not history or "val_accuracy" not in history[0]:
-        return len(history) - 1
+    validated = [i for i, logs in enumerate(history) if {"val_accuracy", "val_loss"} <= logs.keys()]
     return max(
-        range(len(history)),
+        validated,
         key=lambda i: (history[i]["val_accuracy"], -history[i]["val_loss"], -i),
+        default=len(history) - 1,
     )
 
 

@@ -169,7 +169,7 @@ def _result(
     accuracy = loop.evaluate(model, material.test)["accuracy"]
     for remark in material.test.remarks():
         tell(remark)
-    seconds = sum(logs["seconds"] for logs in history)
+    seconds = sum(logs.get("seconds", 0.0) for logs in history)
     return RunResult(
         test_accuracy=accuracy,
         seconds=round(seconds, 3),

@@ -77,7 +77,7 @@ class TrainingState:
                 stopped=bool(data["stopped"]),
                 feed={str(k): v for k, v in data.get("feed", {}).items()},
             )
-            if min(state.epoch, state.batch) < 0:
+            if min(state.epoch, state.batch, *(int(x["epoch"]) for x in state.history)) < 0:
                 raise ValueError(f"epoch {state.epoch}, batch {state.batch}")
             return state
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

@@ -143,8 +143,9 @@ def odd_file(draw: random.Random, path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as made:
             before = Path.cwd()
             os.chdir(path.parent)  # names of sockets are short
-            made.bind(path.name)
+            made.bind("s")
             os.chdir(before)
+        path.with_name("s").rename(path)
     elif kind == 2:
         path.symlink_to(draw.choice(("/dev/zero", "/dev/full", "/dev/tty", "/proc/self/mem")))
     elif kind == 3:

@@ -67,8 +67,8 @@ def environment(rival: Rival) -> dict[str, Any]:
     import numba
 
     import gpukit
-    from gpukit import settings
     from gpukit.backends.cpu import blas
+    from gpukit.core import settings
 
     return {
         "date": datetime.date.today().isoformat(),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bench.cases import Conv, Image
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.device import get_device, to_host
 
 LIMIT = 5e-5

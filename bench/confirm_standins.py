@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends.emulator import compiler_problem
-from gpukit.backends.kernel import Kernel
 from gpukit.device import get_device, to_host
+from gpukit.emulator import compiler_problem
 from gpukit.errors import GpukitError
+from gpukit.launch.kernel import Kernel
 
 SOURCE = Path(__file__).parent / "standins.cu"
 _rng = np.random.default_rng(3)

@@ -27,8 +27,8 @@ import numpy as np
 from bench import ours
 from bench.cases import LENETS
 from gpukit import device, models, optimizers
-from gpukit.backends import engine, kernel
-from gpukit.backends.primitive import load_backend
+from gpukit.dispatch.primitive import load_backend
+from gpukit.launch import engine, kernel
 from gpukit.training import loop
 
 BATCH = 64

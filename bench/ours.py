@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.cases import Conv, Image
 from gpukit import ops
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.device import CPU, get_device
 
 Task = Callable[[], Any]

@@ -80,7 +80,7 @@ def environment() -> dict[str, Any]:
 
 def _numba() -> str:
     """Whether Numba's kernels take part: numba-cuda there is not yet numba-cuda that compiles."""
-    command = "from gpukit.backends.numba_cuda.launch import card_problem; print(card_problem())"
+    command = "from gpukit.launch.numba import card_problem; print(card_problem())"
     found = _output(sys.executable, "-c", command)
     return "cannot be asked" if found is None else found or "ready"
 

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from gpukit.backends.kernel import Kernel
-from gpukit.backends.numba_cuda.launch import card_problem as numba_problem
 from gpukit.device import get_device
 from gpukit.kernel_checks.coverage import targets
 from gpukit.kernel_checks.trial import run_case
+from gpukit.launch.kernel import Kernel
+from gpukit.launch.numba import card_problem as numba_problem
 
 PLANTED = Path(__file__).parent / "planted.cu"
 SEED = 11
@@ -78,7 +78,7 @@ def main() -> int:
     parser.add_argument("--sanitizer", choices=("asan", "tsan"), help="on emu, built for it")
     options = parser.parse_args()
     if options.sanitizer:
-        from gpukit.backends.emulator.check import environment
+        from gpukit.emulator.check import environment
 
         at = sys.argv.index("--sanitizer")
         rest = [*sys.argv[1:at], *sys.argv[at + 2 :]]

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
         utils,
     )
     from gpukit.autograd import Parameter, Tensor
+    from gpukit.autograd.tape import no_grad
+    from gpukit.core.settings import strict
     from gpukit.device import Device, device_of, get_device, to_host
     from gpukit.errors import GpukitError
-    from gpukit.settings import strict
-    from gpukit.tape import no_grad
 
 _NAMES = {
     "Device": "gpukit.device",
@@ -41,9 +41,9 @@ _NAMES = {
     "Tensor": "gpukit.autograd",
     "device_of": "gpukit.device",
     "get_device": "gpukit.device",
-    "load_kernel": "gpukit.backends.plugins",
-    "no_grad": "gpukit.tape",
-    "strict": "gpukit.settings",
+    "load_kernel": "gpukit.plugins",
+    "no_grad": "gpukit.autograd.tape",
+    "strict": "gpukit.core.settings",
     "to_host": "gpukit.device",
 }
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.config import Configurable, Family, number, show
+from gpukit.autograd.results import check_made
+from gpukit.core.config import Configurable, Family, number, show
 from gpukit.errors import SettingError
-from gpukit.results import check_made
 
 EPSILON = 1e-7  # keeps a division by the norm of an all-zero filter harmless
 

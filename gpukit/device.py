@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.config import show
+from gpukit.core.config import show
 from gpukit.errors import DeviceError, ShapeError
 
 TWINS = 16  # cpu:0 … cpu:15, emu:0 … emu:15

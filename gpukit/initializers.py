@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.config import Configurable, Family, number
+from gpukit.core.config import Configurable, Family, number
 from gpukit.errors import ShapeError
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from gpukit import ops
 from gpukit.autograd import Tensor
-from gpukit.config import Configurable, Family, flag
+from gpukit.autograd.results import check_made, operand, values_of
+from gpukit.core.config import Configurable, Family, flag
 from gpukit.device import device_of, to_host
 from gpukit.errors import DataError, ShapeError
-from gpukit.results import check_made, operand, values_of
 from gpukit.utils import to_categorical, whole_labels
 
 EPSILON = 1e-7  # probabilities are kept this far from 0 and 1, as in Keras

@@ -14,10 +14,10 @@ import numpy as np
 
 from gpukit import losses
 from gpukit.autograd import no_grad
-from gpukit.config import Configurable, Family, number, show, whole
+from gpukit.autograd.results import operand, values_of
+from gpukit.core.config import Configurable, Family, number, show, whole
 from gpukit.device import device_of, to_host
 from gpukit.errors import DataError, SettingError, ShapeError
-from gpukit.results import operand, values_of
 from gpukit.utils import whole_labels
 
 

@@ -13,13 +13,13 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from gpukit import primitives as p
 from gpukit import schedules
 from gpukit.autograd import Parameter, Tensor
-from gpukit.backends import reference as p
-from gpukit.config import Configurable, Family, flag, number
+from gpukit.autograd.buffer import FlatBuffer
+from gpukit.core.config import Configurable, Family, flag, number
 from gpukit.device import device_of, to_host
 from gpukit.errors import CheckpointError, SettingError
-from gpukit.flat import FlatBuffer
 
 PREFIX = "optimizer"
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from gpukit import ops
 from gpukit.autograd import Tensor
-from gpukit.config import Configurable, Family, number
-from gpukit.results import check_made
+from gpukit.autograd.results import check_made
+from gpukit.core.config import Configurable, Family, number
 
 
 class Regularizer(Configurable):

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gpukit.config import Configurable, Family, flag, number, show, whole
+from gpukit.core.config import Configurable, Family, flag, number, show, whole
 from gpukit.errors import SettingError
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.config import show, whole
+from gpukit.core.config import show, whole
 from gpukit.errors import DataError, SettingError
 
 _seeds = np.random.default_rng()

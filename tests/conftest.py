@@ -35,11 +35,11 @@ if importlib.util.find_spec("gpukit.kernels") is None:
 
 from fault_summary import pytest_terminal_summary  # noqa: E402, F401
 
-from gpukit.backends.emulator import compiler_problem  # noqa: E402
-from gpukit.backends.numba_cuda.launch import card_problem as numba_problem  # noqa: E402
-from gpukit.backends.precision import FULL  # noqa: E402
-from gpukit.backends.primitive import REFERENCE, Primitive, registry  # noqa: E402
 from gpukit.device import cuda_count, device_of, get_device, to_host  # noqa: E402
+from gpukit.dispatch.precision import FULL  # noqa: E402
+from gpukit.dispatch.primitive import REFERENCE, Primitive, registry  # noqa: E402
+from gpukit.emulator import compiler_problem  # noqa: E402
+from gpukit.launch.numba import card_problem as numba_problem  # noqa: E402
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -49,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" not in metafunc.fixturenames:
         return
-    import gpukit.backends.reference  # noqa: F401
+    import gpukit.primitives  # noqa: F401
 
     names = metafunc.definition.get_closest_marker("primitives").args
     ways = {way for name in names for way in registry[name].implementations("cpu")}

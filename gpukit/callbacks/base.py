@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.config import show
+from gpukit.core.config import show
 from gpukit.errors import SettingError
 
 Logs = dict[str, Any]

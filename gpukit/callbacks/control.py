@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from gpukit.callbacks.base import Callback, Logs
-from gpukit.config import number, show
+from gpukit.core.config import number, show
+from gpukit.core.terminal import say
 from gpukit.errors import SettingError
-from gpukit.terminal import say
 
 _EVENTS = (
     "on_train_begin",

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from gpukit.callbacks.base import Callback, Logs
-from gpukit.config import flag, number, path, show, whole
+from gpukit.core.config import flag, number, path, show, whole
+from gpukit.core.terminal import say
 from gpukit.errors import CheckpointError, SettingError
-from gpukit.terminal import say
 
 
 class Monitor(Callback):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gpukit.callbacks.base import Callback, Logs
-from gpukit.config import flag, path, show
+from gpukit.core.config import flag, path, show
 from gpukit.errors import DataError, SettingError
 
 

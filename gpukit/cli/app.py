@@ -27,9 +27,9 @@ from gpukit.cli.signals import Terminated, raising
 from gpukit.cli.streams import OutputLost
 from gpukit.cli.train import train
 from gpukit.cli.use import evaluate, predict
+from gpukit.core.signals import exit_code
 from gpukit.errors import GpukitError, ReplayError, printable
 from gpukit.runs import Interrupted
-from gpukit.signals import exit_code
 
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 ISSUES = "https://github.com/gpukit/gpukit/issues"

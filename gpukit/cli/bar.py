@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from gpukit import terminal
+from gpukit.core import terminal
 
 
 class Bar:

@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from gpukit import data as data_room
-from gpukit import terminal
 from gpukit.cli.paths import PATH
+from gpukit.core import terminal
 from gpukit.errors import SettingError, printable
 from gpukit.training.checkpoint import write_atomically
 

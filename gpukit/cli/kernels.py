@@ -183,7 +183,7 @@ def new(name: str, primitive: str, out: Path) -> None:
 
 def _is_plugin(name: str) -> bool:
     """Whether NAME is a plug-in's file, or the name that an installed one goes by."""
-    from gpukit.backends.plugins import entries
+    from gpukit.plugins import entries
 
     return name.endswith((".py", ".cu")) or any(e.name == name for e in entries())
 
@@ -199,10 +199,10 @@ def _check_plugin(
     quiet: bool,
     as_json: bool,
 ) -> bool:
-    from gpukit.backends.nvrtc import ARCHITECTURES
     from gpukit.errors import SettingError
     from gpukit.kernel_checks import fit
     from gpukit.kernel_checks.plugins import check_plugin
+    from gpukit.launch.nvrtc import ARCHITECTURES
 
     if name.endswith(".cu"):
         raise SettingError(f"{name}: give the plug-in's Python file, which says how it is launched")

@@ -30,11 +30,11 @@ def list_kernels(plugins: tuple[str, ...], registers: bool, as_json: bool) -> No
     on emu, under sanitizers, in Numba's simulator, on a card. Plug-ins, those of --kernel and those
     that installed packages offer, come last, with their origin.
     """
-    from gpukit.backends.numba_cuda.launch import problem
-    from gpukit.backends.plugins import entries, load_kernel
-    from gpukit.backends.primitive import REFERENCE
+    from gpukit.dispatch.primitive import REFERENCE
     from gpukit.kernel_checks.coverage import KINDS, Target, implementations, primitives
     from gpukit.kernel_checks.inventory import item
+    from gpukit.launch.numba import problem
+    from gpukit.plugins import entries, load_kernel
 
     loaded = [load_kernel(path) for path in plugins]
     found = {name: implementations(name) for name in primitives()}
@@ -102,7 +102,7 @@ _PROVEN = {
 
 def _proven(one: Item) -> list[str]:
     """The cells of a kernel in the columns of `_PROVEN`: how much held, "-" for nothing."""
-    from gpukit.backends.nvrtc import ARCHITECTURES
+    from gpukit.launch.nvrtc import ARCHITECTURES
 
     of = f"{len(one.facts.compiled)} of {len(ARCHITECTURES)}"
     cells = []
@@ -117,7 +117,7 @@ def _proven(one: Item) -> list[str]:
 
 
 def _rows_of_registers(items: Sequence[Item]) -> list[tuple[str, ...]]:
-    from gpukit.backends.nvrtc import ARCHITECTURES
+    from gpukit.launch.nvrtc import ARCHITECTURES
 
     rows = [("kernel", *(f"sm_{arch}" for arch in ARCHITECTURES))]
     for one in items:
@@ -144,8 +144,8 @@ def _as_json(one: Item) -> dict[str, Any]:
 
 def limits(plugin: Any) -> list[str]:
     """What a plug-in registers, and what falls to defaults because it does not."""
-    from gpukit.backends.choices import GRADIENTS
-    from gpukit.backends.primitive import registry
+    from gpukit.dispatch.preference import GRADIENTS
+    from gpukit.dispatch.primitive import registry
 
     lines = []
     for primitive, way in plugin.ways:

@@ -13,7 +13,7 @@ from gpukit.cli.kernels_alexnet import NAME, show_alexnet
 from gpukit.cli.table import print_table
 
 if TYPE_CHECKING:
-    from gpukit.backends.emulator.trace import Access
+    from gpukit.emulator.trace import Access
     from gpukit.kernel_checks.children import Heard
     from gpukit.kernel_checks.launches import Launch
     from gpukit.kernel_checks.look import OnCard
@@ -67,12 +67,12 @@ def show(
     For `alexnet`: which kernels the layers of a training step launch, with which tiles, and how
     evenly their blocks fill a card (sm_90, unless --arch says another).
     """
-    from gpukit.backends.nvrtc import ARCHITECTURES
     from gpukit.errors import GpukitError, SettingError
     from gpukit.kernel_checks import look
     from gpukit.kernel_checks.coverage import targets
     from gpukit.kernel_checks.launches import launches
     from gpukit.kernel_checks.plugins import misnamed
+    from gpukit.launch.nvrtc import ARCHITECTURES
 
     unknown = sorted(set(architectures) - set(ARCHITECTURES))
     if unknown:

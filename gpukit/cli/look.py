@@ -120,8 +120,8 @@ def _only(given: dict[str, Any], allowed: set[str], why: str) -> None:
 
 def _implementations(run: Path, kernels: tuple[str, ...]) -> list[str]:
     """What computes by users' kernels: those of a run, and what plug-ins take over."""
-    from gpukit.backends.plugins import load_kernel
     from gpukit.cli.kernels_list import limits
+    from gpukit.plugins import load_kernel
     from gpukit.runs import RunSettings, is_run
 
     settings = RunSettings.read(run, device="cpu") if is_run(run) else None
@@ -157,8 +157,9 @@ def info(as_json: bool) -> None:
 
 
 def _facts() -> dict[str, Any]:
-    from gpukit import device, settings
+    from gpukit import device
     from gpukit.backends.cpu import blas
+    from gpukit.core import settings
 
     cards = device.cuda_count()
     facts: dict[str, Any] = {

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from gpukit.signals import exit_code, watched
+from gpukit.core.signals import exit_code, watched
 
 Handler = Callable[[int, FrameType | None], Any]
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 
-_ERRORS = "gpukit.terminal"
+_ERRORS = "gpukit.core.terminal"
 _PLAIN = str.maketrans({"×": "x", "█": "#", "·": "-", "…": "...", "–": "-", "±": "+-", "≤": "<="})
 
 

@@ -13,7 +13,7 @@ import click
 
 from gpukit import models
 from gpukit.cli.paths import PATH
-from gpukit.config import whole
+from gpukit.core.config import whole
 from gpukit.errors import DataError, SettingError, printable
 from gpukit.runs import LAST, RunResult, RunSettings, is_run, latest_folder
 from gpukit.runs import train as run

@@ -12,8 +12,8 @@ import gzip
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from gpukit.core.files import reading, regular
 from gpukit.errors import DataError
-from gpukit.files import reading, regular
 
 CheckSize = Callable[[Path, int], None]
 

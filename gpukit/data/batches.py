@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukit.config import whole
+from gpukit.core.config import whole
 from gpukit.data.feed import ArrayFeed, Batch
 from gpukit.data.normalise import Normalise
 

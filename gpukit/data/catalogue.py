@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpukit import settings
+from gpukit.core import settings
 from gpukit.data.load import EMBEDDED, missing_files
 from gpukit.data.sources import EMBEDDED_NAME, SOURCES
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpukit.core.files import reading
 from gpukit.data.archive import read_archive, read_folder
 from gpukit.data.cifar import LARGEST_ARCHIVE
 from gpukit.data.sources import CIFAR
 from gpukit.errors import DataError
-from gpukit.files import reading
 
 TRAIN_SHEETS = tuple(f"data_batch_{number}.png" for number in range(1, 6))
 TEST_SHEETS = ("test_batch.png",)

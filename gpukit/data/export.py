@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukit import settings
+from gpukit.core import settings
+from gpukit.core.locks import is_folder, lock_folder
 from gpukit.data.dataset import Dataset
 from gpukit.data.folder import TRAIN, VAL
 from gpukit.errors import DataError, SettingError
-from gpukit.locks import is_folder, lock_folder
 
 FORMATS = {"jpeg": ".jpg", "png": ".png"}
 QUALITY = 95

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukit.config import flag, show, whole
+from gpukit.core.config import flag, show, whole
 from gpukit.data.order import permutation
 from gpukit.errors import DataError
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gpukit import settings
+from gpukit.core import settings
 from gpukit.data.load import EMBEDDED, missing_files
 from gpukit.data.sources import EMBEDDED_NAME, SOURCES, Progress, RemoteFile, Source
 from gpukit.errors import DataError, SettingError

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukit import settings
+from gpukit.core import settings
 from gpukit.data.order import permutation
 from gpukit.errors import DataError, SettingError
 

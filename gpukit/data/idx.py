@@ -19,8 +19,8 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from gpukit.core.files import reading, regular
 from gpukit.errors import DataError
-from gpukit.files import reading, regular
 
 _DTYPES: dict[int, np.dtype[Any]] = {
     0x08: np.dtype(">u1"),

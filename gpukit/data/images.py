@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gpukit.core.files import reading, regular
 from gpukit.errors import DataError, SettingError
-from gpukit.files import reading, regular
 
 if TYPE_CHECKING:
     from PIL.Image import Image

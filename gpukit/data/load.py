@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukit import settings
-from gpukit.config import show, whole
+from gpukit.core import settings
+from gpukit.core.config import show, whole
 from gpukit.data.cifar import find_cifar, read_cifar
 from gpukit.data.cifar_png import find_cifar_png, read_cifar_png
 from gpukit.data.dataset import Dataset

@@ -10,8 +10,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from gpukit.core.files import reading, regular
 from gpukit.errors import DataError
-from gpukit.files import reading, regular
 
 _LONGEST = 64 << 20  # bytes of a list
 

@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpukit.backends import nvrtc
 from gpukit.backends.cuda.conv_first import ACROSS, EACH
 from gpukit.backends.cuda.conv_shape import ConvShape
-from gpukit.backends.engine import Call, instead
-from gpukit.backends.nvrtc import Resources
-from gpukit.backends.primitive import load_backend, registry
 from gpukit.device import get_device
+from gpukit.dispatch.primitive import load_backend, registry
 from gpukit.kernel_checks.occupancy import occupancy
+from gpukit.launch import nvrtc
+from gpukit.launch.engine import Call, instead
+from gpukit.launch.nvrtc import Resources
 from gpukit.models.alexnet import INPUT_SIZE, MAPS, UNITS
 
 BATCH = 128

@@ -18,10 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpukit.backends import nvrtc
-from gpukit.backends.sources import FOLDER, load
 from gpukit.errors import GpukitError, SettingError
 from gpukit.kernel_checks.fuzz import Finding
+from gpukit.launch import nvrtc
+from gpukit.launch.sources import FOLDER, load
 
 FILE = Path(__file__).with_name("budgets.json")
 VERSIONS = ("13.5", "13.0")  # of NVRTC: the first is what the wheels install, its figures are shown
@@ -126,7 +126,7 @@ def measure(
 
     with ThreadPoolExecutor(2) as pool:
         for file, arch, made in pool.map(one, [(f, a) for f in files for a in architectures]):
-            again = f"python -m gpukit.backends.nvrtc kernels/{file} --arch {arch}"
+            again = f"python -m gpukit.launch.nvrtc kernels/{file} --arch {arch}"
             if isinstance(made, GpukitError):
                 found.append(Finding("compile", file, str(made), again))
             else:

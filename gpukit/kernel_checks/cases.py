@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends.reference.pool import index_dtype
-from gpukit.backends.reference.windows import output_shape
+from gpukit.primitives.pool import index_dtype
+from gpukit.primitives.windows import output_shape
 
 
 @dataclass

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends.reference.normalisation import lrn
-from gpukit.backends.reference.pool import index_dtype, max_pool2d
-from gpukit.backends.reference.windows import output_shape, taps
 from gpukit.kernel_checks.cases import MAKERS, Case, Dice, pooling
+from gpukit.primitives.normalisation import lrn
+from gpukit.primitives.pool import index_dtype, max_pool2d
+from gpukit.primitives.windows import output_shape, taps
 
 
 def _response(dice: Dice) -> tuple[int, dict[str, Any]]:

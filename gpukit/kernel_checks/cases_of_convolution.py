@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from gpukit.backends.reference.windows import output_shape
 from gpukit.kernel_checks.cases import MAKERS, Case, Dice
+from gpukit.primitives.windows import output_shape
 
 Shape = tuple[int, ...]
 Drawn = tuple[Shape, Shape, Shape, dict[str, Any]]  # shapes of x, w, y, and settings

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from gpukit import device as devices
-from gpukit.backends.primitive import Primitive, registry
 from gpukit.device import get_device, to_host
+from gpukit.dispatch.primitive import Primitive, registry
 from gpukit.kernel_checks import compare, streams, trial, watch
 from gpukit.kernel_checks.cases import Case, copies, flat
 from gpukit.kernel_checks.coverage import Target

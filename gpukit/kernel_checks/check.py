@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from gpukit import caches
-from gpukit.backends.numba_cuda.launch import NumbaKernel, card_problem, problem
-from gpukit.backends.nvrtc import ARCHITECTURES
+from gpukit.core import caches
 from gpukit.device import cuda_count, cuda_problem
 from gpukit.errors import DeviceError, GpukitError, SettingError
 from gpukit.kernel_checks import budgets, facts, twins
@@ -21,6 +19,8 @@ from gpukit.kernel_checks.fuzz import (
     fuzz,
     modes_here,
 )
+from gpukit.launch.numba import NumbaKernel, card_problem, problem
+from gpukit.launch.nvrtc import ARCHITECTURES
 
 Step = Callable[[int, str], None]
 Tell = Callable[[Finding], None]

@@ -28,7 +28,7 @@ _REPORT = re.compile(
 
 
 class Child:
-    """A process that answers in lines of JSON (gpukit/child.py); a context manager that ends it.
+    """A process that answers in lines of JSON (core/process.py); a context manager that ends it.
 
     It has a session of its own: Ctrl-C reaches only this process, and what the other one started
     ends with it. One that says nothing for `limit` seconds is killed, and has `hung`.

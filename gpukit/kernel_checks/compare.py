@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends.precision import FULL, Precision
+from gpukit.dispatch.precision import FULL, Precision
 
 ROUNDOFF = 2.0**-24  # float32's
 ELEMENTWISE = 32  # roundings for functions of the card's own, as exp

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from gpukit.backends.kernel import Kernel
-from gpukit.backends.numba_cuda.launch import NumbaKernel
-from gpukit.backends.plugins import is_plugged
-from gpukit.backends.primitive import REFERENCE, Implementation, Primitive, registry
 from gpukit.device import cuda_count
+from gpukit.dispatch.primitive import REFERENCE, Implementation, Primitive, registry
 from gpukit.errors import SettingError
+from gpukit.launch.kernel import Kernel
+from gpukit.launch.numba import NumbaKernel
+from gpukit.plugins import is_plugged
 
 KINDS = ("cpu", "cuda")
 LAUNCHERS = ("gpukit.backends.cuda", "gpukit.backends.numba_cuda")
@@ -118,7 +118,7 @@ def _names_in(function: FunctionType) -> list[Any]:
 
 def primitives() -> dict[str, Primitive]:
     """All primitives by name, those of gpukit's definitions."""
-    from gpukit.backends import reference
+    from gpukit import primitives as reference
 
     return {name: registry[name] for name in sorted(reference.__all__)}
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpukit.backends.options import for_nvrtc
-from gpukit.backends.sources import FOLDER, load
-from gpukit.caches import Cache
+from gpukit.core.caches import Cache
 from gpukit.kernel_checks.coverage import Target
+from gpukit.launch.options import for_nvrtc
+from gpukit.launch.sources import FOLDER, load
 
 if TYPE_CHECKING:
     from gpukit.kernel_checks.check import Plan

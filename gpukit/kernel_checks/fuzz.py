@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
-from gpukit import settings
-from gpukit.backends.emulator.build import compiler_problem
-from gpukit.backends.emulator.check import environment, finding
+from gpukit.core import settings
 from gpukit.device import cuda_count
+from gpukit.emulator.build import compiler_problem
+from gpukit.emulator.check import environment, finding
 from gpukit.errors import GpukitError
 from gpukit.kernel_checks.children import Child, Heard
 from gpukit.kernel_checks.coverage import Target

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from gpukit.backends.kernel import DTYPES, Kernel
-from gpukit.backends.numba_cuda.launch import FLOATS
-from gpukit.backends.plugins import owner
 from gpukit.kernel_checks import budgets, facts
 from gpukit.kernel_checks.coverage import Target
 from gpukit.kernel_checks.facts import Facts
+from gpukit.launch.kernel import DTYPES, Kernel
+from gpukit.launch.numba import FLOATS
+from gpukit.plugins import owner
 
 
 @dataclass(frozen=True)

@@ -55,9 +55,9 @@ class KernelFile(pytest.Collector):
 
     def collect(self) -> Iterator[pytest.Item]:
         """One item a check; a plug-in that cannot be loaded is an error of collection."""
-        from gpukit.backends.nvrtc import ARCHITECTURES
         from gpukit.errors import GpukitError
         from gpukit.kernel_checks import plugins
+        from gpukit.launch.nvrtc import ARCHITECTURES
 
         try:
             name = plugins.reference(self.plugin)
@@ -100,8 +100,8 @@ class Check(pytest.Item):
         self.mode = mode
 
     def runtest(self) -> None:
-        from gpukit.backends.emulator.build import compiler_problem
         from gpukit.device import cuda_problem
+        from gpukit.emulator.build import compiler_problem
         from gpukit.kernel_checks import plugins
         from gpukit.kernel_checks.children import distinct
         from gpukit.kernel_checks.fuzz import CARD, LEFT_OUT, fuzz

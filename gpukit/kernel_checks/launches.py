@@ -3,7 +3,7 @@ r"""What a usual call of a kernel's implementation launches, and what it asks me
     python -m gpukit.kernel_checks.launches \
         '{"targets": ["relu:cuda"], "plugins": [], "blocks": 4, "dtype": "float32"}'
 
-runs it on emu's build "trace", in a process that may die without harm; an answer (gpukit/child.py)
+runs it on emu's build "trace", in a process that may die without harm; an answer (core/process.py)
 a launch.
 """
 
@@ -15,22 +15,23 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gpukit import caches, child
-from gpukit.backends.choices import no_fallbacks
-from gpukit.backends.emulator.build import compiler_problem
-from gpukit.backends.emulator.check import environment
-from gpukit.backends.emulator.run import Emulator, some_blocks
-from gpukit.backends.emulator.trace import Access, from_json
-from gpukit.backends.engine import engine_of
-from gpukit.backends.plugins import load_any
-from gpukit.backends.primitive import registry
+from gpukit.core import caches
+from gpukit.core import process as child
 from gpukit.device import get_device
+from gpukit.dispatch.preference import no_fallbacks
+from gpukit.dispatch.primitive import registry
+from gpukit.emulator.build import compiler_problem
+from gpukit.emulator.check import environment
+from gpukit.emulator.run import Emulator, some_blocks
+from gpukit.emulator.trace import Access, from_json
 from gpukit.errors import GpukitError
 from gpukit.kernel_checks.children import Child, Heard
 from gpukit.kernel_checks.coverage import Target, targets
 from gpukit.kernel_checks.trial import describe, placed
 from gpukit.kernel_checks.typical import typical
 from gpukit.kernel_checks.worker import left_by
+from gpukit.launch.engine import engine_of
+from gpukit.plugins import load_any
 
 BLOCKS = 4  # of the middle of a grid, that are traced
 TIME_LIMIT = 300.0  # seconds

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends.reference.windows import output_shape
 from gpukit.errors import GpukitError
 from gpukit.kernel_checks.cases import MAKERS, Case, Dice, copies, flat, same
 from gpukit.kernel_checks.coverage import Target
+from gpukit.primitives.windows import output_shape
 
 TRIES = 1000
 STEP = 1_000_003  # between the numbers that are tried; odd, so that both dtypes come up

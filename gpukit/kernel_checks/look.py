@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from gpukit.backends import nvrtc
-from gpukit.backends.emulator.trace import Access
-from gpukit.backends.nvrtc import Resources
+from gpukit.emulator.trace import Access
 from gpukit.kernel_checks.launches import Launch
 from gpukit.kernel_checks.mix import Mix, mix, widths
 from gpukit.kernel_checks.occupancy import Occupancy, occupancy
 from gpukit.kernel_checks.sass import disassemble
+from gpukit.launch import nvrtc
+from gpukit.launch.nvrtc import Resources
 
 FRAMES = 2  # an access is told apart by its line, and by the line that called that
 

@@ -9,8 +9,8 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
-import gpukit.backends.reference  # noqa: F401  (fills the registry)
-from gpukit.backends.primitive import REFERENCE, registry
+import gpukit.primitives  # noqa: F401  (fills the registry)
+from gpukit.dispatch.primitive import REFERENCE, registry
 from gpukit.errors import SettingError
 from gpukit.kernel_checks.new_names import unusable
 from gpukit.kernel_checks.new_start import words

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from inspect import Parameter, Signature
 
-from gpukit.backends.primitive import Primitive
+from gpukit.dispatch.primitive import Primitive
 
 WIDTH = 72  # of a list of arguments, beyond which it has lines of its own
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends.primitive import registry
 from gpukit.device import Device, cuda_count, cuda_problem, get_device, to_host
+from gpukit.dispatch.primitive import registry
 from gpukit.kernel_checks import trial
 from gpukit.kernel_checks.cases import Case, flat
 from gpukit.kernel_checks.compare import problem

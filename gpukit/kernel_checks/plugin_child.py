@@ -12,12 +12,12 @@ import re
 import sys
 from typing import Any
 
-from gpukit import child
-from gpukit.backends import nvrtc
-from gpukit.backends.kernel import Kernel
-from gpukit.backends.plugins import Plugin, PluginError, load_any
-from gpukit.backends.sources import Source
+from gpukit.core import process as child
 from gpukit.errors import GpukitError
+from gpukit.launch import nvrtc
+from gpukit.launch.kernel import Kernel
+from gpukit.launch.sources import Source
+from gpukit.plugins import Plugin, PluginError, load_any
 
 
 def main(order: dict[str, Any]) -> int:

@@ -15,16 +15,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gpukit import caches, settings
-from gpukit.backends import nvrtc
-from gpukit.backends.plugins import PluginError
-from gpukit.backends.primitive import registry
+from gpukit.core import caches, settings
 from gpukit.device import cuda_count, cuda_problem
+from gpukit.dispatch.primitive import registry
 from gpukit.errors import DeviceError, GpukitError, SettingError
 from gpukit.kernel_checks import on_card
 from gpukit.kernel_checks.children import Child, Heard
 from gpukit.kernel_checks.fit import Fit, fits
 from gpukit.kernel_checks.fuzz import CARD, CHEATS, LEFT_OUT, Finding, count_of, fuzz, summary
+from gpukit.launch import nvrtc
+from gpukit.plugins import PluginError
 
 LIMIT = 60.0  # seconds that a plug-in may take to be loaded, a compilation, or a case
 MODES = ("plain", "asan", "tsan", CHEATS, CARD)

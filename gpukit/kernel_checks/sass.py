@@ -13,10 +13,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpukit.backends.nvrtc import Compiled
-from gpukit.backends.sources import Source
-from gpukit.backends.wheels import nvidia_file
 from gpukit.errors import GpukitError
+from gpukit.launch.nvrtc import Compiled
+from gpukit.launch.sources import Source
+from gpukit.launch.wheels import nvidia_file
 
 HOT = 64  # multiply-adds
 MULTIPLY_ADDS = ("FFMA", "FFMA2", "DFMA")

@@ -6,14 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends.choices import no_fallbacks
-from gpukit.backends.engine import Bound
-from gpukit.backends.kernel import Kernel
-from gpukit.backends.kernel import kernels as all_kernels
-from gpukit.backends.plugins import line_in, owner
-from gpukit.backends.primitive import Primitive, registry
-from gpukit.backends.sources import Declaration, Instance
 from gpukit.device import CPU, Device, device_of, get_device, to_host
+from gpukit.dispatch.preference import no_fallbacks
+from gpukit.dispatch.primitive import Primitive, registry
 from gpukit.errors import GpukitError
 from gpukit.kernel_checks import (  # noqa: F401  (they enter their makers)
     cases_by_channel,
@@ -27,6 +22,11 @@ from gpukit.kernel_checks.cases import MAKERS, Case, copies, flat, same
 from gpukit.kernel_checks.compare import problem
 from gpukit.kernel_checks.coverage import Target
 from gpukit.kernel_checks.limits import TRIES, drawn
+from gpukit.launch.engine import Bound
+from gpukit.launch.kernel import Kernel
+from gpukit.launch.kernel import kernels as all_kernels
+from gpukit.launch.sources import Declaration, Instance
+from gpukit.plugins import line_in, owner
 
 SHOWN = 60  # characters of a setting
 

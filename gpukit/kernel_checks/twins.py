@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends.numba_cuda.launch import FLOATS, INSTALL_NUMBA, NumbaKernel, problem
-from gpukit.backends.primitive import registry
+from gpukit.dispatch.primitive import registry
 from gpukit.kernel_checks import compare, trial
 from gpukit.kernel_checks.cases import Case, case, copies, same
 from gpukit.kernel_checks.coverage import Target
 from gpukit.kernel_checks.fuzz import Finding
+from gpukit.launch.numba import FLOATS, INSTALL_NUMBA, NumbaKernel, problem
 
 MOST_ELEMENTS = 200  # of all arrays of a case together
 MOST_RESULTS = 600  # of a gradient by an input

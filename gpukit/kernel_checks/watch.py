@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from gpukit.backends.emulator.run import Emulator
-from gpukit.backends.engine import Bound, Call, engine_of, register
-from gpukit.backends.kernel import Kernel
-from gpukit.backends.limits import MOST_SHARED
 from gpukit.device import get_device
+from gpukit.emulator.run import Emulator
 from gpukit.kernel_checks.coverage import Target
+from gpukit.launch.engine import Bound, Call, engine_of, register
+from gpukit.launch.kernel import Kernel
+from gpukit.launch.limits import MOST_SHARED
 
 _launched: set[tuple[str, str]] = set()  # files and names
 # By file and name of a kernel, the launch with most: static and dynamic bytes.

@@ -2,7 +2,7 @@
 
     python -m gpukit.kernel_checks.worker '{"targets": ["relu:cuda"], "seed": 1, "cases": [0, 20]}'
 
-An answer (gpukit/child.py) before each case, one for each problem, one when a target is done.
+An answer (core/process.py) before each case, one for each problem, one when a target is done.
 `prepare` names sanitizer builds, each with the number of cases for which libraries are built here,
 where nothing slows the compiler. `plugins` are loaded first. In `mode` "cheats" a case is the
 battery of cheats.py, in "card" it runs on the first card.
@@ -16,15 +16,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from gpukit import child
-from gpukit.backends.emulator.build import kernel_library, runtime_library
-from gpukit.backends.kernel import kernels
-from gpukit.backends.plugins import load_any
+from gpukit.core import process as child
+from gpukit.emulator.build import kernel_library, runtime_library
 from gpukit.errors import GpukitError
 from gpukit.kernel_checks import cheats, on_card, trial, twins, watch
 from gpukit.kernel_checks.coverage import Target, targets
 from gpukit.kernel_checks.fuzz import CARD, CHEATS, OVERTIME, SIMULATOR
 from gpukit.kernel_checks.trial import launched
+from gpukit.launch.kernel import kernels
+from gpukit.plugins import load_any
 
 Runner = Callable[[Target, int, int], str]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gpukit import ops
-from gpukit.config import number, show
+from gpukit.core.config import number, show
 from gpukit.errors import SettingError
 from gpukit.layers.base import Layer, register
 

@@ -13,15 +13,15 @@ import numpy as np
 
 from gpukit import constraints, initializers, regularizers
 from gpukit.autograd import Parameter, Tensor
-from gpukit.config import Configurable, Family, flag, show, snake_case, whole
+from gpukit.autograd.results import check_made, operand, values_of
+from gpukit.autograd.tape import caller
+from gpukit.core.config import Configurable, Family, flag, show, snake_case, whole
+from gpukit.core.settings import is_training
 from gpukit.device import Device, device_of, get_device
 from gpukit.errors import DeviceError, DTypeError, GpukitError, SettingError, ShapeError
 from gpukit.layers.context import Context
 from gpukit.layers.part import Part
 from gpukit.layers.symbolic import Shape, Symbolic, batch_shape, show_shape
-from gpukit.results import check_made, operand, values_of
-from gpukit.settings import is_training
-from gpukit.tape import caller
 from gpukit.utils import default_seed
 
 _MOST_VALUES = 1 << 47
@@ -317,7 +317,7 @@ class Layer(Configurable):
         """Outputs for an array, a Tensor or a Symbolic (a list of them for layers that join).
 
         Arrays in → array out, Tensors or trainable parameters in → Tensor out. `training` is what
-        `gpukit.settings.training_mode` says unless given.
+        `gpukit.core.settings.training_mode` says unless given.
         """
         first = inputs[0] if isinstance(inputs, (list, tuple)) and inputs else inputs
         if isinstance(first, Symbolic):

@@ -7,14 +7,14 @@ from contextlib import nullcontext
 from typing import Any
 
 from gpukit import ops
-from gpukit.backends import geometry
-from gpukit.config import flag, whole
+from gpukit.core.config import flag, whole
+from gpukit.core.settings import strict as strict_mode
 from gpukit.errors import ShapeError
 from gpukit.layers.base import register
 from gpukit.layers.symbolic import Shape, show_shape
 from gpukit.layers.weighted import Algo, WeightedLayer
 from gpukit.layers.windowed import checked_padding, window_outputs
-from gpukit.settings import strict as strict_mode
+from gpukit.primitives import geometry
 
 
 class _Convolution(WeightedLayer):

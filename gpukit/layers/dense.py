@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gpukit import ops
-from gpukit.config import whole
+from gpukit.core.config import whole
 from gpukit.errors import ShapeError
 from gpukit.layers.base import register
 from gpukit.layers.symbolic import Shape, show_shape

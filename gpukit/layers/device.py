@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gpukit import ops
-from gpukit.config import whole
+from gpukit.core.config import whole
 from gpukit.device import Device, get_device
 from gpukit.layers.base import Layer, register
 from gpukit.layers.symbolic import Symbolic

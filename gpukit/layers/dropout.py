@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gpukit import ops
-from gpukit.config import flag, number, whole
+from gpukit.core.config import flag, number, whole
 from gpukit.layers.base import Layer, register
 
 

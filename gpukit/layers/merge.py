@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gpukit import ops
-from gpukit.config import show
+from gpukit.core.config import show
 from gpukit.errors import SettingError, ShapeError
 from gpukit.layers.base import Layer, register
 from gpukit.layers.symbolic import Shape, show_shape

@@ -7,7 +7,7 @@ from typing import Any
 
 from gpukit import constraints, initializers, ops, regularizers
 from gpukit.autograd import Parameter, Tensor
-from gpukit.config import flag, number, whole
+from gpukit.core.config import flag, number, whole
 from gpukit.errors import ShapeError
 from gpukit.layers.base import Layer, register
 from gpukit.layers.symbolic import Shape, show_shape

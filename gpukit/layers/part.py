@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gpukit.config import show, whole
+from gpukit.core.config import show, whole
 from gpukit.errors import SettingError
 
 

@@ -7,13 +7,13 @@ from contextlib import nullcontext
 from typing import Any
 
 from gpukit import ops
-from gpukit.backends import geometry
-from gpukit.config import flag
+from gpukit.core.config import flag
+from gpukit.core.settings import strict as strict_mode
 from gpukit.layers.base import Layer, register
 from gpukit.layers.normalisation import LocalResponseNormalization
 from gpukit.layers.symbolic import Shape
 from gpukit.layers.windowed import checked_padding, window_outputs
-from gpukit.settings import strict as strict_mode
+from gpukit.primitives import geometry
 
 
 class Pooling2D(Layer):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpukit.config import show
+from gpukit.core.config import show
 from gpukit.errors import ShapeError
 
 if TYPE_CHECKING:

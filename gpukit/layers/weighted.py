@@ -7,8 +7,8 @@ from typing import Any, Self
 
 from gpukit import constraints, initializers, regularizers
 from gpukit.autograd import Parameter
-from gpukit.backends.choices import from_file
-from gpukit.config import flag, show
+from gpukit.core.config import flag, show
+from gpukit.dispatch.preference import from_file
 from gpukit.errors import SettingError, ShapeError
 from gpukit.layers.activation import activation_name, get_activation
 from gpukit.layers.base import Layer

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpukit.backends import geometry
 from gpukit.layers.symbolic import Shape
+from gpukit.primitives import geometry
 
 _ANY = 1 << 20  # stands for an open length, so that settings are checked all the same
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from gpukit.config import show
+from gpukit.core.config import show
 from gpukit.errors import SettingError
 from gpukit.models.alexnet import alexnet
 from gpukit.models.base import Base

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpukit import initializers
-from gpukit.config import number, show, whole
+from gpukit.core.config import number, show, whole
 from gpukit.device import Device, get_device
 from gpukit.errors import DeviceError, SettingError, ShapeError
 from gpukit.layers import (

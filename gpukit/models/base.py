@@ -13,21 +13,21 @@ import numpy as np
 from gpukit import losses, ops, optimizers
 from gpukit import metrics as metric_family
 from gpukit.autograd import Parameter, Tensor
-from gpukit.backends.reference import normalise_images
+from gpukit.autograd.buffer import FlatBuffer, flat_buffers
+from gpukit.autograd.results import operand, values_of
 from gpukit.callbacks import Callback, CallbackList, History
-from gpukit.config import flag, show, whole
+from gpukit.core.config import flag, show, whole
+from gpukit.core.settings import is_training
 from gpukit.data.normalise import Normalise
 from gpukit.device import Device, get_device
 from gpukit.errors import DataError, DTypeError, SettingError, ShapeError
-from gpukit.flat import FlatBuffer, flat_buffers
 from gpukit.layers.base import Layer
 from gpukit.layers.context import Context
 from gpukit.layers.symbolic import show_shape
 from gpukit.models.execution import Plan, execute, steps_of
 from gpukit.models.fusion import fuse
 from gpukit.models.parts import Wholes
-from gpukit.results import operand, values_of
-from gpukit.settings import is_training
+from gpukit.primitives import normalise_images
 from gpukit.training import loop
 from gpukit.training.state import TrainingState
 from gpukit.utils import default_seed
@@ -143,7 +143,7 @@ class Base(ABC):
         """The model's output for samples x (N, …), as a Tensor; an array if nothing is trainable.
 
         uint8 images are converted by `normalise`, by default from 0 … 255 to 0 … 1. `training` is
-        what `gpukit.settings.training_mode` says unless given; each call in training draws new
+        what `gpukit.core.settings.training_mode` says unless given; each call in training draws new
         masks for dropout.
         """
         return self._call(x, training, logits=False)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-from gpukit.columns import interleaved, run
+from gpukit.autograd.schedule import interleaved, run
+from gpukit.autograd.tape import watcher
 from gpukit.device import Device
 from gpukit.layers.base import Layer
 from gpukit.layers.device import ToDevice
-from gpukit.tape import watcher
 
 INPUT = -1  # the number of the model's input among the values of a plan
 

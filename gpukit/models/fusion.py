@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from gpukit.backends import reference as p
-from gpukit.backends.primitive import REFERENCE
+from gpukit import primitives as p
 from gpukit.device import Device
+from gpukit.dispatch.primitive import REFERENCE
 from gpukit.layers import Conv2D, Layer, LocalResponseNormalization, MaxPooling2D
 from gpukit.models.execution import Step
 

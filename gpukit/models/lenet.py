@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gpukit.config import show, whole
+from gpukit.core.config import show, whole
 from gpukit.device import Device
 from gpukit.errors import ShapeError
 from gpukit.layers import Conv2D, Dense, Flatten, MaxPooling2D

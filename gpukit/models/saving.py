@@ -11,8 +11,8 @@ import numpy as np
 
 from gpukit import __version__, losses, optimizers
 from gpukit import metrics as metric_family
-from gpukit.config import path as as_path
-from gpukit.config import show
+from gpukit.core.config import path as as_path
+from gpukit.core.config import show
 from gpukit.data.normalise import Normalise
 from gpukit.device import Device, get_device
 from gpukit.errors import CheckpointError, DeviceError, GpukitError, SettingError

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from gpukit import layers as layer_family
-from gpukit.config import show
+from gpukit.core.config import show
 from gpukit.device import Device
 from gpukit.errors import GpukitError, SettingError
 from gpukit.layers import ToDevice

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from gpukit import primitives as p
 from gpukit.autograd import differentiable
-from gpukit.backends import reference as p
 from gpukit.errors import ShapeError
 
 

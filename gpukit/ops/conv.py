@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from gpukit import primitives as p
 from gpukit.autograd import differentiable
-from gpukit.backends import geometry
-from gpukit.backends import reference as p
 from gpukit.device import device_of
 from gpukit.errors import ShapeError
 from gpukit.ops.epilogue import Epilogue, check_epilogue
 from gpukit.ops.passes import Algo, ways
 from gpukit.ops.windows import cached_window
+from gpukit.primitives import geometry
 
 _PASSES = {
     "forward": p.conv2d,

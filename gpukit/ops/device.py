@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from gpukit.autograd import differentiable
+from gpukit.autograd.results import operand
+from gpukit.autograd.tape import CopyBack
 from gpukit.device import Device, device_of, get_device, to_host
-from gpukit.results import operand
-from gpukit.tape import CopyBack
 
 
 @differentiable(integers=("x",))

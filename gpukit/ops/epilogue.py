@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpukit.backends import reference as p
-from gpukit.config import show
+from gpukit import primitives as p
+from gpukit.core.config import show
 from gpukit.errors import SettingError
 
 # The gradient before the activation, from the gradient after it and the output.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from gpukit import primitives as p
 from gpukit.autograd import differentiable
-from gpukit.backends import reference as p
 from gpukit.errors import ShapeError
 from gpukit.ops.normalisation import check_lrn
 from gpukit.ops.passes import gradient_by

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from gpukit import primitives as p
 from gpukit.autograd import differentiable
-from gpukit.backends import reference as p
 from gpukit.device import device_of
 from gpukit.errors import DataError, ShapeError
 from gpukit.ops.passes import gradient_by

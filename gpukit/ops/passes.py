@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gpukit.backends.choices import FromFile, absent, fell_back
-from gpukit.backends.primitive import Primitive
-from gpukit.config import show
+from gpukit.autograd.tape import is_recording
+from gpukit.core.config import show
 from gpukit.device import Device, device_of
+from gpukit.dispatch.preference import FromFile, absent, fell_back
+from gpukit.dispatch.primitive import Primitive
 from gpukit.errors import SettingError
-from gpukit.tape import is_recording
 
 Algo = str | Mapping[str, str] | None
 

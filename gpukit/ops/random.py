@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from gpukit import primitives as p
 from gpukit.autograd import differentiable
-from gpukit.backends import reference as p
-from gpukit.config import show
+from gpukit.core.config import show
 from gpukit.errors import SettingError
 
 

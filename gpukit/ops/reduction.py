@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from gpukit import primitives as p
 from gpukit.autograd import differentiable
-from gpukit.backends import reference as p
-from gpukit.config import whole
+from gpukit.autograd.results import operand
+from gpukit.core.config import whole
 from gpukit.errors import ShapeError
-from gpukit.results import operand
 
 Axis = int | tuple[int, ...] | None
 

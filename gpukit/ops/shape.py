@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from gpukit import primitives as p
 from gpukit.autograd import differentiable
-from gpukit.backends import reference as p
-from gpukit.config import number, show, whole, wholes
+from gpukit.autograd.results import operand
+from gpukit.core.config import number, show, whole, wholes
 from gpukit.errors import DTypeError, GpukitError, SettingError, ShapeError
 from gpukit.ops.arithmetic import sum_to
 from gpukit.ops.passes import gradient_by
-from gpukit.results import operand
 
 
 @differentiable

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from gpukit.backends import geometry
-from gpukit.settings import is_strict
+from gpukit.core.settings import is_strict
+from gpukit.primitives import geometry
 
 
 def cached_window(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.race.counts import Problem
 from gpukit.race.families import BINARY, FAMILIES
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from gpukit.backends.choices import no_fallbacks
-from gpukit.backends.precision import FULL
-from gpukit.backends.primitive import REFERENCE, Implementation, registry
 from gpukit.device import Device
+from gpukit.dispatch.precision import FULL
+from gpukit.dispatch.preference import no_fallbacks
+from gpukit.dispatch.primitive import REFERENCE, Implementation, registry
 from gpukit.errors import DeviceError, SettingError
 from gpukit.race import ceilings as of_device
 from gpukit.race.arguments import as_passed
@@ -248,7 +248,7 @@ def _contenders(
 
 
 def _numba_problem() -> str:
-    from gpukit.backends.numba_cuda.launch import card_problem
+    from gpukit.launch.numba import card_problem
 
     return card_problem()
 

@@ -13,9 +13,9 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gpukit.backends.geometry import conv_output_size
-from gpukit.backends.reference.pool import index_dtype
 from gpukit.errors import SettingError
+from gpukit.primitives.geometry import conv_output_size
+from gpukit.primitives.pool import index_dtype
 from gpukit.race.tables import Sizes
 
 # Krizhevsky et al., 2012, section 3.3

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gpukit import settings
+from gpukit.core import settings
 from gpukit.race.ceilings import Ceilings
 
 Task = Callable[[], Any]
@@ -48,7 +48,7 @@ def _best(task: Task, runs: int = _RUNS) -> float:
 
 def measure() -> Ceilings:
     """A float32 matrix product by gpukit's BLAS or NumPy's, and a copy by all threads."""
-    from gpukit.backends import reference as p
+    from gpukit import primitives as p
     from gpukit.backends.cpu.threads import cuts, parallel_for
 
     rng = np.random.default_rng(0)

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends.precision import FULL, Precision
-from gpukit.backends.primitive import registry
-from gpukit.backends.reference.normalisation import lrn
-from gpukit.backends.reference.windows import taps
 from gpukit.device import Device, device_of, to_host
+from gpukit.dispatch.precision import FULL, Precision
+from gpukit.dispatch.primitive import registry
 from gpukit.kernel_checks.compare import problem as difference
+from gpukit.primitives.normalisation import lrn
+from gpukit.primitives.windows import taps
 from gpukit.race.arguments import arguments, as_passed
 from gpukit.race.counts import RESPONSE, Problem
 from gpukit.race.families import MOVES

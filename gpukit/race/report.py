@@ -13,9 +13,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from gpukit import __version__, settings
-from gpukit.backends.precision import FULL
+from gpukit import __version__
+from gpukit.core import settings
 from gpukit.device import Device
+from gpukit.dispatch.precision import FULL
 from gpukit.race import on_card, on_host
 from gpukit.race.ceilings import Ceilings
 from gpukit.race.contest import VOID_SPREAD, Mean, Note, Outcome, Row, means

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gpukit.backends.geometry import conv_output_size
+from gpukit.primitives.geometry import conv_output_size
 
 Sizes = tuple[int, ...]
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gpukit import child
+from gpukit.core import process as child
 from gpukit.race import torch_ways
 from gpukit.race.arguments import arguments
 from gpukit.race.problems import problem

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from gpukit.core.locks import is_folder, lock_folder
 from gpukit.errors import SettingError
-from gpukit.locks import is_folder, lock_folder
 from gpukit.training.checkpoint import remove_leftovers, write_atomically
 
 SETTINGS, HISTORY = "settings.json", "history.jsonl"

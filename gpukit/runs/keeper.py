@@ -14,12 +14,12 @@ from typing import Any
 
 from gpukit import ops
 from gpukit.callbacks import Callback
+from gpukit.core.signals import watched
 from gpukit.errors import SettingError
 from gpukit.inspect import pictures
 from gpukit.models.base import Base
 from gpukit.models.saving import content
 from gpukit.runs.folder import BEST, HISTORY, LAST, RunFolder
-from gpukit.signals import watched
 
 
 class Interrupted(BaseException):

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpukit.backends import reference  # noqa: F401  (enters the primitives)
-from gpukit.backends.choices import FromFile, prefer, with_gradients
-from gpukit.backends.plugins import load_kernel, load_named, loaded
-from gpukit.backends.primitive import registry
-from gpukit.caches import Cache
+from gpukit import primitives as reference  # noqa: F401  (enters the primitives)
+from gpukit.core.caches import Cache
 from gpukit.device import get_device
+from gpukit.dispatch.preference import FromFile, prefer, with_gradients
+from gpukit.dispatch.primitive import registry
 from gpukit.errors import SettingError
+from gpukit.plugins import load_kernel, load_named, loaded
 from gpukit.runs.folder import is_run
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from gpukit import models, schedules
-from gpukit import settings as process
 from gpukit.callbacks import Callback, ReduceLROnPlateau
+from gpukit.core import settings as process
 from gpukit.errors import CheckpointError, SettingError
 from gpukit.inspect import pictures
 from gpukit.inspect.filters import colour_report

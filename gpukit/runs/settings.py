@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from gpukit import models
-from gpukit import settings as process
-from gpukit.backends.choices import from_file
-from gpukit.config import number, whole
+from gpukit.core import settings as process
+from gpukit.core.config import number, whole
+from gpukit.core.files import regular
 from gpukit.data.sources import EMBEDDED_NAME, SOURCES
 from gpukit.device import get_device
+from gpukit.dispatch.preference import from_file
 from gpukit.errors import CheckpointError, GpukitError, SettingError
-from gpukit.files import regular
 from gpukit.models.alexnet import GAUSSIAN
 from gpukit.runs import recipes
 from gpukit.runs.folder import SETTINGS

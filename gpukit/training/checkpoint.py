@@ -20,8 +20,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from gpukit.core.files import reading, reason, regular
 from gpukit.errors import CheckpointError
-from gpukit.files import reading, reason, regular
 
 FORMAT = 1
 PART = ".part"

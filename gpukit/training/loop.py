@@ -14,13 +14,13 @@ import numpy as np
 from gpukit import ops
 from gpukit.autograd import Tensor, no_grad
 from gpukit.callbacks import Callback, CallbackList, History
-from gpukit.config import number, show, snake_case, whole
+from gpukit.core.config import number, show, snake_case, whole
+from gpukit.core.settings import training_mode
 from gpukit.data.feed import ArrayFeed, Batch, Feed
 from gpukit.device import to_host
 from gpukit.errors import CheckpointError, DataError, DTypeError, SettingError, ShapeError
 from gpukit.losses import SparseCategoricalCrossentropy, losses_of
 from gpukit.ops.loss import check_labels
-from gpukit.settings import training_mode
 from gpukit.training.memory import shortage
 from gpukit.training.progress import progress_for
 from gpukit.training.replay import take_step_twice

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gpukit.autograd.tape import watched_by
 from gpukit.data.feed import Batch
 from gpukit.errors import OutOfMemoryError
-from gpukit.tape import watched_by
 from gpukit.training.step import Work, fixed, gradients
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-from gpukit import terminal
+from gpukit.core import terminal
 from gpukit.training.state import TrainingState
 
 REFRESH_SECONDS = 0.1

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpukit.autograd import Tensor
+from gpukit.autograd.tape import watched_by
 from gpukit.device import to_host
 from gpukit.errors import ReplayError
-from gpukit.tape import watched_by
 from gpukit.training.step import Figures, Order, Work, in_words, take_step
 
 if TYPE_CHECKING:

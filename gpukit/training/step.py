@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpukit import ops
+from gpukit.autograd.tape import watched_by, watcher
+from gpukit.core.settings import training_mode
 from gpukit.data.feed import Batch
 from gpukit.losses import losses_of
-from gpukit.settings import training_mode
-from gpukit.tape import watched_by, watcher
 
 if TYPE_CHECKING:
     from gpukit.models.base import Base

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from cases import assert_close, assert_sums_close, values
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 SETTINGS = {"leaky_relu": {"slope": 0.1}, "elu": {"alpha": 0.7}}

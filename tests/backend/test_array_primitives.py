@@ -10,7 +10,7 @@ from cases import values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 BINARY = {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from cases import TIMES, ConvCase, assert_close, assert_sums_close, conv_case, values
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 
 PASSES = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad", "bias_grad")
 CHUNKS, CASES = 4 * TIMES, 15  # naive loops are slow: sixty tiny configurations

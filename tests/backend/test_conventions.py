@@ -13,9 +13,9 @@ import pytest
 from cases import values
 
 import gpukit
-from gpukit.backends import geometry
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.errors import ShapeError
+from gpukit.primitives import geometry
 
 NONE = ((0, 0), (0, 0))
 PLAIN = {"stride": (1, 1), "padding": NONE, "dilation": (1, 1), "groups": 1}

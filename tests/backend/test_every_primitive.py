@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from samples import samples, wide_settings
 
-from gpukit.backends import reference as p
-from gpukit.backends.primitive import registry
+from gpukit import primitives as p
 from gpukit.device import DeviceArray, cuda_count, cuda_problem, get_device, to_host
+from gpukit.dispatch.primitive import registry
 from gpukit.errors import DeviceError, SettingError
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cases import assert_close, assert_sums_close, values
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 PAPER = {"size": 5, "alpha": 0.5, "beta": 0.75, "k": 2.0}

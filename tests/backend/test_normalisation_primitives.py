@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cases import assert_close, values
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 LRN = [

@@ -6,8 +6,8 @@ import naive
 import numpy as np
 import pytest
 
-from gpukit.backends import reference as p
-from gpukit.backends.reference.random import philox4x32
+from gpukit import primitives as p
+from gpukit.primitives.random import philox4x32
 
 # Known answers for philox4x32-10, from Random123 1.14 (kat_vectors): counter, key, result.
 KNOWN = [

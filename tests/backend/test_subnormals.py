@@ -13,11 +13,11 @@ import pytest
 from samples import samples
 from test_every_primitive import NAMES, UPDATES, parts
 
-from gpukit.backends import engine
-from gpukit.backends.emulator import compiler_problem
-from gpukit.backends.emulator.run import Emulator
-from gpukit.backends.primitive import REFERENCE, registry
 from gpukit.device import get_device, to_host
+from gpukit.dispatch.primitive import REFERENCE, registry
+from gpukit.emulator import compiler_problem
+from gpukit.emulator.run import Emulator
+from gpukit.launch import engine
 
 TINY = np.float32(1e-39)
 EMU = get_device("emu")

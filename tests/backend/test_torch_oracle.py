@@ -21,7 +21,7 @@ from cases import (
     values,
 )
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: no second oracle")
 F = torch.nn.functional

@@ -15,9 +15,9 @@ from textwrap import indent
 import pytest
 from harness import SHARE, count
 
-from gpukit import caches
-from gpukit.backends.emulator import compiler_problem
-from gpukit.backends.emulator.build import LIBRARIES
+from gpukit.core import caches
+from gpukit.emulator import compiler_problem
+from gpukit.emulator.build import LIBRARIES
 
 Damage = Callable[[Path, random.Random], None]
 
@@ -26,7 +26,7 @@ COMPUTE = """
 import os, sys
 import numpy as np
 from numba.core.dispatcher import Dispatcher
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cpu import activation, update
 
 for dtype in os.environ.get("DTYPES", "float32 float64").split():
@@ -40,7 +40,7 @@ print(sum(sum(f.stats.cache_misses.values()) for f in found))
 """
 ON_EMU = """
 import numpy as np
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.device import get_device, to_host
 
 x = np.linspace(-1, 1, 1000, dtype=np.float32)
@@ -262,7 +262,7 @@ def test_killed_while_it_writes(commands, survived, tmp_path, when):
     env = {"GPUKIT_CACHE": str(tmp_path / "cache")}
     kill = "lambda *a, **k: os.kill(os.getpid(), 9)"
     place = {"fsync": "caches.os.fsync", "replace": "caches.Path.replace"}[when]
-    program = f"import os\nfrom gpukit import caches\n{place} = {kill}\n{COMPUTE}"
+    program = f"import os\nfrom gpukit.core import caches\n{place} = {kill}\n{COMPUTE}"
     assert commands(program=program, env=env).code == -9
     assert list((tmp_path / "cache").rglob(".*.part"))
     for expected in (True, False):
@@ -313,7 +313,7 @@ def test_read_only(commands, survived, warm, tmp_path):
 
 KERNEL = """import numpy as np
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 
 
 @p.relu.on("cpu", name="mine")

@@ -11,10 +11,10 @@ import os
 import sys
 from pathlib import Path
 
-from gpukit.backends import reference as p
-from gpukit.backends.kernel import Kernel
+from gpukit import primitives as p
 from gpukit.device import device_of
 from gpukit.kernel_checks import worker
+from gpukit.launch.kernel import Kernel
 
 FILE = Path(__file__).with_name("faulty_relu.cu")
 

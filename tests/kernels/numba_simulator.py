@@ -23,9 +23,9 @@ from cases import conv_case, pool_case, values  # noqa: E402
 from numba import cuda  # noqa: E402
 
 from gpukit.backends.numba_cuda import panels  # noqa: E402
-from gpukit.backends.numba_cuda.launch import NumbaKernel  # noqa: E402
-from gpukit.backends.primitive import Implementation, registry  # noqa: E402
+from gpukit.dispatch.primitive import Implementation, registry  # noqa: E402
 from gpukit.kernel_checks import coverage, twins  # noqa: E402
+from gpukit.launch.numba import NumbaKernel  # noqa: E402
 
 SMALL = 150  # elements of an array
 WAYS = ("numba", "numba_im2col")

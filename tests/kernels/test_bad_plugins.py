@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from gpukit.backends.emulator import compiler_problem
-from gpukit.backends.nvrtc import version
+from gpukit.emulator import compiler_problem
 from gpukit.errors import GpukitError
+from gpukit.launch.nvrtc import version
 
 FOLDER = Path(__file__).parent / "bad_plugins"
 
-LAUNCHER = """from gpukit.backends import reference as p
+LAUNCHER = """from gpukit import primitives as p
 from gpukit.backends.cuda.common import contiguous, divide_up, empty_like
-from gpukit.backends.kernel import Kernel
+from gpukit.launch.kernel import Kernel
 
 _kernel = Kernel("good.cu", "good")
 

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from gpukit.backends.emulator import compiler_problem
-from gpukit.backends.nvrtc import version
-from gpukit.backends.plugins import load_kernel
 from gpukit.device import cuda_count
+from gpukit.emulator import compiler_problem
 from gpukit.errors import GpukitError
 from gpukit.kernel_checks import on_card
 from gpukit.kernel_checks.coverage import Target
 from gpukit.kernel_checks.fuzz import CHEATS
 from gpukit.kernel_checks.plugins import PluginOutcome, check_plugin
 from gpukit.kernel_checks.streams import mentions
+from gpukit.launch.nvrtc import version
+from gpukit.plugins import load_kernel
 
 PLUGIN = Path(__file__).parent / "cheats" / "cheats.py"
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from gpukit.backends.emulator import compiler_problem
-from gpukit.backends.primitive import Implementation, registry
 from gpukit.cli.app import app
 from gpukit.device import to_host
+from gpukit.dispatch.primitive import Implementation, registry
+from gpukit.emulator import compiler_problem
 from gpukit.errors import SettingError
 from gpukit.kernel_checks import children, coverage, fuzz
 from gpukit.kernel_checks.cases import MAKERS, case, flat

@@ -11,10 +11,10 @@ import re
 
 import pytest
 
-from gpukit.backends import nvrtc
-from gpukit.backends.sources import load
 from gpukit.errors import GpukitError, SettingError
 from gpukit.kernel_checks import budgets, sass
+from gpukit.launch import nvrtc
+from gpukit.launch.sources import load
 
 try:
     nvrtc.version()

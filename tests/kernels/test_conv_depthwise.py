@@ -7,10 +7,10 @@ import pytest
 from backend.cases import ConvCase, values
 from kernels.test_conv_kernels import check
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda import conv_depthwise, tiling
-from gpukit.backends.emulator import compiler_problem
 from gpukit.device import get_device, to_host
+from gpukit.emulator import compiler_problem
 
 pytestmark = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
 

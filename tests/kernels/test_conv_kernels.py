@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from backend.cases import ConvCase, assert_sums_close, conv_case, values
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda import conv, conv_first, conv_implicit, gemm, im2col, tiling
 from gpukit.backends.cuda.conv_shape import ConvShape
-from gpukit.backends.emulator import compiler_problem
 from gpukit.device import get_device, to_host
+from gpukit.emulator import compiler_problem
 
 pytestmark = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
 

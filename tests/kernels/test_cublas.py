@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from backend.cases import values
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda import cublas, im2col, linear
 from gpukit.backends.cuda.conv_shape import ConvShape
 from gpukit.backends.cuda.gemm import Operand
-from gpukit.backends.emulator import compiler_problem
 from gpukit.device import get_device, to_host
+from gpukit.emulator import compiler_problem
 from gpukit.errors import GpukitError, SettingError, ShapeError
 from gpukit.kernel_checks.coverage import targets
 
@@ -202,7 +202,7 @@ def test_where_it_is_to_be_had():
     """On cards by name, never unasked, and not on emu, whose checks leave it out."""
     names = {"dense", "dense_input_grad", "dense_weight_grad", "matmul"}
     names |= {"conv2d", "conv2d_input_grad", "conv2d_weight_grad"}
-    from gpukit.backends.primitive import registry
+    from gpukit.dispatch.primitive import registry
 
     for name, primitive in registry.items():
         ways = primitive.implementations("cuda")

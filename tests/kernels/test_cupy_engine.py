@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gpukit.backends.cuda.cupy_engine import CupyEngine
-from gpukit.backends.engine import Call
-from gpukit.backends.kernel import Kernel
 from gpukit.device import Device
 from gpukit.errors import GpukitError
+from gpukit.launch.cupy import CupyEngine
+from gpukit.launch.engine import Call
+from gpukit.launch.kernel import Kernel
 
 FEATURES = Path(__file__).parent / "features.cu"
 

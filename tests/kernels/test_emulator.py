@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpukit.backends.emulator import KernelFault, compiler_problem
-from gpukit.backends.kernel import Kernel
-from gpukit.backends.wheels import nvidia_folder
 from gpukit.device import get_device
+from gpukit.emulator import KernelFault, compiler_problem
 from gpukit.errors import GpukitError
+from gpukit.launch.kernel import Kernel
+from gpukit.launch.wheels import nvidia_folder
 
 pytestmark = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
 
@@ -182,8 +182,8 @@ def test_compiler_errors_name_the_source_line(tmp_path):
 
 BUILD = """
 import sys
-from gpukit.backends.emulator.build import kernel_library
-from gpukit.backends.kernel import Kernel
+from gpukit.emulator.build import kernel_library
+from gpukit.launch.kernel import Kernel
 
 bound = Kernel(sys.argv[1], "positions").bind()
 sys.stdin.read(1)
@@ -212,7 +212,7 @@ def test_processes_may_build_one_library_at_once(tmp_path):
 
 
 def test_without_a_compiler_the_message_says_what_to_install(monkeypatch):
-    from gpukit.backends.emulator import build
+    from gpukit.emulator import build
 
     monkeypatch.setenv("GPUKIT_CXX", "no-such-compiler")
     build.compiler.cache_clear()

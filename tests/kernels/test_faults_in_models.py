@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from gpukit import models
-from gpukit.backends.cuda.cupy_engine import _failure
-from gpukit.backends.emulator import compiler_problem
-from gpukit.backends.emulator.run import Emulator
-from gpukit.backends.engine import Call
+from gpukit.emulator import compiler_problem
+from gpukit.emulator.run import Emulator
 from gpukit.errors import GpukitError
+from gpukit.launch.cupy import _failure
+from gpukit.launch.engine import Call
 
 pytestmark = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
 

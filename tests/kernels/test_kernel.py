@@ -10,12 +10,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gpukit.backends import engine
-from gpukit.backends.engine import Call
-from gpukit.backends.kernel import Kernel
-from gpukit.backends.sources import load
 from gpukit.device import get_device
 from gpukit.errors import DeviceError, DTypeError, GpukitError, ShapeError
+from gpukit.launch import engine
+from gpukit.launch.engine import Call
+from gpukit.launch.kernel import Kernel
+from gpukit.launch.sources import load
 
 FEATURES = Path(__file__).parent / "features.cu"
 

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from backend.cases import values
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda import common
 from gpukit.backends.cuda.common import index_type
-from gpukit.backends.emulator import compiler_problem
-from gpukit.backends.emulator.run import some_blocks
-from gpukit.backends.kernel import Kernel
 from gpukit.device import get_device, to_host
+from gpukit.emulator import compiler_problem
+from gpukit.emulator.run import some_blocks
+from gpukit.launch.kernel import Kernel
 
 pytestmark = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
 

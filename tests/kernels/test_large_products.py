@@ -12,12 +12,12 @@ from kernels.test_conv_kernels import check, wide_case
 from kernels.test_large_arrays import emu as emu  # the fixture
 from kernels.test_large_arrays import ends_of, reserved
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda import conv_depthwise, conv_implicit, gemm, im2col, tiling
 from gpukit.backends.cuda.activation import teams
 from gpukit.backends.cuda.conv_shape import ConvShape
-from gpukit.backends.emulator import compiler_problem
 from gpukit.device import get_device, to_host
+from gpukit.emulator import compiler_problem
 from gpukit.errors import ShapeError
 
 pytestmark = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())

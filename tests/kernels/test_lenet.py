@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gpukit import data, models, optimizers
-from gpukit.backends.emulator.build import compiler_problem
+from gpukit.emulator.build import compiler_problem
 from gpukit.training import loop
 
 pytestmark = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())

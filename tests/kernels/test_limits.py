@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpukit.backends import nvrtc
-from gpukit.backends.emulator import compiler_problem
-from gpukit.backends.emulator.run import Emulator
-from gpukit.backends.kernel import Kernel
-from gpukit.backends.limits import too_much_shared
-from gpukit.backends.wheels import nvidia_folder
 from gpukit.device import get_device
+from gpukit.emulator import compiler_problem
+from gpukit.emulator.run import Emulator
 from gpukit.errors import GpukitError
+from gpukit.launch import nvrtc
+from gpukit.launch.kernel import Kernel
+from gpukit.launch.limits import too_much_shared
+from gpukit.launch.wheels import nvidia_folder
 
 pytestmark = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from backend.cases import values
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda import index, strides
 from gpukit.backends.cuda.strides import Axis
-from gpukit.backends.emulator import compiler_problem
 from gpukit.device import get_device, to_host
+from gpukit.emulator import compiler_problem
 
 needs_compiler = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
 

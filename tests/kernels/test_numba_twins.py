@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from gpukit.backends.numba_cuda import launch
 from gpukit.backends.numba_cuda.conv import WEIGHT_BLOCK
-from gpukit.backends.numba_cuda.launch import NumbaKernel, problem, team
-from gpukit.backends.nvrtc import ARCHITECTURES
-from gpukit.backends.primitive import REFERENCE, registry
 from gpukit.cli.app import app
 from gpukit.device import get_device
+from gpukit.dispatch.primitive import REFERENCE, registry
 from gpukit.errors import GpukitError, SettingError
 from gpukit.kernel_checks import check, coverage, fuzz, twins
 from gpukit.kernel_checks.coverage import Target
+from gpukit.launch import numba as launch
+from gpukit.launch.numba import NumbaKernel, problem, team
+from gpukit.launch.nvrtc import ARCHITECTURES
 
 TIMES = int(os.environ.get("GPUKIT_TEST_CASES", "1"))
 TARGETS = [t for t in coverage.targets() if t.simulated]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from gpukit.backends import nvrtc, options, wheels
-from gpukit.backends.sources import load
 from gpukit.errors import GpukitError
 from gpukit.kernel_checks import sass
+from gpukit.launch import nvrtc, options, wheels
+from gpukit.launch.sources import load
 
 HERE = Path(__file__).parent
 

@@ -8,11 +8,11 @@ import subprocess
 
 import pytest
 
-from gpukit.backends.emulator import compiler_problem
-from gpukit.backends.emulator.build import compiler
-from gpukit.backends.nvrtc import ARCHITECTURES
-from gpukit.backends.wheels import nvidia_file, nvidia_folder
+from gpukit.emulator import compiler_problem
+from gpukit.emulator.build import compiler
 from gpukit.kernel_checks.occupancy import LIMITS, occupancy
+from gpukit.launch.nvrtc import ARCHITECTURES
+from gpukit.launch.wheels import nvidia_file, nvidia_folder
 
 PROGRAM = """
 #include <climits>

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from gpukit.backends.emulator import compiler_problem
-from gpukit.backends.primitive import registry
 from gpukit.cli.app import app
 from gpukit.device import DeviceArray, cuda_count, get_device, to_host
+from gpukit.dispatch.primitive import registry
+from gpukit.emulator import compiler_problem
 from gpukit.kernel_checks import on_card, trial
 from gpukit.kernel_checks.coverage import Target, targets
 from gpukit.kernel_checks.limits import drawn

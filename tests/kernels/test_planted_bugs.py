@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpukit.backends.emulator import compiler_problem
-from gpukit.backends.emulator.check import check
-from gpukit.backends.kernel import Kernel
+from gpukit.emulator import compiler_problem
+from gpukit.emulator.check import check
+from gpukit.launch.kernel import Kernel
 
 pytestmark = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
 
@@ -110,7 +110,7 @@ def test_wrong_numbers_are_nan(bug):
 
 
 def test_every_planted_kernel_is_used():
-    from gpukit.backends.sources import load
+    from gpukit.launch.sources import load
 
     planted = {f"{p.stem}:{name}" for p in PLANTED.glob("*.cu") for name in load(p).kernels}
     assert planted == {bug.kernel for bug in BUGS + WRONG_NUMBERS}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gpukit.backends import reference as p
-from gpukit.backends.choices import FallbackWarning, fallbacks, no_fallbacks
-from gpukit.backends.precision import FULL, PRECISIONS, precision
+from gpukit import primitives as p
 from gpukit.device import CPU, device_of, to_host
+from gpukit.dispatch.precision import FULL, PRECISIONS, precision
+from gpukit.dispatch.preference import FallbackWarning, fallbacks, no_fallbacks
 from gpukit.errors import SettingError
 from gpukit.kernel_checks import compare, trial
 from gpukit.kernel_checks.coverage import Target

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from gpukit.backends.emulator import compiler_problem
-from gpukit.backends.nvrtc import ARCHITECTURES, version
+from gpukit.emulator import compiler_problem
 from gpukit.errors import GpukitError
 from gpukit.kernel_checks.new import write
+from gpukit.launch.nvrtc import ARCHITECTURES, version
 
 
 def missing() -> str:

@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
-from gpukit.backends import reference as p
-from gpukit.backends.emulator import compiler_problem
+from gpukit import primitives as p
 from gpukit.device import get_device, to_host
+from gpukit.emulator import compiler_problem
 from gpukit.kernel_checks.compare import ELEMENTWISE, ROUNDOFF
 
 needs_compiler = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())

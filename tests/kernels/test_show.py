@@ -8,16 +8,16 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from gpukit.backends.emulator import compiler_problem
-from gpukit.backends.emulator.trace import Access
-from gpukit.backends.primitive import REFERENCE, registry
-from gpukit.backends.wheels import nvidia_folder
 from gpukit.cli.app import app
 from gpukit.device import get_device
+from gpukit.dispatch.primitive import REFERENCE, registry
+from gpukit.emulator import compiler_problem
+from gpukit.emulator.trace import Access
 from gpukit.errors import GpukitError, SettingError
 from gpukit.kernel_checks import coverage, look
 from gpukit.kernel_checks.launches import launches
 from gpukit.kernel_checks.typical import CALLS, OF_ONE, typical
+from gpukit.launch.wheels import nvidia_folder
 
 needs = [
     pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem()),
@@ -26,8 +26,8 @@ needs = [
 
 PLUGIN = """
 from gpukit.backends.cuda.common import contiguous, empty_like
-from gpukit.backends.kernel import Kernel
-from gpukit.backends.reference import relu
+from gpukit.launch.kernel import Kernel
+from gpukit.primitives import relu
 
 _far = Kernel("far.cu", "far")
 

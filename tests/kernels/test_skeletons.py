@@ -8,14 +8,14 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from gpukit.backends.emulator import compiler_problem
-from gpukit.backends.nvrtc import version
-from gpukit.backends.plugins import load_kernel, unload
-from gpukit.backends.primitive import registry
 from gpukit.cli.app import app
+from gpukit.dispatch.primitive import registry
+from gpukit.emulator import compiler_problem
 from gpukit.errors import GpukitError, SettingError
 from gpukit.kernel_checks.new import SKELETONS, write
 from gpukit.kernel_checks.plugins import check_plugin
+from gpukit.launch.nvrtc import version
+from gpukit.plugins import load_kernel, unload
 
 
 def missing() -> str:

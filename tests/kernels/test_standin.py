@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpukit.backends.emulator import compiler_problem
+from gpukit.emulator import compiler_problem
 
 STANDIN = Path(__file__).parents[1] / "standin"
 SURFACE = json.loads((STANDIN / "cupy" / "surface.json").read_text(encoding="utf-8"))

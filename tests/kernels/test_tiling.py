@@ -11,13 +11,13 @@ import pytest
 from click.testing import CliRunner
 
 from gpukit import models
-from gpukit.backends import nvrtc
 from gpukit.backends.cuda import tiling
-from gpukit.backends.sources import load
-from gpukit.backends.wheels import nvidia_folder
 from gpukit.cli.app import app
 from gpukit.kernel_checks import alexnet
 from gpukit.kernel_checks.occupancy import occupancy
+from gpukit.launch import nvrtc
+from gpukit.launch.sources import load
+from gpukit.launch.wheels import nvidia_folder
 
 needs_wheel = pytest.mark.skipif(nvidia_folder() is None, reason="pip install 'gpukit[kernels]'")
 

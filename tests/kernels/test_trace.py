@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpukit.backends.emulator import compiler_problem, run
-from gpukit.backends.emulator.check import check
-from gpukit.backends.emulator.trace import Access
-from gpukit.backends.kernel import Kernel
+from gpukit.emulator import compiler_problem, run
+from gpukit.emulator.check import check
+from gpukit.emulator.trace import Access
+from gpukit.launch.kernel import Kernel
 
 pytestmark = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from gpukit import layers, models, optimizers
-from gpukit.backends.emulator import compiler_problem
-from gpukit.backends.primitive import Primitive
+from gpukit.dispatch.primitive import Primitive
+from gpukit.emulator import compiler_problem
 from gpukit.training import loop
 
 pytestmark = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())

@@ -18,23 +18,17 @@ import gpukit
 HOUSE = (
     "kernels",  # CUDA C and Numba CUDA sources, text
     "errors",
-    "files",
-    "settings",
-    "caches",
-    "config",
+    "core",
     "utils",
-    "child",
-    "locks",
-    "signals",
-    "terminal",
     "data",
     "device",
+    "dispatch",
+    "primitives",
+    "launch",
+    "plugins",
+    "emulator",
     "backends",
-    "columns",
-    "tape",
-    "results",
     "autograd",
-    "flat",
     "ops",
     "testing",
     "initializers",
@@ -57,34 +51,15 @@ HOUSE = (
 )
 
 # Data sets know nothing of devices and networks, and can be used without them.
-ONLY = {"data": {"errors", "files", "settings", "config", "locks"}, "kernels": set()}
+ONLY = {"data": {"errors", "core"}, "kernels": set()}
 
-# Inside backends: the definitions know of no implementation, kernels of no launcher.
-BACKENDS = (
-    "choices",
-    "precision",
-    "primitive",
-    "geometry",
-    "reference",
-    "cpu",
-    "wheels",
-    "options",
-    "sources",
-    "nvrtc",
-    "arguments",
-    "limits",
-    "engine",
-    "kernel",
-    "plugins",
-    "emulator",
-    "cuda",
-    "numba_cuda",
-)
+# Inside backends: CPU code knows of no launcher, CUDA C of no Numba.
+BACKENDS = ("cpu", "cuda", "numba_cuda")
 
 # What may open a room by its name at run time, which no list of imports shows: the package itself
 # (gpukit.layers on first use), the registry (a backend at its first call) and the launchers of
 # Numba kernels (a file of kernels/ at its first launch).
-BY_NAME = {"", "backends.primitive", "backends.numba_cuda.launch"}
+BY_NAME = {"", "dispatch.primitive", "launch.numba"}
 
 
 def target_room(target: str) -> str:
@@ -126,7 +101,7 @@ def test_the_package_itself_imports_no_room():
     assert [target for m in modules() if m.name == "" for target, _ in arrows(m.tree)] == []
 
 
-def test_definitions_know_of_no_implementation():
+def test_backends_know_of_those_below():
     def part(name: str) -> str:
         return name.split(".")[1] if name.count(".") else ""
 

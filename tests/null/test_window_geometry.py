@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gpukit
-from gpukit.backends import geometry
 from gpukit.errors import SettingError, ShapeError
+from gpukit.primitives import geometry
 
 small = st.integers(1, 12)
 pads = st.tuples(st.integers(0, 5), st.integers(0, 5))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpukit.backends.emulator import compiler_problem
+from gpukit.emulator import compiler_problem
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gpukit import caches
-from gpukit.caches import Cache, CacheWarning
+from gpukit.core import caches
+from gpukit.core.caches import Cache, CacheWarning
 from gpukit.errors import GpukitError
 
 THINGS = Cache("things", ".bin")
@@ -108,8 +108,8 @@ def test_a_part_that_another_one_holds(folder, monkeypatch):
 
 NO_ROOM = """
 import os, sys, warnings
-from gpukit import caches
-from gpukit.caches import Cache
+from gpukit.core import caches
+from gpukit.core.caches import Cache
 warnings.simplefilter("error", caches.CacheWarning)
 try:
     caches.prepare()

@@ -14,9 +14,9 @@ import weakref
 
 import pytest
 
+from gpukit.autograd.schedule import interleaved, run
 from gpukit.backends.cpu import threads
 from gpukit.backends.cpu.threads import ThreadPool
-from gpukit.columns import interleaved, run
 from gpukit.device import Device, get_device
 
 A, B, C = (get_device(name) for name in ("cpu", "cpu:1", "cpu:2"))
@@ -188,7 +188,7 @@ def test_ctrl_c_reaches_the_caller_after_the_step_under_way(busy):
     code = f"""
 import signal, sys, threading, time, os
 from gpukit.backends.cpu import threads
-from gpukit.columns import run
+from gpukit.autograd.schedule import run
 from gpukit.device import get_device
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
 threads._pool = threads.ThreadPool(2)
@@ -328,7 +328,7 @@ def test_a_forked_child_has_threads_of_its_own():
     code = """
 import os, sys
 from gpukit.backends.cpu import threads
-from gpukit.columns import run
+from gpukit.autograd.schedule import run
 from gpukit.device import get_device
 devices = [get_device("cpu"), get_device("cpu:1")]
 threads._pool = threads.ThreadPool(2)
@@ -346,5 +346,5 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def test_importing_columns_loads_no_compiler():
-    code = "import sys, gpukit.columns; sys.exit('numba' in sys.modules)"
+    code = "import sys, gpukit.autograd.schedule; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0

@@ -10,7 +10,7 @@ import pytest
 
 import gpukit
 from gpukit import Tensor, device_of, get_device, ops
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.errors import DeviceError
 
 TWIN = get_device("cpu:1")

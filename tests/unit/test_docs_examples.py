@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from gpukit.backends.emulator.build import compiler_problem
-from gpukit.backends.nvrtc import version
+from gpukit.emulator.build import compiler_problem
 from gpukit.errors import GpukitError
+from gpukit.launch.nvrtc import version
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("**/*.md"))]

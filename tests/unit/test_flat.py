@@ -9,9 +9,9 @@ import pytest
 
 from gpukit import layers, models, optimizers
 from gpukit.autograd import Tensor
-from gpukit.backends.emulator import compiler_problem
+from gpukit.autograd.buffer import flat_buffers
 from gpukit.device import get_device, to_host
-from gpukit.flat import flat_buffers
+from gpukit.emulator import compiler_problem
 from gpukit.training import checkpoint, loop
 
 needs_compiler = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from gpukit import Tensor, ops
-from gpukit.backends.choices import FallbackWarning, prefer
-from gpukit.backends.primitive import Primitive, registry
+from gpukit.dispatch.preference import FallbackWarning, prefer
+from gpukit.dispatch.primitive import Primitive, registry
 from gpukit.errors import SettingError
 
 RNG = np.random.default_rng(11)

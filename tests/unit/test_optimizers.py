@@ -9,9 +9,9 @@ import pytest
 
 from gpukit import Tensor, layers, optimizers, schedules
 from gpukit.autograd import Parameter
+from gpukit.autograd.buffer import flat_buffers
 from gpukit.device import get_device
 from gpukit.errors import CheckpointError, SettingError
-from gpukit.flat import flat_buffers
 
 SHAPES = {"conv/kernel": (3, 3, 2, 4), "conv/bias": (4,), "out/kernel": (5, 3)}
 

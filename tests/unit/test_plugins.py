@@ -12,17 +12,16 @@ import numpy as np
 import pytest
 
 import gpukit
-from gpukit import ops
-from gpukit.backends import plugins
-from gpukit.backends import reference as p
-from gpukit.backends.choices import FallbackWarning, prefer
-from gpukit.backends.kernel import Kernel
-from gpukit.backends.plugins import PluginError, load_kernel, loaded, unload
+from gpukit import ops, plugins
+from gpukit import primitives as p
+from gpukit.dispatch.preference import FallbackWarning, prefer
 from gpukit.errors import SettingError
+from gpukit.launch.kernel import Kernel
+from gpukit.plugins import PluginError, load_kernel, loaded, unload
 
 PLUGIN = """import numpy as np
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 
 
 @p.relu.on("cpu", name="mine", supports=lambda x: x.dtype == np.float32)
@@ -67,7 +66,7 @@ def test_its_cuda_lies_beside_it_and_counts_for_its_digest(tmp_path):
     (tmp_path / "own.cu").write_text("__global__ void own(float* x) {}\n")
     path = tmp_path / "own.py"
     path.write_text(
-        "from gpukit.backends import reference as p\nfrom gpukit.backends.kernel import Kernel\n"
+        "from gpukit import primitives as p\nfrom gpukit.launch.kernel import Kernel\n"
         "own = Kernel('own.cu', 'own')\np.relu.on('cuda', name='own')(lambda x: x)\n"
     )
     first = load_kernel(path)
@@ -117,7 +116,7 @@ def test_kernels_of_gpukit_are_found_as_before(tmp_path, monkeypatch):
 
 PACKAGE = """import sys
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 
 
 @p.relu.on("cpu", name="acme")
@@ -128,8 +127,8 @@ def acme(x):
 PROGRAM = """import json, sys
 import numpy as np
 import gpukit
-from gpukit.backends import reference as p
-from gpukit.backends.plugins import entries
+from gpukit import primitives as p
+from gpukit.plugins import entries
 x = np.ones(3, np.float32)
 p.relu(x)
 before = "acme_kernels" in sys.modules
@@ -147,7 +146,7 @@ x = np.ones((1, 4, 4, 1), np.float32)
 made = models.Sequential([layers.Conv2D(2, 3, algo="im2col", input_shape=(4, 4, 1))], device="cpu")
 config = made.layers[0].get_config()
 told = []
-from gpukit.backends.choices import prefer
+from gpukit.dispatch.preference import prefer
 for algo in ("acme", {"forward": "acme"}):
     layer = layers.from_config({**config, "algo": algo, "name": None})
     with prefer({}, told.append):

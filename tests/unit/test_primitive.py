@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from gpukit.backends.primitive import Primitive
 from gpukit.device import get_device
+from gpukit.dispatch.primitive import Primitive
 from gpukit.errors import SettingError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpukit.backends import reference
+from gpukit import primitives as reference
 from gpukit.backends.cpu.common import Array, Padding, Pair, flat, is_float
 from gpukit.backends.cpu.jit import at, jit
 from gpukit.backends.cpu.memory import empty

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cpu import direct, fft, im2col, tiling
 from gpukit.backends.cpu.activation import bias_pattern
 from gpukit.backends.cpu.common import ACTIVATIONS, Array, Padding, Pair, flat, plain

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cpu.activation import pieces_of
 from gpukit.backends.cpu.common import Array, is_float
 from gpukit.backends.cpu.memory import empty

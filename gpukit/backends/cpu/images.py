@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cpu.activation import pieces_of
 from gpukit.backends.cpu.common import FLOAT32, FLOAT64, Array, flat
 from gpukit.backends.cpu.jit import at, jit

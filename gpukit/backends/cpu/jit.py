@@ -24,7 +24,7 @@ from numba.core import serialize, sigutils
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 
-from gpukit.caches import Cache
+from gpukit.core.caches import Cache
 
 COMPILED = Cache("numba")
 

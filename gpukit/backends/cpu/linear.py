@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cpu import tiled_dense
 from gpukit.backends.cpu.activation import bias_pattern, finish
 from gpukit.backends.cpu.blas import gemm

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cpu.activation import pieces_of
 from gpukit.backends.cpu.common import Array, is_float, plain
 from gpukit.backends.cpu.jit import jit

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cpu.common import Array, flat, is_float
 from gpukit.backends.cpu.jit import at, jit
 from gpukit.backends.cpu.memory import empty

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cpu.common import Array, flat, is_float
 from gpukit.backends.cpu.jit import at, jit
 from gpukit.backends.cpu.threads import cuts, parallel_for

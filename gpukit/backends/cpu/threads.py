@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from queue import SimpleQueue
 
-from gpukit import settings
+from gpukit.core import settings
 from gpukit.errors import SettingError
 
 Task = Callable[[int], object]

@@ -23,9 +23,9 @@ from gpukit.backends.cuda import (  # noqa: F401
     shape,
     update,
 )
-from gpukit.backends.cuda.cupy_engine import CupyEngine
-from gpukit.backends.emulator.run import Emulator
-from gpukit.backends.engine import register
+from gpukit.emulator.run import Emulator
+from gpukit.launch.cupy import CupyEngine
+from gpukit.launch.engine import register
 
 register("cuda", CupyEngine)
 register("emu", Emulator)

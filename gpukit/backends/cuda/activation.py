@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda.common import (
     BLOCK,
     MARGIN,
@@ -15,9 +15,9 @@ from gpukit.backends.cuda.common import (
     empty_like,
     is_float,
 )
-from gpukit.backends.kernel import Kernel
-from gpukit.backends.primitive import Primitive
+from gpukit.dispatch.primitive import Primitive
 from gpukit.errors import ShapeError
+from gpukit.launch.kernel import Kernel
 
 Array = Any
 

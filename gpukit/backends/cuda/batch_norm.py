@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.backends.cuda.reduction import reduce_middle
-from gpukit.backends.kernel import Kernel
 from gpukit.device import device_of
+from gpukit.launch.kernel import Kernel
 
 Array = Any
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda import (  # noqa: F401  (three register before these)
     conv_depthwise,
     conv_first,
@@ -26,9 +26,9 @@ from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like
 from gpukit.backends.cuda.conv_shape import ConvShape, conv_shape, deep
 from gpukit.backends.cuda.gemm import ACTIVATIONS, MOST, is_packed, sum_parts
 from gpukit.backends.cuda.tiling import MOST_DEEP, THREADS, Splits, plan, split, tiles
-from gpukit.backends.kernel import Kernel
-from gpukit.backends.reference.windows import Padding, Pair
 from gpukit.device import device_of
+from gpukit.launch.kernel import Kernel
+from gpukit.primitives.windows import Padding, Pair
 
 Array = Any
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda.common import contiguous, divide_up, empty_like, is_float
 from gpukit.backends.cuda.conv_shape import ConvShape, conv_shape
 from gpukit.backends.cuda.gemm import ACTIVATIONS, sum_parts
 from gpukit.backends.cuda.tiling import Splits, split
-from gpukit.backends.kernel import Kernel
-from gpukit.backends.reference.windows import Padding, Pair
 from gpukit.device import device_of
+from gpukit.launch.kernel import Kernel
+from gpukit.primitives.windows import Padding, Pair
 
 Array = Any
 

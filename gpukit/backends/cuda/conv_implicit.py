@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda.common import contiguous, empty_like, is_float
 from gpukit.backends.cuda.conv_shape import ConvShape, conv_shape, deep
 from gpukit.backends.cuda.gemm import ACTIVATIONS, is_packed, sum_parts
 from gpukit.backends.cuda.tiling import COPIED, LARGE, MOST_DEEP, THIN, THREADS, Built, plan, tiles
-from gpukit.backends.kernel import Kernel
-from gpukit.backends.reference.windows import Padding, Pair
 from gpukit.device import device_of
+from gpukit.launch.kernel import Kernel
+from gpukit.primitives.windows import Padding, Pair
 
 Array = Any
 

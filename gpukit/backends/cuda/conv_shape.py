@@ -12,8 +12,8 @@ from functools import cached_property, lru_cache
 from gpukit.backends.cuda.common import divide_up
 from gpukit.backends.cuda.gemm import MOST
 from gpukit.backends.cuda.tiling import MOST_DEEP
-from gpukit.backends.reference.windows import Padding, Pair, output_shape
 from gpukit.errors import SettingError, ShapeError
+from gpukit.primitives.windows import Padding, Pair, output_shape
 
 
 @dataclass(frozen=True)

@@ -23,15 +23,15 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda import im2col
 from gpukit.backends.cuda.common import contiguous, is_float
 from gpukit.backends.cuda.conv_shape import conv_shape
 from gpukit.backends.cuda.gemm import Operand, address, finish
 from gpukit.backends.cuda.linear import multiply
-from gpukit.backends.reference.windows import Padding, Pair
 from gpukit.device import device_of
 from gpukit.errors import GpukitError, ShapeError
+from gpukit.primitives.windows import Padding, Pair
 
 Array = Any
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda.activation import pack_grid
 from gpukit.backends.cuda.common import (
     BLOCK,
@@ -17,8 +17,8 @@ from gpukit.backends.cuda.common import (
     is_float,
 )
 from gpukit.backends.cuda.strides import packed
-from gpukit.backends.kernel import Kernel
-from gpukit.backends.primitive import Primitive
+from gpukit.dispatch.primitive import Primitive
+from gpukit.launch.kernel import Kernel
 
 Array = Any
 

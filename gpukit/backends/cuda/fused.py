@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.backends.cuda.conv import bias_gradient
 from gpukit.backends.cuda.normalisation import (
@@ -25,9 +25,9 @@ from gpukit.backends.cuda.normalisation import (
 )
 from gpukit.backends.cuda.pool import max_pool, max_pool_gradient
 from gpukit.backends.cuda.tiling import time_of
-from gpukit.backends.kernel import Kernel
-from gpukit.backends.reference.pool import index_dtype
-from gpukit.backends.reference.windows import Padding, Pair, output_shape
+from gpukit.launch.kernel import Kernel
+from gpukit.primitives.pool import index_dtype
+from gpukit.primitives.windows import Padding, Pair, output_shape
 
 Array = Any
 

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from gpukit.backends.cuda.common import BLOCK, divide_up, empty_like
 from gpukit.backends.cuda.tiling import MOST_DEEP, THREADS, plan, tiles
-from gpukit.backends.kernel import Kernel
 from gpukit.errors import ShapeError
+from gpukit.launch.kernel import Kernel
 
 Array = Any
 

@@ -13,8 +13,8 @@ from gpukit.backends.cuda.common import BLOCK, divide_up, empty_like
 from gpukit.backends.cuda.conv_shape import ConvShape
 from gpukit.backends.cuda.gemm import MOST, Operand, is_packed, product
 from gpukit.backends.cuda.tiling import MOST_DEEP
-from gpukit.backends.kernel import Kernel
 from gpukit.errors import SettingError, ShapeError
+from gpukit.launch.kernel import Kernel
 
 Array = Any
 Product = Callable[..., None]  # called as gemm.product

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda.activation import pack_grid
 from gpukit.backends.cuda.common import BLOCK, contiguous, empty_like
-from gpukit.backends.kernel import Kernel
+from gpukit.launch.kernel import Kernel
 
 Array = Any
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda.common import (
     BLOCK,
     contiguous,
@@ -20,8 +20,8 @@ from gpukit.backends.cuda.common import (
     is_float,
 )
 from gpukit.backends.cuda.strides import UNITS, copy, movable, packed
-from gpukit.backends.kernel import Kernel
 from gpukit.device import device_of, to_host
+from gpukit.launch.kernel import Kernel
 
 Array = Any
 

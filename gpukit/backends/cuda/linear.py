@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda.common import contiguous, empty_like, is_float
 from gpukit.backends.cuda.gemm import Operand, product
 from gpukit.device import device_of

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda.activation import WARP, WARP_CLASSES, teams
 from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.backends.cuda.reduction import EACH, reduce_middle
-from gpukit.backends.kernel import Kernel
 from gpukit.device import device_of
+from gpukit.launch.kernel import Kernel
 
 Array = Any
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.backends.cuda.gemm import is_packed
-from gpukit.backends.kernel import Kernel
+from gpukit.launch.kernel import Kernel
 
 Array = Any
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.backends.cuda.reduction import reduce_middle
-from gpukit.backends.kernel import Kernel
-from gpukit.backends.reference.pool import index_dtype
-from gpukit.backends.reference.windows import Padding, Pair, output_shape
+from gpukit.launch.kernel import Kernel
+from gpukit.primitives.pool import index_dtype
+from gpukit.primitives.windows import Padding, Pair, output_shape
 
 Array = Any
 

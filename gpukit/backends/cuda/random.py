@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, is_float
-from gpukit.backends.kernel import Kernel
+from gpukit.launch.kernel import Kernel
 
 Array = Any
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda.common import (
     BLOCK,
     MARGIN,
@@ -18,10 +18,10 @@ from gpukit.backends.cuda.common import (
     empty_like,
     is_float,
 )
-from gpukit.backends.kernel import Kernel
-from gpukit.backends.reference.accumulate import axes_of, remaining_shape
-from gpukit.backends.reference.reduction import Axis
 from gpukit.device import device_of
+from gpukit.launch.kernel import Kernel
+from gpukit.primitives.accumulate import axes_of, remaining_shape
+from gpukit.primitives.reduction import Axis
 
 Array = Any
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, index_type
 from gpukit.backends.cuda.strides import UNITS, copy, movable, packed, repeated
-from gpukit.backends.kernel import Kernel
+from gpukit.launch.kernel import Kernel
 
 Array = Any
 Widths = tuple[tuple[int, int], ...]

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpukit.backends.cuda.common import BLOCK, divide_up, empty_like, index_type
-from gpukit.backends.kernel import Kernel
 from gpukit.device import device_of
+from gpukit.launch.kernel import Kernel
 
 Array = Any
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda.activation import pack_grid
 from gpukit.backends.cuda.common import BLOCK, contiguous, is_float
-from gpukit.backends.kernel import Kernel
+from gpukit.launch.kernel import Kernel
 
 Array = Any
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda.common import contiguous, divide_up, empty_like, is_float
-from gpukit.backends.numba_cuda.launch import MOST, NumbaKernel, team
-from gpukit.backends.primitive import Primitive
+from gpukit.dispatch.primitive import Primitive
+from gpukit.launch.numba import MOST, NumbaKernel, team
 
 Array = Any
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda.common import contiguous, divide_up, empty_like, is_float
 from gpukit.backends.cuda.conv_shape import ConvShape, conv_shape
 from gpukit.backends.cuda.gemm import ACTIVATIONS
 from gpukit.backends.numba_cuda import panels
-from gpukit.backends.numba_cuda.launch import MOST, NumbaKernel, team
-from gpukit.backends.reference.windows import Padding, Pair
 from gpukit.device import device_of
+from gpukit.launch.numba import MOST, NumbaKernel, team
+from gpukit.primitives.windows import Padding, Pair
 
 Array = Any
 

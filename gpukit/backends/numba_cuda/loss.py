@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda.common import contiguous, empty_like, is_float
 from gpukit.backends.numba_cuda.activation import ROW_BLOCK
-from gpukit.backends.numba_cuda.launch import MOST, NumbaKernel, team
+from gpukit.launch.numba import MOST, NumbaKernel, team
 
 Array = Any
 

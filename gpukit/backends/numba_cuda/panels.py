@@ -14,7 +14,7 @@ from gpukit.backends.cuda.conv_shape import ConvShape
 from gpukit.backends.cuda.gemm import ACTIVATIONS
 from gpukit.backends.cuda.im2col import PANEL_BYTES
 from gpukit.backends.cuda.tiling import MOST_DEEP
-from gpukit.backends.numba_cuda.launch import MOST, NumbaKernel
+from gpukit.launch.numba import MOST, NumbaKernel
 
 Array = Any
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda.common import contiguous, divide_up, empty_like, is_float
-from gpukit.backends.numba_cuda.launch import MOST, NumbaKernel
-from gpukit.backends.reference.pool import index_dtype
-from gpukit.backends.reference.windows import Padding, Pair, output_shape
+from gpukit.launch.numba import MOST, NumbaKernel
+from gpukit.primitives.pool import index_dtype
+from gpukit.primitives.windows import Padding, Pair, output_shape
 
 Array = Any
 

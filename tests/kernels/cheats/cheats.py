@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, is_float
-from gpukit.backends.kernel import Kernel
 from gpukit.device import device_of, to_host
+from gpukit.launch.kernel import Kernel
 
 _kernels = {
     name: Kernel("cheats.cu", name)

@@ -110,8 +110,8 @@ class RawKernel:
     def __call__(
         self, grid: tuple[int, ...], block: tuple[int, ...], args: Any, *, shared_mem: int = 0
     ) -> None:
-        from gpukit.backends.engine import Call
         from gpukit.device import get_device
+        from gpukit.launch.engine import Call
 
         if type(grid) is not tuple or type(block) is not tuple:
             raise TypeError(f"grid and block must be tuples, got {grid!r} and {block!r}")
@@ -194,7 +194,7 @@ def _argument(kernel: str, parameter: Any, dtype: np.dtype, value: Any) -> Any:
 
 @cache
 def _emulator() -> Any:
-    from gpukit.backends.emulator.run import Emulator
+    from gpukit.emulator.run import Emulator
 
     return Emulator(flush=_settings.FLUSH)
 
@@ -202,11 +202,11 @@ def _emulator() -> Any:
 @cache
 def _bound(code: str, name: str, options: tuple[str, ...]) -> Any:
     """The instance of a kernel that a name expression names in a source."""
-    from gpukit.backends.emulator.build import kernel_library
-    from gpukit.backends.engine import Bound
-    from gpukit.backends.kernel import DTYPES
-    from gpukit.backends.sources import Instance, Source, split
+    from gpukit.emulator.build import kernel_library
     from gpukit.errors import GpukitError
+    from gpukit.launch.engine import Bound
+    from gpukit.launch.kernel import DTYPES
+    from gpukit.launch.sources import Instance, Source, split
 
     first = re.match(r'#line 1 "([^"]*)"', code)
     source = Source(first[1] if first else "kernel.cu", code)
@@ -225,6 +225,6 @@ def _bound(code: str, name: str, options: tuple[str, ...]) -> Any:
 
 @cache
 def _static_shared(code: str, name: str) -> int:
-    from gpukit.backends.nvrtc import compile_text
+    from gpukit.launch.nvrtc import compile_text
 
     return compile_text(code, [name], _settings.ARCH).resources[name].shared

@@ -7,11 +7,11 @@ import json
 import pytest
 from command_line import call
 
-from gpukit.backends.plugins import loaded, unload
+from gpukit.plugins import loaded, unload
 
 PLUGIN = """import numpy as np
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 
 
 @p.relu.on("cpu", name="mine")

@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 
-from gpukit.backends.primitive import registry
+from gpukit.dispatch.primitive import registry
 from gpukit.race import ceilings, contest, rivals
 
 LARGE = ceilings.Ceilings(1e6, 1e6, 1e6, 1e6, 1 << 30, how="not measured")
@@ -40,7 +40,7 @@ def plugin(folder, name, body, kind="cpu"):
     file.write_text(
         textwrap.dedent(f"""
         import numpy as np
-        from gpukit.backends.reference import relu
+        from gpukit.primitives import relu
 
         @relu.on({kind!r}, name={name!r})
         def _(x):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cpu import threads
 
 # shape, groups, size, beta, window, stride, padding

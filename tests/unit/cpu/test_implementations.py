@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 
 WAYS = list(p.conv2d.implementations("cpu"))
 

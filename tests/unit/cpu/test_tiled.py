@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpukit.backends import reference as p
+from gpukit import primitives as p
 from gpukit.backends.cpu import threads, tiled_dense, tiling
 
 pytestmark = pytest.mark.skipif(not tiling.registers(), reason="tiles need AVX-512")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from gpukit import Tensor, layers, models, ops
+from gpukit.core.settings import training_mode
 from gpukit.errors import DTypeError, SettingError, ShapeError
-from gpukit.settings import training_mode
 from gpukit.utils import set_random_seed
 
 

@@ -15,7 +15,7 @@ import pytest
 from alexnets import FORMS, GROUPED, HE, loss_and_gradients, narrow, samples
 
 from gpukit import models, ops
-from gpukit.backends.emulator import compiler_problem
+from gpukit.emulator import compiler_problem
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional

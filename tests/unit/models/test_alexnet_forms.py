@@ -14,7 +14,7 @@ from alexnets import (
     write_checkpoint,
 )
 
-from gpukit.backends.emulator import compiler_problem
+from gpukit.emulator import compiler_problem
 from gpukit.models import load_model
 from gpukit.training import checkpoint
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gpukit import Tensor, no_grad
+from gpukit.core.settings import training_mode
 from gpukit.errors import SettingError, ShapeError
 from gpukit.layers import (
     Add,
@@ -19,7 +20,6 @@ from gpukit.layers import (
     ReLU,
 )
 from gpukit.models import Model, Sequential
-from gpukit.settings import training_mode
 
 
 @pytest.fixture

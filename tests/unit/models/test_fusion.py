@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gpukit.core.settings import training_mode
 from gpukit.errors import ShapeError
 from gpukit.layers import (
     Add,
@@ -21,7 +22,6 @@ from gpukit.models import Model, Sequential, alexnet
 from gpukit.models.execution import Plan, execute, steps_of
 from gpukit.models.fusion import Fused
 from gpukit.optimizers import SGD
-from gpukit.settings import training_mode
 
 
 def chain(dtype: Any = "float64", norm: Any = None, pool: Any = None, **conv: Any) -> Sequential:

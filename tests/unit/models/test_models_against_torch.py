@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gpukit import layers, optimizers
+from gpukit.core.settings import training_mode
 from gpukit.layers import (
     Add,
     BatchNormalization,
@@ -20,7 +21,6 @@ from gpukit.layers import (
     MaxPooling2D,
 )
 from gpukit.models import Model, lenet5
-from gpukit.settings import training_mode
 from gpukit.training import loop
 
 torch = pytest.importorskip("torch")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gpukit.backends.primitive import registry
 from gpukit.device import Device, get_device
+from gpukit.dispatch.primitive import registry
 from gpukit.race.ceilings import Ceilings
 from gpukit.race.contest import Outcome, Race, run
 from gpukit.race.problems import problem

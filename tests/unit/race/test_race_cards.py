@@ -6,9 +6,9 @@ import pytest
 from stand_ins import FakeClock
 from test_race_problems import SMALL
 
-from gpukit.backends.emulator import compiler_problem
-from gpukit.backends.primitive import REFERENCE, registry
 from gpukit.device import get_device
+from gpukit.dispatch.primitive import REFERENCE, registry
+from gpukit.emulator import compiler_problem
 from gpukit.race.arguments import as_passed
 from gpukit.race.families import FAMILIES
 from gpukit.race.problems import problem

@@ -10,9 +10,9 @@ import pytest
 from stand_ins import CEILINGS, FakeClock, implementation, race
 from test_race_problems import SMALL
 
-from gpukit.backends import reference as p
-from gpukit.backends.primitive import registry
+from gpukit import primitives as p
 from gpukit.device import get_device
+from gpukit.dispatch.primitive import registry
 from gpukit.race import proof as proof_module
 from gpukit.race import report
 from gpukit.race.arguments import arguments, as_passed

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from gpukit.backends.primitive import registry
+from gpukit.dispatch.primitive import registry
 from gpukit.errors import GpukitError
 from gpukit.kernel_checks.coverage import primitives
 from gpukit.race.arguments import arguments, as_passed

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from stand_ins import CEILINGS, FakeClock, implementation, race
 
-from gpukit.backends import reference as p
-from gpukit.backends.primitive import registry
+from gpukit import primitives as p
 from gpukit.device import get_device
+from gpukit.dispatch.primitive import registry
 from gpukit.errors import DeviceError, SettingError
 from gpukit.race import proof as proof_module
 from gpukit.race.contest import Outcome, Race, run

@@ -1,0 +1,1 @@
+"""One name, many implementations, chosen by where the arrays live."""

@@ -1,0 +1,9 @@
+"""The engine of the device kind "emu": CUDA C compiled by g++ and run on the CPU.
+
+`include/` is what makes CUDA C of C++, `runtime/` runs threads, blocks and launches.
+"""
+
+from gpukit.emulator.build import compiler_problem
+from gpukit.emulator.run import Emulator, KernelFault
+
+__all__ = ["Emulator", "KernelFault", "compiler_problem"]

@@ -1,0 +1,1 @@
+"""From a kernel's source text to a checked launch, on a card or on the CPU."""

@@ -67,7 +67,7 @@ def environment(rival: Rival) -> dict[str, Any]:
     import numba
 
     import gpukit
-    from gpukit.backends.cpu import blas
+    from gpukit.backends.cpu.runtime import blas
     from gpukit.core import settings
 
     return {

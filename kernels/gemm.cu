@@ -27,7 +27,7 @@
 // leave the card idle, and a float32 running sum would lose digits. So k is cut into `splits`
 // ranges, each block writes its part of the sum to a workspace, and split_sum adds the parts in
 // order: no atomics, the same bits every run. Tile and splits are chosen together, so that blocks come
-// in whole waves of a card of 132 multiprocessors (gpukit/backends/cuda/tiling.py): from shape, dtype
+// in whole waves of a card of 132 multiprocessors (gpukit/backends/cuda/runtime/tiling.py): from shape, dtype
 // and alignment alone, so they are the same on every card.
 //
 // Packs. Where rows of an operand begin at multiples of 16 bytes and end at one (or in zeros, as

@@ -44,7 +44,7 @@ struct Tiling {
 };
 
 // Blocks that share a multiprocessor at least: the compiler keeps to as many registers, with 8×8 sums
-// 128 a thread and 168 for tiles of 48 columns. gpukit/backends/cuda/tiling.py counts with these numbers.
+// 128 a thread and 168 for tiles of 48 columns. gpukit/backends/cuda/runtime/tiling.py counts with these numbers.
 template <typename T, int TILE_M, int TILE_N, bool PACKED>
 constexpr int BLOCKS = Tiling<TILE_M, TILE_N>::EACH == 8
                            ? (TILE_N == 48 ? 4 : 512 / Tiling<TILE_M, TILE_N>::THREADS)

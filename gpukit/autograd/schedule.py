@@ -74,7 +74,7 @@ def run(
     elif kinds == {"cuda"}:
         _run_cards(devices, needs, work, set(crossings))
     elif kinds == {"cpu"}:
-        from gpukit.backends.cpu import twins  # with Numba: not when gpukit is imported
+        from gpukit.backends.cpu.runtime import twins
 
         lanes = [[i for i, d in enumerate(devices) if d is device] for device in used]
         twins.run(lanes, needs, work)
@@ -90,7 +90,7 @@ def _run_cards(
     work: Work,
     crossings: Collection[int],
 ) -> None:
-    from gpukit.backends.cuda import transfer
+    from gpukit.backends.cuda.runtime import transfer
 
     begun: dict[int, list[transfer.Arrival]] = {}  # copies by the tasks that began them
     try:

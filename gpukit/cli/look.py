@@ -158,7 +158,7 @@ def info(as_json: bool) -> None:
 
 def _facts() -> dict[str, Any]:
     from gpukit import device
-    from gpukit.backends.cpu import blas
+    from gpukit.backends.cpu.runtime import blas
     from gpukit.core import settings
 
     cards = device.cuda_count()

@@ -37,8 +37,8 @@ registry: dict[str, Primitive] = {}
 # Packages that register the implementations of a kind of device, imported at its first call.
 _packages = {
     "cpu": ("gpukit.backends.cpu",),
-    "cuda": ("gpukit.backends.cuda", "gpukit.backends.numba_cuda"),
-    "emu": ("gpukit.backends.cuda", "gpukit.backends.numba_cuda"),
+    "cuda": ("gpukit.backends.cuda",),
+    "emu": ("gpukit.backends.cuda",),
 }
 # An emulated card has no implementations of its own: it runs those of a real one, unless they are
 # `on(…, emulated=False)`.

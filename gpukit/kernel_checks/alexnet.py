@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpukit.backends.cuda.conv_first import ACROSS, EACH
-from gpukit.backends.cuda.conv_shape import ConvShape
+from gpukit.backends.cuda.conv.first import ACROSS, EACH
+from gpukit.backends.cuda.conv.shape import ConvShape
 from gpukit.device import get_device
 from gpukit.dispatch.primitive import load_backend, registry
 from gpukit.kernel_checks.occupancy import occupancy

@@ -15,7 +15,7 @@ from gpukit.launch.numba import NumbaKernel
 from gpukit.plugins import is_plugged
 
 KINDS = ("cpu", "cuda")
-LAUNCHERS = ("gpukit.backends.cuda", "gpukit.backends.numba_cuda")
+LAUNCHERS = ("gpukit.backends.cuda",)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ def _move(x: Any, *, device: Device) -> Any:
 
 def _copy(x: Any, home: Device, target: Device) -> Any:
     if home.kind == target.kind == "cuda":
-        from gpukit.backends.cuda import transfer  # with its launchers: not when ops is imported
+        from gpukit.backends.cuda.runtime import transfer
 
         return transfer.copy(x, target)
     return target.asarray(x)

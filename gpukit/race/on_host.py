@@ -49,7 +49,7 @@ def _best(task: Task, runs: int = _RUNS) -> float:
 def measure() -> Ceilings:
     """A float32 matrix product by gpukit's BLAS or NumPy's, and a copy by all threads."""
     from gpukit import primitives as p
-    from gpukit.backends.cpu.threads import cuts, parallel_for
+    from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
 
     rng = np.random.default_rng(0)
     a, b = (rng.standard_normal((_SIDE, _SIDE), dtype=np.float32) for _ in range(2))

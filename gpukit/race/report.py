@@ -37,7 +37,7 @@ def machine(device: Device) -> dict[str, Any]:
     }
     if device.kind == "cuda":
         return found | {"machine": on_card.name(device)}
-    from gpukit.backends.cpu import blas
+    from gpukit.backends.cpu.runtime import blas
 
     return found | {
         "machine": on_host.name(),

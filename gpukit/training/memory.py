@@ -50,7 +50,7 @@ class Needs:
 
 def shortage(model: Base, work: Work, reason: str) -> OutOfMemoryError:
     """The error for a step on `work` that a MemoryError ended, and all of whose arrays are gone."""
-    from gpukit.backends.cpu.memory import release  # with Numba: not when gpukit is imported
+    from gpukit.backends.cpu.runtime.memory import release
 
     gc.collect()
     release()
@@ -115,7 +115,7 @@ def _peak(model: Base, batch: Batch, count: int) -> tuple[int, dict[str, int]]:
     cut = replace(
         batch, x=batch.x[:count], y=batch.y[:count], shift=None if shift is None else shift[:count]
     )
-    from gpukit.backends.cpu.memory import release
+    from gpukit.backends.cpu.runtime.memory import release
 
     release()
     tracing = tracemalloc.is_tracing()

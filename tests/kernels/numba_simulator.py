@@ -22,7 +22,7 @@ import numpy as np  # noqa: E402
 from cases import conv_case, pool_case, values  # noqa: E402
 from numba import cuda  # noqa: E402
 
-from gpukit.backends.numba_cuda import panels  # noqa: E402
+from gpukit.backends.cuda.conv import numba_im2col as panels  # noqa: E402
 from gpukit.dispatch.primitive import Implementation, registry  # noqa: E402
 from gpukit.kernel_checks import coverage, twins  # noqa: E402
 from gpukit.launch.numba import NumbaKernel  # noqa: E402

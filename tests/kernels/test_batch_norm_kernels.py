@@ -7,7 +7,7 @@ import pytest
 from backend.cases import assert_close, values
 
 from gpukit import primitives as p
-from gpukit.backends.cuda import batch_norm
+from gpukit.backends.cuda.normalisation import batch_norm
 from gpukit.device import get_device, to_host
 from gpukit.emulator import compiler_problem
 

@@ -8,7 +8,8 @@ from backend.cases import ConvCase, values
 from kernels.test_conv_kernels import check
 
 from gpukit import primitives as p
-from gpukit.backends.cuda import conv_depthwise, tiling
+from gpukit.backends.cuda.conv import depthwise as conv_depthwise
+from gpukit.backends.cuda.runtime import tiling
 from gpukit.device import get_device, to_host
 from gpukit.emulator import compiler_problem
 

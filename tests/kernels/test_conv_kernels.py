@@ -13,8 +13,13 @@ import pytest
 from backend.cases import ConvCase, assert_sums_close, conv_case, values
 
 from gpukit import primitives as p
-from gpukit.backends.cuda import conv, conv_first, conv_implicit, gemm, im2col, tiling
-from gpukit.backends.cuda.conv_shape import ConvShape
+from gpukit.backends.cuda.conv import choice as conv
+from gpukit.backends.cuda.conv import first as conv_first
+from gpukit.backends.cuda.conv import im2col
+from gpukit.backends.cuda.conv import implicit as conv_implicit
+from gpukit.backends.cuda.conv.shape import ConvShape
+from gpukit.backends.cuda.linear import gemm
+from gpukit.backends.cuda.runtime import tiling
 from gpukit.device import get_device, to_host
 from gpukit.emulator import compiler_problem
 

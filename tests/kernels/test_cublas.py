@@ -17,9 +17,11 @@ import pytest
 from backend.cases import values
 
 from gpukit import primitives as p
-from gpukit.backends.cuda import cublas, im2col, linear
-from gpukit.backends.cuda.conv_shape import ConvShape
-from gpukit.backends.cuda.gemm import Operand
+from gpukit.backends.cuda.conv import im2col
+from gpukit.backends.cuda.conv.shape import ConvShape
+from gpukit.backends.cuda.linear import cublas
+from gpukit.backends.cuda.linear import dense as linear
+from gpukit.backends.cuda.linear.gemm import Operand
 from gpukit.device import get_device, to_host
 from gpukit.emulator import compiler_problem
 from gpukit.errors import GpukitError, SettingError, ShapeError

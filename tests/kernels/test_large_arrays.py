@@ -14,8 +14,8 @@ import pytest
 from backend.cases import values
 
 from gpukit import primitives as p
-from gpukit.backends.cuda import common
-from gpukit.backends.cuda.common import index_type
+from gpukit.backends.cuda.runtime import common
+from gpukit.backends.cuda.runtime.common import index_type
 from gpukit.device import get_device, to_host
 from gpukit.emulator import compiler_problem
 from gpukit.emulator.run import some_blocks

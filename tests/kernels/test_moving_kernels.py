@@ -7,8 +7,9 @@ import pytest
 from backend.cases import values
 
 from gpukit import primitives as p
-from gpukit.backends.cuda import index, strides
-from gpukit.backends.cuda.strides import Axis
+from gpukit.backends.cuda.runtime import strides
+from gpukit.backends.cuda.runtime.strides import Axis
+from gpukit.backends.cuda.shape import index
 from gpukit.device import get_device, to_host
 from gpukit.emulator import compiler_problem
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from gpukit.backends.numba_cuda.conv import WEIGHT_BLOCK
+from gpukit.backends.cuda.conv.numba import WEIGHT_BLOCK
 from gpukit.cli.app import app
 from gpukit.device import get_device
 from gpukit.dispatch.primitive import REFERENCE, registry

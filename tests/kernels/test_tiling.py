@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from gpukit import models
-from gpukit.backends.cuda import tiling
+from gpukit.backends.cuda.runtime import tiling
 from gpukit.cli.app import app
 from gpukit.kernel_checks import alexnet
 from gpukit.kernel_checks.occupancy import occupancy

@@ -17,7 +17,7 @@ import pytest
 
 from gpukit import Tensor, ops
 from gpukit.autograd import differentiable
-from gpukit.backends.cuda import transfer
+from gpukit.backends.cuda.runtime import transfer
 from gpukit.device import device_of
 from gpukit.layers import ToDevice
 from gpukit.models.execution import Plan, Step, execute

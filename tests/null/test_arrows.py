@@ -53,8 +53,8 @@ HOUSE = (
 # Data sets know nothing of devices and networks, and can be used without them.
 ONLY = {"data": {"errors", "core"}, "kernels": set()}
 
-# Inside backends: CPU code knows of no launcher, CUDA C of no Numba.
-BACKENDS = ("cpu", "cuda", "numba_cuda")
+# Inside backends: CPU code knows of no launcher.
+BACKENDS = ("cpu", "cuda")
 
 # What may open a room by its name at run time, which no list of imports shows: the package itself
 # (gpukit.layers on first use), the registry (a backend at its first call) and the launchers of

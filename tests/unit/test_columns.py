@@ -15,8 +15,8 @@ import weakref
 import pytest
 
 from gpukit.autograd.schedule import interleaved, run
-from gpukit.backends.cpu import threads
-from gpukit.backends.cpu.threads import ThreadPool
+from gpukit.backends.cpu.runtime import threads
+from gpukit.backends.cpu.runtime.threads import ThreadPool
 from gpukit.device import Device, get_device
 
 A, B, C = (get_device(name) for name in ("cpu", "cpu:1", "cpu:2"))

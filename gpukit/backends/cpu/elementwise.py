@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from gpukit import primitives as p
-from gpukit.backends.cpu.activation import pieces_of
-from gpukit.backends.cpu.common import Array, is_float
-from gpukit.backends.cpu.memory import empty
-from gpukit.backends.cpu.threads import parallel_for
+from gpukit.backends.cpu.activation.piecewise import pieces_of
+from gpukit.backends.cpu.runtime.common import Array, is_float
+from gpukit.backends.cpu.runtime.memory import empty
+from gpukit.backends.cpu.runtime.threads import parallel_for
 
 # Elements of one piece: a few of them fit in L2.
 _PIECE = 16 << 10

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from gpukit import primitives as p
-from gpukit.backends.cpu.common import Array, Padding, Pair, flat, is_float
-from gpukit.backends.cpu.jit import at, jit
-from gpukit.backends.cpu.memory import empty
-from gpukit.backends.cpu.pooling import output_size, pool_plan, unit_tasks
-from gpukit.backends.cpu.threads import parallel_for
-from gpukit.backends.cpu.vectors import VECTOR, collect_vector, copy_run, window_3x3_vector
+from gpukit.backends.cpu.pool.maximum import output_size, pool_plan, unit_tasks
+from gpukit.backends.cpu.runtime.common import Array, Padding, Pair, flat, is_float
+from gpukit.backends.cpu.runtime.jit import at, jit
+from gpukit.backends.cpu.runtime.memory import empty
+from gpukit.backends.cpu.runtime.threads import parallel_for
+from gpukit.backends.cpu.runtime.vectors import VECTOR, collect_vector, copy_run, window_3x3_vector
 
 # Values of a row that are normalised together: two buffers of them stay in L1.
 _BLOCK = 2048

@@ -7,10 +7,10 @@ import math
 import numpy as np
 
 from gpukit import primitives as p
-from gpukit.backends.cpu.activation import pieces_of
-from gpukit.backends.cpu.common import Array, is_float, plain
-from gpukit.backends.cpu.jit import jit
-from gpukit.backends.cpu.threads import parallel_for
+from gpukit.backends.cpu.activation.piecewise import pieces_of
+from gpukit.backends.cpu.runtime.common import Array, is_float, plain
+from gpukit.backends.cpu.runtime.jit import jit
+from gpukit.backends.cpu.runtime.threads import parallel_for
 
 # exp is the cost: a row element is worth some 5 ns.
 _TASK_SIZE = 20_000

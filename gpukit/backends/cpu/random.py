@@ -7,11 +7,11 @@ import math
 import numpy as np
 
 from gpukit import primitives as p
-from gpukit.backends.cpu.activation import pieces_of
-from gpukit.backends.cpu.common import Array, flat, is_float
-from gpukit.backends.cpu.jit import at, jit
-from gpukit.backends.cpu.memory import empty
-from gpukit.backends.cpu.threads import cuts, parallel_for
+from gpukit.backends.cpu.activation.piecewise import pieces_of
+from gpukit.backends.cpu.runtime.common import Array, flat, is_float
+from gpukit.backends.cpu.runtime.jit import at, jit
+from gpukit.backends.cpu.runtime.memory import empty
+from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
 
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)

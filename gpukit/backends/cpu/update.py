@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from gpukit import primitives as p
-from gpukit.backends.cpu.activation import pieces_of
-from gpukit.backends.cpu.common import Array, is_float, plain
-from gpukit.backends.cpu.jit import at, jit
-from gpukit.backends.cpu.threads import parallel_for
+from gpukit.backends.cpu.activation.piecewise import pieces_of
+from gpukit.backends.cpu.runtime.common import Array, is_float, plain
+from gpukit.backends.cpu.runtime.jit import at, jit
+from gpukit.backends.cpu.runtime.threads import parallel_for
 
 
 @jit

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from gpukit import primitives as p
-from gpukit.backends.cuda.activation import pack_grid
-from gpukit.backends.cuda.common import (
+from gpukit.backends.cuda.activation.cuda_c import pack_grid
+from gpukit.backends.cuda.runtime.common import (
     BLOCK,
     contiguous,
     divide_up,
@@ -16,7 +16,7 @@ from gpukit.backends.cuda.common import (
     index_type,
     is_float,
 )
-from gpukit.backends.cuda.strides import packed
+from gpukit.backends.cuda.runtime.strides import packed
 from gpukit.dispatch.primitive import Primitive
 from gpukit.launch.kernel import Kernel
 

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from gpukit import primitives as p
-from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, is_float
-from gpukit.backends.cuda.conv import bias_gradient
-from gpukit.backends.cuda.normalisation import (
+from gpukit.backends.cuda.conv.choice import bias_gradient
+from gpukit.backends.cuda.normalisation.lrn import (
     Response,
     backward_halo,
     forward_halo,
@@ -23,8 +22,9 @@ from gpukit.backends.cuda.normalisation import (
     response_fits,
     warp_blocks,
 )
-from gpukit.backends.cuda.pool import max_pool, max_pool_gradient
-from gpukit.backends.cuda.tiling import time_of
+from gpukit.backends.cuda.pool.cuda_c import max_pool, max_pool_gradient
+from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, empty_like, is_float
+from gpukit.backends.cuda.runtime.tiling import time_of
 from gpukit.launch.kernel import Kernel
 from gpukit.primitives.pool import index_dtype
 from gpukit.primitives.windows import Padding, Pair, output_shape

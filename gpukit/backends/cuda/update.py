@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from gpukit import primitives as p
-from gpukit.backends.cuda.activation import pack_grid
-from gpukit.backends.cuda.common import BLOCK, contiguous, is_float
+from gpukit.backends.cuda.activation.cuda_c import pack_grid
+from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, is_float
 from gpukit.launch.kernel import Kernel
 
 Array = Any

@@ -3,7 +3,7 @@
 import numpy as np
 
 from gpukit import primitives as p
-from gpukit.backends.cuda.common import BLOCK, contiguous, divide_up, empty_like, is_float
+from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.device import device_of, to_host
 from gpukit.launch.kernel import Kernel
 

@@ -9,8 +9,8 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
-from gpukit.backends.cpu import blas
-from gpukit.backends.cpu.jit import jit
+from gpukit.backends.cpu.runtime import blas
+from gpukit.backends.cpu.runtime.jit import jit
 
 
 def _python(code: str, **environment: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gpukit import primitives as p
-from gpukit.backends.cpu import threads
+from gpukit.backends.cpu.runtime import threads
 
 # shape, groups, size, beta, window, stride, padding
 CASES: list[tuple[Any, ...]] = [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gpukit.backends.cpu.jit import jit
+from gpukit.backends.cpu.runtime.jit import jit
 
 _CODE = """
 import numba

@@ -5,8 +5,8 @@ import threading
 
 import numpy as np
 
-from gpukit.backends.cpu import memory
-from gpukit.backends.cpu.common import plain
+from gpukit.backends.cpu.runtime import memory
+from gpukit.backends.cpu.runtime.common import plain
 
 FLOAT = np.dtype(np.float32)
 

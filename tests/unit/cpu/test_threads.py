@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from gpukit.backends.cpu import threads
-from gpukit.backends.cpu.threads import ThreadPool, cuts
+from gpukit.backends.cpu.runtime import threads
+from gpukit.backends.cpu.runtime.threads import ThreadPool, cuts
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from gpukit import primitives as p
-from gpukit.backends.cpu import threads, tiled_dense, tiling
+from gpukit.backends.cpu.conv import tiling
+from gpukit.backends.cpu.linear import tiled as tiled_dense
+from gpukit.backends.cpu.runtime import threads
 
 pytestmark = pytest.mark.skipif(not tiling.registers(), reason="tiles need AVX-512")
 

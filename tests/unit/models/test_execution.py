@@ -13,7 +13,7 @@ from alexnets import FORMS, loss_and_gradients, narrow, samples
 from gpukit import Tensor, no_grad, ops
 from gpukit.autograd import differentiable, is_recording
 from gpukit.autograd import schedule as columns
-from gpukit.backends.cpu import threads
+from gpukit.backends.cpu.runtime import threads
 from gpukit.core.settings import is_strict, is_training, strict, training_mode
 from gpukit.device import get_device, to_host
 from gpukit.layers import Add, Dense, Input, ReLU, ToDevice

@@ -1,0 +1,182 @@
+"""The other activations and softmax, in pieces (see elementwise.py), as the definitions say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gpukit import primitives as p
+from gpukit.backends.cpu.activation.piecewise import pieces_of
+from gpukit.backends.cpu.elementwise import HEAVY, LIGHT, in_pieces, same
+from gpukit.backends.cpu.runtime.common import Array, is_float
+from gpukit.backends.cpu.runtime.memory import empty
+from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
+
+
+def _decay(x: Array, out: Array) -> None:
+    """out = e^-|x|."""
+    np.abs(x, out=out)
+    np.negative(out, out=out)
+    np.exp(out, out=out)
+
+
+def _logistic(out: Array, x: Array) -> None:
+    _decay(x, out)
+    below = out + 1
+    np.copyto(out, 1, where=x >= 0)
+    np.divide(out, below, out=out)
+
+
+def _softplus(out: Array, x: Array) -> None:
+    _decay(x, out)
+    np.log1p(out, out=out)
+    out += np.maximum(x, 0)
+
+
+def _softplus_grad(out: Array, gy: Array, x: Array) -> None:
+    _logistic(out, x)
+    out *= gy
+
+
+def _sigmoid_grad(out: Array, gy: Array, y: Array) -> None:
+    np.subtract(1, y, out=out)
+    out *= y
+    out *= gy
+
+
+def _tanh_grad(out: Array, gy: Array, y: Array) -> None:
+    np.subtract(1, y, out=out)
+    out *= 1 + y
+    out *= gy
+
+
+@p.sigmoid.on("cpu", name="pieces", supports=is_float)
+def _(x: Array) -> Array:
+    return in_pieces(_logistic, HEAVY, x)
+
+
+@p.sigmoid_grad.on("cpu", name="pieces", supports=same)
+def _(gy: Array, y: Array) -> Array:
+    return in_pieces(_sigmoid_grad, LIGHT, gy, y)
+
+
+@p.tanh_grad.on("cpu", name="pieces", supports=same)
+def _(gy: Array, y: Array) -> Array:
+    return in_pieces(_tanh_grad, LIGHT, gy, y)
+
+
+@p.softplus.on("cpu", name="pieces", supports=is_float)
+def _(x: Array) -> Array:
+    return in_pieces(_softplus, HEAVY, x)
+
+
+@p.softplus_grad.on("cpu", name="pieces", supports=same)
+def _(gy: Array, x: Array) -> Array:
+    return in_pieces(_softplus_grad, HEAVY, gy, x)
+
+
+@p.leaky_relu.on("cpu", name="pieces", supports=same)
+def _(x: Array, *, slope: float) -> Array:
+    def leak(out: Array, x: Array) -> None:
+        np.multiply(x, float(slope), out=out)
+        np.copyto(out, x, where=x > 0)
+
+    return in_pieces(leak, LIGHT, x)
+
+
+@p.leaky_relu_grad.on("cpu", name="pieces", supports=same)
+def _(gy: Array, x: Array, *, slope: float) -> Array:
+    def leak(out: Array, gy: Array, x: Array) -> None:
+        np.multiply(gy, float(slope), out=out)
+        np.copyto(out, gy, where=x > 0)
+
+    return in_pieces(leak, LIGHT, gy, x)
+
+
+@p.elu.on("cpu", name="pieces", supports=same)
+def _(x: Array, *, alpha: float) -> Array:
+    def bend(out: Array, x: Array) -> None:
+        np.minimum(x, 0, out=out)
+        np.expm1(out, out=out)
+        out *= float(alpha)
+        np.copyto(out, x, where=x > 0)
+
+    return in_pieces(bend, HEAVY, x)
+
+
+@p.elu_grad.on("cpu", name="pieces", supports=same)
+def _(gy: Array, y: Array, *, alpha: float) -> Array:
+    def bend(out: Array, gy: Array, y: Array) -> None:
+        np.add(y, float(alpha), out=out)
+        out *= gy
+        np.copyto(out, gy, where=y > 0)
+
+    return in_pieces(bend, LIGHT, gy, y)
+
+
+def _by_rows(function: Callable[..., None], *inputs: Array) -> Array:
+    """y with `function(y_rows, *input_rows)` called for pieces of whole rows (…,K)."""
+    x = inputs[0]
+    y = empty(x.shape, x.dtype)
+    if y.size == 0:
+        return y
+    width = x.shape[-1]
+    out = y.reshape(-1, width)
+    values = [np.ascontiguousarray(v).reshape(-1, width) for v in inputs]
+    tasks = cuts(len(out), min(len(out), len(pieces_of(x.size, HEAVY))))
+
+    def task(i: int) -> None:
+        rows = slice(*tasks[i])
+        function(out[rows], *[v[rows] for v in values])
+
+    parallel_for(len(tasks), task)
+    return y
+
+
+def _sums(x: Array) -> Array:
+    """Row sums, kept as a column; pairwise, as NumPy adds along a contiguous axis."""
+    return np.asarray(np.sum(x, axis=-1, keepdims=True))
+
+
+def _softmax(out: Array, x: Array) -> None:
+    np.subtract(x, np.max(x, axis=-1, keepdims=True), out=out)
+    np.exp(out, out=out)
+    out /= _sums(out)
+
+
+def _softmax_grad(out: Array, gy: Array, y: Array) -> None:
+    np.multiply(gy, y, out=out)
+    np.subtract(gy, _sums(out), out=out)
+    out *= y
+
+
+def _log_softmax(out: Array, x: Array) -> None:
+    np.subtract(x, np.max(x, axis=-1, keepdims=True), out=out)
+    out -= np.log(_sums(np.exp(out)))
+
+
+def _log_softmax_grad(out: Array, gy: Array, y: Array) -> None:
+    np.exp(y, out=out)
+    out *= _sums(gy)
+    np.subtract(gy, out, out=out)
+
+
+def _register_rows(primitive: Any, function: Callable[..., None], inputs: int) -> None:
+    if inputs == 1:
+
+        @primitive.on("cpu", name="rows", supports=is_float)
+        def _(x: Array) -> Array:
+            return _by_rows(function, x)
+    else:
+
+        @primitive.on("cpu", name="rows", supports=same)
+        def _(gy: Array, y: Array) -> Array:
+            return _by_rows(function, gy, y)
+
+
+_register_rows(p.softmax, _softmax, 1)
+_register_rows(p.softmax_grad, _softmax_grad, 2)
+_register_rows(p.log_softmax, _log_softmax, 1)
+_register_rows(p.log_softmax_grad, _log_softmax_grad, 2)

@@ -1,0 +1,218 @@
+"""Convolution by its definition: loops that multiply and add where the values lie, without a panel.
+
+Every multiply-add loads and stores its target in L1, so a product of matrices has four times the
+speed; but depthwise convolution (one input channel a group) has no product of matrices, and there
+one pass over line and kernel row is as much as memory allows. That is the default for depthwise;
+elsewhere it is here to be raced.
+
+`plan` as in im2col.py. Loops run over output lines, kernel cells, pixels, channels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpukit.backends.cpu.activation.piecewise import bias_pattern, finish
+from gpukit.backends.cpu.conv.plan import Plan, make_plan
+from gpukit.backends.cpu.runtime.common import ACTIVATIONS, Array, Padding, Pair, flat, plain
+from gpukit.backends.cpu.runtime.jit import at, jit
+from gpukit.backends.cpu.runtime.memory import empty
+from gpukit.backends.cpu.runtime.partial_sums import add_parts
+from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
+from gpukit.backends.cpu.runtime.vectors import clear_run, multiply_add_run
+
+# A multiply-add here takes as long as this many in a GEMM: tasks are cut accordingly.
+_SLOWNESS = 8
+_TASK_WORK = 3_000_000
+_MOST_TASKS = 32
+_MOST_PARTS = 8
+
+
+@jit
+def _forward(x, w, bias, y, plan, first_line, last_line, activation):  # type: ignore[no-untyped-def]
+    """y[q, k] += x[q·stride + s·dilation - left, c] · w[r, s, c, k] for lines first … last."""
+    height, width, channels, outputs = plan[1], plan[2], plan[3], plan[4]
+    rows, columns, p_count, q_count = plan[5], plan[6], plan[7], plan[8]
+    step_h, step_w, top, left = plan[9], plan[10], plan[11], plan[12]
+    apart_h, apart_w, groups = plan[13], plan[14], plan[15]
+    depth, kernels = channels // groups, outputs // groups
+    for line in range(first_line, last_line):
+        image, row = divmod(line, p_count)
+        start = line * q_count * outputs
+        clear_run(y, start, q_count * outputs)
+        for r in range(rows):
+            h = row * step_h - top + r * apart_h
+            if h < 0 or h >= height:
+                continue
+            for q in range(q_count):
+                out = start + q * outputs
+                for s in range(columns):
+                    v = q * step_w - left + s * apart_w
+                    if v < 0 or v >= width:
+                        continue
+                    pixel = ((image * height + h) * width + v) * channels
+                    weights = (r * columns + s) * depth * outputs
+                    if depth == 1 and kernels == 1:
+                        multiply_add_run(y, out, x, pixel, w, weights, outputs)
+                        continue
+                    for group in range(groups):
+                        target = out + group * kernels
+                        for c in range(depth):
+                            value = x[at(pixel + group * depth + c)]
+                            place = weights + c * outputs + group * kernels
+                            for k in range(kernels):
+                                y[at(target + k)] += value * w[at(place + k)]
+        if activation != 0 or len(bias) > 0:
+            finish(y[start:], q_count, outputs, outputs, bias, activation)
+
+
+@jit(reorder=True)
+def _input_grad(gy, w, gx, plan, first_image, last_image):  # type: ignore[no-untyped-def]
+    """gx[pixel, c] += Σ_k gy[q, k] · w[r, s, c, k] for whole images."""
+    height, width, channels, outputs = plan[1], plan[2], plan[3], plan[4]
+    rows, columns, p_count, q_count = plan[5], plan[6], plan[7], plan[8]
+    step_h, step_w, top, left = plan[9], plan[10], plan[11], plan[12]
+    apart_h, apart_w, groups = plan[13], plan[14], plan[15]
+    depth, kernels = channels // groups, outputs // groups
+    size = height * width * channels
+    clear_run(gx, first_image * size, (last_image - first_image) * size)
+    for line in range(first_image * p_count, last_image * p_count):
+        image, row = divmod(line, p_count)
+        for r in range(rows):
+            h = row * step_h - top + r * apart_h
+            if h < 0 or h >= height:
+                continue
+            for q in range(q_count):
+                source = (line * q_count + q) * outputs
+                for s in range(columns):
+                    v = q * step_w - left + s * apart_w
+                    if v < 0 or v >= width:
+                        continue
+                    pixel = ((image * height + h) * width + v) * channels
+                    weights = (r * columns + s) * depth * outputs
+                    if depth == 1 and kernels == 1:
+                        multiply_add_run(gx, pixel, gy, source, w, weights, outputs)
+                        continue
+                    for group in range(groups):
+                        for c in range(depth):
+                            place = weights + c * outputs + group * kernels
+                            total = gx[at(pixel + group * depth + c)]
+                            for k in range(kernels):
+                                total += gy[at(source + group * kernels + k)] * w[at(place + k)]
+                            gx[at(pixel + group * depth + c)] = total
+
+
+@jit
+def _weight_grad(x, gy, gw, plan, first_line, last_line):  # type: ignore[no-untyped-def]
+    """gw[r, s, c, k] += x[pixel, c] · gy[q, k] over some output lines."""
+    height, width, channels, outputs = plan[1], plan[2], plan[3], plan[4]
+    rows, columns, p_count, q_count = plan[5], plan[6], plan[7], plan[8]
+    step_h, step_w, top, left = plan[9], plan[10], plan[11], plan[12]
+    apart_h, apart_w, groups = plan[13], plan[14], plan[15]
+    depth, kernels = channels // groups, outputs // groups
+    clear_run(gw, 0, len(gw))
+    for line in range(first_line, last_line):
+        image, row = divmod(line, p_count)
+        for r in range(rows):
+            h = row * step_h - top + r * apart_h
+            if h < 0 or h >= height:
+                continue
+            for q in range(q_count):
+                source = (line * q_count + q) * outputs
+                for s in range(columns):
+                    v = q * step_w - left + s * apart_w
+                    if v < 0 or v >= width:
+                        continue
+                    pixel = ((image * height + h) * width + v) * channels
+                    weights = (r * columns + s) * depth * outputs
+                    if depth == 1 and kernels == 1:
+                        multiply_add_run(gw, weights, gy, source, x, pixel, outputs)
+                        continue
+                    for group in range(groups):
+                        for c in range(depth):
+                            value = x[at(pixel + group * depth + c)]
+                            place = weights + c * outputs + group * kernels
+                            for k in range(kernels):
+                                gw[at(place + k)] += value * gy[at(source + group * kernels + k)]
+
+
+def _tasks(plan: Plan, units: int, most: int = _MOST_TASKS) -> list[Pair]:
+    return cuts(units, min(units, max(plan.work * _SLOWNESS // _TASK_WORK, 1), most))
+
+
+def conv2d(
+    x: Array,
+    w: Array,
+    b: Array | None = None,
+    *,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+    activation: str | None = None,
+) -> Array:
+    """As the definition's conv2d."""
+    plan = make_plan(x.shape, w.shape, stride, padding, dilation, groups, x.itemsize)
+    y = empty(plan.output_shape, x.dtype)
+    if y.size:
+        inputs, weights, outputs = flat(x), flat(w), y.reshape(-1)
+        bias, kind = bias_pattern(b, x.dtype, plan.output_shape[2]), ACTIVATIONS[activation]
+        tasks = _tasks(plan, plan.lines)
+
+        def task(i: int) -> None:
+            _forward(inputs, weights, bias, outputs, plan.numbers, *tasks[i], kind)
+
+        parallel_for(len(tasks), task)
+    return y
+
+
+def input_grad(
+    gy: Array,
+    w: Array,
+    *,
+    input_shape: tuple[int, ...],
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+) -> Array:
+    """As the definition's conv2d_input_grad."""
+    input_shape = tuple(input_shape)
+    plan = make_plan(input_shape, w.shape, stride, padding, dilation, groups, gy.itemsize)
+    gx = empty(input_shape, gy.dtype)
+    if gx.size:
+        gradients, weights, out = flat(gy), flat(w), gx.reshape(-1)
+        tasks = _tasks(plan, input_shape[0])
+
+        def task(i: int) -> None:
+            _input_grad(gradients, weights, out, plan.numbers, *tasks[i])
+
+        parallel_for(len(tasks), task)
+    return gx
+
+
+def weight_grad(
+    x: Array,
+    gy: Array,
+    *,
+    kernel_shape: tuple[int, ...],
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+) -> Array:
+    """As the definition's conv2d_weight_grad."""
+    kernel_shape = tuple(kernel_shape)
+    plan = make_plan(x.shape, kernel_shape, stride, padding, dilation, groups, x.itemsize)
+    gw = np.zeros(kernel_shape, x.dtype)
+    if gw.size and plan.lines:
+        inputs, gradients = flat(x), flat(plain(gy))
+        tasks = _tasks(plan, plan.lines, _MOST_PARTS)
+        sums = np.empty((len(tasks), gw.size), gw.dtype)
+
+        def task(i: int) -> None:
+            _weight_grad(inputs, gradients, sums[i], plan.numbers, *tasks[i])
+
+        parallel_for(len(tasks), task)
+        add_parts(sums, gw.reshape(-1))
+    return gw

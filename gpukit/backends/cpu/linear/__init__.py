@@ -1,0 +1,1 @@
+"""Fully connected layers and matrix products on the CPU."""

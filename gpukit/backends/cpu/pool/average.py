@@ -1,0 +1,112 @@
+"""Average pooling over windows and over whole maps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpukit import primitives as reference
+from gpukit.backends.cpu.pool.maximum import output_size, pool_plan, small_window, unit_tasks
+from gpukit.backends.cpu.runtime.common import Array, Padding, Pair, flat, is_float
+from gpukit.backends.cpu.runtime.jit import at, jit
+from gpukit.backends.cpu.runtime.memory import empty
+from gpukit.backends.cpu.runtime.threads import parallel_for
+
+
+@jit
+def _average(x, y, plan, first_line, last_line):  # type: ignore[no-untyped-def]
+    """Lines first_line … last_line of y: the mean of the pixels that each window holds."""
+    height, width, channels, p_count, q_count = plan[1], plan[2], plan[3], plan[4], plan[5]
+    rows, columns, step_h, step_w, top, left = (
+        plan[6], plan[7], plan[8], plan[9], plan[10], plan[11],
+    )  # fmt: skip
+    for line in range(first_line, last_line):
+        image, p = divmod(line, p_count)
+        h = p * step_h - top
+        low, high = max(-h, 0), min(rows, height - h)
+        for q in range(q_count):
+            w = q * step_w - left
+            near, far = max(-w, 0), min(columns, width - w)
+            out = (line * q_count + q) * channels
+            for c in range(channels):
+                y[at(out + c)] = 0
+            for r in range(low, high):
+                for s in range(near, far):
+                    pixel = ((image * height + h + r) * width + w + s) * channels
+                    for c in range(channels):
+                        y[at(out + c)] += x[at(pixel + c)]
+            count = y.dtype.type(max(max(high - low, 0) * max(far - near, 0), 1))
+            for c in range(channels):
+                y[at(out + c)] /= count
+
+
+@jit
+def _share(gy, gx, plan, first_image, last_image):  # type: ignore[no-untyped-def]
+    """gx of whole images: every window gives each of its pixels an equal share."""
+    height, width, channels, p_count, q_count = plan[1], plan[2], plan[3], plan[4], plan[5]
+    rows, columns, step_h, step_w, top, left = (
+        plan[6], plan[7], plan[8], plan[9], plan[10], plan[11],
+    )  # fmt: skip
+    size = height * width * channels
+    gx[first_image * size : last_image * size] = 0
+    for line in range(first_image * p_count, last_image * p_count):
+        image, p = divmod(line, p_count)
+        h = p * step_h - top
+        low, high = max(-h, 0), min(rows, height - h)
+        for q in range(q_count):
+            w = q * step_w - left
+            near, far = max(-w, 0), min(columns, width - w)
+            out = (line * q_count + q) * channels
+            count = gx.dtype.type(max(max(high - low, 0) * max(far - near, 0), 1))
+            for r in range(low, high):
+                for s in range(near, far):
+                    pixel = ((image * height + h + r) * width + w + s) * channels
+                    for c in range(channels):
+                        gx[at(pixel + c)] += gy[at(out + c)] / count
+
+
+@jit
+def _means(x, y, pixels, first_image, last_image):  # type: ignore[no-untyped-def]
+    """y[image, c] = mean over the image's pixels, added in float64."""
+    channels = y.shape[1]
+    sums = np.zeros(channels)
+    for image in range(first_image, last_image):
+        for c in range(channels):
+            sums[at(c)] = 0
+        for pixel in range(image * pixels, (image + 1) * pixels):
+            for c in range(channels):
+                sums[at(c)] += x[at(pixel * channels + c)]
+        for c in range(channels):
+            y[image, c] = sums[at(c)] / max(pixels, 1)
+
+
+@reference.avg_pool2d.on("cpu", name="numba", supports=small_window)
+def _(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> Array:
+    output = output_size(x.shape, window, stride, padding)
+    y = empty((x.shape[0], *output, x.shape[3]), x.dtype)
+    if y.size:
+        plan = pool_plan(x.shape, output, window, stride, padding)
+        source, target, tasks = flat(x), y.reshape(-1), unit_tasks(x.shape[0] * output[0], x.size)
+        parallel_for(len(tasks), lambda i: _average(source, target, plan, *tasks[i]))
+    return y
+
+
+@reference.avg_pool2d_grad.on("cpu", name="numba", supports=small_window)
+def _(
+    gy: Array, *, input_shape: tuple[int, ...], window: Pair, stride: Pair, padding: Padding
+) -> Array:
+    gx = empty(tuple(input_shape), gy.dtype)
+    if gx.size:
+        plan = pool_plan(input_shape, (gy.shape[1], gy.shape[2]), window, stride, padding)
+        gradient, target, tasks = flat(gy), gx.reshape(-1), unit_tasks(input_shape[0], gx.size)
+        parallel_for(len(tasks), lambda i: _share(gradient, target, plan, *tasks[i]))
+    return gx
+
+
+@reference.global_avg_pool2d.on("cpu", name="numba", supports=is_float)
+def _(x: Array) -> Array:
+    y = np.empty((x.shape[0], x.shape[3]), x.dtype)
+    if y.size:
+        source, tasks = flat(x), unit_tasks(x.shape[0], x.size)
+        pixels = x.shape[1] * x.shape[2]
+        parallel_for(len(tasks), lambda i: _means(source, y, pixels, *tasks[i]))
+    return y

@@ -1,0 +1,201 @@
+"""Pooling: compiled loops over output lines (a row of windows), channels innermost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpukit import primitives as reference
+from gpukit.backends.cpu.runtime.common import Array, Padding, Pair, flat, is_float
+from gpukit.backends.cpu.runtime.jit import at, jit
+from gpukit.backends.cpu.runtime.memory import empty
+from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
+from gpukit.backends.cpu.runtime.vectors import VECTOR, choose_vector, pool_vector
+
+_TASK_SIZE = 100_000
+_MOST_TASKS = 32
+
+
+@jit
+def _max_forward(x, y, index, plan, first_line, last_line):  # type: ignore[no-untyped-def]
+    """Lines first_line … last_line of y and index; a window's cells are compared in their order.
+
+    `not v <= best` is true for a NaN too, `best == best` keeps the first NaN.
+    """
+    height, width, channels, p_count, q_count = plan[1], plan[2], plan[3], plan[4], plan[5]
+    rows, columns, step_h, step_w, top, left = (
+        plan[6], plan[7], plan[8], plan[9], plan[10], plan[11],
+    )  # fmt: skip
+    # Vectors may write beyond a pixel's channels: what is written later overwrites that.
+    end = last_line * q_count * channels
+    for line in range(first_line, last_line):
+        image, p = divmod(line, p_count)
+        out = line * q_count * channels
+        h = p * step_h - top
+        if rows == 2 and columns == 2 and h >= 0 and h + 2 <= height and left == 0:
+            whole = min(q_count, (width - 2) // step_w + 1)
+        else:
+            whole = 0
+        above = (image * height + h) * width * channels
+        below = above + width * channels
+        for q in range(whole):
+            a = above + q * step_w * channels
+            b = below + q * step_w * channels
+            done = 0
+            while (
+                done < channels
+                and b + channels + done + VECTOR <= len(x)
+                and (out + done + VECTOR <= end)
+            ):
+                pool_vector(y, out + done, index, x, a + done, b + done, channels)
+                done += VECTOR
+            for c in range(done, channels):
+                best, cell = x[at(a + c)], 0
+                v = x[at(a + channels + c)]
+                if (not v <= best) and best == best:
+                    best, cell = v, 1
+                v = x[at(b + c)]
+                if (not v <= best) and best == best:
+                    best, cell = v, 2
+                v = x[at(b + channels + c)]
+                if (not v <= best) and best == best:
+                    best, cell = v, 3
+                y[at(out + c)] = best
+                index[at(out + c)] = cell
+            out += channels
+        for q in range(whole, q_count):
+            w = q * step_w - left
+            fresh = True
+            for r in range(max(-h, 0), min(rows, height - h)):
+                for s in range(max(-w, 0), min(columns, width - w)):
+                    pixel = ((image * height + h + r) * width + w + s) * channels
+                    cell = r * columns + s
+                    if fresh:
+                        for c in range(channels):
+                            y[at(out + c)] = x[at(pixel + c)]
+                            index[at(out + c)] = cell
+                        fresh = False
+                    else:
+                        for c in range(channels):
+                            v, best = x[at(pixel + c)], y[at(out + c)]
+                            better = (not v <= best) and best == best
+                            y[at(out + c)] = v if better else best
+                            index[at(out + c)] = cell if better else index[at(out + c)]
+            if fresh:
+                for c in range(channels):
+                    y[at(out + c)] = 0
+                    index[at(out + c)] = 0
+            out += channels
+
+
+@jit
+def _max_backward(gy, index, gx, plan, first_image, last_image):  # type: ignore[no-untyped-def]
+    """gx of whole images: every window gives its gy to the cell that won."""
+    height, width, channels, p_count, q_count = plan[1], plan[2], plan[3], plan[4], plan[5]
+    rows, columns, step_h, step_w, top, left = (
+        plan[6], plan[7], plan[8], plan[9], plan[10], plan[11],
+    )  # fmt: skip
+    image_size = height * width * channels
+    # Windows that tile the image write every pixel once: no zeros first, no adding.
+    tiles = (
+        rows == step_h and columns == step_w and top == 0 and left == 0
+        and p_count * rows == height and q_count * columns == width
+    )  # fmt: skip
+    if not tiles:
+        gx[first_image * image_size : last_image * image_size] = 0
+    if tiles and rows == 2 and columns == 2:
+        end = last_image * image_size
+        for line in range(first_image * p_count, last_image * p_count):
+            for r in range(2):
+                pixel = (line * 2 + r) * width * channels
+                for q in range(q_count):
+                    out = (line * q_count + q) * channels
+                    for cell in range(2 * r, 2 * r + 2):
+                        done = 0
+                        while (
+                            done < channels
+                            and pixel + done + VECTOR <= end
+                            and (out + done + VECTOR <= len(gy))
+                        ):
+                            choose_vector(gx, pixel + done, gy, index, out + done, cell)
+                            done += VECTOR
+                        for c in range(done, channels):
+                            g = gy[at(out + c)]
+                            gx[at(pixel + c)] = g if index[at(out + c)] == cell else 0
+                        pixel += channels
+        return
+    for image in range(first_image, last_image):
+        for p in range(p_count):
+            h = p * step_h - top
+            for q in range(q_count):
+                w = q * step_w - left
+                out = ((image * p_count + p) * q_count + q) * channels
+                for r in range(max(-h, 0), min(rows, height - h)):
+                    for s in range(max(-w, 0), min(columns, width - w)):
+                        pixel = ((image * height + h + r) * width + w + s) * channels
+                        cell = r * columns + s
+                        if tiles:
+                            for c in range(channels):
+                                g = gy[at(out + c)]
+                                gx[at(pixel + c)] = g if index[at(out + c)] == cell else 0
+                        else:
+                            for c in range(channels):
+                                g = gy[at(out + c)]
+                                gx[at(pixel + c)] += g if index[at(out + c)] == cell else 0
+
+
+def pool_plan(
+    input_shape: tuple[int, ...], output: Pair, window: Pair, stride: Pair, padding: Padding
+) -> Array:
+    """What compiled code reads: N H W C P Q, window, stride, top and left padding."""
+    numbers = [*input_shape, *output, *window, *stride, padding[0][0], padding[1][0]]
+    return np.array(numbers, dtype=np.int64)
+
+
+def output_size(shape: tuple[int, ...], window: Pair, stride: Pair, padding: Padding) -> Pair:
+    """Height and width of the pooled image."""
+    rows = (shape[1] + sum(padding[0]) - window[0]) // stride[0] + 1
+    return rows, (shape[2] + sum(padding[1]) - window[1]) // stride[1] + 1
+
+
+def unit_tasks(units: int, size: int) -> list[Pair]:
+    """Ranges of units (lines or images) that together hold `size` values."""
+    return cuts(units, min(units, max(size // _TASK_SIZE, 1), _MOST_TASKS))
+
+
+def small_window(x: Array, *_: Any, window: Pair, **__: Any) -> bool:
+    """Whether the window's cells are numbered by uint8, and so few that float32 adds them well."""
+    return is_float(x) and window[0] * window[1] <= 256
+
+
+@reference.max_pool2d.on("cpu", name="numba", supports=small_window)
+def _(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> tuple[Array, Array]:
+    output = output_size(x.shape, window, stride, padding)
+    shape = (x.shape[0], *output, x.shape[3])
+    y, index = empty(shape, x.dtype), empty(shape, np.dtype(np.uint8))
+    if y.size:
+        plan = pool_plan(x.shape, output, window, stride, padding)
+        source, best, which = flat(x), y.reshape(-1), index.reshape(-1)
+        tasks = unit_tasks(shape[0] * shape[1], x.size)
+        parallel_for(len(tasks), lambda i: _max_forward(source, best, which, plan, *tasks[i]))
+    return y, index
+
+
+@reference.max_pool2d_grad.on("cpu", name="numba", supports=small_window)
+def _(
+    gy: Array,
+    index: Array,
+    *,
+    input_shape: tuple[int, ...],
+    window: Pair,
+    stride: Pair,
+    padding: Padding,
+) -> Array:
+    gx = empty(input_shape, gy.dtype)
+    if gx.size:
+        plan = pool_plan(input_shape, (gy.shape[1], gy.shape[2]), window, stride, padding)
+        gradient, which, target = flat(gy), flat(index), gx.reshape(-1)
+        tasks = unit_tasks(input_shape[0], gx.size)
+        parallel_for(len(tasks), lambda i: _max_backward(gradient, which, target, plan, *tasks[i]))
+    return gx

@@ -1,0 +1,1 @@
+"""What CPU implementations stand on: threads, BLAS, compiled loops, memory, vectors."""

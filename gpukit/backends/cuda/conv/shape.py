@@ -1,0 +1,139 @@
+"""The numbers that every convolution kernel takes, worked out once from shapes and settings.
+
+A training loop asks for the same few at every step: `conv_shape` remembers them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+
+from gpukit.backends.cuda.linear.gemm import MOST
+from gpukit.backends.cuda.runtime.common import divide_up
+from gpukit.backends.cuda.runtime.tiling import MOST_DEEP
+from gpukit.errors import SettingError, ShapeError
+from gpukit.primitives.windows import Padding, Pair, output_shape
+
+
+@dataclass(frozen=True)
+class ConvShape:
+    """x (N,H,W,C), w (R,S,C/groups,K), y (N,P,Q,K) and how windows slide; see `conv_shape`."""
+
+    x: tuple[int, ...]
+    w: tuple[int, ...]
+    stride: Pair
+    padding: Padding
+    dilation: Pair
+    groups: int
+
+    @cached_property
+    def y(self) -> tuple[int, int, int, int]:
+        rows, columns = output_shape(
+            (self.x[1], self.x[2]), (self.w[0], self.w[1]), self.stride, self.padding, self.dilation
+        )
+        return self.x[0], rows, columns, self.w[3]
+
+    @cached_property
+    def depth(self) -> int:
+        """Input channels of a group."""
+        return self.w[2]
+
+    @cached_property
+    def filters(self) -> int:
+        """Filters of a group."""
+        return self.w[3] // self.groups
+
+    @cached_property
+    def pixels(self) -> int:
+        """Pixels of all outputs."""
+        return math.prod(self.y[:3])
+
+    @cached_property
+    def window(self) -> int:
+        """Products in an output of one group: R·S·C/groups."""
+        return math.prod(self.w[:3])
+
+    @cached_property
+    def slide(self) -> tuple[int, ...]:
+        """Strides, top and left padding, dilations, groups."""
+        pads = (self.padding[0][0], self.padding[1][0])
+        return (*self.stride, *pads, *self.dilation, self.groups)
+
+    @cached_property
+    def numbers(self) -> tuple[int, ...]:
+        """N, H, W, C, R, S, K, P, Q and `slide`: what kernels of conv_direct*.cu take."""
+        return (*self.x, *self.w[:2], self.w[3], *self.y[1:3], *self.slide)
+
+    @cached_property
+    def phases(self) -> int:
+        """Kinds of input pixels that differ in the taps which reach them."""
+        return self.stride[0] * self.stride[1]
+
+    @cached_property
+    def phase_pixels(self) -> int:
+        """Input pixels of the first phase, which has the most."""
+        return (
+            self.x[0] * divide_up(self.x[1], self.stride[0]) * divide_up(self.x[2], self.stride[1])
+        )
+
+    @cached_property
+    def phase_window(self) -> int:
+        """Products in an input gradient of one phase; with dilation some phases have more."""
+        rows, columns = (divide_up(f, s) for f, s in zip(self.w[:2], self.stride))
+        return rows * columns * self.filters
+
+    def runs(self, most: int = MOST) -> list[slice]:
+        """The images cut into runs whose pixels, in and out, the kernels' ints can count."""
+        one = max(self.x[1] * self.x[2], self.y[1] * self.y[2], 1)
+        each = max(most // one, 1)
+        return [slice(n, min(n + each, self.x[0])) for n in range(0, self.x[0], each)]
+
+    def part(self, images: slice) -> ConvShape:
+        """The convolution of some of the images."""
+        if images == slice(0, self.x[0]):
+            return self
+        return replace(self, x=(images.stop - images.start, *self.x[1:]))
+
+    def check(self) -> ConvShape:
+        """Itself, if the kernels' ints can count one padded image and the weights."""
+        return self._counted
+
+    @cached_property
+    def _counted(self) -> ConvShape:
+        (top, bottom), (left, right) = self.padding
+        sizes = {
+            "a padded image": (self.x[1] + top + bottom) * (self.x[2] + left + right) * self.x[3],
+            "an output image": math.prod(self.y[1:]),
+            "the weights": math.prod(self.w),
+        }
+        for what, size in sizes.items():
+            if size > MOST:
+                raise ShapeError(
+                    f"convolution of {self.x} with weights {self.w}: {what} has {size} elements, "
+                    f"kernels count to {MOST}; cut the images, or use algo='reference'"
+                )
+        return self
+
+
+@lru_cache(maxsize=1024)
+def conv_shape(
+    x: tuple[int, ...],
+    w: tuple[int, ...],
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+) -> ConvShape:
+    """The ConvShape of these numbers."""
+    return ConvShape(tuple(x), tuple(w), stride, padding, dilation, groups)
+
+
+def deep(blocks: int, shape: ConvShape) -> int:
+    """Blocks along z, which a card limits to 65535."""
+    if blocks > MOST_DEEP:
+        raise SettingError(
+            f"convolution of {shape.x} with groups={shape.groups}, stride {shape.stride}: groups "
+            f"times strides is {blocks}, kernels take up to {MOST_DEEP}; use algo='reference'"
+        )
+    return blocks

@@ -1,0 +1,46 @@
+"""Launcher of kernels/images.cu: stored images, normalised on the device."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from gpukit import primitives as p
+from gpukit.backends.cuda.activation.cuda_c import pack_grid
+from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, empty_like
+from gpukit.launch.kernel import Kernel
+
+Array = Any
+
+MOST = 2**31 - 2**16  # elements: indices are ints
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+_normalise = Kernel("images.cu", "normalise_images")
+
+
+def _fits(x: Array, mean: Array, scale: Array, shift: Array | None, *, dtype: Any) -> bool:
+    channels = (x.shape[-1],)
+    return (
+        x.dtype == np.uint8
+        and x.ndim == 4
+        and x.size <= MOST
+        and np.dtype(dtype) in FLOATS
+        and mean.shape == scale.shape == channels
+        and (shift is None or shift.shape == (x.shape[0], *channels))
+    )
+
+
+@p.normalise_images.on("cuda", name="cuda", supports=_fits)
+def _(x: Array, mean: Array, scale: Array, shift: Array | None, *, dtype: Any) -> Array:
+    x, y = contiguous(x), empty_like(x, dtype=np.dtype(dtype))
+    if x.size:
+        few = (
+            None if a is None else contiguous(a.astype(y.dtype, copy=False))
+            for a in (mean, scale, shift)
+        )
+        _normalise.launch(
+            pack_grid(y), BLOCK, x, *few, y, x.size, math.prod(x.shape[1:]), x.shape[3], T=y.dtype
+        )
+    return y

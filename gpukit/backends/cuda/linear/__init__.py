@@ -1,0 +1,1 @@
+"""Launchers of fully connected layers and matrix products."""

@@ -1,0 +1,201 @@
+"""Matrix products by NVIDIA's cuBLAS, through CuPy: one more choice, on real cards.
+
+cublas        float32 with all its digits, and float64
+cublas_tf32   float32 whose factors are rounded to TF32's 10 bits of mantissa, on tensor cores from
+              sm_80 on; only ever by this name
+
+cuBLAS counts columns first. A row-major matrix is its own transpose there, so that c = a·b is asked
+for as cᵀ = bᵀ·aᵀ: the operands change places, and nothing is copied.
+
+         ours, rows first            cuBLAS's
+    c  (m, n)  rows ldc apart        cᵀ  (n, m)  columns ldc apart
+    a  (m, k)                        aᵀ  (k, m)  as it lies; "transposed" where it lies as (k, m)
+
+Work goes to CuPy's current stream. No card has run this through gpukit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from gpukit import primitives as p
+from gpukit.backends.cuda.conv import im2col
+from gpukit.backends.cuda.conv.shape import conv_shape
+from gpukit.backends.cuda.linear.dense import multiply
+from gpukit.backends.cuda.linear.gemm import Operand, address, finish
+from gpukit.backends.cuda.runtime.common import contiguous, is_float
+from gpukit.device import device_of
+from gpukit.errors import GpukitError, ShapeError
+from gpukit.primitives.windows import Padding, Pair
+
+Array = Any
+
+MOST = 2**31 - 1  # rows, columns, distances that cuBLAS's ints count
+FULL, TF32 = 0, 3  # CUBLAS_DEFAULT_MATH, CUBLAS_TF32_TENSOR_OP_MATH
+_HOST = 0  # CUBLAS_POINTER_MODE_HOST: factors alpha and beta lie in the host's memory
+
+
+@contextmanager
+def _handle(index: int, mode: int) -> Iterator[tuple[Any, int]]:
+    """cuBLAS, and CuPy's handle of a card in this mode; left as it was found."""
+    import cupy
+    from cupy_backends.cuda.libs import cublas
+
+    with cupy.cuda.Device(index):
+        handle = cupy.cuda.device.get_cublas_handle()
+        before = cublas.getMathMode(handle), cublas.getPointerMode(handle)
+        cublas.setMathMode(handle, mode)
+        cublas.setPointerMode(handle, _HOST)
+        try:
+            yield cublas, handle
+        finally:
+            cublas.setMathMode(handle, before[0])
+            cublas.setPointerMode(handle, before[1])
+
+
+def product(
+    a: Operand,
+    b: Operand,
+    out: Array,
+    shape: tuple[int, int, int],
+    *,
+    stride: int | None = None,
+    batches: int = 1,
+    batch: int = 0,
+    bias: Array | None = None,
+    activation: str | None = None,
+    accumulate: bool = False,
+    mode: int = FULL,
+) -> None:
+    """out = φ(op(a)[m, k] · op(b)[k, n] + bias), or out += the product: as gemm.product."""
+    m, n, k = shape
+    if out.size == 0:
+        return
+    ld = n if stride is None else stride
+    if max(m, n, k, a.stride, b.stride, ld, batches) > MOST:
+        raise ShapeError(
+            f"matrix product of m, n, k = {shape}: cuBLAS counts to {MOST}; cut it into parts"
+        )
+    if k == 0:
+        if not accumulate:
+            out.fill(0)
+    else:
+        one = np.ones((), out.dtype)
+        before = np.full((), accumulate, out.dtype)
+        letter = "s" if out.dtype == np.float32 else "d"
+        sizes = int(b.transposed), int(a.transposed), n, m, k, one.ctypes.data
+        left, right, result = (address(x) for x in (b.array, a.array, out))
+        with _handle(device_of(out).index, mode) as (cublas, handle):
+            try:
+                if batches == 1:
+                    getattr(cublas, f"{letter}gemm")(
+                        handle, *sizes, left, b.stride, right, a.stride,
+                        before.ctypes.data, result, ld,
+                    )  # fmt: skip
+                else:
+                    getattr(cublas, f"{letter}gemmStridedBatched")(
+                        handle, *sizes, left, b.stride, b.batch, right, a.stride, a.batch,
+                        before.ctypes.data, result, ld, batch, batches,
+                    )  # fmt: skip
+            except RuntimeError as error:  # CuPy's CUBLASError
+                raise GpukitError(
+                    f"cuBLAS refuses a product of m, n, k = {shape}, {batches} of them, "
+                    f"{out.dtype}: {error}"
+                ) from error
+    finish(out, bias, activation)
+
+
+def _floats(a: Array, b: Array, bias: Array | None = None, **_: Any) -> bool:
+    return is_float(a, b, bias)
+
+
+def _singles(a: Array, b: Array, bias: Array | None = None, **_: Any) -> bool:
+    return is_float(a, b, bias) and a.dtype == np.float32
+
+
+def _never(*_: Any, **__: Any) -> bool:
+    return False
+
+
+def _register(name: str, mode: int, supports: Any, precision: str) -> None:
+    by = partial(product, mode=mode)
+    limits = {
+        "name": name,
+        "supports": supports,
+        "unasked": _never,
+        "emulated": False,
+        "precision": precision,
+    }
+
+    @p.dense.on("cuda", **limits)
+    def _(x: Array, w: Array, b: Array | None = None, *, activation: str | None = None) -> Array:
+        shape = (x.shape[0], w.shape[1], w.shape[0])
+        return multiply(x, w, shape, by=by, bias=contiguous(b), activation=activation)
+
+    @p.dense_input_grad.on("cuda", **limits)
+    def _(gy: Array, w: Array) -> Array:
+        shape = (gy.shape[0], w.shape[0], w.shape[1])
+        return multiply(gy, w, shape, transpose_b=True, by=by)
+
+    @p.dense_weight_grad.on("cuda", **limits)
+    def _(x: Array, gy: Array) -> Array:
+        shape = (x.shape[1], gy.shape[1], x.shape[0])
+        return multiply(x, gy, shape, transpose_a=True, by=by)
+
+    @p.matmul.on("cuda", **limits)
+    def _(a: Array, b: Array) -> Array:
+        return multiply(a, b, (a.shape[0], b.shape[1], a.shape[1]), by=by)
+
+    @p.conv2d.on("cuda", **limits)
+    def _(
+        x: Array,
+        w: Array,
+        b: Array | None = None,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        activation: str | None = None,
+    ) -> Array:
+        shape = conv_shape(x.shape, w.shape, stride, padding, dilation, groups).check()
+        return im2col.forward(contiguous(x), contiguous(w), contiguous(b), shape, activation, by)
+
+    @p.conv2d_input_grad.on("cuda", **limits)
+    def _(
+        gy: Array,
+        w: Array,
+        *,
+        input_shape: tuple[int, ...],
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+    ) -> Array:
+        shape = conv_shape(tuple(input_shape), w.shape, stride, padding, dilation, groups).check()
+        return im2col.input_grad(contiguous(gy), contiguous(w), shape, by)
+
+    @p.conv2d_weight_grad.on("cuda", **limits)
+    def _(
+        x: Array,
+        gy: Array,
+        *,
+        kernel_shape: tuple[int, ...],
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+    ) -> Array:
+        shape = conv_shape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups).check()
+        if shape.pixels == 0:
+            return device_of(x).zeros(kernel_shape, x.dtype)
+        return im2col.weight_grad(contiguous(x), contiguous(gy), shape, by)
+
+
+_register("cublas", FULL, _floats, "full")
+_register("cublas_tf32", TF32, _singles, "tf32")

@@ -1,0 +1,61 @@
+"""Fully connected layers and matrix products by kernels/gemm.cu."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gpukit import primitives as p
+from gpukit.backends.cuda.linear.gemm import Operand, product
+from gpukit.backends.cuda.runtime.common import contiguous, empty_like, is_float
+from gpukit.device import device_of
+
+Array = Any
+
+
+def _floats(*arrays: Any, **_: Any) -> bool:
+    return is_float(*arrays)
+
+
+def _matrix(a: Array, transposed: bool = False) -> Operand:
+    return Operand(a, a.shape[1], transposed=transposed)
+
+
+def multiply(
+    a: Array,
+    b: Array,
+    shape: tuple[int, int, int],
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    by: Callable[..., None] = product,
+    **finish: Any,
+) -> Array:
+    """A new array of op(a)·op(b), `shape` = (m, n, k), `by` gemm.product or one like it."""
+    m, n, k = shape
+    a, b = contiguous(a), contiguous(b)
+    if k == 0 and not finish:
+        return device_of(a).zeros((m, n), a.dtype)
+    out = empty_like(a, (m, n))
+    by(_matrix(a, transpose_a), _matrix(b, transpose_b), out, shape, **finish)
+    return out
+
+
+@p.dense.on("cuda", name="gemm", supports=_floats)
+def _(x: Array, w: Array, b: Array | None = None, *, activation: str | None = None) -> Array:
+    shape = (x.shape[0], w.shape[1], w.shape[0])
+    return multiply(x, w, shape, bias=contiguous(b), activation=activation)
+
+
+@p.dense_input_grad.on("cuda", name="gemm", supports=_floats)
+def _(gy: Array, w: Array) -> Array:
+    return multiply(gy, w, (gy.shape[0], w.shape[0], w.shape[1]), transpose_b=True)
+
+
+@p.dense_weight_grad.on("cuda", name="gemm", supports=_floats)
+def _(x: Array, gy: Array) -> Array:
+    return multiply(x, gy, (x.shape[1], gy.shape[1], x.shape[0]), transpose_a=True)
+
+
+@p.matmul.on("cuda", name="gemm", supports=_floats)
+def _(a: Array, b: Array) -> Array:
+    return multiply(a, b, (a.shape[0], b.shape[1], a.shape[1]))

@@ -1,0 +1,66 @@
+"""Launchers of the cross-entropy after a softmax, kernels/softmax.py: labels or probabilities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpukit import primitives as p
+from gpukit.backends.cuda.activation.numba import ROW_BLOCK
+from gpukit.backends.cuda.runtime.common import contiguous, empty_like, is_float
+from gpukit.launch.numba import MOST, NumbaKernel, team
+
+Array = Any
+
+# Label types that the kernels take; others are converted to the last, which holds them all.
+LABELS = (np.dtype(np.uint8), np.dtype(np.int32), np.dtype(np.int64))
+
+_labels = NumbaKernel("softmax", "cross_entropy_labels")
+_targets = NumbaKernel("softmax", "cross_entropy_targets")
+_labels_gradient = NumbaKernel("softmax", "cross_entropy_labels_gradient")
+_targets_gradient = NumbaKernel("softmax", "cross_entropy_targets_gradient")
+
+
+def _fits(scores: Array, targets: Array) -> bool:
+    if not is_float(scores) or scores.ndim != 2 or scores.size > MOST:
+        return False
+    if targets.ndim == 1:
+        return bool(targets.dtype.kind in "iu")
+    return is_float(scores, targets) and targets.shape == scores.shape
+
+
+def _prepared(targets: Array) -> Array:
+    targets = contiguous(targets)
+    if targets.ndim == 1 and targets.dtype not in LABELS:
+        return targets.astype(LABELS[-1])
+    return targets
+
+
+@p.softmax_cross_entropy.on("cuda", name="numba", supports=_fits, emulated=False)
+def _(logits: Array, targets: Array) -> tuple[Array, Array]:
+    logits, targets = contiguous(logits), _prepared(targets)
+    rows, classes = logits.shape
+    loss, probabilities = empty_like(logits, (rows,)), empty_like(logits)
+    if logits.size:
+        kernel = _labels if targets.ndim == 1 else _targets
+        kernel.launch(rows, team(classes, ROW_BLOCK), logits, targets, loss, probabilities)
+    return loss, probabilities
+
+
+@p.softmax_cross_entropy_grad.on(
+    "cuda",
+    name="numba",
+    supports=lambda gloss, probabilities, targets: (
+        is_float(gloss, probabilities) and _fits(probabilities, targets)
+    ),
+    emulated=False,
+)
+def _(gloss: Array, probabilities: Array, targets: Array) -> Array:
+    gloss, probabilities = contiguous(gloss), contiguous(probabilities)
+    rows, classes = probabilities.shape
+    gx = empty_like(probabilities)
+    if gx.size:
+        kernel = _labels_gradient if targets.ndim == 1 else _targets_gradient
+        kernel.launch(rows, team(classes, ROW_BLOCK), gloss, probabilities, _prepared(targets), gx)
+    return gx

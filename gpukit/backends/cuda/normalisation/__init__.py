@@ -1,0 +1,1 @@
+"""Launchers of batch normalisation and local response normalisation."""

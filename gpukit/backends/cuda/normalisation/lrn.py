@@ -1,0 +1,146 @@
+"""Launchers of kernels/lrn.cu: response normalisation by warps, or by single elements."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from gpukit import primitives as p
+from gpukit.backends.cuda.linear.gemm import is_packed
+from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, empty_like, is_float
+from gpukit.launch.kernel import Kernel
+
+Array = Any
+
+MOST = 2**31 - 2**16  # elements: indices are ints, and blocks overlap a little
+SIZE = 5  # the one for which the warps' kernels are built
+
+_lrn = Kernel("lrn.cu", "lrn")
+_gradient = Kernel("lrn.cu", "lrn_gradient")
+_plain = Kernel("lrn.cu", "lrn_plain")
+_terms = Kernel("lrn.cu", "lrn_terms")
+_plain_gradient = Kernel("lrn.cu", "lrn_plain_gradient")
+
+
+class Response(NamedTuple):
+    """The settings of lrn, as the primitives take them."""
+
+    size: int
+    alpha: float
+    beta: float
+    k: float
+    groups: int
+
+    @property
+    def numbers(self) -> tuple[float, float, float]:
+        """k, alpha for one neighbour, beta: what every kernel takes last."""
+        return float(self.k), float(self.alpha) / self.size, float(self.beta)
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Neighbours before and after a channel."""
+        return self.size // 2, (self.size - 1) // 2
+
+    @property
+    def template(self) -> dict[str, Any]:
+        """How the warps' kernels are built."""
+        return {"SIZE": self.size, "THREE_QUARTERS": float(self.beta) == 0.75}
+
+    def suits_warps(self, *arrays: Array) -> bool:
+        """Whether the warps' kernels take these arrays (…,C)."""
+        length = arrays[0].shape[-1] // self.groups
+        return self.size == SIZE and all(is_packed(a, length) for a in arrays)
+
+
+def warp_blocks(packs: int, halo: int, block: int = BLOCK) -> int:
+    """Blocks of `block` threads whose warps finish 32 - 2·halo packs each."""
+    return divide_up(packs, block // 32 * (32 - 2 * halo))
+
+
+def forward_halo(x: Array) -> int:
+    """Lanes at a warp's ends that only lend their values (kernels/lrn.cuh)."""
+    return divide_up(SIZE // 2, 16 // x.dtype.itemsize)
+
+
+def backward_halo(x: Array) -> int:
+    """The same for the gradient, which reaches twice as far."""
+    return divide_up(SIZE - 1, 16 // x.dtype.itemsize)
+
+
+def plain(x: Array, bias: Array | None, relu: bool, response: Response) -> Array:
+    """lrn(relu(x + bias)) by single elements, of contiguous arrays with at least one."""
+    y = empty_like(x)
+    _plain.launch(
+        divide_up(x.size, BLOCK), BLOCK, x, bias, y, *_sizes(x, response), relu, *response.numbers,
+        T=x.dtype,
+    )  # fmt: skip
+    return y
+
+
+def plain_gradient(
+    gy: Array, x: Array, bias: Array | None, relu: bool, response: Response
+) -> Array:
+    """The gradient of `plain` by x."""
+    terms, gx = empty_like(x), empty_like(x)
+    grid, sizes = divide_up(x.size, BLOCK), _sizes(x, response)
+    _terms.launch(grid, BLOCK, gy, x, bias, terms, *sizes, relu, *response.numbers, T=x.dtype)
+    _plain_gradient.launch(
+        grid, BLOCK, gy, x, bias, terms, gx, *sizes, relu, *response.numbers, T=x.dtype
+    )
+    return gx
+
+
+def _sizes(x: Array, response: Response) -> tuple[int, ...]:
+    channels = x.shape[-1]
+    return x.size, channels, channels // response.groups, *response.reach
+
+
+def response_fits(*arrays: Array, groups: int) -> bool:
+    """Whether arrays (…,C) of one shape can be normalised by these kernels."""
+    x = arrays[0]
+    return (
+        is_float(*arrays)
+        and x.ndim > 0
+        and x.size <= MOST
+        and all(a.shape == x.shape for a in arrays)
+        and x.shape[-1] % groups == 0
+    )
+
+
+def _fits(x: Array, *, size: int, alpha: float, beta: float, k: float, groups: int) -> bool:
+    return response_fits(x, groups=groups)
+
+
+def _gradient_fits(
+    gy: Array, x: Array, *, size: int, alpha: float, beta: float, k: float, groups: int
+) -> bool:
+    return response_fits(x, gy, groups=groups)
+
+
+@p.lrn.on("cuda", name="cuda", supports=_fits)
+def _(x: Array, *, size: int, alpha: float, beta: float, k: float, groups: int) -> Array:
+    x, response = contiguous(x), Response(size, alpha, beta, k, groups)
+    if not x.size:
+        return empty_like(x)
+    if not response.suits_warps(x):
+        return plain(x, None, False, response)
+    y, packs = empty_like(x), x.nbytes // 16
+    _lrn.launch(
+        warp_blocks(packs, forward_halo(x)), BLOCK, x, y, packs, x.shape[-1] // groups,
+        *response.numbers, T=x.dtype, **response.template,
+    )  # fmt: skip
+    return y
+
+
+@p.lrn_grad.on("cuda", name="cuda", supports=_gradient_fits)
+def _(gy: Array, x: Array, *, size: int, alpha: float, beta: float, k: float, groups: int) -> Array:
+    gy, x, response = contiguous(gy), contiguous(x), Response(size, alpha, beta, k, groups)
+    if not x.size:
+        return empty_like(x)
+    if not response.suits_warps(x, gy):
+        return plain_gradient(gy, x, None, False, response)
+    gx, packs = empty_like(x), x.nbytes // 16
+    _gradient.launch(
+        warp_blocks(packs, backward_halo(x)), BLOCK, gy, x, gx, packs, x.shape[-1] // groups,
+        *response.numbers, T=x.dtype, **response.template,
+    )  # fmt: skip
+    return gx

@@ -1,0 +1,140 @@
+"""Launchers of kernels/pool.cu; a global average is a mean over the middle axis (reduction.cu)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from gpukit import primitives as p
+from gpukit.backends.cuda.reduction.axes import reduce_middle
+from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, empty_like, is_float
+from gpukit.launch.kernel import Kernel
+from gpukit.primitives.pool import index_dtype
+from gpukit.primitives.windows import Padding, Pair, output_shape
+
+Array = Any
+
+MOST = 2**31 - 1 - BLOCK  # elements of an array in one launch: indices are ints
+
+_max = Kernel("pool.cu", "max_pool")
+_max_gradient = Kernel("pool.cu", "max_pool_gradient")
+_average = Kernel("pool.cu", "average_pool")
+_average_gradient = Kernel("pool.cu", "average_pool_gradient")
+_global_gradient = Kernel("pool.cu", "global_average_gradient")
+
+
+def _sizes(
+    image: tuple[int, ...], output: Pair, window: Pair, stride: Pair, padding: Padding
+) -> tuple[int, ...]:
+    """h, w, c, p, q, r, s, strides, top and left padding: what every kernel of pool.cu takes."""
+    return (*image[1:], *output, *window, *stride, padding[0][0], padding[1][0])
+
+
+def _runs(*arrays: Array) -> list[tuple[Array, ...]]:
+    """The arrays cut into runs of images, so that a launch never counts beyond MOST.
+
+    Images are contiguous: a run is a view that begins further on, and costs its kernel nothing.
+    """
+    images = arrays[0].shape[0]
+    each = max(MOST // max([a.size // images for a in arrays]), 1)
+    if images <= each:
+        return [arrays]
+    return [tuple(a[n : n + each] for a in arrays) for n in range(0, images, each)]
+
+
+def _fits(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> bool:
+    rows, columns = output_shape(x.shape[1:3], window, stride, padding)
+    one = max(math.prod(x.shape[1:]), rows * columns * x.shape[3])
+    return is_float(x) and one <= MOST
+
+
+def _gradient_fits(gy: Array, *, input_shape: tuple[int, ...], **_: Any) -> bool:
+    return is_float(gy) and max(math.prod(gy.shape[1:]), math.prod(input_shape[1:])) <= MOST
+
+
+@p.max_pool2d.on("cuda", name="cuda", supports=_fits)
+def max_pool(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> tuple[Array, Array]:
+    x = contiguous(x)
+    output = output_shape(x.shape[1:3], window, stride, padding)
+    y = empty_like(x, (x.shape[0], *output, x.shape[3]))
+    index = empty_like(x, y.shape, index_dtype(window))
+    for some, result, winner in _runs(x, y, index) if y.size else ():
+        _max.launch(
+            divide_up(result.size, BLOCK), BLOCK, some, result, winner, result.size,
+            *_sizes(x.shape, output, window, stride, padding), T=x.dtype, I=index.dtype,
+        )  # fmt: skip
+    return y, index
+
+
+@p.max_pool2d_grad.on(
+    "cuda",
+    name="cuda",
+    supports=lambda gy, index, **settings: (
+        index.dtype == index_dtype(settings["window"]) and _gradient_fits(gy, **settings)
+    ),
+)
+def max_pool_gradient(
+    gy: Array,
+    index: Array,
+    *,
+    input_shape: tuple[int, ...],
+    window: Pair,
+    stride: Pair,
+    padding: Padding,
+) -> Array:
+    gy, index = contiguous(gy), contiguous(index)
+    gx = empty_like(gy, input_shape)
+    for some, winner, result in _runs(gy, index, gx) if gx.size else ():
+        _max_gradient.launch(
+            divide_up(result.size, BLOCK), BLOCK, some, winner, result, result.size,
+            *_sizes(input_shape, gy.shape[1:3], window, stride, padding),
+            T=gy.dtype, I=index.dtype,
+        )  # fmt: skip
+    return gx
+
+
+@p.avg_pool2d.on("cuda", name="cuda", supports=_fits)
+def _(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> Array:
+    x = contiguous(x)
+    output = output_shape(x.shape[1:3], window, stride, padding)
+    y = empty_like(x, (x.shape[0], *output, x.shape[3]))
+    for some, result in _runs(x, y) if y.size else ():
+        _average.launch(
+            divide_up(result.size, BLOCK), BLOCK, some, result, result.size,
+            *_sizes(x.shape, output, window, stride, padding), T=x.dtype,
+        )  # fmt: skip
+    return y
+
+
+@p.avg_pool2d_grad.on("cuda", name="cuda", supports=_gradient_fits)
+def _(
+    gy: Array, *, input_shape: tuple[int, ...], window: Pair, stride: Pair, padding: Padding
+) -> Array:
+    gy = contiguous(gy)
+    gx = empty_like(gy, input_shape)
+    for some, result in _runs(gy, gx) if gx.size else ():
+        _average_gradient.launch(
+            divide_up(result.size, BLOCK), BLOCK, some, result, result.size,
+            *_sizes(input_shape, gy.shape[1:3], window, stride, padding), T=gy.dtype,
+        )  # fmt: skip
+    return gx
+
+
+@p.global_avg_pool2d.on(
+    "cuda", name="cuda", supports=lambda x: is_float(x) and x.shape[0] * x.shape[3] <= MOST // 2
+)
+def _(x: Array) -> Array:
+    n, h, w, c = x.shape
+    return reduce_middle(contiguous(x), (n, h * w, c), (n, c), "Sum", divisor=max(h * w, 1))
+
+
+@p.global_avg_pool2d_grad.on("cuda", name="cuda", supports=_gradient_fits)
+def _(gy: Array, *, input_shape: tuple[int, ...]) -> Array:
+    gy = contiguous(gy)
+    gx = empty_like(gy, input_shape)
+    _, h, w, c = input_shape
+    for some, result in _runs(gy, gx) if gx.size else ():
+        _global_gradient.launch(
+            divide_up(result.size, BLOCK), BLOCK, some, result, result.size, h * w, c, T=gy.dtype
+        )
+    return gx

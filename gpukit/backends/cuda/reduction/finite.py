@@ -1,0 +1,31 @@
+"""Launchers of kernels/finite.cu: a flag that stays on the device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpukit import primitives as p
+from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, empty_like, is_float
+from gpukit.launch.kernel import Kernel
+
+Array = Any
+
+PACKS = 4  # of 16 bytes that a thread looks at, before blocks go round again
+MOST = 1024  # blocks
+
+_parts = Kernel("finite.cu", "finite_parts")
+_all = Kernel("finite.cu", "all_set")
+
+
+@p.all_finite.on("cuda", name="cuda", supports=lambda x: is_float(x))
+def _(x: Array) -> Array:
+    x = contiguous(x)
+    each = BLOCK * PACKS * (16 // x.dtype.itemsize)
+    blocks = max(1, min(divide_up(x.size, each), MOST))
+    flags = empty_like(x, (blocks,), np.bool_)
+    flag = empty_like(x, (), np.bool_)
+    _parts.launch(blocks, BLOCK, x, flags, x.size, T=x.dtype)
+    _all.launch(1, BLOCK, flags, flag, blocks)
+    return flag

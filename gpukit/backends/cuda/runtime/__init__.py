@@ -1,0 +1,1 @@
+"""What launchers stand on: memory, grids, strides, tiles, copies between cards."""

@@ -1,5 +1,5 @@
-// A block's tile of a matrix product c = a·b, whoever a and b are: gemm.cu reads matrices,
-// conv_direct.cu reads images through the windows that slide over them. What is the same for both
+// A block's tile of a matrix product c = a·b, whoever a and b are: linear.cu reads matrices,
+// conv/direct.cu reads images through the windows that slide over them. What is the same for both
 // is here: two stages of shared memory, a block of the result in each thread's registers, and the
 // last touch (bias, activation) on the way out.
 //

@@ -198,7 +198,7 @@ def filled(arch: int, multiprocessors: int = MULTIPROCESSORS, batch: int = BATCH
 def _parts(call: Call) -> int:
     """Ranges into which a product's sums are cut."""
     values = {p.name: a for p, a in zip(call.bound.parameters, call.arguments)}
-    if "each" in values and "tiles" in values:  # conv_first.cu's gradient
+    if "each" in values and "tiles" in values:  # conv/first.cu's gradient
         return -(-int(values["tiles"]) // int(values["each"]))
     return int(values.get("splits", 1))
 

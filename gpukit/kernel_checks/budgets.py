@@ -101,7 +101,7 @@ def _differing(own: Budgets, first: Budgets) -> Budgets:
 
 def all_files() -> list[str]:
     """Every kernel file."""
-    return sorted(path.name for path in FOLDER.glob("*.cu"))
+    return sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.cu"))
 
 
 def version() -> str:

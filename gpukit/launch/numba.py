@@ -80,7 +80,7 @@ class NumbaKernel:
         """What `cuda.jit` made. Raises GpukitError without numba-cuda."""
         if problem():
             raise GpukitError(f"kernels/{self.path}: {problem()}")
-        module = importlib.import_module(f"gpukit.kernels.{self.file}")
+        module = importlib.import_module(f"gpukit.kernels.{self.file.replace('/', '.')}")
         return getattr(module, self.name)
 
     @cached_property

@@ -140,7 +140,7 @@ class Source:
                 file, line = name.strip('"'), int(number)
             else:
                 line += 1
-        return Path(file).name, line
+        return file, line
 
     def _declaration(self, start: int, end: int) -> Declaration:
         file, line = self.place(start)
@@ -186,13 +186,13 @@ def _load(path: str, stamp: tuple[tuple[str, int, int], ...]) -> Source:
     place = Path(path)
     lines: list[str] = []
     _append(place, lines, [], set())
-    return Source(place.name, "\n".join(lines) + "\n")
+    return Source(_label(place), "\n".join(lines) + "\n")
 
 
 def load(file: str | Path) -> Source:
     """The source `file`: a name in gpukit.kernels, or a path; its headers expanded as text."""
     path = find(file)
-    headers = {*FOLDER.glob("*.cuh"), *path.parent.glob("*.cuh"), *path.parent.glob("*.h")}
+    headers = {*FOLDER.rglob("*.cuh"), *path.parent.glob("*.cuh"), *path.parent.glob("*.h")}
     found = ((file, file.stat()) for file in [path, *sorted(headers)])
     return _load(str(path), tuple((str(f), s.st_mtime_ns, s.st_size) for f, s in found))
 
@@ -200,21 +200,24 @@ def load(file: str | Path) -> Source:
 def find(file: str | Path) -> Path:
     """The path of `file`; GpukitError if there is none."""
     path = Path(file)
-    if path.is_absolute() or len(path.parts) > 1:
-        if path.is_file():
-            return path.resolve()
-    elif (FOLDER / path).is_file():
+    if not path.is_absolute() and (FOLDER / path).is_file():
         return FOLDER / path
-    elif path.is_file():
+    if path.is_file():
         return path.resolve()
     raise GpukitError(f"no kernel source {str(file)!r}, neither as a path nor in {FOLDER}")
+
+
+def _label(path: Path) -> str:
+    """What messages call a file: gpukit's by its place in kernels/, others by their name."""
+    return path.relative_to(FOLDER).as_posix() if path.is_relative_to(FOLDER) else path.name
 
 
 def _append(path: Path, lines: list[str], open_files: list[Path], done: set[Path]) -> None:
     if path in open_files:
         raise GpukitError(f"{path.name} includes itself: {[p.name for p in open_files]}")
     done.add(path)
-    lines.append(f'#line 1 "{path.name}"')
+    label = _label(path)
+    lines.append(f'#line 1 "{label}"')
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         match = _INCLUDE.match(line)
         if not match:
@@ -222,10 +225,10 @@ def _append(path: Path, lines: list[str], open_files: list[Path], done: set[Path
             continue
         header = next((p for p in (path.parent / match[1], FOLDER / match[1]) if p.is_file()), None)
         if header is None:
-            raise GpukitError(f"{path.name}:{number}: no file {match[1]!r} to include")
+            raise GpukitError(f"{label}:{number}: no file {match[1]!r} to include")
         if header not in done:  # every header counts once, as with #pragma once
             _append(header, lines, [*open_files, path], done)
-            lines.append(f'#line {number + 1} "{path.name}"')
+            lines.append(f'#line {number + 1} "{label}"')
         else:
             lines.append("")
 

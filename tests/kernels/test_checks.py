@@ -40,9 +40,9 @@ def test_every_kernel_names_its_files():
         assert target.files, target
     assert Target("relu", "cuda").files == ("activation.cu",)
     assert Target("global_avg_pool2d", "cuda").files == ("reduction.cu",)
-    assert Target("conv2d", "im2col").files == ("gemm.cu", "im2col.cu")
-    assert Target("conv2d", "implicit").files == ("conv_implicit.cu", "gemm.cu")
-    assert Target("dense", "gemm").files == ("gemm.cu",)
+    assert Target("conv2d", "im2col").files == ("linear.cu", "conv/im2col.cu")
+    assert Target("conv2d", "implicit").files == ("conv/implicit.cu", "linear.cu")
+    assert Target("dense", "gemm").files == ("linear.cu",)
 
 
 def test_names(monkeypatch):

@@ -24,7 +24,7 @@ except GpukitError as error:
 
 needs_nvrtc = pytest.mark.skipif(bool(PROBLEM), reason=PROBLEM)
 DISASSEMBLED = (75, 90, 120)
-TILED = {"gemm.cu": 1, "conv_direct.cu": 1, "conv_first.cu": 1}
+TILED = {"linear.cu": 1, "conv/direct.cu": 1, "conv/first.cu": 1}
 # Kernels that go through arrays in packs of 16 bytes (kernels/pack.cuh).
 PACKS = (
     "unary<", "gradient<", "binary<", "scalar<", "sgd_plain<", "sgd_momentum<", "dropout<",
@@ -60,7 +60,7 @@ def look(source, listings):
         if re.search(r"<float\b", name):
             double = [i.name for i in listing if i.opcode in ("DADD", "DMUL", "DFMA")]
             assert double == [], f"{name} computes in double"
-        if source.file == "conv_first.cu":
+        if source.file == "conv/first.cu":
             for loop in sass.hot_loops(listing):
                 assert sass.count(loop, "LDG") == 0, f"{name} reads global memory in its hot loop"
                 assert any(i.opcode == "LDS" and i.is_wide for i in loop), name
@@ -177,7 +177,7 @@ def test_a_spill_in_a_hot_loop_is_seen(many):
     (listing,) = listings.values()
     assert sass.count(listing, "LDG") == 2
     assert len(sass.hot_loops(listing)) == (many == 64)
-    source = type(load("gemm.cu"))(
+    source = type(load("linear.cu"))(
         "x.cu",
         "// instances: gemm<true>\ntemplate <bool PACKED_A> __global__ void gemm(float* y) {}\n",
     )

@@ -238,7 +238,7 @@ def test_whole_array_is_looked_at(emu):
     """The second launch of all_finite has one block; of the first, the last two are run."""
     x = reserved((BEYOND,), np.float32)
     x[-1] = np.inf
-    large = Kernel("finite.cu", "finite_parts")
+    large = Kernel("reduction.cu", "finite_parts")
     blocks = -(-BEYOND // 1024)  # as many as leave each thread one pack
     flags = emu.zeros((blocks,), np.bool_)
     with some_blocks(-2, 2):

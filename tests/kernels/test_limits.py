@@ -68,7 +68,7 @@ def test_a_block_beyond_its_launch_bounds(dtype, most):
 
 
 @pytest.mark.skipif(nvidia_folder() is None, reason="pip install 'gpukit[kernels]'")
-@pytest.mark.parametrize("file", ["dropout.cu", "gemm.cu", "conv_implicit.cu"])
+@pytest.mark.parametrize("file", ["random.cu", "linear.cu", "conv/implicit.cu"])
 def test_bounds_are_read_as_the_compiler_reads_them(file):
     source = Kernel(file, "").source
     by_kernel = {i.kernel: i for i in source.instances if source.kernels[i.kernel].bounds}

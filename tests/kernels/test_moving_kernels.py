@@ -1,4 +1,4 @@
-"""How copies are laid out for kernels/shape.cu and index.cu: axes, units, tiles, order of sums."""
+"""How copies are laid out for kernels/shape.cu and shape.cu: axes, units, tiles, order of sums."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def test_zeros_infinities_and_what_is_no_number():
 
 
 def test_a_card_may_be_as_far_off_as_its_manual_says():
-    """The steps of kernels/lrn.cuh with reciprocal roots that err by 2^-22.9, rounding included."""
+    """The steps of normalisation/lrn.cuh with reciprocal roots that err by 2^-22.9, rounding included."""
     d = np.exp2(np.linspace(-70, 70, 20_001)).astype(np.float32)
     wide, worst, worst_next = d.astype(np.float64), 0.0, 0.0
     for first_error, second_error in itertools.product((-1, 0, 1), repeat=2):

@@ -110,9 +110,9 @@ def test_the_calls_are_those_of_the_layers():
 
 
 TILED = [
-    ("gemm.cu", "gemm<float, {}, {}, false, false, true, true, 0>", tiling.BUILT),
-    ("conv_direct.cu", "conv2d_weight_grad<float, {}, {}, true, true>", tiling.BUILT),
-    ("conv_implicit.cu", "implicit_weight_grad<float, {}, {}, true, true>", tiling.COPIED),
+    ("linear.cu", "gemm<float, {}, {}, false, false, true, true, 0>", tiling.BUILT),
+    ("conv/direct.cu", "conv2d_weight_grad<float, {}, {}, true, true>", tiling.BUILT),
+    ("conv/implicit.cu", "implicit_weight_grad<float, {}, {}, true, true>", tiling.COPIED),
 ]
 
 

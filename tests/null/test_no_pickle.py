@@ -49,7 +49,7 @@ def offences(tree: ast.AST) -> Iterator[str]:
 
 
 # Numba describes a compiled function by pickle: read from a cache whose digest was right.
-ALLOWED = {"backends.cpu.jit": ["imports numba.core.serialize"]}
+ALLOWED = {"backends.cpu.runtime.jit": ["imports numba.core.serialize"]}
 
 
 @pytest.mark.parametrize("module", modules(), ids=lambda module: module.name or "gpukit")

@@ -1,7 +1,7 @@
-"""Launchers of kernels/lrn_pool.cu: bias, ReLU, LRN and max-pool after a bare convolution.
+"""Launchers of kernels/fused.cu: bias, ReLU, LRN and max-pool after a bare convolution.
 
-Shapes for which those kernels are not built go through lrn.cu's and pool.cu's, in two or three
-passes.
+Shapes for which those kernels are not built go through normalisation/lrn.cu's and pool.cu's, in two
+or three passes.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ MOST_BANDS = 65535  # blocks along y
 _TOGETHER = {4: 6, 8: 4}  # blocks of the forward kernel on a multiprocessor, by bytes a number
 _MOST_TRIED = 64  # bands
 
-_forward = Kernel("lrn_pool.cu", "bias_relu_lrn_pool")
-_backward = Kernel("lrn_pool.cu", "bias_relu_lrn_pool_gradient")
+_forward = Kernel("fused.cu", "bias_relu_lrn_pool")
+_backward = Kernel("fused.cu", "bias_relu_lrn_pool_gradient")
 
 
 @lru_cache(maxsize=1024)

@@ -1,4 +1,4 @@
-"""Launcher of kernels/images.cu: stored images, normalised on the device."""
+"""Launcher of kernels/image.cu: stored images, normalised on the device."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Array = Any
 MOST = 2**31 - 2**16  # elements: indices are ints
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
-_normalise = Kernel("images.cu", "normalise_images")
+_normalise = Kernel("image.cu", "normalise_images")
 
 
 def _fits(x: Array, mean: Array, scale: Array, shift: Array | None, *, dtype: Any) -> bool:

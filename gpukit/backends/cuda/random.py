@@ -1,4 +1,4 @@
-"""Launchers of kernels/dropout.cu: Philox words, and dropout by them."""
+"""Launchers of kernels/random.cu: Philox words, and dropout by them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Array = Any
 
 _LOW = 0xFFFFFFFF
 
-_dropout = Kernel("dropout.cu", "dropout")
-_philox = Kernel("dropout.cu", "philox")
+_dropout = Kernel("random.cu", "dropout")
+_philox = Kernel("random.cu", "philox")
 
 
 def _place(seed: int, layer: int, step: int) -> tuple[int, int, int, int]:

@@ -1,4 +1,4 @@
-"""Launchers of kernels/sgd.cu and update.cu: steps over a flat buffer, in place."""
+"""Launchers of kernels/update.cu and update.cu: steps over a flat buffer, in place."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from gpukit.launch.kernel import Kernel
 
 Array = Any
 
-_plain = Kernel("sgd.cu", "sgd_plain")
-_momentum = Kernel("sgd.cu", "sgd_momentum")
+_plain = Kernel("update.cu", "sgd_plain")
+_momentum = Kernel("update.cu", "sgd_momentum")
 _adam = Kernel("update.cu", "adam")
 _rmsprop_plain = Kernel("update.cu", "rmsprop_plain")
 _rmsprop_momentum = Kernel("update.cu", "rmsprop_momentum")

@@ -1,4 +1,4 @@
-"""Launchers of activations: kernels/activation.cu by element, kernels/softmax.cu by row."""
+"""Launchers of activations: kernels/activation.cu by element, kernels/loss.cu by row."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ WARP_CLASSES = 1024  # rows up to this long are a warp's, longer ones a block's
 
 _unary = Kernel("activation.cu", "unary")
 _gradient = Kernel("activation.cu", "gradient")
-_softmax = Kernel("softmax.cu", "softmax")
-_softmax_gradient = Kernel("softmax.cu", "softmax_gradient")
+_softmax = Kernel("loss.cu", "softmax")
+_softmax_gradient = Kernel("loss.cu", "softmax_gradient")
 
 
 def pack_grid(x: Array) -> int:
@@ -36,7 +36,7 @@ def pack_grid(x: Array) -> int:
 
 
 def teams(rows: int, classes: int) -> tuple[int, int]:
-    """(blocks, threads of the team that has a row) for kernels/softmax.cu."""
+    """(blocks, threads of the team that has a row) for kernels/loss.cu."""
     most = MOST_INT - MARGIN
     if max(rows, classes) > most:
         raise ShapeError(

@@ -1,4 +1,4 @@
-"""Launchers of kernels/activation.py by element, and of kernels/softmax.py by row."""
+"""Launchers of kernels/activation.py by element, and of kernels/loss.py by row."""
 
 from __future__ import annotations
 

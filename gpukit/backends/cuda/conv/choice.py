@@ -3,8 +3,8 @@
 depthwise   one channel a group, see conv_depthwise.py
 first       patches of images in shared memory, up to four channels: conv_first.py
 implicit    unasked only where sums are cut along k for want of whole waves, see conv_implicit.py
-direct      windows read by the tiles of the product, kernels/conv_direct.cu; up to four filters a
-            group a thread an element, kernels/conv_direct_narrow.cu
+direct      windows read by the tiles of the product, kernels/conv/direct.cu; up to four filters a
+            group a thread an element, kernels/conv/direct_narrow.cu
 im2col      panels and products, see im2col.py
 
 Batches of more pixels than an int counts are cut into runs of images, a launch each.
@@ -33,13 +33,13 @@ _NARROW_WORK = 4 * BLOCK  # of conv2d_weight_grad_narrow's block a pixel: its lo
 _SHARING = 8  # lanes of conv2d_input_grad_narrow: 8 words of 16 bytes are 4 sectors
 _ROWS_EACH = 32  # rows that a thread of column_sums adds at least
 
-_forward = Kernel("conv_direct.cu", "conv2d_forward")
-_input = Kernel("conv_direct.cu", "conv2d_input_grad")
-_weight = Kernel("conv_direct.cu", "conv2d_weight_grad")
-_forward_narrow = Kernel("conv_direct_narrow.cu", "conv2d_forward_narrow")
-_input_narrow = Kernel("conv_direct_narrow.cu", "conv2d_input_grad_narrow")
-_weight_narrow = Kernel("conv_direct_narrow.cu", "conv2d_weight_grad_narrow")
-_column_sums = Kernel("bias.cu", "column_sums")
+_forward = Kernel("conv/direct.cu", "conv2d_forward")
+_input = Kernel("conv/direct.cu", "conv2d_input_grad")
+_weight = Kernel("conv/direct.cu", "conv2d_weight_grad")
+_forward_narrow = Kernel("conv/direct_narrow.cu", "conv2d_forward_narrow")
+_input_narrow = Kernel("conv/direct_narrow.cu", "conv2d_input_grad_narrow")
+_weight_narrow = Kernel("conv/direct_narrow.cu", "conv2d_weight_grad_narrow")
+_column_sums = Kernel("conv/bias.cu", "column_sums")
 
 
 def _floats(a: Array, b: Array, bias: Array | None = None, **_: Any) -> bool:

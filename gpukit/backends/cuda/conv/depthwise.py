@@ -1,4 +1,4 @@
-"""Depthwise convolution, one channel a group: kernels/conv_depthwise.cu.
+"""Depthwise convolution, one channel a group: kernels/conv/depthwise.cu.
 
 By name ("depthwise") for any number of filters a channel; unasked up to four of them: with more,
 the tiles of "direct" share a pixel between filters. No card has confirmed where the line lies.
@@ -27,9 +27,9 @@ _TOGETHER = 2  # of its blocks on a multiprocessor
 _MOST_ACROSS = 65535  # blocks along y
 _KNOWN = ((3, 1), (3, 2), (5, 1))  # taps of a row and stride that forward kernels are written for
 
-_forward = Kernel("conv_depthwise.cu", "depthwise_forward")
-_input = Kernel("conv_depthwise.cu", "depthwise_input_grad")
-_weight = Kernel("conv_depthwise.cu", "depthwise_weight_grad")
+_forward = Kernel("conv/depthwise.cu", "depthwise_forward")
+_input = Kernel("conv/depthwise.cu", "depthwise_input_grad")
+_weight = Kernel("conv/depthwise.cu", "depthwise_weight_grad")
 
 
 def _grid(items: int, images: int) -> tuple[int, int]:

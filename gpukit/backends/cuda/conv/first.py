@@ -1,4 +1,4 @@
-"""Launchers of kernels/conv_first.cu: convolution of images, one to four channels, many filters."""
+"""Launchers of kernels/conv/first.cu: convolution of images, one to four channels, many filters."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ EACH, ACROSS, GRADIENT_ROWS = 8, 8, 4  # as in the kernel
 _CHUNK = 16  # rows of weights in shared memory at most
 _TOGETHER = {4: 384, 8: 256}  # threads of the gradient on a multiprocessor, by bytes a number
 
-_forward = Kernel("conv_first.cu", "conv2d_forward_first")
-_weight = Kernel("conv_first.cu", "conv2d_weight_grad_first")
+_forward = Kernel("conv/first.cu", "conv2d_forward_first")
+_weight = Kernel("conv/first.cu", "conv2d_weight_grad_first")
 
 
 class Tile(NamedTuple):

@@ -1,4 +1,4 @@
-"""Convolution by panels: kernels/im2col.cu around products, those of kernels/gemm.cu or others.
+"""Convolution by panels: kernels/conv/im2col.cu around products of linear.cu or of a library.
 
 A panel holds the windows of a few images; it takes at most 64 MiB, or what one image needs.
 """
@@ -21,8 +21,8 @@ Product = Callable[..., None]  # called as gemm.product
 
 PANEL_BYTES = 64 << 20
 
-_im2col = Kernel("im2col.cu", "im2col")
-_col2im = Kernel("im2col.cu", "col2im")
+_im2col = Kernel("conv/im2col.cu", "im2col")
+_col2im = Kernel("conv/im2col.cu", "col2im")
 
 
 class Panels:

@@ -1,4 +1,4 @@
-"""Convolution by tiles of a panel that exists in shared memory only: kernels/conv_implicit.cu.
+"""Convolution by tiles of a panel that exists in shared memory only: kernels/conv/implicit.cu.
 
 By name ("implicit") for every shape. Unasked, forward passes and input gradients come here whose
 tiles do not fill whole waves and whose sums are long: they are cut along k (tiling.py). No card has
@@ -33,9 +33,9 @@ Array = Any
 _OF_INPUT = tuple(pair for pair in COPIED if pair[0] not in (LARGE, THIN))
 _NARROW = 4  # columns up to which "direct" has kernels that need no tiles
 
-_forward = Kernel("conv_implicit.cu", "implicit_forward")
-_input = Kernel("conv_implicit.cu", "implicit_input_grad")
-_weight = Kernel("conv_implicit.cu", "implicit_weight_grad")
+_forward = Kernel("conv/implicit.cu", "implicit_forward")
+_input = Kernel("conv/implicit.cu", "implicit_input_grad")
+_weight = Kernel("conv/implicit.cu", "implicit_weight_grad")
 
 
 def forward(x: Array, w: Array, b: Array | None, shape: ConvShape, activation: str | None) -> Array:

@@ -1,4 +1,4 @@
-"""Launchers of convolution in Numba: `numba`, kernels/conv_direct.py; `numba_im2col`, im2col.py."""
+"""Launchers of convolution in Numba: `numba`, kernels/conv/direct.py; `numba_im2col`, im2col.py."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Array = Any
 BLOCK = 256
 WEIGHT_BLOCK = 128  # threads that add up one weight's gradient, at most
 
-_forward = NumbaKernel("conv_direct", "conv2d")
-_input = NumbaKernel("conv_direct", "input_gradient")
-_weight = NumbaKernel("conv_direct", "weight_gradient")
+_forward = NumbaKernel("conv/direct", "conv2d")
+_input = NumbaKernel("conv/direct", "input_gradient")
+_weight = NumbaKernel("conv/direct", "weight_gradient")
 
 
 def _within(shape: ConvShape) -> bool:

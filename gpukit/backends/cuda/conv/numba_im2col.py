@@ -1,4 +1,4 @@
-"""Launchers of kernels/im2col.py: convolution as products over panels of a few images.
+"""Launchers of kernels/conv/im2col.py: convolution as products over panels of a few images.
 
 A panel holds the windows of these images, at most 64 MiB, or what one image needs.
 """
@@ -22,11 +22,11 @@ BLOCK = 256
 TILE = 16  # rows and columns of a block's tile of results
 MOST_TILES = 65535  # along a grid's second axis
 
-_im2col = NumbaKernel("im2col", "im2col")
-_col2im = NumbaKernel("im2col", "col2im")
-_forward = NumbaKernel("im2col", "forward_product")
-_input = NumbaKernel("im2col", "input_product")
-_weight = NumbaKernel("im2col", "weight_product")
+_im2col = NumbaKernel("conv/im2col", "im2col")
+_col2im = NumbaKernel("conv/im2col", "col2im")
+_forward = NumbaKernel("conv/im2col", "forward_product")
+_input = NumbaKernel("conv/im2col", "input_product")
+_weight = NumbaKernel("conv/im2col", "weight_product")
 
 
 def _numbers_an_image(shape: ConvShape) -> int:

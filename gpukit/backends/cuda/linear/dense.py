@@ -1,4 +1,4 @@
-"""Fully connected layers and matrix products by kernels/gemm.cu."""
+"""Fully connected layers and matrix products by kernels/linear.cu."""
 
 from __future__ import annotations
 

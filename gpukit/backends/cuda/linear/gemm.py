@@ -1,4 +1,4 @@
-"""Launchers of kernels/gemm.cu: matrix products, sums of their parts, what is done to them last."""
+"""Launchers of kernels/linear.cu: matrix products, sums of their ranges, epilogues."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Array = Any
 ACTIVATIONS = {None: 0, "relu": 1, "sigmoid": 2, "tanh": 3}
 MOST = 2**31 - 2**16  # rows, columns, elements that an int counts, a tile more included
 
-_gemm = Kernel("gemm.cu", "gemm")
-_split_sum = Kernel("gemm.cu", "split_sum")
+_gemm = Kernel("linear.cu", "gemm")
+_split_sum = Kernel("linear.cu", "split_sum")
 
 
 class Operand(NamedTuple):

@@ -1,4 +1,4 @@
-"""Launchers of losses: softmax.cu's cross-entropy, for labels and for targets; squared_error.cu."""
+"""Launchers of losses: loss.cu's cross-entropy, for labels and for targets; loss.cu."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Array = Any
 # Label types that are compiled; others are converted to the last, which holds them all.
 LABELS = (np.dtype(np.uint8), np.dtype(np.int32), np.dtype(np.int64))
 
-_labels = Kernel("softmax.cu", "cross_entropy_labels")
-_targets = Kernel("softmax.cu", "cross_entropy_targets")
-_labels_gradient = Kernel("softmax.cu", "cross_entropy_labels_gradient")
-_targets_gradient = Kernel("softmax.cu", "cross_entropy_targets_gradient")
-_squared = Kernel("squared_error.cu", "squared_error")
-_squared_gradient = Kernel("squared_error.cu", "squared_error_gradient")
+_labels = Kernel("loss.cu", "cross_entropy_labels")
+_targets = Kernel("loss.cu", "cross_entropy_targets")
+_labels_gradient = Kernel("loss.cu", "cross_entropy_labels_gradient")
+_targets_gradient = Kernel("loss.cu", "cross_entropy_targets_gradient")
+_squared = Kernel("loss.cu", "squared_error")
+_squared_gradient = Kernel("loss.cu", "squared_error_gradient")
 
 
 def _fits(scores: Array, targets: Array) -> bool:

@@ -1,4 +1,4 @@
-"""Launchers of the cross-entropy after a softmax, kernels/softmax.py: labels or probabilities."""
+"""Launchers of the cross-entropy after a softmax, kernels/loss.py: labels or probabilities."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Array = Any
 # Label types that the kernels take; others are converted to the last, which holds them all.
 LABELS = (np.dtype(np.uint8), np.dtype(np.int32), np.dtype(np.int64))
 
-_labels = NumbaKernel("softmax", "cross_entropy_labels")
-_targets = NumbaKernel("softmax", "cross_entropy_targets")
-_labels_gradient = NumbaKernel("softmax", "cross_entropy_labels_gradient")
-_targets_gradient = NumbaKernel("softmax", "cross_entropy_targets_gradient")
+_labels = NumbaKernel("loss", "cross_entropy_labels")
+_targets = NumbaKernel("loss", "cross_entropy_targets")
+_labels_gradient = NumbaKernel("loss", "cross_entropy_labels_gradient")
+_targets_gradient = NumbaKernel("loss", "cross_entropy_targets_gradient")
 
 
 def _fits(scores: Array, targets: Array) -> bool:

@@ -1,4 +1,4 @@
-"""Launchers of kernels/batch_norm.cu: statistics and sums in two stages, then one pass."""
+"""Launchers of normalisation/batch_norm.cu: statistics and sums in two stages, then one pass."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ BLOCKS = 1024  # of the first stage: some for each multiprocessor of any card
 MOST_PARTS = 256  # that the second stage joins
 ROWS_A_THREAD = 16  # where nothing is summed
 
-_moments = Kernel("batch_norm.cu", "column_moments")
-_join = Kernel("batch_norm.cu", "join_moments")
-_normalise = Kernel("batch_norm.cu", "normalise")
-_sums = Kernel("batch_norm.cu", "gradient_sums")
-_input_gradient = Kernel("batch_norm.cu", "input_gradient")
+_moments = Kernel("normalisation/batch_norm.cu", "column_moments")
+_join = Kernel("normalisation/batch_norm.cu", "join_moments")
+_normalise = Kernel("normalisation/batch_norm.cu", "normalise")
+_sums = Kernel("normalisation/batch_norm.cu", "gradient_sums")
+_input_gradient = Kernel("normalisation/batch_norm.cu", "input_gradient")
 
 
 def _lanes(columns: int) -> int:

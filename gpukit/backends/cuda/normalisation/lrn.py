@@ -1,4 +1,4 @@
-"""Launchers of kernels/lrn.cu: response normalisation by warps, or by single elements."""
+"""Launchers of normalisation/lrn.cu: response normalisation by warps, or by single elements."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Array = Any
 MOST = 2**31 - 2**16  # elements: indices are ints, and blocks overlap a little
 SIZE = 5  # the one for which the warps' kernels are built
 
-_lrn = Kernel("lrn.cu", "lrn")
-_gradient = Kernel("lrn.cu", "lrn_gradient")
-_plain = Kernel("lrn.cu", "lrn_plain")
-_terms = Kernel("lrn.cu", "lrn_terms")
-_plain_gradient = Kernel("lrn.cu", "lrn_plain_gradient")
+_lrn = Kernel("normalisation/lrn.cu", "lrn")
+_gradient = Kernel("normalisation/lrn.cu", "lrn_gradient")
+_plain = Kernel("normalisation/lrn.cu", "lrn_plain")
+_terms = Kernel("normalisation/lrn.cu", "lrn_terms")
+_plain_gradient = Kernel("normalisation/lrn.cu", "lrn_plain_gradient")
 
 
 class Response(NamedTuple):
@@ -57,7 +57,7 @@ def warp_blocks(packs: int, halo: int, block: int = BLOCK) -> int:
 
 
 def forward_halo(x: Array) -> int:
-    """Lanes at a warp's ends that only lend their values (kernels/lrn.cuh)."""
+    """Lanes at a warp's ends that only lend their values (kernels/normalisation/lrn.cuh)."""
     return divide_up(SIZE // 2, 16 // x.dtype.itemsize)
 
 

@@ -1,4 +1,4 @@
-"""Launchers of kernels/finite.cu: a flag that stays on the device."""
+"""Launchers of kernels/reduction.cu: a flag that stays on the device."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Array = Any
 PACKS = 4  # of 16 bytes that a thread looks at, before blocks go round again
 MOST = 1024  # blocks
 
-_parts = Kernel("finite.cu", "finite_parts")
-_all = Kernel("finite.cu", "all_set")
+_parts = Kernel("reduction.cu", "finite_parts")
+_all = Kernel("reduction.cu", "all_set")
 
 
 @p.all_finite.on("cuda", name="cuda", supports=lambda x: is_float(x))

@@ -49,7 +49,7 @@ TILES = (*EIGHTS, SQUARE, SLIM)
 THREADS = {tile: tile.m * tile.n // (64 if tile in EIGHTS else 16) for tile in TILES}
 
 # Tiles that kernels are built for, and how many blocks of float32 in packs share a multiprocessor:
-# BLOCKS in kernels/gemm_tile.cuh, COPIED_BLOCKS in kernels/conv_implicit.cuh.
+# BLOCKS in kernels/gemm_tile.cuh, COPIED_BLOCKS in kernels/conv/implicit.cuh.
 Built = tuple[tuple[Tile, int], ...]
 BUILT: Built = ((LARGE, 2), (TALL, 4), (THIN, 4), (SQUARE, 3), (SLIM, 2))
 COPIED: Built = ((LARGE, 2), (TALL, 3), (THIN, 4), (SQUARE, 3), (SLIM, 2))

@@ -1,4 +1,4 @@
-"""Indexing: slices are views that kernels/shape.cu copies, integers pick by kernels/index.cu.
+"""Indexing: slices are views that kernels/shape.cu copies, integers pick by kernels/shape.cu.
 
 Keys are read on the host: an integer array on a card is copied there, which waits for its stream.
 """
@@ -27,8 +27,8 @@ Array = Any
 
 INDEX: dict[str, np.dtype[Any]] = {"int": np.dtype(np.int32), "long long": np.dtype(np.int64)}
 
-_gather = Kernel("index.cu", "gather")
-_add_picked = Kernel("index.cu", "add_picked")
+_gather = Kernel("shape.cu", "gather")
+_add_picked = Kernel("shape.cu", "add_picked")
 
 
 class Key(NamedTuple):

@@ -1,6 +1,6 @@
 // Convolution with few filters or channels a group (depthwise: one): no tiles.
 //
-// conv_direct.cu's tiles are 16 columns wide at least; with one filter a group 15 of them would
+// conv/direct.cu's tiles are 16 columns wide at least; with one filter a group 15 of them would
 // multiply zeros. There is little to share between threads here either: a depthwise output adds R·S
 // products, so bytes decide. 3×3 depthwise on 128×56×56×128: 0.9 GFLOP, 411 MB in and out: 86 µs at
 // 4.8 TB/s, 14 µs of arithmetic at 67 TFLOP/s.
@@ -13,7 +13,7 @@
 //                    channels.           thread number: (((n·H + h)·W + w)·G + group)·lanes + lane
 //   weight gradient  a block = one (r, s, c), or a pack of channels, and `width` filters; 256 / width
 //                    threads a filter take turns with the pixels of a range, their sums are halved in
-//                    shared memory in a fixed order, and gemm.cu's split_sum adds the ranges in order.
+//                    shared memory in a fixed order, and linear.cu's split_sum adds the ranges in order.
 //
 // Filters (channels) are the fastest index, so that a warp reads and writes runs of 128 bytes; the
 // overlap of windows is left to L1. All threads of a group read the same channels of x: a warp asks

@@ -1,6 +1,6 @@
 // Convolution of images: the first layer, with up to four channels and many filters.
 //
-// conv_direct.cu works out for each number of its left tile where a tap lies, and needs channels in
+// conv/direct.cu works out for each number of its left tile where a tap lies, and needs channels in
 // packs of four to load by 16 bytes; three colours are no pack. But three colours are contiguous: the
 // S pixels of a window's row are one run of S·C numbers in x, and windows side by side begin
 // stride·C numbers apart. So a patch of x goes to shared memory as it is, row by row, and all
@@ -17,14 +17,14 @@
 //          64 multiply-adds.
 // Weights: a block has GROUPS·8 of the R·S·C rows of gw for FILTERS filters, a thread 8 by 8. It goes
 //          through the 4 × 8 pixel tiles of its range; of each it loads the patch, and gy as it is.
-//          Ranges go to different blocks, gemm.cu's split_sum adds their parts in order: the same bits
+//          Ranges go to different blocks, linear.cu's split_sum adds their parts in order: the same bits
 //          every run.
 //
 // Operations and bytes: AlexNet's conv1 (128 × 227 × 227 × 3, 96 filters 11×11, stride 4): 27 GFLOP
 // each way, 403 µs at an H200's 67 TFLOP/s; x, w and y are 228 MB, 48 µs. A patch is read (39/32)²
 // = 1.5 times at stride 4, mostly from L2. Shared memory gives 12 words to a warp where it multiplies
 // 64 times, 12 cycles beside 16: arithmetic is the floor. A gradient by images is not made here: a
-// first layer needs none (conv_direct_narrow.cu has it). No card has confirmed the rate.
+// first layer needs none (conv/direct_narrow.cu has it). No card has confirmed the rate.
 //
 // instances: conv2d_forward_first<T, 8, 96, 0>, conv2d_forward_first<T, 8, 96, 1>
 // instances: conv2d_forward_first<T, 16, 48, 0>, conv2d_forward_first<T, 8, 64, 0>

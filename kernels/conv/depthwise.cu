@@ -14,7 +14,7 @@
 //                        y0 ──────                   a row, for 12 products of four channels
 //                        y1    ──────
 //                        y2       ──────             loads an output, 3×3 float32: 27 / 16 = 1.7,
-//                        y3          ──────          conv_direct_narrow.cu's: 9·(1 + 1/4) = 11.25
+//                        y3          ──────          conv/direct_narrow.cu's: 9·(1 + 1/4) = 11.25
 //
 //   input gradient   at stride 1 and M = 1 the forward pass over gy with the taps turned around
 //                    (FLIPPED); else a thread = a pack of channels of one pixel, which gathers from
@@ -22,7 +22,7 @@
 //   weight gradient  a thread = a pack of filters × up to 9 taps, whose sums stay in registers while
 //                    it goes along rows of y: 1 load of gy and 9 of x, of which the last 6 lie in
 //                    the first-level cache, for 36 multiply-adds. Threads of a block add up in
-//                    shared memory in a fixed order, ranges of rows by gemm.cu's split_sum.
+//                    shared memory in a fixed order, ranges of rows by linear.cu's split_sum.
 //
 // Packs need M = 1, C a multiple of them and arrays that begin at one; else threads take one filter
 // (channel) each. An image's threads are counted in 32 bits; images are rows of the grid. No card has
@@ -34,7 +34,7 @@
 // instances: depthwise_forward<T, true, 3, 1, true, 0>, depthwise_forward<T, true, 5, 1, true, 0>
 // instances: depthwise_input_grad<T, true>, depthwise_input_grad<T, false>
 // instances: depthwise_weight_grad<T, true>, depthwise_weight_grad<T, false>
-#include "conv_windows.cuh"
+#include "conv/windows.cuh"
 #include "gpukit.cuh"
 
 constexpr int NEIGHBOURS = 4;  // pixels of y of a thread

@@ -28,7 +28,7 @@
 // that no tap reaches, with stride beyond the kernel, writes zeros.
 //
 // The weight gradient sums over all pixels. Ranges of pixels go to different blocks, each writes
-// its part, gemm.cu's split_sum adds the parts in order: no atomics, the same bits every run.
+// its part, linear.cu's split_sum adds the parts in order: no atomics, the same bits every run.
 //
 // Operations and bytes: 2·N·P·Q·K·R·S·C/G operations in each of the three passes. Through L2 a tile
 // reads what a GEMM's would; from DRAM x, w and y pass about once, because the R·S windows over a
@@ -37,10 +37,10 @@
 // MB besides, 373 µs more: that is why this way is the default.
 //
 // Tiles are gemm_tile.cuh's: 128×128, 128×64 and 128×48 (float32 in packs), 64×64, 128×16 for few
-// filters; which one is counted, see gemm.cu. With up to 4 filters
-// a group even that is mostly empty: conv_direct_narrow.cu. From the compiler (NVRTC 13.5, sm_90,
+// filters; which one is counted, see linear.cu. With up to 4 filters
+// a group even that is mostly empty: conv/direct_narrow.cu. From the compiler (NVRTC 13.5, sm_90,
 // float32, packs), 128×128: 126, 128 and 123 registers for forward, input and weight gradient, no
-// spill; 128×64: 127, 126 and 125, so four blocks; 128×48: 148, 159 and 151. A forward step is 512 FFMA in about 700 instructions, gemm.cu's in 630: that is what reading
+// spill; 128×64: 127, 126 and 125, so four blocks; 128×48: 148, 159 and 151. A forward step is 512 FFMA in about 700 instructions, linear.cu's in 630: that is what reading
 // through windows costs. No card has confirmed speed, or how much of the windows' overlap L1 and L2
 // really catch.
 //
@@ -63,7 +63,7 @@
 // instances: conv2d_weight_grad<T, 64, 64, false, false>
 // instances: conv2d_weight_grad<T, 128, 16, true, true>
 // instances: conv2d_weight_grad<T, 128, 16, false, false>
-#include "conv_windows.cuh"
+#include "conv/windows.cuh"
 
 template <typename T, int TILE_M, int TILE_N, bool PACKED_X, bool PACKED_W, int ACTIVATION>
 __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS,

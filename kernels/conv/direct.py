@@ -3,7 +3,7 @@
     h = p·stride_h + r·dilation_h - top        row of cell r of window p; columns likewise
 
 Letters: N images, H W rows and columns, C channels, K filters, R S window, P Q output, G groups.
-Filters k of a group see the C/G channels of that group. Twins of conv_direct.cu without its tiles:
+Filters k of a group see the C/G channels of that group. Twins of conv/direct.cu without its tiles:
 every product reads x and w through the caches, so the rate is theirs; im2col.py reads less.
 """
 

@@ -2,7 +2,7 @@
 //
 //   a is (m, k) with rows lda apart, or (k, m) where TRANSPOSE_A; b is (k, n) or (n, k).
 //   dense         forward  x·w           input gradient  gy·wᵀ        weight gradient  xᵀ·gy
-//   convolution   the same three with im2col's panel for x, see im2col.cu
+//   convolution   the same three with im2col's panel for x, see conv/im2col.cu
 //
 // Which block does what:
 //

@@ -9,7 +9,7 @@
 //          instructions for a lane's four elements forward, 185 backward, by NVRTC 13.5 for sm_90). A
 //          sum by pooling over channels, as frameworks without such a kernel write it, moves these
 //          bytes five times.
-// Shape:   one lane a pack of 16 bytes, neighbours by shuffles (lrn.cuh). Backward needs d of the
+// Shape:   one lane a pack of 16 bytes, neighbours by shuffles (normalisation/lrn.cuh). Backward needs d of the
 //          neighbours' neighbours: sums of squares first, then sums of gy·x·d^(-beta-1), and twice
 //          the reach at a warp's ends. size is a template argument, so that both loops unroll and
 //          `run` stays in registers; 5 is built, which is everybody's.
@@ -21,7 +21,7 @@
 
 // instances: lrn<T, 5, true>, lrn<T, 5, false>, lrn_gradient<T, 5, true>, lrn_gradient<T, 5, false>
 
-#include "lrn.cuh"
+#include "normalisation/lrn.cuh"
 
 template <typename T, int SIZE, bool THREE_QUARTERS>
 __global__ void __launch_bounds__(256, 4)

@@ -9,7 +9,7 @@
 // What k means is worked out once a step by a few threads for the whole block, into a small table in
 // shared memory (Taps, Pixels), so that no thread divides inside the loop.
 //
-// Beside `load` each has, for copies that pass no register (conv_implicit.cuh),
+// Beside `load` each has, for copies that pass no register (conv/implicit.cuh),
 //   bool find(lane, k, slot, stage, from)   whether something lies at (lane, k), and where
 #pragma once
 

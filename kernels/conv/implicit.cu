@@ -9,14 +9,14 @@
 //   input gradient    pixels of x      channels     (r, s, filter): taps·K/G     ranges of k
 //   weight gradient   (r, s, c)        filters      pixels of y: N·P·Q           ranges of pixels
 //
-// Operands, tables of taps and the phases of a strided input gradient are conv_direct.cu's
-// (conv_windows.cuh); the tile is conv_implicit.cuh's. What differs from "direct":
+// Operands, tables of taps and the phases of a strided input gradient are conv/direct.cu's
+// (conv/windows.cuh); the tile is conv/implicit.cuh's. What differs from "direct":
 //
 //   - numbers pass no register on their way to shared memory, and an operand along k is not scattered
 //     down a column by a 4-byte store a number;
 //   - steps of 16 k, so half the barriers, and a whole step for a copy to land;
 //   - forward and input gradient, too, are cut along k where they have few tiles. Each range goes to
-//     a block of its own, which writes its part; gemm.cu's split_sum adds the parts in order, with
+//     a block of its own, which writes its part; linear.cu's split_sum adds the parts in order, with
 //     bias and activation: no atomics, the same bits every run.
 //
 // Operations and bytes: 2·N·P·Q·K·R·S·C/G operations a pass; x, w and y pass through DRAM about once.
@@ -33,7 +33,7 @@
 //
 // From the compiler (NVRTC 13.5, sm_90, float32, packs): 128×128 takes 128 and 116 registers for
 // forward and weight gradient, no spill; 16 k of a forward pass are 1,024 FFMA in about 1,290
-// instructions, in conv_direct.cu about 1,400. 128×64 takes 168, 163 and 132, so three blocks. 64×64:
+// instructions, in conv/direct.cu about 1,400. 128×64 takes 168, 163 and 132, so three blocks. 64×64:
 // 256 FFMA in about 440. An input gradient of 128×128 or 128×48, with both operands along k, would
 // spill on sm_100 and sm_120: it has none. No card has confirmed any of this.
 //
@@ -55,8 +55,8 @@
 // instances: implicit_weight_grad<T, 64, 64, false, false>
 // instances: implicit_weight_grad<T, 128, 16, true, true>
 // instances: implicit_weight_grad<T, 128, 16, false, false>
-#include "conv_implicit.cuh"
-#include "conv_windows.cuh"
+#include "conv/implicit.cuh"
+#include "conv/windows.cuh"
 
 constexpr int STEP = 16;  // k of a step
 

@@ -9,7 +9,7 @@
 //          operations an element. Separate passes: 12 for LRN, 9.3 for pooling, 12 for ReLU.
 // Forward: windows 3×3, stride 2. A lane has one pack of channels of two outputs side by side and
 //          walks down the image. Each row it loads five pixels, normalises them once (neighbouring
-//          channels by shuffles, lrn.cuh) and keeps for each output the row's largest value:
+//          channels by shuffles, normalisation/lrn.cuh) and keeps for each output the row's largest value:
 //
 //              columns   0   1   2   3   4          a window is the largest of three rows' results;
 //              output 0 [. . . . .]                 the third of them is the first of the window
@@ -25,16 +25,16 @@
 //          roots; 80 registers, six blocks a multiprocessor. IEEE's square root alone would add some
 //          250. Conv1's output at batch 128, in two columns, is 84,000 rows of warps: 51 µs of the
 //          card's instruction slots (132 × 4 a cycle, 1.98 GHz, if none is lost), where bytes ask 41.
-// Open:    no card has confirmed the rates. gx is read once more for the bias gradient (bias.cu).
+// Open:    no card has confirmed the rates. gx is read once more for the bias gradient (conv/bias.cu).
 //
-// Other windows, sizes of neighbourhood and odd channels: the launcher takes lrn.cu's kernels for
+// Other windows, sizes of neighbourhood and odd channels: the launcher takes normalisation/lrn.cu's kernels for
 // single elements, which know bias and ReLU too, and pool.cu's.
 
 // instances: bias_relu_lrn_pool<T, 5, true>, bias_relu_lrn_pool<T, 5, false>
 // instances: bias_relu_lrn_pool_gradient<T, 5, true>, bias_relu_lrn_pool_gradient<T, 5, false>
 
 #include "covering.cuh"
-#include "lrn.cuh"
+#include "normalisation/lrn.cuh"
 
 constexpr int WINDOW = 3, STRIDE = 2;
 constexpr int OUTPUTS = 2;  // of a lane, side by side

@@ -1,6 +1,6 @@
 """Softmax, its logarithm and the cross-entropy after it, over rows; with gradients.
 
-Twins of softmax.cu. A block has a row, its threads take every so-manieth class, and what they found
+Twins of loss.cu. A block has a row, its threads take every so-manieth class, and what they found
 is put together in shared memory, half as many threads each round. `blockDim.x` is a power of two,
 up to BLOCK. The maximum is subtracted first, so that no exponential overflows.
 """

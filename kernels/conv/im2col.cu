@@ -1,4 +1,4 @@
-// Convolution by matrix products over a copied panel: im2col, then gemm.cu; and back, col2im.
+// Convolution by matrix products over a copied panel: im2col, then linear.cu; and back, col2im.
 //
 // A row of the panel is what the window of one pixel of y sees of one group:
 //

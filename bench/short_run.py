@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from gpukit.device import get_device
-from gpukit.kernel_checks.coverage import targets
-from gpukit.kernel_checks.trial import run_case
 from gpukit.launch.kernel import Kernel
 from gpukit.launch.numba import card_problem as numba_problem
+from gpukit.verify.coverage import targets
+from gpukit.verify.run_case import run_case
 
 PLANTED = Path(__file__).parent / "planted.cu"
 SEED = 11

@@ -17,10 +17,10 @@ from gpukit.cli.paths import PATH
 from gpukit.cli.table import print_table
 
 if TYPE_CHECKING:
-    from gpukit.kernel_checks.check import Outcome, Plan
-    from gpukit.kernel_checks.coverage import Target
-    from gpukit.kernel_checks.fit import Fit
-    from gpukit.kernel_checks.fuzz import Finding
+    from gpukit.static.finding import Finding
+    from gpukit.verify.check import Outcome, Plan
+    from gpukit.verify.coverage import Target
+    from gpukit.verify.occupancy_report import Fit
 
 MODES = ("plain", "asan", "tsan", "simulator", "cheats", "card")
 MOST_SHOWN = 30  # findings; more of them have one cause
@@ -105,9 +105,9 @@ def check(
             name, architectures, modes, cases, seed, only, time_limit, quiet, as_json
         )
         context.exit(0 if ok else 1)
-    from gpukit.kernel_checks import fit
-    from gpukit.kernel_checks.check import plan, run
-    from gpukit.kernel_checks.plugins import misnamed
+    from gpukit.verify import occupancy_report as fit
+    from gpukit.verify.check import plan, run
+    from gpukit.verify.plugins import misnamed
 
     if name and (meant := misnamed(name, "check")):
         raise SettingError(meant)
@@ -173,7 +173,7 @@ def new(name: str, primitive: str, out: Path) -> None:
 
     Its kernel is right, and as slow as it is short; its test holds it to the definition.
     """
-    from gpukit.kernel_checks.new import write
+    from gpukit.scaffold.new import write
 
     files = write(name, primitive, out)
     for file in files:
@@ -200,9 +200,9 @@ def _check_plugin(
     as_json: bool,
 ) -> bool:
     from gpukit.errors import SettingError
-    from gpukit.kernel_checks import fit
-    from gpukit.kernel_checks.plugins import check_plugin
     from gpukit.launch.nvrtc import ARCHITECTURES
+    from gpukit.verify import occupancy_report as fit
+    from gpukit.verify.plugins import check_plugin
 
     if name.endswith(".cu"):
         raise SettingError(f"{name}: give the plug-in's Python file, which says how it is launched")
@@ -266,15 +266,15 @@ def _say_how_many_more(findings: list[Finding]) -> None:
 
 
 def _show_fits(found: list[Fit]) -> None:
-    from gpukit.kernel_checks.fit import table
+    from gpukit.verify.occupancy_report import table
 
     if found:
         print_table(table(found))
 
 
 def _not_checked(wanted: Plan, outcome: Outcome) -> list[str]:
-    from gpukit.kernel_checks import on_card
-    from gpukit.kernel_checks.fuzz import CHEATS
+    from gpukit.verify import card as on_card
+    from gpukit.verify.fuzz import CHEATS
 
     unseen = on_card.not_seen() if wanted.cases and CHEATS in wanted.modes else ()
     return [line for line in (wanted.left_out, outcome.not_seen, *unseen) if line]

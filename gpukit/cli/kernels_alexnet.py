@@ -12,7 +12,7 @@ import click
 from gpukit.cli.table import print_table
 
 if TYPE_CHECKING:
-    from gpukit.kernel_checks.alexnet import Filled
+    from gpukit.verify.alexnet import Filled
 
 NAME = "alexnet"  # of no primitive
 HEAD = (
@@ -23,7 +23,7 @@ HEAD = (
 
 def show_alexnet(arch: int, multiprocessors: int, as_json: bool) -> None:
     """Print the table, or one JSON object."""
-    from gpukit.kernel_checks.alexnet import BATCH, filled
+    from gpukit.verify.alexnet import BATCH, filled
 
     found = filled(arch, multiprocessors)
     if as_json:

@@ -12,7 +12,7 @@ import click
 from gpukit.cli.table import print_table
 
 if TYPE_CHECKING:
-    from gpukit.kernel_checks.inventory import Item
+    from gpukit.verify.inventory import Item
 
 
 @click.command(name="list")
@@ -31,10 +31,10 @@ def list_kernels(plugins: tuple[str, ...], registers: bool, as_json: bool) -> No
     that installed packages offer, come last, with their origin.
     """
     from gpukit.dispatch.primitive import REFERENCE
-    from gpukit.kernel_checks.coverage import KINDS, Target, implementations, primitives
-    from gpukit.kernel_checks.inventory import item
     from gpukit.launch.numba import problem
     from gpukit.plugins import entries, load_kernel
+    from gpukit.verify.coverage import KINDS, Target, implementations, primitives
+    from gpukit.verify.inventory import item
 
     loaded = [load_kernel(path) for path in plugins]
     found = {name: implementations(name) for name in primitives()}

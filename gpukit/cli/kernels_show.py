@@ -14,9 +14,9 @@ from gpukit.cli.table import print_table
 
 if TYPE_CHECKING:
     from gpukit.emulator.trace import Access
-    from gpukit.kernel_checks.children import Heard
-    from gpukit.kernel_checks.launches import Launch
-    from gpukit.kernel_checks.look import OnCard
+    from gpukit.verify.kernel_report import OnCard
+    from gpukit.verify.launches import Launch
+    from gpukit.verify.workers import Heard
 
 
 @click.command()
@@ -68,11 +68,11 @@ def show(
     evenly their blocks fill a card (sm_90, unless --arch says another).
     """
     from gpukit.errors import GpukitError, SettingError
-    from gpukit.kernel_checks import look
-    from gpukit.kernel_checks.coverage import targets
-    from gpukit.kernel_checks.launches import launches
-    from gpukit.kernel_checks.plugins import misnamed
     from gpukit.launch.nvrtc import ARCHITECTURES
+    from gpukit.verify import kernel_report as look
+    from gpukit.verify.coverage import targets
+    from gpukit.verify.launches import launches
+    from gpukit.verify.plugins import misnamed
 
     unknown = sorted(set(architectures) - set(ARCHITECTURES))
     if unknown:
@@ -108,7 +108,7 @@ def show(
 @contextmanager
 def printed_by(plugin: str) -> Iterator[Heard]:
     """Within the block, what a plug-in prints in its processes is heard; then stderr shows it."""
-    from gpukit.kernel_checks.children import distinct
+    from gpukit.verify.workers import distinct
 
     lines: list[str] = []
     try:

@@ -21,12 +21,12 @@ import numpy as np
 from gpukit.device import Device, device_of, to_host
 from gpukit.dispatch.precision import FULL, Precision
 from gpukit.dispatch.primitive import registry
-from gpukit.kernel_checks.compare import problem as difference
 from gpukit.primitives.normalisation import lrn
 from gpukit.primitives.windows import taps
 from gpukit.race.arguments import arguments, as_passed
 from gpukit.race.counts import RESPONSE, Problem
 from gpukit.race.families import MOVES
+from gpukit.verify.compare import problem as difference
 
 SEEDS = (1, 2)  # of the first and the second call
 # Bytes of an intermediate array of the definition, in float64, above which it goes image by image.

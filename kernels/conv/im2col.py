@@ -8,8 +8,8 @@
     input gradient    panel_g = gy_g · w_gᵀ, then every pixel of x adds up the cells copied from it
 
 Twins of conv/im2col.cu and linear.cu. Weights are matrices (R·S·C/G, K), images (pixels, K); group
-g has columns g·K/G … of both. A block computes a tile of 16×16 results: it brings tiles of both factors
-to shared memory, multiplies these, and goes on along the sum. Each number brought serves 16
+g has columns g·K/G … of both. A block computes a tile of 16×16 results: it brings tiles of both
+factors to shared memory, multiplies these, and goes on along the sum. Each number brought serves 16
 products. A tile's products are added up before they join the sum: long sums stay accurate.
 """
 

@@ -1,4 +1,4 @@
-"""kernel_checks.worker with faulty kernels for relu, one a fault: what a checker must not let pass.
+"""verify.worker with faulty kernels for relu, one a fault: what a checker must not let pass.
 
 Run as the worker is; the implementations are called wrong, overrun, race, crash and deaf;
 unchanged is one for Numba's simulator.
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from gpukit import primitives as p
 from gpukit.device import device_of
-from gpukit.kernel_checks import worker
 from gpukit.launch.kernel import Kernel
+from gpukit.verify import worker
 
 FILE = Path(__file__).with_name("faulty_relu.cu")
 

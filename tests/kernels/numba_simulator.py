@@ -24,8 +24,9 @@ from numba import cuda  # noqa: E402
 
 from gpukit.backends.cuda.conv import numba_im2col as panels  # noqa: E402
 from gpukit.dispatch.primitive import Implementation, registry  # noqa: E402
-from gpukit.kernel_checks import coverage, twins  # noqa: E402
 from gpukit.launch.numba import NumbaKernel  # noqa: E402
+from gpukit.verify import coverage  # noqa: E402
+from gpukit.verify import numba_kernels as twins  # noqa: E402
 
 SMALL = 150  # elements of an array
 WAYS = ("numba", "numba_im2col")

@@ -9,13 +9,13 @@ import pytest
 from gpukit.device import cuda_count
 from gpukit.emulator import compiler_problem
 from gpukit.errors import GpukitError
-from gpukit.kernel_checks import on_card
-from gpukit.kernel_checks.coverage import Target
-from gpukit.kernel_checks.fuzz import CHEATS
-from gpukit.kernel_checks.plugins import PluginOutcome, check_plugin
-from gpukit.kernel_checks.streams import mentions
 from gpukit.launch.nvrtc import version
 from gpukit.plugins import load_kernel
+from gpukit.verify import card as on_card
+from gpukit.verify.coverage import Target
+from gpukit.verify.fuzz import CHEATS
+from gpukit.verify.plugins import PluginOutcome, check_plugin
+from gpukit.verify.streams import mentions
 
 PLUGIN = Path(__file__).parent / "cheats" / "cheats.py"
 

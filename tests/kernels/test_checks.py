@@ -17,11 +17,12 @@ from gpukit.device import to_host
 from gpukit.dispatch.primitive import Implementation, registry
 from gpukit.emulator import compiler_problem
 from gpukit.errors import SettingError
-from gpukit.kernel_checks import children, coverage, fuzz
-from gpukit.kernel_checks.cases import MAKERS, case, flat
-from gpukit.kernel_checks.compare import ROUNDOFF, problem
-from gpukit.kernel_checks.coverage import Target
-from gpukit.kernel_checks.trial import run_case
+from gpukit.verify import coverage, fuzz
+from gpukit.verify import workers as children
+from gpukit.verify.cases import MAKERS, case, flat
+from gpukit.verify.compare import ROUNDOFF, problem
+from gpukit.verify.coverage import Target
+from gpukit.verify.run_case import run_case
 
 needs_compiler = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
 
@@ -249,7 +250,7 @@ def test_check_ends_with_a_verdict():
 
 
 def test_check_fails_with_exit_code_1(monkeypatch):
-    from gpukit.kernel_checks import budgets
+    from gpukit.static import budgets
 
     monkeypatch.setattr(budgets, "read", lambda: budgets.Table({budgets.version(): {}}))
     arguments = ["kernels", "check", "sgd_update", "--fuzz", "0", "--arch", "90"]

@@ -12,9 +12,9 @@ import re
 import pytest
 
 from gpukit.errors import GpukitError, SettingError
-from gpukit.kernel_checks import budgets, sass
 from gpukit.launch import nvrtc
 from gpukit.launch.sources import load
+from gpukit.static import budgets, sass
 
 try:
     nvrtc.version()

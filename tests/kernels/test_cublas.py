@@ -25,7 +25,7 @@ from gpukit.backends.cuda.linear.gemm import Operand
 from gpukit.device import get_device, to_host
 from gpukit.emulator import compiler_problem
 from gpukit.errors import GpukitError, SettingError, ShapeError
-from gpukit.kernel_checks.coverage import targets
+from gpukit.verify.coverage import targets
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 EMULATED = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())

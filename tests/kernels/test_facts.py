@@ -8,11 +8,12 @@ import pytest
 from click.testing import CliRunner
 
 from gpukit.cli.app import app
-from gpukit.kernel_checks import facts, inventory
-from gpukit.kernel_checks.check import plan
-from gpukit.kernel_checks.coverage import Target, targets
-from gpukit.kernel_checks.facts import Facts, known, note, remember
-from gpukit.kernel_checks.fuzz import Finding
+from gpukit.static.finding import Finding
+from gpukit.verify import inventory
+from gpukit.verify import verified as facts
+from gpukit.verify.check import plan
+from gpukit.verify.coverage import Target, targets
+from gpukit.verify.verified import Facts, known, note, remember
 
 RELU = Target("relu", "cuda")
 
@@ -94,7 +95,7 @@ def test_the_list_shows_facts_only():
 
 
 def test_registers_are_those_of_the_budget():
-    from gpukit.kernel_checks import budgets
+    from gpukit.static import budgets
 
     figures = budgets.read().of(budgets.VERSIONS[0])["activation.cu"]
     kernels = {k.name for k in RELU.kernels}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gpukit.kernel_checks.mix import innermost_loops, mix, widths
-from gpukit.kernel_checks.sass import disassemble, parse
 from gpukit.launch.nvrtc import compile_text
 from gpukit.launch.wheels import nvidia_folder
+from gpukit.static.instruction_mix import innermost_loops, mix, widths
+from gpukit.static.sass import disassemble, parse
 
 LISTING = """
     .section .text.k,"ax",@progbits

@@ -19,11 +19,12 @@ from gpukit.cli.app import app
 from gpukit.device import get_device
 from gpukit.dispatch.primitive import REFERENCE, registry
 from gpukit.errors import GpukitError, SettingError
-from gpukit.kernel_checks import check, coverage, fuzz, twins
-from gpukit.kernel_checks.coverage import Target
 from gpukit.launch import numba as launch
 from gpukit.launch.numba import NumbaKernel, problem, team
 from gpukit.launch.nvrtc import ARCHITECTURES
+from gpukit.verify import check, coverage, fuzz
+from gpukit.verify import numba_kernels as twins
+from gpukit.verify.coverage import Target
 
 TIMES = int(os.environ.get("GPUKIT_TEST_CASES", "1"))
 TARGETS = [t for t in coverage.targets() if t.simulated]

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from gpukit.errors import GpukitError
-from gpukit.kernel_checks import sass
 from gpukit.launch import nvrtc, options, wheels
 from gpukit.launch.sources import load
+from gpukit.static import sass
 
 HERE = Path(__file__).parent
 

@@ -10,9 +10,9 @@ import pytest
 
 from gpukit.emulator import compiler_problem
 from gpukit.emulator.build import compiler
-from gpukit.kernel_checks.occupancy import LIMITS, occupancy
 from gpukit.launch.nvrtc import ARCHITECTURES
 from gpukit.launch.wheels import nvidia_file, nvidia_folder
+from gpukit.static.occupancy import LIMITS, occupancy
 
 PROGRAM = """
 #include <climits>

@@ -18,9 +18,10 @@ from gpukit.cli.app import app
 from gpukit.device import DeviceArray, cuda_count, get_device, to_host
 from gpukit.dispatch.primitive import registry
 from gpukit.emulator import compiler_problem
-from gpukit.kernel_checks import on_card, trial
-from gpukit.kernel_checks.coverage import Target, targets
-from gpukit.kernel_checks.limits import drawn
+from gpukit.verify import card as on_card
+from gpukit.verify import run_case as trial
+from gpukit.verify.coverage import Target, targets
+from gpukit.verify.supported import drawn
 
 needs_compiler = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
 no_card = pytest.mark.skipif(bool(cuda_count()), reason="this machine has a card")

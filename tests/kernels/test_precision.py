@@ -10,13 +10,14 @@ from gpukit.device import CPU, device_of, to_host
 from gpukit.dispatch.precision import FULL, PRECISIONS, precision
 from gpukit.dispatch.preference import FallbackWarning, fallbacks, no_fallbacks
 from gpukit.errors import SettingError
-from gpukit.kernel_checks import compare, trial
-from gpukit.kernel_checks.coverage import Target
-from gpukit.kernel_checks.limits import drawn
 from gpukit.race import contest
 from gpukit.race.ceilings import Ceilings
 from gpukit.race.problems import problem as race_problem
 from gpukit.race.proof import Proof
+from gpukit.verify import compare
+from gpukit.verify import run_case as trial
+from gpukit.verify.coverage import Target
+from gpukit.verify.supported import drawn
 
 LENGTHS = (1, 2, 9, 100, 1000, 4096)
 BITS = {name: made.bits for name, made in PRECISIONS.items() if made.bits}

@@ -11,8 +11,8 @@ import pytest
 
 from gpukit.emulator import compiler_problem
 from gpukit.errors import GpukitError
-from gpukit.kernel_checks.new import write
 from gpukit.launch.nvrtc import ARCHITECTURES, version
+from gpukit.scaffold.new import write
 
 
 def missing() -> str:

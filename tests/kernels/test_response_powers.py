@@ -10,7 +10,7 @@ import pytest
 from gpukit import primitives as p
 from gpukit.device import get_device, to_host
 from gpukit.emulator import compiler_problem
-from gpukit.kernel_checks.compare import ELEMENTWISE, ROUNDOFF
+from gpukit.verify.compare import ELEMENTWISE, ROUNDOFF
 
 needs_compiler = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
 
@@ -66,7 +66,7 @@ def test_zeros_infinities_and_what_is_no_number():
 
 
 def test_a_card_may_be_as_far_off_as_its_manual_says():
-    """The steps of normalisation/lrn.cuh with reciprocal roots that err by 2^-22.9, rounding included."""
+    """The steps of lrn.cuh with reciprocal roots that err by 2^-22.9, rounding included."""
     d = np.exp2(np.linspace(-70, 70, 20_001)).astype(np.float32)
     wide, worst, worst_next = d.astype(np.float64), 0.0, 0.0
     for first_error, second_error in itertools.product((-1, 0, 1), repeat=2):

@@ -14,10 +14,11 @@ from gpukit.dispatch.primitive import REFERENCE, registry
 from gpukit.emulator import compiler_problem
 from gpukit.emulator.trace import Access
 from gpukit.errors import GpukitError, SettingError
-from gpukit.kernel_checks import coverage, look
-from gpukit.kernel_checks.launches import launches
-from gpukit.kernel_checks.typical import CALLS, OF_ONE, typical
 from gpukit.launch.wheels import nvidia_folder
+from gpukit.verify import coverage
+from gpukit.verify import kernel_report as look
+from gpukit.verify.launches import launches
+from gpukit.verify.typical import CALLS, OF_ONE, typical
 
 needs = [
     pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem()),

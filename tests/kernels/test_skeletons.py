@@ -12,10 +12,10 @@ from gpukit.cli.app import app
 from gpukit.dispatch.primitive import registry
 from gpukit.emulator import compiler_problem
 from gpukit.errors import GpukitError, SettingError
-from gpukit.kernel_checks.new import SKELETONS, write
-from gpukit.kernel_checks.plugins import check_plugin
 from gpukit.launch.nvrtc import version
 from gpukit.plugins import load_kernel, unload
+from gpukit.scaffold.new import SKELETONS, write
+from gpukit.verify.plugins import check_plugin
 
 
 def missing() -> str:

@@ -13,11 +13,11 @@ from click.testing import CliRunner
 from gpukit import models
 from gpukit.backends.cuda.runtime import tiling
 from gpukit.cli.app import app
-from gpukit.kernel_checks import alexnet
-from gpukit.kernel_checks.occupancy import occupancy
 from gpukit.launch import nvrtc
 from gpukit.launch.sources import load
 from gpukit.launch.wheels import nvidia_folder
+from gpukit.static.occupancy import occupancy
+from gpukit.verify import alexnet
 
 needs_wheel = pytest.mark.skipif(nvidia_folder() is None, reason="pip install 'gpukit[kernels]'")
 

@@ -108,7 +108,7 @@ def test_type_marker_images_and_notices_are_in_the_wheel(tree, contents):
 
 
 def test_skeletons_are_in_the_wheel(tree, contents):
-    folder = tree / "gpukit" / "kernel_checks" / "skeletons"
+    folder = tree / "gpukit" / "scaffold" / "skeletons"
     wanted = {path.relative_to(tree).as_posix() for path in folder.iterdir()}
     assert len(wanted) > 10
     assert wanted - contents.keys() == set()

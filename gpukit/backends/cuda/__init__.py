@@ -3,7 +3,7 @@
 The same launchers of CUDA C serve cards (kind "cuda") and the emulator (kind "emu"): the device of
 the arrays decides. The Numba kernels (`algo="numba"`) are their readable counterparts, never the
 default, and need the extra `numba`; emu does not run them, Numba has a simulator of its own
-(kernel_checks/twins.py).
+(verify/numba_kernels.py).
 """
 
 # Each registers its implementations. The first of a primitive that takes a call is its default, so

@@ -9,11 +9,11 @@ import pytest
 
 from gpukit.dispatch.primitive import registry
 from gpukit.errors import GpukitError
-from gpukit.kernel_checks.coverage import primitives
 from gpukit.race.arguments import arguments, as_passed
 from gpukit.race.families import FAMILIES, UNRACED
 from gpukit.race.problems import passes, problem, problems
 from gpukit.race.tables import NETWORKS
+from gpukit.verify.coverage import primitives
 
 # Multiply-adds of all convolutions for one image, and their weights without biases, as published
 # for AlexNet with two columns, VGG-16 (table 2 less the dense layers) and ResNet-50.

@@ -1,0 +1,1 @@
+"""`gpukit kernels new`: a plug-in that works, to start from."""

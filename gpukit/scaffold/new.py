@@ -1,0 +1,112 @@
+"""Writes a new plug-in: a kernel that is right, its launcher, and its test.
+
+The texts lie in skeletons/; in them words in capitals are replaced.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+import gpukit.primitives  # noqa: F401  (fills the registry)
+from gpukit.dispatch.primitive import REFERENCE, registry
+from gpukit.errors import SettingError
+from gpukit.scaffold.names import unusable
+from gpukit.scaffold.start import words
+
+FOLDER = Path(__file__).with_name("skeletons")
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """The files that a primitive's plug-in is made of, and the C++ expression of its result."""
+
+    family: str
+    expression: str = ""
+
+
+_UNARY = {
+    "relu": "v > T(0) || v != v ? v : T(0)",
+    "sigmoid": "T(1) / (T(1) + exp(-v))",
+    "tanh": "tanh(v)",
+    "negative": "-v",
+    "absolute": "v < T(0) ? -v : v",
+    "square": "v * v",
+    "sqrt": "sqrt(v)",
+    "exp": "exp(v)",
+    "log": "log(v)",
+    "sign": "v > T(0) ? T(1) : v < T(0) ? T(-1) : v",
+    "softplus": "gpukit::maximum(v, T(0)) + log1p(exp(v < T(0) ? v : -v))",
+}
+_GRADIENT = {
+    "relu_grad": "v > T(0) ? g : T(0)",
+    "sigmoid_grad": "g * v * (T(1) - v)",
+    "tanh_grad": "g * (T(1) - v * v)",
+}
+_BINARY = {
+    "add": "a + b",
+    "subtract": "a - b",
+    "multiply": "a * b",
+    "divide": "a / b",
+    "power": "pow(a, b)",
+    "maximum": "a > b || a != a ? a : b",
+    "minimum": "a < b || a != a ? a : b",
+}
+_SOFTMAX = {"softmax": "exp(from[k] - m) / sum", "log_softmax": "from[k] - m - log(sum)"}
+_OWN = (
+    "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "dense", "matmul", "max_pool2d",
+    "avg_pool2d", "batch_norm_inference", "lrn", "dropout", "argmax", "concat", "sgd_update",
+    "adam_update",
+)  # fmt: skip
+
+SKELETONS: dict[str, Skeleton] = {
+    **{name: Skeleton(name) for name in _OWN},
+    **{name: Skeleton("unary", text) for name, text in _UNARY.items()},
+    **{name: Skeleton("gradient", text) for name, text in _GRADIENT.items()},
+    **{name: Skeleton("binary", text) for name, text in _BINARY.items()},
+    **{name: Skeleton("softmax", text) for name, text in _SOFTMAX.items()},
+}
+
+START = Skeleton("start")  # of every other primitive: made from its signature
+
+
+def write(name: str, primitive: str, folder: Path) -> list[Path]:
+    """Write NAME.cu, NAME.py and test_NAME.py into `folder`; nothing is overwritten."""
+    if primitive not in registry:
+        close = difflib.get_close_matches(primitive, registry, n=3)
+        known = ", ".join(close or registry)
+        raise SettingError(f"there is no primitive {primitive!r}; there are {known}")
+    ways = registry[primitive].implementations("cuda")
+    if name in ways or name == REFERENCE:
+        raise SettingError(f"{primitive} has an implementation {name} already; use another name")
+    texts = _texts(name, primitive)
+    if why := unusable(name, texts):
+        raise SettingError(f"{name!r} cannot be the name of a kernel: {why}; choose another")
+    taken = [file for file in texts if (folder / file).exists()]
+    if taken:
+        raise SettingError(f"{folder / taken[0]} is there already; choose another NAME or --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, text in texts.items():
+        (folder / file).write_text(text.replace("NAME", name), encoding="utf-8")
+    return [folder / file for file in texts]
+
+
+def _texts(name: str, primitive: str) -> dict[str, str]:
+    """The files' texts, by their names; NAME is still to be replaced in them."""
+    skeleton = SKELETONS.get(primitive, START)
+    replaced = {"PRIMITIVE": primitive, "EXPRESSION": skeleton.expression}
+    if skeleton is START:
+        replaced |= words(registry[primitive])
+    templates = {
+        f"{name}.cu": f"{skeleton.family}.cu",
+        f"{name}.py": f"{skeleton.family}.py.txt",
+        f"test_{name}.py": "check.py.txt",
+    }
+    texts = {}
+    for file, template in templates.items():
+        text = (FOLDER / template).read_text(encoding="utf-8")
+        for word, by in replaced.items():
+            text = text.replace(word, by)
+        texts[file] = text
+    return texts

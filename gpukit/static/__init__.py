@@ -1,0 +1,1 @@
+"""What compilers made of kernels: registers, shared memory, occupancy, machine code."""

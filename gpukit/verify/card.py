@@ -1,0 +1,85 @@
+"""Cases on a card: the right result, and on the current stream.
+
+A launcher that works on another stream than the caller's is right most of the time. Here the
+current stream is kept busy before it fills the arguments, so that work on any other stream, also on
+the null stream, reads them before they are there. Emu has no streams; there, only a launcher's
+source can be looked at (streams.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpukit.device import Device, cuda_count, cuda_problem, get_device, to_host
+from gpukit.dispatch.primitive import registry
+from gpukit.verify import run_case as trial
+from gpukit.verify.cases import Case, flat
+from gpukit.verify.compare import problem
+from gpukit.verify.coverage import Target
+from gpukit.verify.supported import drawn
+
+CARD = "cuda:0"
+BUSY = 20_000_000  # clock cycles, some ten milliseconds: longer than a host takes to launch
+
+_WAIT = """
+extern "C" __global__ void wait(long long cycles) {
+    const long long begin = clock64();
+    while (clock64() - begin < cycles) {}
+}
+"""
+
+
+def not_seen() -> tuple[str, ...]:
+    """What checks leave out here; nothing where there is a card."""
+    if cuda_count():
+        return ()
+    return (f"on a card, which alone shows what runs on which stream: {cuda_problem()}",)
+
+
+def run_case(target: Target, seed: int, number: int) -> str:
+    """What is wrong with case `number` on the first card; empty if nothing is."""
+    found = trial.run_case(target, seed, number, CARD)
+    if found:
+        return found
+    made = drawn(target, seed, number)
+    if made is None:
+        return ""
+    try:
+        found = _late(target, made, get_device(CARD))
+    except Exception as error:  # a launcher's
+        found = trial.fault(error, target)
+    return f"{found} [{trial.describe(made)}]" if found else ""
+
+
+def _late(target: Target, made: Case, card: Device) -> str:
+    """What is wrong where the arguments come late on the current stream."""
+    import cupy
+
+    primitive = registry[target.primitive]
+    full = [trial.placed(a, card) for a in made.arrays]
+    late = [trial.placed(_zeros(a), card) for a in made.arrays]
+    wait = cupy.RawKernel(_WAIT, "wait")
+    wait((1,), (1,), (np.int64(1),))  # compiled before it counts
+    card.synchronize()
+    with cupy.cuda.Stream(non_blocking=True):
+        wait((1,), (1,), (np.int64(BUSY),))
+        for to, source in zip(flat(late), flat(full)):
+            if hasattr(to, "shape"):
+                cupy.copyto(to, source)
+        ours = [to_host(result) for result in trial.call(primitive, target.algo, made, late)]
+    card.synchronize()
+    for i, (mine, wanted) in enumerate(zip(ours, trial.by_definition(primitive, made))):
+        found = problem(
+            f"result {i}", mine, wanted, made.exact, made.length, made.scale, target.way.precision
+        )
+        if found:
+            return f"works on another stream than the current one: {found}"
+    return ""
+
+
+def _zeros(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_zeros(v) for v in value]
+    return np.zeros_like(value) if isinstance(value, np.ndarray) else value

@@ -1,0 +1,62 @@
+"""What launches ask of a card that the emulator would give and a card might not: shared memory."""
+
+from __future__ import annotations
+
+from gpukit.device import get_device
+from gpukit.emulator.run import Emulator
+from gpukit.launch.engine import Bound, Call, engine_of, register
+from gpukit.launch.kernel import Kernel
+from gpukit.launch.limits import MOST_SHARED
+from gpukit.verify.coverage import Target
+
+_launched: set[tuple[str, str]] = set()  # files and names
+# By file and name of a kernel, the launch with most: static and dynamic bytes.
+_asked: dict[tuple[str, str], tuple[Bound, int, int]] = {}
+
+
+class _Watched:
+    """An engine that notes what launches ask for."""
+
+    def __init__(self, engine: Emulator) -> None:
+        self._engine = engine
+
+    def launch(self, call: Call) -> None:
+        key = (call.bound.source.file, call.bound.declaration.name)
+        _launched.add(key)
+        self._engine.launch(call)
+        static = self._engine.static_shared[call.bound.source.file, call.bound.expression]
+        if key not in _asked or static + call.shared > sum(_asked[key][1:]):
+            _asked[key] = call.bound, static, call.shared
+
+
+def launches() -> None:
+    """Note the launches on emu from now on."""
+    engine = engine_of(get_device("emu"))
+    if isinstance(engine, Emulator):
+        register("emu", lambda: _Watched(engine))
+
+
+def has_launched(target: Target) -> bool:
+    """Whether a kernel that a target names was launched since `launches` was called."""
+    own = {(k.source.file, k.name) for k in target.kernels if isinstance(k, Kernel)}
+    return bool(own & _launched)
+
+
+def too_much_shared(target: Target) -> str:
+    """Which kernel of a target asked for more shared memory than some card has."""
+    if not _asked:
+        return ""
+    for kernel in target.kernels:
+        if not isinstance(kernel, Kernel) or (kernel.source.file, kernel.name) not in _asked:
+            continue
+        bound, static, dynamic = _asked[kernel.source.file, kernel.name]
+        least = max(kernel.min_arch, bound.instance.arch)
+        small = {a: m for a, m in MOST_SHARED.items() if m < static + dynamic and a >= least}
+        if small:
+            cards = ", ".join(f"sm_{arch} has {most}" for arch, most in small.items())
+            return (
+                f"{bound.declaration.place}: kernel {bound.expression} takes {static} bytes of "
+                f"static shared memory and is launched with shared={dynamic}; {cards}; use less, "
+                "refuse the case in supports, or give the Kernel a min_arch"
+            )
+    return ""

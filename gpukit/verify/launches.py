@@ -1,0 +1,168 @@
+r"""What a usual call of a kernel's implementation launches, and what it asks memory for.
+
+    python -m gpukit.verify.launches \
+        '{"targets": ["relu:cuda"], "plugins": [], "blocks": 4, "dtype": "float32"}'
+
+runs it on emu's build "trace", in a process that may die without harm; an answer (core/process.py)
+a launch.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gpukit.core import caches
+from gpukit.core import process as child
+from gpukit.device import get_device
+from gpukit.dispatch.preference import no_fallbacks
+from gpukit.dispatch.primitive import registry
+from gpukit.emulator.build import compiler_problem
+from gpukit.emulator.check import environment
+from gpukit.emulator.run import Emulator, some_blocks
+from gpukit.emulator.trace import Access, from_json
+from gpukit.errors import GpukitError
+from gpukit.launch.engine import engine_of
+from gpukit.plugins import load_any
+from gpukit.verify.coverage import Target, targets
+from gpukit.verify.run_case import describe, placed
+from gpukit.verify.typical import typical
+from gpukit.verify.worker import left_by
+from gpukit.verify.workers import Child, Heard
+
+BLOCKS = 4  # of the middle of a grid, that are traced
+TIME_LIMIT = 300.0  # seconds
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A kernel's launch by `target`: where it stands, its instance, sizes; accesses in some blocks.
+
+    `call` says with which arguments the primitive was called, `source` is the kernel's whole text,
+    `traced` counts the blocks that ran.
+    """
+
+    target: str
+    call: str
+    file: str
+    line: int
+    kernel: str
+    source: str
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    shared: int
+    traced: int
+    accesses: tuple[Access, ...]
+
+    @property
+    def threads(self) -> int:
+        """Of a block."""
+        return self.block[0] * self.block[1] * self.block[2]
+
+    @property
+    def blocks(self) -> int:
+        return self.grid[0] * self.grid[1] * self.grid[2]
+
+
+def launches(
+    names: Sequence[str],
+    plugins: Sequence[str] = (),
+    blocks: int = BLOCKS,
+    dtype: str = "float32",
+    heard: Heard = lambda lines: None,
+) -> list[Launch]:
+    """Every launch of a usual call of the targets `names`, `blocks` blocks of its middle traced.
+
+    No names stand for all that `plugins` (files, or names of installed ones) register.
+    `heard(lines)` gets the last lines that were printed.
+    Raises GpukitError with what went wrong, or without a compiler.
+    """
+    caches.prepare()
+    if compiler_problem():
+        raise GpukitError(compiler_problem())
+    order = {"targets": [*names], "plugins": [*plugins], "blocks": blocks, "dtype": dtype}
+    called = ", ".join([*(names or plugins)][:3])
+    arguments = ["-P", "-m", "gpukit.verify.launches", json.dumps(order)]
+    found: list[dict[str, Any]] = []
+    with Child(arguments, environment("trace"), TIME_LIMIT) as tracer:
+        said: dict[str, Any] = {}
+        for said in tracer.news():
+            if "launch" in said:
+                found.append(said["launch"])
+        heard(tracer.printed())
+        if "done" not in said:
+            if tracer.hung:
+                raise GpukitError(f"{called}: the trace took more than {TIME_LIMIT:g} s")
+            last = tracer.text().strip().splitlines()[-1:] if tracer.code else []
+            why = said.get("error") or "".join(last) or "the call ended the process without a word"
+            raise GpukitError(f"{called} cannot be traced: {why}")
+    return [
+        Launch(
+            **{
+                **one,
+                "grid": tuple(one["grid"]),
+                "block": tuple(one["block"]),
+                "accesses": tuple(from_json(one["accesses"])),
+            }
+        )
+        for one in found
+    ]
+
+
+def main(order: dict[str, Any]) -> int:
+    """Run the call of `order`; its answers are each `launch`, then `done` or an `error`."""
+    say = child.answers()
+    child.end_with_parent()
+    loaded = [plugin for name in order["plugins"] for plugin in load_any(name)]
+    if order["targets"]:
+        wanted = [t for name in order["targets"] for t in targets(name) if t.emulated]
+    else:
+        ways = [pair for plugin in loaded for pair in plugin.ways]
+        wanted = [Target(p.name, way.name) for p, way in ways if way.kind == "cuda"]
+    try:
+        for target in wanted:
+            for launch in _run(target, order["blocks"], order["dtype"]):
+                say(launch=asdict(launch))
+    except GpukitError as error:
+        say(error=str(error))
+        return 1
+    except (SystemExit, KeyboardInterrupt) as error:
+        say(error=left_by(error, target))
+        return 1
+    say(done=True)
+    return 0
+
+
+def _run(target: Target, blocks: int, dtype: str) -> list[Launch]:
+    made = typical(target, dtype)
+    device = get_device("emu")
+    engine = engine_of(device)
+    assert isinstance(engine, Emulator)
+    engine.launches.clear()
+    with some_blocks(None, blocks), no_fallbacks():
+        registry[target.primitive](
+            *[placed(a, device) for a in made.arrays], algo=target.algo, **made.settings
+        )
+    return [
+        Launch(
+            str(target),
+            describe(made),
+            one.bound.source.file,
+            one.bound.declaration.line,
+            one.bound.expression,
+            one.bound.source.text,
+            one.grid,
+            one.block,
+            one.shared,
+            min(blocks, one.grid[0] * one.grid[1] * one.grid[2]),
+            tuple(one.accesses),
+        )
+        for one in engine.launches
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.loads(sys.argv[1])))

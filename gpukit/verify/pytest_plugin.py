@@ -1,0 +1,136 @@
+"""Checks of plug-ins as tests:  pytest --gpukit-kernel mine.py
+
+Each check is an item, so that a CI without a card proves users' kernels in one line: compiled for
+each architecture, random cases plain and under the sanitizers, and the battery against cheats. It
+all runs in other processes. Installed with gpukit; without the option it does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+GROUP = "gpukit"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup(GROUP, "kernels checked without a card (gpukit)")
+    group.addoption(
+        "--gpukit-kernel", action="append", default=[], metavar="FILE.py",
+        help="check this plug-in, or that of an installed package by its name; may be repeated",
+    )  # fmt: skip
+    group.addoption(
+        "--gpukit-fuzz", type=int, default=20, metavar="N",
+        help="random cases for each implementation of a plug-in (default 20)",
+    )  # fmt: skip
+    group.addoption(
+        "--gpukit-seed", type=int, default=0, metavar="N", help="seed of the cases (default 0)"
+    )
+    group.addoption(
+        "--gpukit-time-limit", type=float, default=60.0, metavar="S",
+        help="seconds for a plug-in to be loaded, for a compilation, for a case (default 60)",
+    )  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(
+    session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    for plugin in config.getoption("--gpukit-kernel"):
+        name = Path(plugin).name
+        made = KernelFile.from_parent(session, name=name, nodeid=name, plugin=plugin)
+        items.extend(made.collect())
+
+
+class KernelFile(pytest.Collector):
+    """A plug-in; its items are the checks of it."""
+
+    def __init__(self, *, plugin: str, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.plugin = plugin
+        self.hung: dict[str, str] = {}  # by target, where it did
+
+    def collect(self) -> Iterator[pytest.Item]:
+        """One item a check; a plug-in that cannot be loaded is an error of collection."""
+        from gpukit.errors import GpukitError
+        from gpukit.launch.nvrtc import ARCHITECTURES
+        from gpukit.verify import plugins
+
+        try:
+            name = plugins.reference(self.plugin)
+            found = plugins.look(name, (), self.config.getoption("--gpukit-time-limit"))
+        except GpukitError as error:
+            raise pytest.UsageError(str(error)) from None
+        for arch in ARCHITECTURES:
+            label = f"compile[sm_{arch}]"
+            yield Check.from_parent(self, name=label, file=self, plugin=name, arch=arch)
+        for target in found.targets:
+            for mode in plugins.MODES:
+                label = f"{target}[{mode}]"
+                yield Check.from_parent(
+                    self, name=label, file=self, plugin=name, target=target, mode=mode
+                )
+
+
+class Refused(Exception):
+    """What a check found."""
+
+
+class Check(pytest.Item):
+    """One check: for an architecture, or of a target in a mode."""
+
+    def __init__(
+        self,
+        *,
+        file: KernelFile,
+        plugin: str,
+        arch: int = 0,
+        target: str = "",
+        mode: str = "",
+        **settings: Any,
+    ) -> None:
+        super().__init__(**settings)
+        self.file = file
+        self.plugin = plugin
+        self.arch = arch
+        self.target = target
+        self.mode = mode
+
+    def runtest(self) -> None:
+        from gpukit.device import cuda_problem
+        from gpukit.emulator.build import compiler_problem
+        from gpukit.verify import plugins
+        from gpukit.verify.fuzz import CARD, LEFT_OUT, fuzz
+        from gpukit.verify.workers import distinct
+
+        option = self.config.getoption
+        printed: list[str] = []
+        limit = option("--gpukit-time-limit")
+        if self.arch:
+            found = plugins.look(self.plugin, (self.arch,), limit, heard=printed.extend).findings
+        else:
+            missing = cuda_problem() if self.mode == CARD else compiler_problem()
+            missing = missing or self.file.hung.get(self.target, "")
+            if missing:
+                pytest.skip(missing)
+            found = fuzz(
+                [self.target], [self.mode], option("--gpukit-fuzz"), option("--gpukit-seed"),
+                plugins=[self.plugin], limit=limit, heard=printed.extend,
+            )  # fmt: skip
+            if any(f.text.endswith(LEFT_OUT) for f in found):
+                self.file.hung[self.target] = f"it did not end in mode {self.mode}"
+        if printed:
+            self.add_report_section("call", "printed", "\n".join(distinct(printed)))
+        if found:
+            raise Refused("\n".join(f"{f.text}\n  again: {f.again}" for f in found))
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo, style: Any = None) -> Any:
+        if isinstance(excinfo.value, Refused):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        return Path(self.plugin), None, self.name

@@ -1,0 +1,217 @@
+"""One case on an emulated card or a real one, held to the definition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpukit.device import CPU, Device, device_of, get_device, to_host
+from gpukit.dispatch.preference import no_fallbacks
+from gpukit.dispatch.primitive import Primitive, registry
+from gpukit.errors import GpukitError
+from gpukit.launch.engine import Bound
+from gpukit.launch.kernel import Kernel
+from gpukit.launch.kernel import kernels as all_kernels
+from gpukit.launch.sources import Declaration, Instance
+from gpukit.plugins import line_in, owner
+from gpukit.verify import (  # noqa: F401  (they enter their makers)
+    cases_by_channel,
+    cases_by_element,
+    cases_of_convolution,
+    cases_of_shape,
+    cases_of_training,
+)
+from gpukit.verify import launch_log as watch
+from gpukit.verify.cases import MAKERS, Case, copies, flat, same
+from gpukit.verify.compare import problem
+from gpukit.verify.coverage import Target
+from gpukit.verify.supported import TRIES, drawn
+
+SHOWN = 60  # characters of a setting
+
+
+def run_case(target: Target, seed: int, number: int, device: str = "emu") -> str:
+    """What is wrong with case `number` on a device; empty if nothing is.
+
+    Any error of the launcher's counts.
+    """
+    if target.primitive not in MAKERS:
+        return f"nothing makes cases for {target.primitive}; see gpukit/verify/cases.py"
+    primitive = registry[target.primitive]
+    try:
+        made = drawn(target, seed, number)
+    except Exception as error:  # of its `supports`
+        return fault(error, target)
+    if made is None:
+        return f"its limits (supports) take none of {TRIES} random cases; nothing is proven"
+    try:
+        ours = _results(primitive, target.algo, made, get_device(device))
+        found = undeclared() or watch.too_much_shared(target)
+    except Exception as error:  # a launcher's fault is a finding, not the end of the check
+        return f"{fault(error, target)} [{describe(made)}]"
+    if found:
+        return found
+    definition = by_definition(primitive, made)
+    for i, (mine, theirs) in enumerate(zip(ours, definition)):
+        name = f"result {i}" if len(ours) > 1 else "the result"
+        found = problem(
+            name, mine, theirs, made.exact, made.length, made.scale, target.way.precision
+        )
+        if found:
+            return f"{found} [{describe(made)}]"
+    return ""
+
+
+def fault(error: Exception, target: Target) -> str:
+    """An error as a finding; with file and line, where it came up in a plug-in."""
+    text = str(error) if isinstance(error, GpukitError) else f"{type(error).__name__}: {error}"
+    plugin = owner(target.way)
+    line = line_in(error, plugin.path) if plugin else 0
+    return f"{plugin.path.name}:{line}: {text}" if plugin and line else text
+
+
+def describe(made: Case) -> str:
+    """The shapes and settings of a case in one line."""
+    shown = []
+    for a in flat(made.arrays):
+        if isinstance(a, np.ndarray):
+            order = "" if a.flags.c_contiguous else " strided"
+            shown.append(f"{a.dtype}{a.shape}{order}")
+        else:
+            shown.append(repr(a))
+    settings = [f"{k}={_short(repr(v))}" for k, v in made.settings.items()]
+    return ", ".join(shown + settings)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+
+def undeclared() -> str:
+    """A kernel that was launched for types without a budget: its file must declare them.
+
+    Numbers among the template arguments (tiles, activations) may be a choice of those launched.
+    """
+    for kernel in all_kernels:
+        for bound in launched(kernel):
+            declared = {_types(bound.declaration, i) for i in bound.source.instances}
+            if _types(bound.declaration, bound.instance) not in declared:
+                return (
+                    f"{kernel.file} launches {bound.expression}, whose types no line "
+                    "'// instances:' of it lists"
+                )
+    return ""
+
+
+def _types(declaration: Declaration, instance: Instance) -> tuple[str, ...]:
+    kinds = [t.kind in ("typename", "class") for t in declaration.template]
+    chosen = [a for is_type, a in zip(kinds, instance.arguments) if is_type]
+    return (instance.kernel, *chosen)
+
+
+def launched(kernel: Kernel) -> list[Bound]:
+    """The instances of a kernel that this process has bound."""
+    return list(kernel._bound.values())
+
+
+def placed(value: Any, device: Device) -> Any:
+    """An argument of a case, or a list of them, copied to `device`, strided if it is."""
+    if isinstance(value, list):
+        return [placed(v, device) for v in value]
+    if not isinstance(value, np.ndarray):
+        return value
+    if value.flags.c_contiguous:
+        return device.asarray(value)
+    if value.ndim == 1:
+        return device.asarray(np.repeat(value, 2))[::2]
+    return device.asarray(np.ascontiguousarray(value.T)).T
+
+
+def call(primitive: Primitive, algo: str, made: Case, arrays: list[Any]) -> list[Any]:
+    """What `algo` gives for a case's settings and these arrays: those, where it works in place."""
+    with no_fallbacks():
+        results = primitive(*arrays, algo=algo, **made.settings)
+    if results is None:
+        return [a for a in flat(arrays) if hasattr(a, "shape")]
+    return _given(results)
+
+
+def _results(primitive: Primitive, algo: str, made: Case, device: Device) -> list[np.ndarray]:
+    arrays = [placed(a, device) for a in made.arrays]
+    before = flat(copies(made.arrays))
+    with no_fallbacks():
+        results = primitive(*arrays, algo=algo, **made.settings)
+    given = copies(made.arrays)
+    with np.errstate(all="ignore"):
+        wanted = primitive.reference(*given, **made.settings)
+    unlike = _unlike(results, wanted, device)
+    if unlike:
+        raise GpukitError(unlike)
+    if results is None:
+        return [to_host(a) for a in arrays if hasattr(a, "shape")]
+    for array, old in zip(flat(arrays), before):
+        if isinstance(old, np.ndarray) and not same(old, to_host(array)):
+            raise GpukitError(f"{primitive.name}:{algo} wrote to its input")
+    is_new = not isinstance(wanted, np.generic) and not _is_view(wanted, given, CPU)
+    if is_new and _is_view(results, arrays, device):
+        raise GpukitError("returns its argument, or a view of it, the definition a new array")
+    return [to_host(r) for r in _given(results)]
+
+
+def _unlike(results: Any, wanted: Any, device: Device) -> str:
+    """How results differ in kind from the definition's: how many, where, of which dtype."""
+    if results is None or wanted is None or isinstance(results, tuple) != isinstance(wanted, tuple):
+        same = results is None and wanted is None
+        return "" if same else f"returns {_kind(results)}, the definition {_kind(wanted)}"
+    ours = results if isinstance(results, tuple) else (results,)
+    theirs = wanted if isinstance(wanted, tuple) else (wanted,)
+    if len(ours) != len(theirs):
+        return f"{len(ours)} results, the definition has {len(theirs)}"
+    for mine, definition in zip(ours, theirs):
+        if mine is None and definition is None:
+            continue
+        if mine is None or definition is None or not hasattr(mine, "dtype"):
+            return f"returns {_kind(mine)}, the definition {_kind(definition)}"
+        if device_of(mine) is not device:
+            return f"returns an array on {device_of(mine)}, its arguments are on {device}"
+        if mine.dtype != definition.dtype:
+            return f"returns {mine.dtype}, the definition {definition.dtype}"
+    return ""
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    return "an array" if hasattr(value, "dtype") else f"{value!r:.40}"
+
+
+def _is_view(results: Any, arrays: list[Any], device: Device) -> bool:
+    """Whether one of the results has an argument's memory; of a card's arrays that is not asked."""
+    if device.kind == "cuda":
+        return False
+    theirs = [to_host(a) for a in flat(arrays) if hasattr(a, "dtype")]
+    ours = [to_host(r) for r in _given(results)]
+    return any(r.size and np.may_share_memory(r, a) for r in ours for a in theirs)
+
+
+def by_definition(primitive: Primitive, made: Case) -> list[np.ndarray]:
+    def wide(value: Any) -> Any:
+        if isinstance(value, list):
+            return [wide(v) for v in value]
+        if isinstance(value, np.ndarray):
+            is_float = value.dtype.kind == "f" and not made.exact
+            return value.astype(np.float64) if is_float else value.copy()
+        return value
+
+    arrays = [wide(a) for a in made.arrays]
+    with np.errstate(all="ignore"):
+        results = primitive.reference(*arrays, **made.settings)
+    if results is None:
+        return [a for a in arrays if isinstance(a, np.ndarray)]
+    return [np.asarray(r) for r in _given(results)]
+
+
+def _given(results: Any) -> list[Any]:
+    """The arrays among the results: a gradient by a bias that is None is None."""
+    return [r for r in (results if isinstance(results, tuple) else (results,)) if r is not None]

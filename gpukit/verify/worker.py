@@ -1,0 +1,100 @@
+"""The process in which cases run: under a sanitizer it may die, and the parent goes on.
+
+    python -m gpukit.verify.worker '{"targets": ["relu:cuda"], "seed": 1, "cases": [0, 20]}'
+
+An answer (core/process.py) before each case, one for each problem, one when a target is done.
+`prepare` names sanitizer builds, each with the number of cases for which libraries are built here,
+where nothing slows the compiler. `plugins` are loaded first. In `mode` "cheats" a case is the
+battery of cheats.py, in "card" it runs on the first card.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from gpukit.core import process as child
+from gpukit.emulator.build import kernel_library, runtime_library
+from gpukit.errors import GpukitError
+from gpukit.launch.kernel import kernels
+from gpukit.plugins import load_any
+from gpukit.verify import card as on_card
+from gpukit.verify import cheats
+from gpukit.verify import launch_log as watch
+from gpukit.verify import numba_kernels as twins
+from gpukit.verify import run_case as trial
+from gpukit.verify.coverage import Target, targets
+from gpukit.verify.fuzz import CARD, CHEATS, OVERTIME, SIMULATOR
+from gpukit.verify.run_case import launched
+
+Runner = Callable[[Target, int, int], str]
+
+MOST_PROBLEMS = 3  # of one target: more of the same helps nobody
+
+
+def main(order: dict[str, Any]) -> int:
+    """Run the cases of `order`; 0 also where there are problems, which were said."""
+    say = child.answers()
+    child.end_with_parent()
+    first, last = order["cases"]
+    for plugin in order.get("plugins", ()):
+        load_any(plugin)
+    if order.get("mode", "") not in (CARD, SIMULATOR):
+        watch.launches()
+    for name in order["targets"]:
+        (target,) = targets(name)
+        run_case = _runner(target, order.get("mode", ""))
+        problems = 0
+        for number in range(first, last):
+            say(target=name, case=number)
+            found = _problem(run_case, target, order["seed"], number)
+            if found:
+                problems += 1
+                say(target=name, case=number, problem=found)
+            if OVERTIME in found:
+                break
+            for mode, count in order.get("prepare", {}).items():
+                if number == first + count - 1:
+                    _prepare(mode)
+            if problems == MOST_PROBLEMS:
+                break
+        say(target=name, done=True)
+    return 0
+
+
+def _problem(run_case: Runner, target: Target, seed: int, number: int) -> str:
+    try:
+        return run_case(target, seed, number)
+    except (SystemExit, KeyboardInterrupt) as error:
+        return left_by(error, target)
+
+
+def left_by(error: BaseException, target: Target) -> str:
+    """What is wrong with a launcher that raises what ends Python, with its file and line.
+
+    No Ctrl-C comes here: a worker has a session of its own.
+    """
+    told = GpukitError(f"{type(error).__name__}: {error}; a launcher returns its result")
+    return trial.fault(told.with_traceback(error.__traceback__), target)
+
+
+def _runner(target: Target, mode: str) -> Runner:
+    if mode == CHEATS:
+        return cheats.battery
+    if mode == CARD:
+        return on_card.run_case
+    return trial.run_case if target.emulated else twins.run_case
+
+
+def _prepare(mode: str) -> None:
+    bounds = [bound for kernel in kernels for bound in launched(kernel)]
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(runtime_library, mode)
+        list(pool.map(lambda bound: kernel_library(bound, mode), bounds))
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.loads(sys.argv[1])))

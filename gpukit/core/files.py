@@ -66,6 +66,15 @@ def regular(path: str | Path, error: type[GpukitError] = DataError) -> BinaryIO:
         raise
 
 
+def read_at_most(most: int, path: str | Path, error: type[GpukitError] = DataError) -> bytes:
+    """The regular file at `path`, whole; an `error` where it has more than `most` bytes."""
+    with regular(path, error) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise error(f"{path}: has more than {most} bytes, which is none of gpukit's; remove it")
+    return content
+
+
 def reason(error: BaseException) -> str:
     """The first line of what an error says, else its kind."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__

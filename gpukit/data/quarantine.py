@@ -10,8 +10,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from gpukit.core.files import reading, regular
-from gpukit.errors import DataError
+from gpukit.core.files import read_at_most, reading
 
 _LONGEST = 64 << 20  # bytes of a list
 
@@ -49,9 +48,5 @@ class Quarantine:
 
 
 def _read(place: Path) -> dict[str, str]:
-    with regular(place) as file:
-        content = file.read(_LONGEST + 1)
-    if len(content) > _LONGEST:
-        raise DataError(f"{place}: is longer than {_LONGEST} bytes; remove it")
-    entries = [json.loads(line) for line in content.splitlines()]
+    entries = [json.loads(line) for line in read_at_most(_LONGEST, place).splitlines()]
     return {str(entry["picture"]): str(entry["reason"]) for entry in entries}

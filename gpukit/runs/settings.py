@@ -11,7 +11,7 @@ from typing import Any, Self
 from gpukit import models
 from gpukit.core import settings as process
 from gpukit.core.config import number, whole
-from gpukit.core.files import regular
+from gpukit.core.files import read_at_most
 from gpukit.data.sources import EMBEDDED_NAME, SOURCES
 from gpukit.device import get_device
 from gpukit.dispatch.preference import from_file
@@ -217,11 +217,7 @@ class RunSettings:
         if keep is not None:
             where["keep"] = keep
         try:
-            with regular(path, CheckpointError) as file:
-                text = file.read(_LONGEST + 1)
-            if len(text) > _LONGEST:
-                raise ValueError(f"more than {_LONGEST} bytes")
-            values = json.loads(text)
+            values = json.loads(read_at_most(_LONGEST, path, CheckpointError))
             known = {f.name for f in fields(cls)}
             found: dict[str, Any] = {k: v for k, v in values.items() if k in known}
             if "algo" in found:

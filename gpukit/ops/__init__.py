@@ -16,7 +16,9 @@ from gpukit.ops.activation import (
     softplus,
     tanh,
 )
-from gpukit.ops.arithmetic import (
+from gpukit.ops.conv import conv2d
+from gpukit.ops.device import to_device
+from gpukit.ops.elementwise import (
     absolute,
     add,
     divide,
@@ -31,8 +33,6 @@ from gpukit.ops.arithmetic import (
     square,
     subtract,
 )
-from gpukit.ops.conv import conv2d
-from gpukit.ops.device import to_device
 from gpukit.ops.fused import bias_relu_lrn_pool
 from gpukit.ops.linear import dense, matmul
 from gpukit.ops.loss import softmax_cross_entropy, squared_error

@@ -13,7 +13,7 @@ from gpukit.autograd import differentiable
 from gpukit.autograd.results import operand
 from gpukit.core.config import number, show, whole, wholes
 from gpukit.errors import DTypeError, GpukitError, SettingError, ShapeError
-from gpukit.ops.arithmetic import sum_to
+from gpukit.ops.elementwise import sum_to
 from gpukit.ops.passes import gradient_by
 
 

@@ -95,3 +95,18 @@ def test_statistics_of_many_pixels(backend):
     rows = x.reshape(-1, 2).astype(np.float64)
     np.testing.assert_allclose(mean, rows.mean(axis=0), rtol=3e-6)
     np.testing.assert_allclose(variance, rows.var(axis=0), rtol=1e-5)
+
+
+@pytest.mark.primitives("lrn", "lrn_grad")
+@DTYPES
+@pytest.mark.parametrize("groups", [1, 2, 8])
+def test_lrn_over_many_channels(backend, groups, dtype):
+    """Segments across several warps, and several segments in one; to ten digits in float64."""
+    settings = {"size": 5, "alpha": 0.5, "beta": 0.75, "k": 2.0, "groups": groups}
+    for shape in [(3, 256), (7, 5, 3, 96), (1, 4096), (41, 32)]:
+        x, gy = values(shape, 1, dtype), values(shape, 2, dtype)
+        wide = x.astype(np.float64)
+        y, gx = backend(p.lrn, x, **settings), backend(p.lrn_grad, gy, x, **settings)
+        assert_close(y, p.lrn.reference(wide, **settings), shape)
+        exact = p.lrn_grad.reference(gy.astype(np.float64), wide, **settings)
+        assert_close(gx, exact, shape, ulps=64)

@@ -1,4 +1,4 @@
-"""Bias, ReLU, LRN and max-pool in one, and images normalised on the device, against loops."""
+"""Bias, ReLU, LRN and max-pooling as one primitive, against loops."""
 
 from __future__ import annotations
 
@@ -167,48 +167,3 @@ def test_views_that_begin_anywhere(backend):
     assert_close(backend._get(p.lrn(x, **response)), naive.lrn(here, **response))
     gx = backend._get(p.lrn_grad(x, x, **response))
     assert_close(gx, p.lrn_grad.reference(*[here.astype(np.float64)] * 2, **response), ulps=64)
-
-
-@pytest.mark.primitives("lrn", "lrn_grad")
-@DTYPES
-@pytest.mark.parametrize("groups", [1, 2, 8])
-def test_lrn_over_many_channels(backend, groups, dtype):
-    """Segments across several warps, and several segments in one; to ten digits in float64."""
-    settings = PAPER | {"groups": groups}
-    for shape in [(3, 256), (7, 5, 3, 96), (1, 4096), (41, 32)]:
-        x, gy = values(shape, 1, dtype), values(shape, 2, dtype)
-        wide = x.astype(np.float64)
-        y, gx = backend(p.lrn, x, **settings), backend(p.lrn_grad, gy, x, **settings)
-        assert_close(y, p.lrn.reference(wide, **settings), shape)
-        exact = p.lrn_grad.reference(gy.astype(np.float64), wide, **settings)
-        assert_close(gx, exact, shape, ulps=64)
-
-
-@pytest.mark.primitives("normalise_images")
-@DTYPES
-@pytest.mark.parametrize("shape", [(2, 5, 7, 3), (3, 1, 1, 1), (0, 4, 4, 3), (1, 8, 8, 4)])
-def test_normalised_images(backend, shape, dtype):
-    """To the bit: an addition, a subtraction and a product in this order."""
-    channels = shape[3:]
-    x = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
-    mean, scale = values(channels, 2, dtype) * 100, values(channels, 3, dtype)
-    shift = values((shape[0], *channels), 4, dtype)
-    for moved in (shift, None):
-        y = backend(p.normalise_images, x, mean, scale, moved, dtype=dtype)
-        assert y.dtype == dtype
-        expected = np.zeros(shape, dtype)
-        for n, h, w, c in np.ndindex(*shape):
-            value = dtype(x[n, h, w, c]) + (dtype(0) if moved is None else moved[n, c])
-            expected[n, h, w, c] = (value - mean[c]) * scale[c]
-        np.testing.assert_array_equal(y, expected)
-
-
-@pytest.mark.primitives("normalise_images")
-def test_normalisation_takes_what_is_at_hand(backend):
-    """Strided images, and numbers of another float type than is asked for."""
-    x = np.random.default_rng(1).integers(0, 256, (3, 6, 5, 4)).astype(np.uint8)[:, ::2, :, 1:]
-    mean, scale = values((3,), 2, np.float64), values((3,), 3, np.float64)
-    y = backend(p.normalise_images, x, mean, scale, None, dtype=np.float32)
-    expected = (x.astype(np.float32) - mean.astype(np.float32)) * scale.astype(np.float32)
-    np.testing.assert_array_equal(y, expected)
-    assert y.dtype == np.float32

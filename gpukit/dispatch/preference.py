@@ -1,23 +1,20 @@
-"""Which implementations are preferred in a context, and where one that was asked for fell back.
+"""Which implementations a context prefers, and who is told where one of them falls back.
 
 with prefer({"conv2d": "mine"}):
-    ...                            # what mine does not take, the default computes: said once
+    ...                            # what mine does not take, the default computes: told once
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 from gpukit.errors import SettingError, printable
 
 GRADIENTS = ("grad", "input_grad", "weight_grad")
-
-_without: ContextVar[bool] = ContextVar("gpukit_without_fallbacks", default=False)
-_preferred: ContextVar[Mapping[str, str]] = ContextVar("gpukit_preferred", default={})  # noqa: B039
 
 
 class FromFile(str):
@@ -40,7 +37,7 @@ def from_file(algo: Any) -> Any:
     if isinstance(algo, str):
         return FromFile(algo)
     if isinstance(algo, Mapping):
-        return {name: from_file(way) for name, way in algo.items()}
+        return {name: from_file(one) for name, one in algo.items()}
     return algo
 
 
@@ -48,60 +45,75 @@ class FallbackWarning(UserWarning):
     """An implementation that was asked for did not take a call, and the default computed it."""
 
 
-fallbacks: dict[tuple[str, str, str], str] = {}  # what was said, by primitive, name and device
+def _warn(text: str) -> None:
+    warnings.warn(text, FallbackWarning, stacklevel=4)
+
+
+class Preference(NamedTuple):
+    """What holds in a context: implementations by primitive, and how a fallback is treated."""
+
+    choices: Mapping[str, str]
+    tell: Callable[[str], None]
+    said: set[tuple[str, str, str]]  # fallbacks told, by primitive, implementation and device
+    strict: bool = False  # whether a fallback raises SettingError
+
+
+_current: ContextVar[Preference] = ContextVar(
+    "gpukit_preference",
+    default=Preference({}, _warn, set()),  # noqa: B039
+)
 
 
 def preferred(primitive: str) -> str | None:
     """The implementation preferred for a primitive in this context."""
-    found = _preferred.get()
-    return found.get(primitive) if found else None
+    return _current.get().choices.get(primitive)
 
 
 @contextmanager
-def prefer(choices: Mapping[str, str], tell: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Within the block, calls without `algo` take these implementations, by primitive.
-
-    A primitive's choice holds for its gradients, too, unless they have their own. What falls back
-    is said anew in each block: to `tell`, or as a FallbackWarning.
-    """
-    global _tell
-    before, token = _tell, _preferred.set(with_gradients(choices))
-    _tell = tell or before
-    fallbacks.clear()
+def _holding(preference: Preference) -> Iterator[None]:
+    token = _current.set(preference)
     try:
         yield
     finally:
-        _tell = before
-        _preferred.reset(token)
+        _current.reset(token)
+
+
+def prefer(
+    choices: Mapping[str, str], tell: Callable[[str], None] | None = None
+) -> AbstractContextManager[None]:
+    """Within the block, calls without `algo` take these implementations, by primitive.
+
+    A primitive's choice holds for its gradients, too, unless they have their own. Each fallback is
+    told once in each block: to `tell`, else to the enclosing block's, else as a FallbackWarning.
+    The block holds for its own thread, and for those that get a copy of its context.
+    """
+    outer = _current.get()
+    return _holding(Preference(with_gradients(choices), tell or outer.tell, set(), outer.strict))
 
 
 def with_gradients(choices: Mapping[str, str]) -> dict[str, str]:
     """`choices`, and those of gradients that follow from them."""
-    following = {f"{name}_{g}": way for name, way in choices.items() for g in GRADIENTS}
+    following = {f"{name}_{g}": algo for name, algo in choices.items() for g in GRADIENTS}
     return {**following, **choices}
 
 
-@contextmanager
-def no_fallbacks() -> Iterator[None]:
+def no_fallbacks() -> AbstractContextManager[None]:
     """Within the block, an implementation that does not take a call raises SettingError.
 
-    For whoever proves or times it: what another computes would stand under its name.
+    For proofs and timings: what another implementation computes would stand under its name.
     """
-    token = _without.set(True)
-    try:
-        yield
-    finally:
-        _without.reset(token)
+    return _holding(_current.get()._replace(strict=True))
 
 
 def fell_back(primitive: str, algo: str, device: str, taken: str, why: str) -> None:
-    """Say, once a run, that `taken` computes a primitive for which `algo` was asked."""
-    if _without.get():
+    """Tell, once a block, that `taken` computes a primitive for which `algo` was asked."""
+    current = _current.get()
+    if current.strict:
         raise SettingError(f"{primitive} on {device}: {why}")
     key = (primitive, algo, device)
-    if key not in fallbacks:
-        fallbacks[key] = printable(f"{primitive} on {device}: {why}; {taken} computes it")
-        _tell(fallbacks[key])
+    if key not in current.said:
+        current.said.add(key)
+        current.tell(printable(f"{primitive} on {device}: {why}; {taken} computes it"))
 
 
 def shown(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
@@ -110,10 +122,3 @@ def shown(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
         f"{a.dtype}{tuple(a.shape)}" if hasattr(a, "shape") else type(a).__name__ for a in args
     ]
     return ", ".join([*parts, *(f"{name}={value!r}" for name, value in kwargs.items())])
-
-
-def _warn(text: str) -> None:
-    warnings.warn(text, FallbackWarning, stacklevel=4)
-
-
-_tell: Callable[[str], None] = _warn

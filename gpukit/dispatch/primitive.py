@@ -53,12 +53,19 @@ class Implementation:
     """One way to compute a primitive: `function`, its `name`, and what it `supports`.
 
     `emulated`: whether an emulated device runs it, too. `origin`: the plug-in that it came with,
-    empty for gpukit's own. `precision`: what it keeps of the factors of its products. `unasked`:
-    for which of the arguments that it supports it may be the default.
+    empty for gpukit's own. `precision`: what it keeps of the factors of its products.
+    `default_when`: for which of the arguments that it supports it may be the default.
     """
 
     __slots__ = (
-        "emulated", "function", "kind", "name", "origin", "precision", "supports", "unasked",
+        "default_when",
+        "emulated",
+        "function",
+        "kind",
+        "name",
+        "origin",
+        "precision",
+        "supports",
     )  # fmt: skip
 
     def __init__(
@@ -68,7 +75,7 @@ class Implementation:
         name: str,
         supports: Callable[..., bool] | None = None,
         emulated: bool = True,
-        unasked: Callable[..., bool] | None = None,
+        default_when: Callable[..., bool] | None = None,
         precision: Precision = FULL,
     ) -> None:
         self.emulated = emulated
@@ -78,7 +85,7 @@ class Implementation:
         self.precision = precision
         self.origin = "" if _is_ours(function) else _recording[0]
         self.supports = supports
-        self.unasked = unasked
+        self.default_when = default_when
 
     def takes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether these arguments are within the declared limits."""
@@ -88,7 +95,7 @@ class Implementation:
         """Whether a call without `algo` may take it."""
         if self.supports is not None and not self.supports(*args, **kwargs):
             return False
-        return self.unasked is None or bool(self.unasked(*args, **kwargs))
+        return self.default_when is None or bool(self.default_when(*args, **kwargs))
 
     def __repr__(self) -> str:
         return f"Implementation({self.kind}:{self.name})"
@@ -118,13 +125,13 @@ class Primitive:
         name: str,
         supports: Callable[..., bool] | None = None,
         emulated: bool = True,
-        unasked: Callable[..., bool] | None = None,
+        default_when: Callable[..., bool] | None = None,
         precision: str = FULL.name,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Register an implementation for devices of `kind`; the first registered is the default.
 
         `supports` is called with the same arguments and says whether they are within the limits.
-        With `emulated` False, "cuda" means real cards only, not emu. `unasked`, called like
+        With `emulated` False, "cuda" means real cards only, not emu. `default_when`, called like
         `supports`, says where it may be the default; else only `algo` chooses it. `precision` is
         "full", or "tf32", "fp16" or "bf16" for one that rounds the factors of its products. The
         parameters must be those of the definition, by name, order and kind.
@@ -143,7 +150,7 @@ class Primitive:
             if name in ways or name == REFERENCE:
                 raise TypeError(f"{self.name} already has an implementation {kind}:{name}")
             ways[name] = Implementation(
-                function, kind, name, supports, emulated, unasked, rounds_to
+                function, kind, name, supports, emulated, default_when, rounds_to
             )
             if ways[name].origin:
                 _recording[1].append((self, ways[name]))

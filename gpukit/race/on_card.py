@@ -60,7 +60,7 @@ class CardClock:
 def measure(device: Device, cupy: Any = None) -> Ceilings:
     """A float32 matrix product and a copy; the limit is tensor cores' speed in TF32.
 
-    That is half of a float16 product's. Nobody may use TF32 unasked, but three TF32 products make
+    That is half of a float16 product's. TF32 is never a default, but three TF32 products make
     one that float32's bounds let pass.
     """
     cupy = cupy or _cupy()

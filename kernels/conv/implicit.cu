@@ -25,7 +25,7 @@
 // arithmetic at 67 TFLOP/s, in 17 parts 3.5 µs and 3.4 MB of parts, written and read, 1.4 µs at 4.8
 // TB/s. They are worth them, too, where a last wave is nearly empty: AlexNet's conv5 (a column, batch
 // 128) is 169 tiles of 128×128 for 264 places, in three parts 507 for 528. Shapes for which that
-// promises a tenth come here unasked; else "direct" stays the default.
+// promises a tenth come here by default; else "direct" stays the default.
 //
 // Before sm_80 a copy is a load that waits for its number, then a store: there nothing overlaps but
 // blocks, and two stages of 128×128 (33 to 37 KB) leave one block on a multiprocessor of sm_75.

@@ -1,4 +1,4 @@
-"""Depthwise kernels: each instance, in packs and one by one, exactly; and what comes unasked."""
+"""Depthwise kernels: each instance, in packs and one by one, exactly; and what is the default."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ def test_its_errors_name_the_product(fake):
 
 
 def test_where_it_is_to_be_had():
-    """On cards by name, never unasked, and not on emu, whose checks leave it out."""
+    """On cards by name, never by default, and not on emu, whose checks leave it out."""
     names = {"dense", "dense_input_grad", "dense_weight_grad", "matmul"}
     names |= {"conv2d", "conv2d_input_grad", "conv2d_weight_grad"}
     from gpukit.dispatch.primitive import registry

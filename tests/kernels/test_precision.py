@@ -8,7 +8,7 @@ import pytest
 from gpukit import primitives as p
 from gpukit.device import CPU, device_of, to_host
 from gpukit.dispatch.precision import FULL, PRECISIONS, precision
-from gpukit.dispatch.preference import FallbackWarning, fallbacks, no_fallbacks
+from gpukit.dispatch.preference import FallbackWarning, no_fallbacks, prefer
 from gpukit.errors import SettingError
 from gpukit.race import contest
 from gpukit.race.ceilings import Ceilings
@@ -194,8 +194,7 @@ def test_nothing_is_proven_under_anothers_name(register):
 def test_who_proves_gets_an_error_and_no_fallback(register):
     register("cpu", by_rounding, supports=lambda a, b: False)
     a = np.ones((2, 2), np.float32)
-    fallbacks.clear()
     with no_fallbacks(), pytest.raises(SettingError, match="rounding does not take float32"):
         p.matmul(a, a, algo="rounding")
-    with pytest.warns(FallbackWarning, match="gemm computes it"):
+    with prefer({}), pytest.warns(FallbackWarning, match="gemm computes it"):
         assert p.matmul(a, a, algo="rounding")[0, 0] == 2

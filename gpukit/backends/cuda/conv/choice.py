@@ -1,8 +1,8 @@
-"""Convolution, its gradients and the bias gradient on cards: best way first.
+"""Convolution, its gradients and the bias gradient on cards: best implementation first.
 
-depthwise   one channel a group, see conv_depthwise.py
-first       patches of images in shared memory, up to four channels: conv_first.py
-implicit    unasked only where sums are cut along k for want of whole waves, see conv_implicit.py
+depthwise   one channel a group, see depthwise.py
+first       patches of images in shared memory, up to four channels: first.py
+implicit    the default only where sums are cut along k for want of whole waves, see implicit.py
 direct      windows read by the tiles of the product, kernels/conv/direct.cu; up to four filters a
             group a thread an element, kernels/conv/direct_narrow.cu
 im2col      panels and products, see im2col.py

@@ -1,6 +1,6 @@
 """Depthwise convolution, one channel a group: kernels/conv/depthwise.cu.
 
-By name ("depthwise") for any number of filters a channel; unasked up to four of them: with more,
+By name ("depthwise") for any number of filters a channel; the default up to four: with more,
 the tiles of "direct" share a pixel between filters. No card has confirmed where the line lies.
 """
 
@@ -140,7 +140,7 @@ def _has_few(first: Array, second: Array, *_: Any, groups: int, **settings: Any)
     return bool(filters <= _FEW * groups)
 
 
-@p.conv2d.on("cuda", name="depthwise", supports=_takes_forward, unasked=_has_few)
+@p.conv2d.on("cuda", name="depthwise", supports=_takes_forward, default_when=_has_few)
 def _(
     x: Array,
     w: Array,
@@ -156,7 +156,7 @@ def _(
     return forward(contiguous(x), contiguous(w), contiguous(b), shape, activation)
 
 
-@p.conv2d_input_grad.on("cuda", name="depthwise", supports=_takes_input, unasked=_has_few)
+@p.conv2d_input_grad.on("cuda", name="depthwise", supports=_takes_input, default_when=_has_few)
 def _(
     gy: Array,
     w: Array,
@@ -171,7 +171,7 @@ def _(
     return input_grad(contiguous(gy), contiguous(w), shape)
 
 
-@p.conv2d_weight_grad.on("cuda", name="depthwise", supports=_takes_weight, unasked=_has_few)
+@p.conv2d_weight_grad.on("cuda", name="depthwise", supports=_takes_weight, default_when=_has_few)
 def _(
     x: Array,
     gy: Array,

@@ -163,7 +163,7 @@ def _never(*_: Any, **__: Any) -> bool:
     return False
 
 
-@p.conv2d.on("cuda", name="implicit", supports=_floats, unasked=_cuts_forward)
+@p.conv2d.on("cuda", name="implicit", supports=_floats, default_when=_cuts_forward)
 def _(
     x: Array,
     w: Array,
@@ -179,7 +179,7 @@ def _(
     return forward(contiguous(x), contiguous(w), contiguous(b), shape, activation)
 
 
-@p.conv2d_input_grad.on("cuda", name="implicit", supports=_floats, unasked=_cuts_input)
+@p.conv2d_input_grad.on("cuda", name="implicit", supports=_floats, default_when=_cuts_input)
 def _(
     gy: Array,
     w: Array,
@@ -194,7 +194,7 @@ def _(
     return input_grad(contiguous(gy), contiguous(w), shape)
 
 
-@p.conv2d_weight_grad.on("cuda", name="implicit", supports=_floats, unasked=_never)
+@p.conv2d_weight_grad.on("cuda", name="implicit", supports=_floats, default_when=_never)
 def _(
     x: Array,
     gy: Array,

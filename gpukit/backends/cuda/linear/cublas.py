@@ -127,7 +127,7 @@ def _register(name: str, mode: int, supports: Any, precision: str) -> None:
     limits = {
         "name": name,
         "supports": supports,
-        "unasked": _never,
+        "default_when": _never,
         "emulated": False,
         "precision": precision,
     }

@@ -1,4 +1,4 @@
-"""Optimisers: one fused pass over each flat buffer of parameters.
+"""Optimisers: one fused pass over each parameter buffer.
 
 `weight_decay` adds weight_decay·w to the gradient (so it is an L2 penalty of weight_decay/2·Σw²
 that the reported loss does not show), for every optimiser.
@@ -16,7 +16,7 @@ import numpy as np
 from gpukit import primitives as p
 from gpukit import schedules
 from gpukit.autograd import Parameter, Tensor
-from gpukit.autograd.buffer import FlatBuffer
+from gpukit.autograd.buffer import ParameterBuffer
 from gpukit.core.config import Configurable, Family, flag, number
 from gpukit.device import device_of, to_host
 from gpukit.errors import CheckpointError, SettingError
@@ -26,7 +26,7 @@ PREFIX = "optimizer"
 
 @dataclass
 class _Slots:
-    """What an optimiser remembers of one flat buffer: arrays as long as its weights."""
+    """What an optimiser remembers of one parameter buffer: arrays as long as its weights."""
 
     parameters: list[Tensor]
     names: list[str]
@@ -101,18 +101,18 @@ class Optimizer(Configurable):
 
     def step(self, target: Any) -> None:
         """Update a model, or leaf Tensors, from their gradients. Tensors without one stay."""
-        flats = _flats(target)
-        factor = self._global_factor(flats)
+        buffers = _buffers(target)
+        factor = self._global_factor(buffers)
         rate = self.learning_rate
-        for flat in flats:
-            with device_of(flat.weights).current():
-                grad = self._clipped(flat, factor)
-                self.update(flat.weights, grad, self._slots_of(flat).arrays, rate)
-            flat.changed()
+        for buffer in buffers:
+            with device_of(buffer.weights).current():
+                grad = self._clipped(buffer, factor)
+                self.update(buffer.weights, grad, self._slots_of(buffer).arrays, rate)
+            buffer.changed()
         self.iterations += 1
 
     def update(self, w: Any, g: Any, slots: dict[str, Any], rate: float) -> None:
-        """Change the flat weights w and the slots in place; g must stay as it is."""
+        """Change the weights w (1-D) and the slots in place; g must stay as it is."""
         raise NotImplementedError
 
     def initial(self, slot: str) -> float:
@@ -178,30 +178,30 @@ class Optimizer(Configurable):
 
         return bring_back
 
-    def _slots_of(self, flat: FlatBuffer) -> _Slots:
-        # By the first parameter: a model may make its FlatBuffer objects anew, not its parameters.
-        slots = self._slots.get(flat.parameters[0])
+    def _slots_of(self, buffer: ParameterBuffer) -> _Slots:
+        # By the first parameter: a model may make its buffers anew, not its parameters.
+        slots = self._slots.get(buffer.parameters[0])
         if slots is None:
-            slots = self._slots[flat.parameters[0]] = self._make_slots(flat)
-        elif len(slots.parameters) != len(flat.parameters):
+            slots = self._slots[buffer.parameters[0]] = self._make_slots(buffer)
+        elif len(slots.parameters) != len(buffer.parameters):
             raise SettingError(
-                f"the model has {len(flat.parameters)} parameters, this {type(self).__name__} "
+                f"the model has {len(buffer.parameters)} parameters, this {type(self).__name__} "
                 f"began with {len(slots.parameters)}; compile the changed model with a new one"
             )
         return slots
 
-    def _make_slots(self, flat: FlatBuffer) -> _Slots:
+    def _make_slots(self, buffer: ParameterBuffer) -> _Slots:
         names = [
-            parameter.name if isinstance(parameter, Parameter) else flat.name
-            for parameter in flat.parameters
+            parameter.name if isinstance(parameter, Parameter) else buffer.name
+            for parameter in buffer.parameters
         ]
-        arrays = {slot: np.zeros_like(flat.weights) for slot in self.slots_in_use()}
+        arrays = {slot: np.zeros_like(buffer.weights) for slot in self.slots_in_use()}
         for slot, array in arrays.items():
             if first := self.initial(slot):
                 array[...] = first
         expected = bool(self._loaded)
         for slot, array in arrays.items():
-            for name, place, parameter in zip(names, flat.slices, flat.parameters):
+            for name, place, parameter in zip(names, buffer.slices, buffer.parameters):
                 key = f"{PREFIX}/{name}/{slot}"
                 value = self._loaded.pop(key, None)
                 if value is None and expected:
@@ -211,9 +211,9 @@ class Optimizer(Configurable):
                         raise CheckpointError(
                             f"{key} has shape {tuple(value.shape)}, the model {parameter.shape}"
                         )
-                    flat_value = np.ascontiguousarray(value, flat.weights.dtype).reshape(-1)
-                    array[place] = device_of(flat.weights).asarray(flat_value)
-        return _Slots(list(flat.parameters), names, list(flat.slices), arrays)
+                    flat_value = np.ascontiguousarray(value, buffer.weights.dtype).reshape(-1)
+                    array[place] = device_of(buffer.weights).asarray(flat_value)
+        return _Slots(list(buffer.parameters), names, list(buffer.slices), arrays)
 
     def __getstate__(self) -> dict[str, Any]:
         """What copies and pickles hold; slots belong to the parameters copied with them."""
@@ -226,24 +226,24 @@ class Optimizer(Configurable):
         """The slots that these settings need."""
         return self.slot_names
 
-    def _global_factor(self, flats: list[FlatBuffer]) -> float | None:
+    def _global_factor(self, buffers: list[ParameterBuffer]) -> float | None:
         """The factor to which `global_clipnorm` shortens all gradients; None where it does not."""
         if self.global_clipnorm is None:
             return None
-        squares = [_square_sum(flat.grads) for flat in flats]  # on every device, then fetched
+        squares = [_square_sum(buffer.grads) for buffer in buffers]  # on every device, then fetched
         norm = sum(float(to_host(square)) for square in squares) ** 0.5
         return self.global_clipnorm / norm if norm > self.global_clipnorm else None
 
-    def _clipped(self, flat: FlatBuffer, factor: float | None) -> Any:
-        """The gradients of `flat` as `update` takes them; `factor` is that of `_global_factor`."""
-        g = flat.grads
+    def _clipped(self, buffer: ParameterBuffer, factor: float | None) -> Any:
+        """Gradients of `buffer` as `update` takes them; `factor` is that of `_global_factor`."""
+        g = buffer.grads
         if self.clipvalue is not None:
             return np.clip(g, -self.clipvalue, self.clipvalue)
         if factor is not None:
             return g * factor
         if self.clipnorm is not None:
             g = g.copy()
-            for place in flat.slices:
+            for place in buffer.slices:
                 norm = float(to_host(_square_sum(g[place]))) ** 0.5
                 if norm > self.clipnorm:
                     g[place] = g[place] * (self.clipnorm / norm)
@@ -406,20 +406,20 @@ class Adagrad(Optimizer):
         )
 
 
-def _flats(target: Any) -> list[FlatBuffer]:
-    """The flat buffers of a model, their gradients complete; one for each tensor of a list."""
-    if hasattr(target, "flats"):
-        flats = target.flats()
-        for flat in flats:
-            flat.gather_grads()
-        return flats
+def _buffers(target: Any) -> list[ParameterBuffer]:
+    """The parameter buffers of a model, their gradients complete; one for each tensor of a list."""
+    if hasattr(target, "parameter_buffers"):
+        buffers = target.parameter_buffers()
+        for buffer in buffers:
+            buffer.gather_grads()
+        return buffers
     tensors: Iterable[Any] = [target] if isinstance(target, Tensor) else target
     if not isinstance(tensors, Iterable):
         raise SettingError(
             f"step was given a {type(target).__name__}; pass a model, or a list of Tensors such as "
             "a layer's parameters"
         )
-    flats = []
+    buffers = []
     for i, tensor in enumerate(tensors):
         if not isinstance(tensor, Tensor):
             raise SettingError(
@@ -432,8 +432,8 @@ def _flats(target: Any) -> list[FlatBuffer]:
                 way_out = "make it with requires_grad=True"
             raise SettingError(f"step: {tensor.label} (number {i}) is never trained; {way_out}")
         if tensor.grad is not None:
-            flats.append(FlatBuffer.single(f"tensor_{i}", tensor))
-    return flats
+            buffers.append(ParameterBuffer.single(f"tensor_{i}", tensor))
+    return buffers
 
 
 def _limit(name: str, value: float | None) -> float | None:

@@ -1,9 +1,9 @@
-"""One flat buffer for all parameters of a model on a device, and one for their gradients.
+"""The parameter buffer: all trainable parameters of a model on one device, and their gradients.
 
-An optimiser's step is then one pass over two arrays, whatever the number of layers. Each parameter
-begins at a multiple of 16 bytes, which is what vector loads of kernels ask for: whether a weight
-stands behind an odd-sized bias must change neither its speed nor its results. The elements between
-are padding: they begin as zeros, belong to no parameter and are in no checkpoint.
+Two contiguous arrays, so that an optimiser's step is one pass whatever the number of layers. Each
+parameter begins at a multiple of 16 bytes, as vector loads of kernels need: a weight after an
+odd-sized bias has the same speed and the same results. The elements between are padding: they begin
+as zeros, belong to no parameter and are in no checkpoint.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gpukit.device import Device
 ALIGNMENT = 16  # bytes
 
 
-class FlatBuffer:
+class ParameterBuffer:
     """Trainable parameters of one device and dtype, as views of `weights` and `grads`.
 
     `weights` and `grads` are 1-D arrays; `slices[i]` is where `parameters[i]` lives in them. What
@@ -40,7 +40,7 @@ class FlatBuffer:
         self._grad_views = self._grad_buffers()
 
     @classmethod
-    def of(cls, name: str, parameters: Sequence[Parameter], device: Device) -> FlatBuffer:
+    def of(cls, name: str, parameters: Sequence[Parameter], device: Device) -> ParameterBuffer:
         """Move `parameters`, which share a dtype and live on `device`, into one new buffer."""
         step = ALIGNMENT // parameters[0].dtype.itemsize  # elements
         slices, end = [], 0
@@ -56,7 +56,7 @@ class FlatBuffer:
         return cls(name, parameters, slices, weights, grads)
 
     @classmethod
-    def single(cls, name: str, tensor: Tensor) -> FlatBuffer:
+    def single(cls, name: str, tensor: Tensor) -> ParameterBuffer:
         """A buffer that is the memory of one leaf tensor, for loops without a model."""
         weights = tensor.flat_view()
         grads = None if tensor.grad is None else tensor.grad.array.reshape(-1)
@@ -82,13 +82,13 @@ class FlatBuffer:
             parameter.version += 1
 
 
-def flat_buffers(parameters: Sequence[Parameter]) -> list[FlatBuffer]:
+def parameter_buffers(parameters: Sequence[Parameter]) -> list[ParameterBuffer]:
     """Bring all trainable `parameters` into one buffer for each device and dtype."""
     groups: dict[tuple[Device, str], list[Parameter]] = {}
     for parameter in parameters:
         if parameter.trainable:
             groups.setdefault((parameter.device, parameter.dtype.name), []).append(parameter)
     return [
-        FlatBuffer.of(f"{device.name}/{dtype}", members, device)
+        ParameterBuffer.of(f"{device.name}/{dtype}", members, device)
         for (device, dtype), members in groups.items()
     ]

@@ -1,7 +1,7 @@
-"""Work on several devices at once: in what order it is begun, and CPU twins in a thread each.
+"""The device schedule: in what order work on several devices begins, and what runs concurrently.
 
-Cards work on their own once they are told to: one thread tells them by turns. CPU twins are only
-busy at one time if each has a thread (`backends.cpu.twins`).
+Cards run asynchronously: one thread launches on them in turn. CPU twins run concurrently only in
+a thread each (`backends.cpu.runtime.twins`).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def run(
 ) -> None:
     """Call `work(i)` for every task i, on `devices[i]` and after the tasks `needs[i]`, all below i.
 
-    CPU twins run at one time, each its own tasks in order, in copies of the caller's context. An
+    CPU twins run concurrently, each its own tasks in order, in copies of the caller's context. An
     error is that of the first task that fails, as in a loop over all tasks, and none is begun
     after it is known. `crossings` are tasks that do nothing but copy from device to device: a card
     waits for such a copy only where it has come to a task that needs it.

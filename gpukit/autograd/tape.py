@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from operator import itemgetter
 from typing import Any, NoReturn, Protocol
 
-from gpukit.autograd import schedule as columns
+from gpukit.autograd.schedule import interleaved, run
 from gpukit.device import Device
 from gpukit.errors import GpukitError, TapeError
 
@@ -171,7 +171,7 @@ class Node:
 def backward(root: Node | Leaf, grad: Any) -> None:
     """Carry `grad`, the gradient of what `root` made, back to every leaf, freeing the tape.
 
-    Nodes of several CPU twins run at one time; gradients are summed in the same order anyway.
+    Nodes of several CPU twins run concurrently; gradients are summed in the same order anyway.
     """
     order = _topological(root)
     device = root.device
@@ -210,7 +210,7 @@ def _on_several_devices(order: list[Node | Leaf], grad: Any) -> None:
             for parent in node.parents:
                 if parent is not None:
                     readers[place[id(parent)]].append(i)
-    turns = columns.interleaved([node.device for node in order], readers)
+    turns = interleaved([node.device for node in order], readers)
     turn_of = {i: turn for turn, i in enumerate(turns)}
     # Gradients of each node, with the place in `order` of the node that they came from.
     arrived: list[list[tuple[int, Any]]] = [[] for _ in order]
@@ -244,7 +244,7 @@ def _on_several_devices(order: list[Node | Leaf], grad: Any) -> None:
                 arrived[place[id(parent)]].append((i, pulled))
         node.free()
 
-    columns.run(devices, needs, work, crossings)
+    run(devices, needs, work, crossings)
 
 
 def _only_copies(node: Node | Leaf) -> bool:

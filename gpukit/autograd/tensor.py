@@ -224,7 +224,7 @@ class Tensor:
             )
         names = [n for c in type(self).__mro__ for n in getattr(c, "__slots__", ())]
         state = {n: getattr(self, n) for n in names if n != "__weakref__"}
-        # A copy is not in the flat buffer: it must not look as if it were.
+        # A copy is not in the parameter buffer: it must not look as if it were.
         return None, {**state, "_grad_buffer": None}
 
     def __eq__(self, other: object) -> bool:
@@ -328,7 +328,7 @@ Source = Node | Tensor | None
 
 
 class Parameter(Tensor):
-    """A named leaf that an optimiser updates, usually a view of its model's one flat buffer."""
+    """A named leaf that an optimiser updates, usually a view of its model's parameter buffer."""
 
     __slots__ = ("name", "trainable")
 

@@ -2,7 +2,7 @@
 
 While the command is loaded, and again when it is over, a signal ends the process at once: nothing
 is begun yet, or nothing is left to do. In between it raises, so that all is put away on the way
-out; training takes signals itself (`gpukit.runs.keeper`).
+out; training takes signals itself (`gpukit.runs.saver`).
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from gpukit import data as data_room
 from gpukit.cli.paths import PATH
 from gpukit.errors import CheckpointError, printable
 from gpukit.runs import evaluation, load_best
+from gpukit.runs.datasets import read_as_tested
 from gpukit.runs.kernels import in_use_by
-from gpukit.runs.material import read_as_tested
 from gpukit.runs.recipes import takes_pictures
 from gpukit.runs.settings import BAD_IMAGES
 from gpukit.training import loop

@@ -1,4 +1,4 @@
-"""What every model has: layers, parameters in flat buffers, training, saving."""
+"""What every model has: layers, parameter buffers, training, saving."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from gpukit import losses, ops, optimizers
 from gpukit import metrics as metric_family
 from gpukit.autograd import Parameter, Tensor
-from gpukit.autograd.buffer import FlatBuffer, flat_buffers
+from gpukit.autograd.buffer import ParameterBuffer, parameter_buffers
 from gpukit.autograd.results import operand, values_of
 from gpukit.callbacks import Callback, CallbackList, History
 from gpukit.core.config import flag, show, whole
@@ -68,7 +68,7 @@ class Base(ABC):
         self.is_fitting = False
         self.training_state = TrainingState()
         self.callbacks: CallbackList | None = None
-        self._flats: list[FlatBuffer] | None = None
+        self._buffers: list[ParameterBuffer] | None = None
         self._plans: dict[bool, Plan] = {}
         self._optimizer: optimizers.Optimizer | None = None
         self._loss: losses.Loss | None = None
@@ -181,12 +181,12 @@ class Base(ABC):
         """Number of values in all parameters."""
         return sum(parameter.size for parameter in self.parameters)
 
-    def flats(self) -> list[FlatBuffer]:
+    def parameter_buffers(self) -> list[ParameterBuffer]:
         """The buffers that hold the trainable parameters and their gradients."""
         # A model that shares layers with this one takes their parameters into buffers of its own.
-        if self._flats is None or not all(flat.holds_its_parameters() for flat in self._flats):
-            self._flats = flat_buffers(self.parameters)
-        return self._flats
+        if self._buffers is None or not all(b.holds_its_parameters() for b in self._buffers):
+            self._buffers = parameter_buffers(self.parameters)
+        return self._buffers
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
@@ -484,5 +484,5 @@ class Base(ABC):
         sequence = np.random.SeedSequence(self.context.seed, spawn_key=(layer.stream,))
         rng = np.random.Generator(np.random.PCG64(sequence))
         layer.build(shape, device, self.dtype, rng)
-        self._flats = None
+        self._buffers = None
         self._plans = {}

@@ -1,8 +1,8 @@
 """Runs: training by settings, kept in a folder, and resumed to the bit."""
 
 from gpukit.runs.folder import BEST, LAST, SETTINGS, exists, is_run, latest_folder, new_folder
-from gpukit.runs.keeper import Interrupted
 from gpukit.runs.run import RunResult, load_best, train
+from gpukit.runs.saver import Interrupted
 from gpukit.runs.settings import RunSettings
 
 __all__ = [

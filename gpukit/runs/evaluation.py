@@ -14,9 +14,9 @@ from gpukit.data import ArrayFeed, Feed
 from gpukit.errors import CheckpointError, DataError, SettingError
 from gpukit.models.base import Base
 from gpukit.runs import recipes
+from gpukit.runs.datasets import BATCH, test_pictures
 from gpukit.runs.folder import is_run
 from gpukit.runs.kernels import in_use_by
-from gpukit.runs.material import BATCH, test_pictures
 from gpukit.runs.run import load_best
 from gpukit.runs.settings import RunSettings
 from gpukit.training import loop

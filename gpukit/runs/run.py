@@ -18,6 +18,7 @@ from gpukit.inspect import pictures
 from gpukit.inspect.filters import colour_report
 from gpukit.models.base import Base
 from gpukit.models.saving import load_into
+from gpukit.runs.datasets import DataSets, load_sets
 from gpukit.runs.folder import (
     BEST,
     CURVES,
@@ -33,10 +34,9 @@ from gpukit.runs.folder import (
     new_folder,
     taken,
 )
-from gpukit.runs.keeper import Keeper
 from gpukit.runs.kernels import in_use
-from gpukit.runs.material import Material, gather
 from gpukit.runs.recipes import OPTIMIZERS
+from gpukit.runs.saver import RunSaver
 from gpukit.runs.settings import RunSettings
 from gpukit.training import checkpoint, loop
 from gpukit.training.state import TrainingState
@@ -82,71 +82,71 @@ def train(
     if out is not None and not resume:
         _refuse_taken(out)
     process.threads()  # refused here, if at all
-    with in_use(settings, tell), gather(settings) as material:
-        model = _make_model(settings, material)
+    with in_use(settings, tell), load_sets(settings) as sets:
+        model = _make_model(settings, sets)
         with held(out or new_folder(settings.model)) as folder:
             if not resume:
                 _refuse_taken(folder.path)
-            keeper = Keeper(folder, settings.keep)
-            with keeper.watching_signals():
+            saver = RunSaver(folder, settings.keep)
+            with saver.watching_signals():
                 if resume:
-                    _take_up(model, folder, material, tell)
+                    _take_up(model, folder, sets, tell)
                 _write_settings(settings, folder, resume)
                 if settings.bad_images == "quarantine":
                     listed = folder.path / QUARANTINE
-                    material.quarantine.keep(listed, partial(folder.write, QUARANTINE))
-                history = _train(model, settings, material, keeper, replay, verbose, tell)
+                    sets.quarantine.keep(listed, partial(folder.write, QUARANTINE))
+                history = _train(model, settings, sets, saver, replay, verbose, tell)
                 folder.check()
                 load_into(model, folder.path / BEST)
-                result = _result(model, settings, material, history, folder.path, tell)
-                _draw(model, history, material, folder, tell)
+                result = _result(model, settings, sets, history, folder.path, tell)
+                _draw(model, history, sets, folder, tell)
     return result
 
 
 def _train(
     model: Base,
     settings: RunSettings,
-    material: Material,
-    keeper: Keeper,
+    sets: DataSets,
+    saver: RunSaver,
     replay: int,
     verbose: Any,
     tell: Callable[[str], None],
 ) -> list[dict[str, float]]:
     """Train from where `model` stands to the last epoch; the history, also written."""
-    kept = 0 if material.validation is None else material.validation.count
+    kept = 0 if sets.validation is None else sets.validation.count
     places = ", ".join(map(str, model.devices))
     tell(
-        f"{settings.model} on {material.name}: {material.train.count:,} images to train, {kept:,} "
-        f"to validate, {material.test.count:,} to test; {places}, {settings.dtype}"
+        f"{settings.model} on {sets.name}: {sets.train.count:,} images to train, {kept:,} "
+        f"to validate, {sets.test.count:,} to test; {places}, {settings.dtype}"
     )
     state = model.training_state
     if state.epoch or state.batch:
         tell(f"going on after epoch {state.epoch}, step {state.batch} of {settings.epochs}")
     loop.fit(
         model,
-        material.train,
+        sets.train,
         epochs=settings.epochs,
         verbose=verbose,
-        callbacks=[*_callbacks(settings, verbose), keeper],
-        validation_data=material.validation,
+        callbacks=[*_callbacks(settings, verbose), saver],
+        validation_data=sets.validation,
         seed=settings.seed,
         state=state,
         accumulate=settings.accumulate or 1,
         replay=replay,
     )
-    keeper.write_history(model)
+    saver.write_history(model)
     return state.history
 
 
 def _draw(
     model: Base,
     history: list[dict[str, float]],
-    material: Material,
+    sets: DataSets,
     folder: RunFolder,
     tell: Callable[[str], None],
 ) -> None:
     """Write the pictures; that they cannot be written takes no result away."""
-    title = f"{model.name} on {Path(material.name).name}"
+    title = f"{model.name} on {Path(sets.name).name}"
     try:
         folder.write(CURVES, pictures.curves(history, title))
         folder.write(FILTERS, pictures.filters(model))
@@ -157,7 +157,7 @@ def _draw(
 def _result(
     model: Base,
     settings: RunSettings,
-    material: Material,
+    sets: DataSets,
     history: list[dict[str, float]],
     out: Path,
     tell: Callable[[str], None],
@@ -166,18 +166,18 @@ def _result(
     epochs = len(history)
     best = pictures.best_epoch(history)
     tell(f"best epoch {best + 1} of {epochs}; reading the test set once")
-    accuracy = loop.evaluate(model, material.test)["accuracy"]
-    for remark in material.test.remarks():
+    accuracy = loop.evaluate(model, sets.test)["accuracy"]
+    for remark in sets.test.remarks():
         tell(remark)
     seconds = sum(logs.get("seconds", 0.0) for logs in history)
     return RunResult(
         test_accuracy=accuracy,
         seconds=round(seconds, 3),
-        images_per_second=round(material.train.count * epochs / seconds, 1) if seconds else 0.0,
+        images_per_second=round(sets.train.count * epochs / seconds, 1) if seconds else 0.0,
         epochs=epochs,
         device=", ".join(map(str, model.devices)),
         out=str(out),
-        crops=material.test.views,
+        crops=sets.test.views,
         colour=tuple(colour_report(model)),
     )
 
@@ -213,9 +213,7 @@ def _write_settings(settings: RunSettings, folder: RunFolder, resume: bool) -> N
     folder.write(SETTINGS, (json.dumps(values, indent=2) + "\n").encode())
 
 
-def _take_up(
-    model: Base, folder: RunFolder, material: Material, tell: Callable[[str], None]
-) -> None:
+def _take_up(model: Base, folder: RunFolder, sets: DataSets, tell: Callable[[str], None]) -> None:
     """Bring `model` to where the run was last saved; a run that never was begins anew."""
     out = folder.path
     found = folder.checkpoints()
@@ -228,7 +226,7 @@ def _take_up(
     load_into(model, out / LAST)
     if model.normalise != images:
         raise CheckpointError(
-            f"{out}: the images of {material.name} are not those that the run began with; bring "
+            f"{out}: the images of {sets.name} are not those that the run began with; bring "
             "them back, or start a new run"
         )
     if model.training_state.history:
@@ -259,11 +257,11 @@ def _mend_last(folder: RunFolder, found: list[Path], tell: Callable[[str], None]
     folder.write(LAST, path.read_bytes())
 
 
-def _make_model(settings: RunSettings, material: Material) -> Base:
+def _make_model(settings: RunSettings, sets: DataSets) -> Base:
     make = models.get(settings.model)
     model = make(
-        material.train.image_shape,
-        material.classes,
+        sets.train.image_shape,
+        sets.classes,
         device=settings.device,
         dtype=settings.dtype,
         seed=settings.seed,
@@ -271,11 +269,11 @@ def _make_model(settings: RunSettings, material: Material) -> Base:
     )
     rate: Any = settings.lr
     if settings.schedule == "cosine":
-        rate = schedules.CosineDecay(settings.lr, material.train.steps * settings.epochs)
+        rate = schedules.CosineDecay(settings.lr, sets.train.steps * settings.epochs)
     optimizer = OPTIMIZERS[settings.optimizer].make(rate, weight_decay=settings.weight_decay)
     model.compile(optimizer, "sparse_categorical_crossentropy", ["accuracy"])
-    model.normalise = material.normalise
-    model.class_names = material.class_names
+    model.normalise = sets.normalise
+    model.class_names = sets.class_names
     return model
 
 

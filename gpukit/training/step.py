@@ -70,11 +70,11 @@ def take_step(model: Base, work: Work, check: bool = True) -> Figures:
     try:
         figures = gradients(model, work)
         if check:
-            flats = model.flats()
-            for flat in flats:
-                flat.gather_grads()
+            buffers = model.parameter_buffers()
+            for buffer in buffers:
+                buffer.gather_grads()
             # All are looked at where they lie before the first answer is waited for.
-            flags = [ops.all_finite(flat.grads) for flat in flats]
+            flags = [ops.all_finite(buffer.grads) for buffer in buffers]
             if not (np.isfinite(figures["loss"][0]) and all(map(bool, flags))):
                 model.not_finite = model.not_finite or first_not_finite(model, work)
         model.optimizer.step(model)

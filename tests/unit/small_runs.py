@@ -7,7 +7,7 @@ import os
 
 from gpukit.runs import RunSettings
 from gpukit.runs.folder import STARTED
-from gpukit.runs.keeper import Keeper
+from gpukit.runs.saver import RunSaver
 from gpukit.training import checkpoint
 
 SETTINGS = RunSettings("lenet5", limit=300, epochs=5, batch_size=32, seed=3, lr=0.02)
@@ -18,9 +18,9 @@ class Broken(Exception):
 
 
 def stop_at(epoch, batch, *, how=None):
-    """A keeper that sends a signal (or raises) when this step is done."""
+    """A saver that sends a signal (or raises) when this step is done."""
 
-    class Stopping(Keeper):
+    class Stopping(RunSaver):
         def on_train_batch_end(self, number, logs=None):
             if (self.model.training_state.epoch, number) == (epoch, batch):
                 if how is None:

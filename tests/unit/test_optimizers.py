@@ -9,7 +9,7 @@ import pytest
 
 from gpukit import Tensor, layers, optimizers, schedules
 from gpukit.autograd import Parameter
-from gpukit.autograd.buffer import flat_buffers
+from gpukit.autograd.buffer import parameter_buffers
 from gpukit.device import get_device
 from gpukit.errors import CheckpointError, SettingError
 
@@ -26,10 +26,10 @@ class Quadratic:
             Parameter(here.asarray(rng.normal(size=s).astype(dtype)), name)
             for name, s in SHAPES.items()
         ]
-        self._flats = flat_buffers(self.parameters)
+        self._buffers = parameter_buffers(self.parameters)
 
-    def flats(self):
-        return self._flats
+    def parameter_buffers(self):
+        return self._buffers
 
     def backward(self):
         for i, w in enumerate(self.parameters):

@@ -21,7 +21,7 @@ from gpukit.errors import CheckpointError, GpukitError, SettingError
 from gpukit.models import load_model
 from gpukit.runs import RunSettings
 from gpukit.runs.folder import FILES, QUARANTINE, RunFolder, held
-from gpukit.runs.keeper import Keeper
+from gpukit.runs.saver import RunSaver
 from gpukit.training import checkpoint
 
 # Five epochs of nine steps; validated on 30 of 300 images.
@@ -76,7 +76,7 @@ def test_a_run_leaves_these_files(unbroken):
 def test_stopped_by_a_signal_and_resumed(tmp_path, monkeypatch, unbroken, place, signum):
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("gpukit.runs.run.Keeper", stop_at(*place, how=signum))
+        patch.setattr("gpukit.runs.run.RunSaver", stop_at(*place, how=signum))
         with pytest.raises(runs.Interrupted) as caught:
             runs.train(SETTINGS, out, verbose=0)
     assert caught.value.signum == signum
@@ -91,14 +91,14 @@ def test_stopped_by_a_signal_and_resumed(tmp_path, monkeypatch, unbroken, place,
 def test_stopped_in_the_validation_of_an_epoch(tmp_path, monkeypatch, unbroken):
     out = tmp_path / "run"
 
-    class Stopping(Keeper):
+    class Stopping(RunSaver):
         def on_test_batch_end(self, number, logs=None):
             if self.model.training_state.epoch == 2:
                 os.kill(os.getpid(), signal.SIGTERM)
             super().on_test_batch_end(number, logs)
 
     with monkeypatch.context() as patch:
-        patch.setattr("gpukit.runs.run.Keeper", Stopping)
+        patch.setattr("gpukit.runs.run.RunSaver", Stopping)
         with pytest.raises(runs.Interrupted) as caught:
             runs.train(SETTINGS, out, verbose=0)
     assert caught.value.saved
@@ -113,7 +113,7 @@ def test_broken_off_without_a_word_and_resumed(tmp_path, monkeypatch, unbroken, 
     """From the end of the last epoch; in the first one, from the beginning."""
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("gpukit.runs.run.Keeper", stop_at(*place))
+        patch.setattr("gpukit.runs.run.RunSaver", stop_at(*place))
         with pytest.raises(Broken):
             runs.train(SETTINGS, out, verbose=0)
     assert (out / "last.safetensors").exists() == (place[0] > 0)
@@ -146,7 +146,7 @@ def test_stopped_three_times(tmp_path, monkeypatch, unbroken):
     out = tmp_path / "run"
     for number, place in enumerate([(0, 5), (0, 6), (3, 2)]):
         with monkeypatch.context() as patch:
-            patch.setattr("gpukit.runs.run.Keeper", stop_at(*place, how=signal.SIGTERM))
+            patch.setattr("gpukit.runs.run.RunSaver", stop_at(*place, how=signal.SIGTERM))
             with pytest.raises(runs.Interrupted):
                 runs.train(SETTINGS, out, resume=number > 0, verbose=0)
     runs.train(SETTINGS, out, resume=True, verbose=0)
@@ -177,7 +177,7 @@ def test_other_optimizers_resume_exactly(tmp_path, monkeypatch, optimizer):
     settings = RunSettings("lenet5", limit=100, epochs=2, batch_size=32, optimizer=optimizer)
     runs.train(settings, tmp_path / "a", verbose=0)
     with monkeypatch.context() as patch:
-        patch.setattr("gpukit.runs.run.Keeper", stop_at(1, 1, how=signal.SIGTERM))
+        patch.setattr("gpukit.runs.run.RunSaver", stop_at(1, 1, how=signal.SIGTERM))
         with pytest.raises(runs.Interrupted):
             runs.train(settings, tmp_path / "b", verbose=0)
     runs.train(settings, tmp_path / "b", resume=True, verbose=0)
@@ -328,13 +328,13 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path, split):
 
 
 def test_the_last_good_epoch_is_kept(tmp_path, monkeypatch):
-    class Spoiling(Keeper):
+    class Spoiling(RunSaver):
         def on_train_batch_end(self, number, logs=None):
             super().on_train_batch_end(number, logs)
             if self.model.training_state.epoch == 1 and number == 8:
                 self.model.parameters[0].assign(self.model.parameters[0].array * np.float32("nan"))
 
-    monkeypatch.setattr("gpukit.runs.run.Keeper", Spoiling)
+    monkeypatch.setattr("gpukit.runs.run.RunSaver", Spoiling)
     out = tmp_path / "run"
     settings = replace(SETTINGS, validation_split=0.0, batch_size=34)
     with pytest.raises(SettingError, match="c1/kernel is not finite after epoch 2") as caught:

@@ -17,7 +17,7 @@ from small_runs import SETTINGS, assert_same_run, flip
 from gpukit import runs
 from gpukit.errors import SettingError
 from gpukit.runs.folder import held
-from gpukit.runs.keeper import Keeper
+from gpukit.runs.saver import RunSaver
 from gpukit.training import checkpoint
 
 
@@ -106,7 +106,7 @@ def test_a_folder_that_is_taken_away_stops_the_run(tmp_path, monkeypatch, then):
     out = tmp_path / "run"
     put_there = {}
 
-    class Robbed(Keeper):
+    class Robbed(RunSaver):
         def on_train_batch_end(self, number, logs=None):
             if (self.model.training_state.epoch, number) == (1, 3):
                 if then == "renamed":
@@ -119,7 +119,7 @@ def test_a_folder_that_is_taken_away_stops_the_run(tmp_path, monkeypatch, then):
                 put_there.update({p.name: p.read_bytes() for p in out.glob("*")})
             super().on_train_batch_end(number, logs)
 
-    monkeypatch.setattr("gpukit.runs.run.Keeper", Robbed)
+    monkeypatch.setattr("gpukit.runs.run.RunSaver", Robbed)
     with pytest.raises(SettingError, match="was removed or replaced while this run trained in it"):
         runs.train(SETTINGS, out, verbose=0)
     assert {p.name: p.read_bytes() for p in out.glob("*")} == put_there

@@ -19,9 +19,9 @@ from gpukit.data.image_feed import resized
 from gpukit.errors import CheckpointError, DataError, DeviceError, GpukitError, SettingError
 from gpukit.layers import Dropout
 from gpukit.runs import RunSettings, evaluation
-from gpukit.runs.keeper import Keeper
-from gpukit.runs.material import gather, read_as_tested
+from gpukit.runs.datasets import load_sets, read_as_tested
 from gpukit.runs.recipes import RECIPES
+from gpukit.runs.saver import RunSaver
 from gpukit.training import checkpoint
 
 TINY = {
@@ -103,16 +103,16 @@ def test_crops_come_from_256():
 
 @pytest.mark.parametrize("init", ["gaussian", "he"])
 def test_images_are_prepared_for_the_first_values(folder, init):
-    with gather(settings_for(folder, init=init)) as material:
-        batches = [batch.x for batch in material.train.epoch()]
+    with load_sets(settings_for(folder, init=init)) as sets:
+        batches = [batch.x for batch in sets.train.epoch()]
     levels = np.concatenate(batches).reshape(-1, 3).astype(np.float64)
-    normalised = material.normalise(np.concatenate(batches)).reshape(-1, 3)
+    normalised = sets.normalise(np.concatenate(batches)).reshape(-1, 3)
     # Random crops of the training images, against central ones by which it is set.
     assert np.abs(normalised.mean(0)).max() < (0.05 if init == "he" else 4)
     deviation = (1, 1, 1) if init == "he" else levels.std(0)
     np.testing.assert_allclose(normalised.std(0), deviation, rtol=0.05)
     if init == "gaussian":
-        assert material.normalise == Normalise(1.0, material.normalise.mean, (1.0, 1.0, 1.0))
+        assert sets.normalise == Normalise(1.0, sets.normalise.mean, (1.0, 1.0, 1.0))
 
 
 def test_the_recipe_reaches_the_network(folder, tmp_path):
@@ -155,22 +155,22 @@ def test_what_a_run_leaves(trained):
 
 
 def test_the_validation_images_are_of_the_train_part(folder):
-    with gather(settings_for(folder)) as material:
-        assert material.validation is not None
-        counts = [feed.count for feed in (material.train, material.validation, material.test)]
+    with load_sets(settings_for(folder)) as sets:
+        assert sets.validation is not None
+        counts = [feed.count for feed in (sets.train, sets.validation, sets.test)]
         assert counts == [43, 5, 18]
-        train, kept = material.train._items.names, material.validation._items.names
+        train, kept = sets.train._items.names, sets.validation._items.names
         assert not set(train) & set(kept) and len(set(train) | set(kept)) == 48
-        assert material.test._items.root.name == "val"
+        assert sets.test._items.root.name == "val"
 
 
 def test_one_level_keeps_the_same_test_images_for_every_seed(tmp_path):
     folder = write_pictures(tmp_path / "flat", train=20, val=0)
     tested = []
     for seed in (0, 1):
-        with gather(settings_for(folder, seed=seed)) as material:
-            names = [set(feed._items.names) for feed in (material.train, material.validation)]
-            tested.append(material.test._items.names)
+        with load_sets(settings_for(folder, seed=seed)) as sets:
+            names = [set(feed._items.names) for feed in (sets.train, sets.validation)]
+            tested.append(sets.test._items.names)
             assert not (names[0] | names[1]) & set(tested[-1])
             assert len(names[0] | names[1]) + len(tested[-1]) == 60
     assert tested[0] == tested[1]
@@ -184,14 +184,14 @@ def test_one_level_keeps_the_same_test_images_for_every_seed(tmp_path):
 def test_stopped_and_resumed_in_the_middle_of_an_epoch(tmp_path, monkeypatch, trained, place):
     settings, unbroken, result = trained
 
-    class Stopping(Keeper):
+    class Stopping(RunSaver):
         def on_train_batch_end(self, number, logs=None):
             if (self.model.training_state.epoch, number) == place:
                 os.kill(os.getpid(), signal.SIGTERM)
             super().on_train_batch_end(number, logs)
 
     with monkeypatch.context() as patch:
-        patch.setattr("gpukit.runs.run.Keeper", Stopping)
+        patch.setattr("gpukit.runs.run.RunSaver", Stopping)
         with pytest.raises(runs.Interrupted):
             runs.train(settings, tmp_path / "run", verbose=0)
     again = runs.train(settings, tmp_path / "run", resume=True, verbose=0)
@@ -212,14 +212,14 @@ def test_the_plateau_is_remembered(tmp_path, monkeypatch, folder):
     class Broken(Exception):
         pass
 
-    class Breaking(Keeper):
+    class Breaking(RunSaver):
         def on_epoch_end(self, epoch, logs=None):
             super().on_epoch_end(epoch, logs)
             if epoch == 3:
                 raise Broken
 
     with monkeypatch.context() as patch:
-        patch.setattr("gpukit.runs.run.Keeper", Breaking)
+        patch.setattr("gpukit.runs.run.RunSaver", Breaking)
         with pytest.raises(Broken):
             runs.train(settings, tmp_path / "run", verbose=0)
     runs.train(settings, tmp_path / "run", resume=True, verbose=0)
@@ -266,9 +266,9 @@ def test_an_ensemble_is_the_mean_of_the_probabilities(tmp_path, trained, folder)
     outputs, targets = [], None
     for out in (first, second):
         model = runs.load_best(out, "cpu")
-        with gather(settings_for(folder)) as material:
-            outputs.append(model.predict(material.test))
-            targets = material.test.targets
+        with load_sets(settings_for(folder)) as sets:
+            outputs.append(model.predict(sets.test))
+            targets = sets.test.targets
     for figures, p in ((one, outputs[0]), (other, outputs[1]), (both, sum(outputs) / 2)):
         assert figures.accuracy == pytest.approx((p.argmax(1) == targets).mean())
         loss = -np.log([p[i, t] for i, t in enumerate(targets)]).mean()
@@ -297,8 +297,8 @@ def test_ten_crops_by_hand(trained, folder):
 
 
 def test_a_picture_is_cut_as_the_test_images_are(folder):
-    with gather(settings_for(folder)) as material:
-        first = next(material.test.epoch()).x[0]
+    with load_sets(settings_for(folder)) as sets:
+        first = next(sets.test.epoch()).x[0]
     pixels, notes = read_as_tested(folder / "val" / "blue" / "0.png", 67)
     np.testing.assert_array_equal(pixels, first)
     assert notes == ["brought its central square to 76×76, cut 67×67 from the middle"]

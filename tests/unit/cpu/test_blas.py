@@ -62,7 +62,7 @@ def blases():
     return sorted(line.split()[-1] for line in open("/proc/self/maps") if "openblas" in line)
 before = set(blases())
 np.ones((200, 200)) @ np.ones((200, 200))
-from gpukit.backends.cpu import blas
+from gpukit.backends.cpu.runtime import blas
 own = str(blas.library_path())
 assert own not in before and own in set(blases()), (own, before)
 print(json.dumps([os.environ.get("OPENBLAS_CORETYPE"), os.environ.get("OPENBLAS_NUM_THREADS"),

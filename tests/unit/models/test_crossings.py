@@ -79,7 +79,7 @@ def test_layers_are_on_the_device_of_their_inputs():
         "hiddenb": TWIN,
         "out": CPU,
     }
-    assert [flat.name for flat in model.flats()] == ["cpu/float64", "cpu:1/float64"]
+    assert [buffer.name for buffer in model.parameter_buffers()] == ["cpu/float64", "cpu:1/float64"]
     assert columns(("cpu:2", "cpu")).devices == (get_device("cpu:2"), CPU)
     assert Sequential([Dense(2, input_shape=(3,))], device="cpu:1").devices == (TWIN,)
 

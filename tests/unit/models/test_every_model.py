@@ -160,7 +160,7 @@ def test_add_one_by_one_before_and_after_it_is_built(images):
         grown.add(type(layer).from_config(layer.get_config()))
         if i == 2:
             assert grown.predict(x).shape == (8, 192)
-            grown.flats()
+            grown.parameter_buffers()
     np.testing.assert_array_equal(grown.predict(x), whole.predict(x))
     for model in (whole, grown):
         model.compile("sgd", "sparse_categorical_crossentropy")

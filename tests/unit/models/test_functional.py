@@ -172,7 +172,7 @@ def test_models_may_share_layers(rng):
     classifier.compile("sgd", "sparse_categorical_crossentropy")
     classifier.fit(x, y, epochs=1, verbose=0)
     extractor.compile("sgd", "mse")
-    assert extractor.flats()[0].holds_its_parameters()
+    assert extractor.parameter_buffers()[0].holds_its_parameters()
     before = classifier.get_weights()
     # The extractor holds the shared parameters now: training the classifier must still reach them.
     classifier.fit(x, y, epochs=2, verbose=0)

@@ -187,7 +187,7 @@ def test_what_is_no_exception_passes_too(kind, i):
 def test_ctrl_c_reaches_the_caller_after_the_step_under_way(busy):
     code = f"""
 import signal, sys, threading, time, os
-from gpukit.backends.cpu import threads
+from gpukit.backends.cpu.runtime import threads
 from gpukit.autograd.schedule import run
 from gpukit.device import get_device
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
@@ -327,7 +327,7 @@ def test_a_column_that_waits_lends_its_threads(monkeypatch):
 def test_a_forked_child_has_threads_of_its_own():
     code = """
 import os, sys
-from gpukit.backends.cpu import threads
+from gpukit.backends.cpu.runtime import threads
 from gpukit.autograd.schedule import run
 from gpukit.device import get_device
 devices = [get_device("cpu"), get_device("cpu:1")]

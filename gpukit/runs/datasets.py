@@ -1,4 +1,4 @@
-"""What a run trains, validates and tests on: a set in memory, or folders of pictures."""
+"""The data sets of a run: arrays in memory, or folders of pictures."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _COLOURS = 1024  # images from which the mean and the axes of colours are taken
 
 
 @dataclass
-class Material:
-    """Feeds of a run, and how their images are normalised. A context manager, which closes them.
+class DataSets:
+    """Feeds to train, validate and test on, and how their images are normalised; `with` closes all.
 
     `validation` is None where nothing is kept for it.
     """
@@ -68,7 +68,7 @@ class Material:
                 feed.close()
 
 
-def gather(settings: RunSettings) -> Material:
+def load_sets(settings: RunSettings) -> DataSets:
     """What `settings` train on. Raises DataError where there is nothing."""
     return _pictures(settings) if settings.takes_pictures else _arrays(settings)
 
@@ -110,7 +110,7 @@ def read_as_tested(path: Path, size: int) -> tuple[NDArray[np.uint8], list[str]]
     ]
 
 
-def _arrays(settings: RunSettings) -> Material:
+def _arrays(settings: RunSettings) -> DataSets:
     if settings.data not in _NAMES and is_image_folder(settings.data):
         raise DataError(
             f"{settings.data}: is a folder of pictures, and {settings.model} trains on sets in "
@@ -124,7 +124,7 @@ def _arrays(settings: RunSettings) -> Material:
         raise DataError(f"{dataset.name}: no images are left to train on; raise --limit")
     size = settings.batch_size
     validation = ArrayFeed(x_val, y_val, size, shuffle=False) if len(x_val) else None
-    return Material(
+    return DataSets(
         name=dataset.name,
         class_names=tuple(dataset.class_names),
         normalise=Normalise.from_images(x),
@@ -134,7 +134,7 @@ def _arrays(settings: RunSettings) -> Material:
     )
 
 
-def _pictures(settings: RunSettings) -> Material:
+def _pictures(settings: RunSettings) -> DataSets:
     assert settings.input_size is not None and settings.workers is not None
     assert settings.bad_images is not None
     folder = _scanned(settings.data, settings.limit)
@@ -152,7 +152,7 @@ def _pictures(settings: RunSettings) -> Material:
             workers=settings.workers,
             **bad,
         )
-    return Material(
+    return DataSets(
         name=settings.data,
         class_names=folder.class_names,
         normalise=_normalise(settings.init, mean, covariance),

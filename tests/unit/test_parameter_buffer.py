@@ -9,7 +9,7 @@ import pytest
 
 from gpukit import layers, models, optimizers
 from gpukit.autograd import Tensor
-from gpukit.autograd.buffer import flat_buffers
+from gpukit.autograd.buffer import parameter_buffers
 from gpukit.device import get_device, to_host
 from gpukit.emulator import compiler_problem
 from gpukit.training import checkpoint, loop
@@ -50,10 +50,10 @@ def steps(model, count=3):
     return [loop.train_step(model, model.to_device(x), y)["loss"][0] for _ in range(count)]
 
 
-def padding(flat):
+def padding(buffer):
     """Which elements of a buffer are no parameter's."""
-    free = np.ones(flat.weights.size, bool)
-    for place in flat.slices:
+    free = np.ones(buffer.weights.size, bool)
+    for place in buffer.slices:
         free[place] = False
     return free
 
@@ -66,17 +66,17 @@ def address(array):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_parameter_begins_at_a_multiple_of_16_bytes(device, dtype):
     model = network(device=device, dtype=dtype)
-    (flat,) = model.flats()
-    assert padding(flat).any()
-    slots = model.optimizer._slots_of(flat)
-    for parameter, place in zip(flat.parameters, flat.slices):
+    (buffer,) = model.parameter_buffers()
+    assert padding(buffer).any()
+    slots = model.optimizer._slots_of(buffer)
+    for parameter, place in zip(buffer.parameters, buffer.slices):
         arrays = [
-            flat.weights[place],
-            flat.grads[place],
+            buffer.weights[place],
+            buffer.grads[place],
             *(a[place] for a in slots.arrays.values()),
         ]
         assert [address(a) % 16 for a in arrays] == [0] * 4, parameter.name
-        assert address(parameter._array) == address(flat.weights[place])
+        assert address(parameter._array) == address(buffer.weights[place])
 
 
 @pytest.mark.parametrize(
@@ -92,12 +92,12 @@ def test_every_parameter_begins_at_a_multiple_of_16_bytes(device, dtype):
 def test_what_lies_between_parameters_reaches_nothing(optimizer, tmp_path):
     spoilt, clean = (network(optimizers.get(optimizer.get_config())) for _ in range(2))
     assert steps(spoilt, 1) == steps(clean, 1)
-    (flat,) = spoilt.flats()
-    free = padding(flat)
-    for array in (flat.weights, *spoilt.optimizer._slots_of(flat).arrays.values()):
+    (buffer,) = spoilt.parameter_buffers()
+    free = padding(buffer)
+    for array in (buffer.weights, *spoilt.optimizer._slots_of(buffer).arrays.values()):
         array[free] = np.nan
     assert steps(spoilt) == steps(clean)
-    assert not flat.grads[free].any(), "gradients between parameters would count in norms"
+    assert not buffer.grads[free].any(), "gradients between parameters would count in norms"
     assert spoilt.count_params() == clean.count_params() == sum(w.size for w in clean.get_weights())
     files = [tmp_path / "spoilt.safetensors", tmp_path / "clean.safetensors"]
     for model, path in zip((spoilt, clean), files):
@@ -122,15 +122,15 @@ def test_the_norm_of_all_gradients_is_that_of_the_parameters():
 
 def test_only_gradients_that_no_pass_reached_are_cleared():
     model = network(optimizers.SGD(1.0))
-    (flat,) = model.flats()
-    first, *others = flat.parameters
+    (buffer,) = model.parameter_buffers()
+    first, *others = buffer.parameters
     for parameter in others:
         parameter.accumulate(np.full(parameter.shape, 7, np.float32))
-    flat.grads[flat.slices[0]] = 5  # of an earlier step
-    flat.gather_grads()
-    assert first.grad is None and not flat.grads[flat.slices[0]].any()
-    assert all((flat.grads[place] == 7).all() for place in flat.slices[1:])
-    assert not flat.grads[padding(flat)].any()
+    buffer.grads[buffer.slices[0]] = 5  # of an earlier step
+    buffer.gather_grads()
+    assert first.grad is None and not buffer.grads[buffer.slices[0]].any()
+    assert all((buffer.grads[place] == 7).all() for place in buffer.slices[1:])
+    assert not buffer.grads[padding(buffer)].any()
 
 
 def test_a_checkpoint_of_packed_buffers_loads_and_goes_on():
@@ -181,7 +181,7 @@ def test_weights_behind_an_odd_bias_give_the_bits_that_they_give_alone(kind, dev
     odd.build((None, 4), device)
     for parameter in layer.parameters:
         parameter.zero_grad()
-    (flat,) = flat_buffers([odd.parameters[1], *layer.parameters])
-    assert flat.slices[0] == slice(0, 5)
+    (buffer,) = parameter_buffers([odd.parameters[1], *layer.parameters])
+    assert buffer.slices[0] == slice(0, 5)
     for ours, theirs in zip(results(layer), alone):
         np.testing.assert_array_equal(ours, theirs)

@@ -1,4 +1,4 @@
-"""Keeps the files of a run up to date while it trains, and stops it cleanly."""
+"""The run saver: writes a run's files while it trains, and stops it cleanly on a signal."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Interrupted(BaseException):
         self.saved = saved
 
 
-class Keeper(Callback):
+class RunSaver(Callback):
     """Saves the last and the best epoch and the history into `folder`.
 
     Of the last checkpoints it keeps `keep`. A signal stops the run after the step under way, of

@@ -22,8 +22,8 @@ import numpy as np
 from gpukit.device import get_device
 from gpukit.launch.kernel import Kernel
 from gpukit.launch.numba import card_problem as numba_problem
+from gpukit.verify import run_case
 from gpukit.verify.coverage import targets
-from gpukit.verify.run_case import run_case
 
 PLANTED = Path(__file__).parent / "planted.cu"
 SEED = 11
@@ -101,7 +101,7 @@ def main() -> int:
         if options.no_cublas and not target.emulated and not target.simulated:
             continue
         for number in range(options.cases):
-            found = run_case(target, SEED, number, options.device)
+            found = run_case.run(target, SEED, number, options.device)
             done += 1
             if found:
                 bad += 1

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gpukit.static.finding import Finding
     from gpukit.verify.check import Outcome, Plan
     from gpukit.verify.coverage import Target
-    from gpukit.verify.occupancy_report import Fit
+    from gpukit.verify.occupancy_report import OccupancyReport
 
 MODES = ("plain", "asan", "tsan", "simulator", "cheats", "card")
 MOST_SHOWN = 30  # findings; more of them have one cause
@@ -105,7 +105,7 @@ def check(
             name, architectures, modes, cases, seed, only, time_limit, quiet, as_json
         )
         context.exit(0 if ok else 1)
-    from gpukit.verify import occupancy_report as fit
+    from gpukit.verify import occupancy_report
     from gpukit.verify.check import plan, run
     from gpukit.verify.plugins import misnamed
 
@@ -130,7 +130,7 @@ def check(
 
         outcome = run(wanted, update=update_budgets, step=bar.step, tell=tell)
     _say_how_many_more(outcome.findings)
-    _show_fits(outcome.fits)
+    _show_occupancy(outcome.occupancy)
     for line in _not_checked(wanted, outcome):
         click.echo(f"not checked: {line}")
     click.echo(
@@ -147,7 +147,7 @@ def check(
                     "cases": outcome.cases,
                     "seed": seed,
                     "findings": [asdict(finding) for finding in outcome.findings],
-                    "launches": [fit.as_json(one) for one in outcome.fits],
+                    "launches": [occupancy_report.as_json(one) for one in outcome.occupancy],
                     "left_out": wanted.left_out,
                 }
             )
@@ -201,7 +201,7 @@ def _check_plugin(
 ) -> bool:
     from gpukit.errors import SettingError
     from gpukit.launch.nvrtc import ARCHITECTURES
-    from gpukit.verify import occupancy_report as fit
+    from gpukit.verify import occupancy_report
     from gpukit.verify.plugins import check_plugin
 
     if name.endswith(".cu"):
@@ -227,7 +227,7 @@ def _check_plugin(
             by_text.setdefault(text, []).append(f"sm_{arch}")
         for text, where in by_text.items():
             click.echo(f"{kernel}: {text} on {', '.join(where)}")
-    _show_fits(outcome.fits)
+    _show_occupancy(outcome.occupancy)
     for what in (*look.left_out, *outcome.not_seen):
         click.echo(f"not checked: {what}")
     click.echo(
@@ -243,7 +243,7 @@ def _check_plugin(
             "seed": seed,
             "findings": [asdict(finding) for finding in outcome.findings],
             "resources": look.taken,
-            "launches": [fit.as_json(one) for one in outcome.fits],
+            "launches": [occupancy_report.as_json(one) for one in outcome.occupancy],
             "not_seen": outcome.not_seen,
         }
         click.echo(json.dumps(content))
@@ -265,7 +265,7 @@ def _say_how_many_more(findings: list[Finding]) -> None:
         click.echo(f"… and {len(findings) - MOST_SHOWN} more; --json has them all")
 
 
-def _show_fits(found: list[Fit]) -> None:
+def _show_occupancy(found: list[OccupancyReport]) -> None:
     from gpukit.verify.occupancy_report import table
 
     if found:
@@ -273,10 +273,10 @@ def _show_fits(found: list[Fit]) -> None:
 
 
 def _not_checked(wanted: Plan, outcome: Outcome) -> list[str]:
-    from gpukit.verify import card as on_card
+    from gpukit.verify import card
     from gpukit.verify.fuzz import CHEATS
 
-    unseen = on_card.not_seen() if wanted.cases and CHEATS in wanted.modes else ()
+    unseen = card.not_seen() if wanted.cases and CHEATS in wanted.modes else ()
     return [line for line in (wanted.left_out, outcome.not_seen, *unseen) if line]
 
 

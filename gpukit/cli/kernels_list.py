@@ -12,7 +12,7 @@ import click
 from gpukit.cli.table import print_table
 
 if TYPE_CHECKING:
-    from gpukit.verify.inventory import Item
+    from gpukit.verify.inventory import ListedKernel
 
 
 @click.command(name="list")
@@ -34,12 +34,12 @@ def list_kernels(plugins: tuple[str, ...], registers: bool, as_json: bool) -> No
     from gpukit.launch.numba import problem
     from gpukit.plugins import entries, load_kernel
     from gpukit.verify.coverage import KINDS, Target, implementations, primitives
-    from gpukit.verify.inventory import item
+    from gpukit.verify.inventory import listed
 
     loaded = [load_kernel(path) for path in plugins]
     found = {name: implementations(name) for name in primitives()}
     items = {
-        name: [item(Target(name, algo)) for algo in ways["cuda"]] for name, ways in found.items()
+        name: [listed(Target(name, algo)) for algo in ways["cuda"]] for name, ways in found.items()
     }
     if as_json:
         content = {
@@ -81,7 +81,7 @@ def list_kernels(plugins: tuple[str, ...], registers: bool, as_json: bool) -> No
         click.echo(f"{entry.name}: offered by {entry.package} ({entry.module}), not loaded yet")
 
 
-def _dtypes(one: Item) -> str:
+def _dtypes(one: ListedKernel) -> str:
     """A kernel's float types; for one that only moves elements, the sizes that these may have."""
     named = [d for d in one.dtypes if d[0].isalpha()]
     sizes = [d.partition("-")[0] for d in one.dtypes if not d[0].isalpha()]
@@ -100,7 +100,7 @@ _PROVEN = {
 }
 
 
-def _proven(one: Item) -> list[str]:
+def _proven(one: ListedKernel) -> list[str]:
     """The cells of a kernel in the columns of `_PROVEN`: how much held, "-" for nothing."""
     from gpukit.launch.nvrtc import ARCHITECTURES
 
@@ -116,7 +116,7 @@ def _proven(one: Item) -> list[str]:
     return cells
 
 
-def _rows_of_registers(items: Sequence[Item]) -> list[tuple[str, ...]]:
+def _rows_of_registers(items: Sequence[ListedKernel]) -> list[tuple[str, ...]]:
     from gpukit.launch.nvrtc import ARCHITECTURES
 
     rows = [("kernel", *(f"sm_{arch}" for arch in ARCHITECTURES))]
@@ -130,7 +130,7 @@ def _rows_of_registers(items: Sequence[Item]) -> list[tuple[str, ...]]:
     return rows
 
 
-def _as_json(one: Item) -> dict[str, Any]:
+def _as_json(one: ListedKernel) -> dict[str, Any]:
     return {
         "name": one.target.algo,
         "backends": one.backends,

@@ -14,7 +14,7 @@ from gpukit.cli.table import print_table
 
 if TYPE_CHECKING:
     from gpukit.emulator.trace import Access
-    from gpukit.verify.kernel_report import OnCard
+    from gpukit.verify.kernel_report import CompiledKernel
     from gpukit.verify.launches import Launch
     from gpukit.verify.workers import Heard
 
@@ -69,7 +69,7 @@ def show(
     """
     from gpukit.errors import GpukitError, SettingError
     from gpukit.launch.nvrtc import ARCHITECTURES
-    from gpukit.verify import kernel_report as look
+    from gpukit.verify import kernel_report
     from gpukit.verify.coverage import targets
     from gpukit.verify.launches import launches
     from gpukit.verify.plugins import misnamed
@@ -96,11 +96,13 @@ def show(
         raise GpukitError(f"{name} launches no kernel")
     shown = []
     for launch in found:
-        cards = [look.on_card(launch, arch) for arch in architectures or ARCHITECTURES]
+        cards = [
+            kernel_report.compiled_for(launch, arch) for arch in architectures or ARCHITECTURES
+        ]
         if as_json:
-            shown.append(look.as_json(launch, cards))
+            shown.append(kernel_report.as_json(launch, cards))
             continue
-        _print(launch, cards, look.by_line(launch.accesses), lines)
+        _print(launch, cards, kernel_report.by_line(launch.accesses), lines)
     if as_json:
         click.echo(json.dumps({"launches": shown}))
 
@@ -120,7 +122,9 @@ def printed_by(plugin: str) -> Iterator[Heard]:
             click.echo(f"  {line}", err=True)
 
 
-def _print(launch: Launch, cards: Sequence[OnCard], accesses: list[Access], lines: int) -> None:
+def _print(
+    launch: Launch, cards: Sequence[CompiledKernel], accesses: list[Access], lines: int
+) -> None:
     extern = f", {launch.shared} B of extern shared memory" if launch.shared else ""
     click.echo(f"{launch.kernel} ({launch.file}:{launch.line})")
     click.echo(f"  {launch.target} of {launch.call}")

@@ -1,4 +1,4 @@
-"""What a kernel spends its instructions on: the SASS of its hot loop, counted.
+"""Instruction mix: the SASS instructions of a kernel's hot loop, counted.
 
 The hot loop is the innermost loop with the most arithmetic on floats; of loops without any, the one
 that moves the most memory. Innermost is what no jump back to an earlier label divides further. A
@@ -26,7 +26,7 @@ _SHOWN = 8  # kinds of instructions in a line of text
 
 
 @dataclass(frozen=True)
-class Mix:
+class InstructionMix:
     """How often each opcode comes: in the hot loop if `is_loop`, else in the whole kernel."""
 
     counts: dict[str, int]
@@ -54,13 +54,13 @@ class Mix:
         return f"{where} of {self.total}, {100 * self.maths:.0f} % maths: {text}{others}"
 
 
-def mix(listing: Listing) -> Mix:
+def instruction_mix(listing: Listing) -> InstructionMix:
     """Of a kernel's instructions, those of its hot loop by opcode."""
     loops = [_counts(loop) for loop in innermost_loops(listing)]
     if loops:
         hottest = max(loops, key=_heat)
-        return Mix(dict(hottest), True)
-    return Mix(dict(_counts(listing)), False)
+        return InstructionMix(dict(hottest), True)
+    return InstructionMix(dict(_counts(listing)), False)
 
 
 def widths(listing: Listing) -> dict[str, int]:

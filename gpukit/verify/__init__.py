@@ -1,6 +1,6 @@
-"""Checks of kernels: compiled for every card, run on the CPU, and on a card where there is one.
+"""Checks of kernels: compiled for every architecture, run on the CPU, and on a card where one is.
 
-coverage says what there is; trial runs a case and holds it to the definition, fuzz and worker do so
-in other processes, under the emulator's checkers; cheats tries what random cases do not show;
-budgets, sass and fit look at what the compilers made. `gpukit kernels` shows it.
+coverage lists implementations and their kernels; run_case runs a case against the definition, fuzz
+and worker do so in worker processes, under the emulator's sanitizers; cheats tries what random
+cases do not show. `gpukit kernels` and the pytest plug-in show the results.
 """

@@ -14,9 +14,8 @@ import numpy as np
 
 from gpukit.device import Device, cuda_count, cuda_problem, get_device, to_host
 from gpukit.dispatch.primitive import registry
-from gpukit.verify import run_case as trial
+from gpukit.verify import run_case
 from gpukit.verify.cases import Case, flat
-from gpukit.verify.compare import problem
 from gpukit.verify.coverage import Target
 from gpukit.verify.supported import drawn
 
@@ -38,9 +37,9 @@ def not_seen() -> tuple[str, ...]:
     return (f"on a card, which alone shows what runs on which stream: {cuda_problem()}",)
 
 
-def run_case(target: Target, seed: int, number: int) -> str:
+def run(target: Target, seed: int, number: int) -> str:
     """What is wrong with case `number` on the first card; empty if nothing is."""
-    found = trial.run_case(target, seed, number, CARD)
+    found = run_case.run(target, seed, number, CARD)
     if found:
         return found
     made = drawn(target, seed, number)
@@ -49,8 +48,8 @@ def run_case(target: Target, seed: int, number: int) -> str:
     try:
         found = _late(target, made, get_device(CARD))
     except Exception as error:  # a launcher's
-        found = trial.fault(error, target)
-    return f"{found} [{trial.describe(made)}]" if found else ""
+        found = run_case.fault(error, target)
+    return f"{found} [{run_case.describe(made)}]" if found else ""
 
 
 def _late(target: Target, made: Case, card: Device) -> str:
@@ -58,8 +57,8 @@ def _late(target: Target, made: Case, card: Device) -> str:
     import cupy
 
     primitive = registry[target.primitive]
-    full = [trial.placed(a, card) for a in made.arrays]
-    late = [trial.placed(_zeros(a), card) for a in made.arrays]
+    full = [run_case.placed(a, card) for a in made.arrays]
+    late = [run_case.placed(_zeros(a), card) for a in made.arrays]
     wait = cupy.RawKernel(_WAIT, "wait")
     wait((1,), (1,), (np.int64(1),))  # compiled before it counts
     card.synchronize()
@@ -68,15 +67,10 @@ def _late(target: Target, made: Case, card: Device) -> str:
         for to, source in zip(flat(late), flat(full)):
             if hasattr(to, "shape"):
                 cupy.copyto(to, source)
-        ours = [to_host(result) for result in trial.call(primitive, target.algo, made, late)]
+        ours = [to_host(result) for result in run_case.call(primitive, target.algo, made, late)]
     card.synchronize()
-    for i, (mine, wanted) in enumerate(zip(ours, trial.by_definition(primitive, made))):
-        found = problem(
-            f"result {i}", mine, wanted, made.exact, made.length, made.scale, target.way.precision
-        )
-        if found:
-            return f"works on another stream than the current one: {found}"
-    return ""
+    found = run_case.mismatch(target, made, ours)
+    return f"works on another stream than the current one: {found}" if found else ""
 
 
 def _zeros(value: Any) -> Any:

@@ -9,7 +9,7 @@
 | returns an earlier result, or a part | other data of the same shapes, or in the same arrays |
 | reaches only so many elements | a call of a usual layer's size is wrong |
 | launches none of its kernels | the engine has seen none |
-| works on another stream | its source names one (streams.py); on a card its results (on_card.py) |
+| works on another stream | its source names one (streams.py); on a card its results (card.py) |
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ import numpy as np
 from gpukit import device as devices
 from gpukit.device import get_device, to_host
 from gpukit.dispatch.primitive import Primitive, registry
-from gpukit.verify import compare, streams
-from gpukit.verify import launch_log as watch
-from gpukit.verify import run_case as trial
+from gpukit.verify import launch_log, run_case, streams
 from gpukit.verify.cases import Case, copies, flat
+from gpukit.verify.compare import equal, first_at
 from gpukit.verify.coverage import Target
 from gpukit.verify.supported import drawn, other_values
 from gpukit.verify.typical import typical
@@ -53,14 +52,14 @@ def battery(target: Target, seed: int, number: int = 0) -> str:
             return _why_nothing_tells(target, primitive, seed)
         found = _found(target, primitive, *chosen)
         if found:
-            return f"{found} [{trial.describe(chosen[0])}]"
+            return f"{found} [{run_case.describe(chosen[0])}]"
         return (
             _of_a_usual_call(target, primitive)
-            or watch.too_much_shared(target)
+            or launch_log.too_much_shared(target)
             or _of_launches(target, primitive, seed)
         )
     except Exception as error:  # a fault of the launcher's, or of its `supports`
-        return trial.fault(error, target)
+        return run_case.fault(error, target)
 
 
 Results = list[np.ndarray]
@@ -75,8 +74,8 @@ def _telling_case(
         if made is None:
             return None
         other = other_values(made, number)
-        wanted = trial.by_definition(primitive, made)
-        wanted_other = trial.by_definition(primitive, other)
+        wanted = run_case.by_definition(primitive, made)
+        wanted_other = run_case.by_definition(primitive, other)
         if (
             any(w.size >= LEAST and not _is_constant(w) for w in wanted)
             and all(np.isfinite(w).all() for w in wanted if w.dtype.kind == "f")
@@ -95,7 +94,7 @@ def _found(
     wanted_other: Results,
 ) -> str:
     def call(arrays: list[Any]) -> list[Any]:
-        return trial.call(primitive, target.algo, made, arrays)
+        return run_case.call(primitive, target.algo, made, arrays)
 
     in_place = primitive.reference(*copies(made.arrays), **made.settings) is None
     with filling(FILLINGS[0]):
@@ -105,7 +104,7 @@ def _found(
         after = [to_host(a) for a in flat(arrays) if hasattr(a, "shape")]
     if not in_place:
         for i, (old, new) in enumerate(zip(before, after)):
-            changed = int((~_same(old, new)).sum())
+            changed = int((~equal(old, new)).sum())
             if changed:
                 return (
                     f"mutates its input: {changed} of {old.size} elements of array {i} are others "
@@ -130,9 +129,9 @@ def _of_memory(a: np.ndarray, b: np.ndarray) -> str:
     """What two runs show whose new memory was filled with different bytes."""
     left = _is_filled(a, FILLINGS[0]) & _is_filled(b, FILLINGS[1])
     with np.errstate(all="ignore"):
-        differs = ~left & ~_same(a, b) & ~np.isclose(a, b, rtol=1e-3, atol=1e-6)
+        differs = ~left & ~equal(a, b) & ~np.isclose(a, b, rtol=1e-3, atol=1e-6)
     if differs.any():
-        where = _first(differs)
+        where = first_at(differs)
         return (
             f"depends on uninitialised memory: {int(differs.sum())} of {differs.size} elements of "
             f"its result change with what was there before, first {where}: {a[where]!r} or "
@@ -141,7 +140,7 @@ def _of_memory(a: np.ndarray, b: np.ndarray) -> str:
     if left.any():
         return (
             f"writes only part: {int(left.sum())} of {left.size} elements of its result keep what "
-            f"was in memory, first {_first(left)}"
+            f"was in memory, first {first_at(left)}"
         )
     return ""
 
@@ -155,7 +154,7 @@ def _of_values(a: np.ndarray, definition: np.ndarray) -> str:
     if nan.any():  # the definition's are finite
         return (
             f"depends on uninitialised memory: {int(nan.sum())} of {nan.size} elements of its "
-            f"result are NaN, as shared memory is on emu until it is written, first {_first(nan)}"
+            f"result are NaN, as shared memory is on emu until it is written, first {first_at(nan)}"
         )
     return ""
 
@@ -175,7 +174,7 @@ def _of_the_past(
     for old, new, copy, a, b in zip(kept, again, copied, wanted, wanted_other):
         if np.array_equal(a, b):
             continue
-        if _same(to_host(new), copy).all():
+        if equal(to_host(new), copy).all():
             return "returns an earlier result: the same for other data of the same shapes"
         if np.shares_memory(to_host(old), to_host(new)):
             return "returns an earlier result's memory: a later call overwrites what it gave"
@@ -193,14 +192,10 @@ def _of_a_change(
         for here, there in zip(flat(arrays), flat(changed.arrays)):
             if hasattr(here, "shape"):
                 to_host(here)[...] = there
-        wanted = trial.by_definition(primitive, changed)
-        for i, (new, definition) in enumerate(zip(call(arrays), wanted)):
-            found = compare.problem(
-                f"result {i}", to_host(new), definition,
-                changed.exact, changed.length, 2 * changed.scale, target.way.precision,
-            )  # fmt: skip
-            if found:
-                return f"returns an earlier result, or a part of one: {what} in place, {found}"
+        results = [to_host(new) for new in call(arrays)]
+        found = run_case.mismatch(target, replace(changed, scale=2 * changed.scale), results)
+        if found:
+            return f"returns an earlier result, or a part of one: {what} in place, {found}"
     return ""
 
 
@@ -210,7 +205,7 @@ def _changes(primitive: Primitive, made: Case) -> Iterator[tuple[str, Case]]:
     Only changes on which the definition's result depends.
     """
     yield "all data changed", made
-    before = trial.by_definition(primitive, made)
+    before = run_case.by_definition(primitive, made)
     for place, array in enumerate(flat(made.arrays)):
         if not isinstance(array, np.ndarray):
             continue
@@ -220,7 +215,7 @@ def _changes(primitive: Primitive, made: Case) -> Iterator[tuple[str, Case]]:
                 if not change(flat(arrays)[place], near):
                     continue
                 changed = replace(made, arrays=arrays)
-                after = trial.by_definition(primitive, changed)
+                after = run_case.by_definition(primitive, changed)
                 if not all(map(np.array_equal, before, after)):
                     yield f"{what} of array {place} changed", changed
                     break
@@ -249,31 +244,31 @@ def _of_a_usual_call(target: Target, primitive: Primitive) -> str:
     made = typical(target)
     if not made.arrays:
         return ""
-    results = trial.call(primitive, target.algo, made, _put(made))
-    for i, (mine, wanted) in enumerate(zip(results, trial.by_definition(primitive, made))):
+    results = run_case.call(primitive, target.algo, made, _put(made))
+    for i, (mine, wanted) in enumerate(zip(results, run_case.by_definition(primitive, made))):
         ours = to_host(mine)
-        allowed = max(USUAL, 2 * target.way.precision.roundoff)
+        allowed = max(USUAL, 2 * target.implementation.precision.roundoff)
         bound = allowed * np.abs(wanted).max(initial=0) if wanted.dtype.kind == "f" else 0
         with np.errstate(invalid="ignore"):
-            right = _same(ours, wanted) | (np.abs(ours - wanted.astype(float)) <= bound)
+            right = equal(ours, wanted) | (np.abs(ours - wanted.astype(float)) <= bound)
         if not right.all():
             return (
                 f"does not reach every element of a large array: result {i} is wrong at "
-                f"{int((~right).sum())} of {right.size} places, first {_first(~right)} "
-                f"[{trial.describe(made)}]"
+                f"{int((~right).sum())} of {right.size} places, first {first_at(~right)} "
+                f"[{run_case.describe(made)}]"
             )
     return ""
 
 
 def _of_launches(target: Target, primitive: Primitive, seed: int) -> str:
     """Whether a plug-in's own kernels did the work, in some of a few cases."""
-    if not target.way.origin:
+    if not target.implementation.origin:
         return ""
     for number in range(FEW):
         made = drawn(target, seed, number)
         if made is not None:
-            trial.call(primitive, target.algo, made, _put(made))
-        if watch.has_launched(target):
+            run_case.call(primitive, target.algo, made, _put(made))
+        if launch_log.has_launched(target):
             return ""
     return (
         "launches none of its kernels: what it returns is the work of NumPy, or of other "
@@ -283,7 +278,7 @@ def _of_launches(target: Target, primitive: Primitive, seed: int) -> str:
 
 def _why_nothing_tells(target: Target, primitive: Primitive, seed: int) -> str:
     """Of a plug-in whose limits leave nothing to tell a cheat by, where others' do not."""
-    if not target.way.origin:
+    if not target.implementation.origin:
         return ""
     default = Target(target.primitive, next(iter(primitive.implementations("cuda"))))
     if _telling_case(default, primitive, seed) is None:
@@ -306,7 +301,7 @@ def filling(byte: int) -> Iterator[None]:
 
 
 def _put(made: Case) -> list[Any]:
-    return [trial.placed(a, get_device("emu")) for a in copies(made.arrays)]
+    return [run_case.placed(a, get_device("emu")) for a in copies(made.arrays)]
 
 
 def _is_filled(array: np.ndarray, byte: int) -> np.ndarray:
@@ -318,11 +313,3 @@ def _is_filled(array: np.ndarray, byte: int) -> np.ndarray:
 
 def _is_constant(array: np.ndarray) -> bool:
     return array.size > 0 and bool((array == array.reshape(-1)[0]).all())
-
-
-def _same(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return (a == b) | ((a != a) & (b != b))
-
-
-def _first(where: np.ndarray) -> tuple[int, ...]:
-    return tuple(int(i) for i in np.argwhere(where)[0])

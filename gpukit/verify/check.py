@@ -12,11 +12,10 @@ from gpukit.launch.numba import NumbaKernel, card_problem, problem
 from gpukit.launch.nvrtc import ARCHITECTURES
 from gpukit.static import budgets
 from gpukit.static.finding import Finding
-from gpukit.verify import numba_kernels as twins
-from gpukit.verify import verified as facts
+from gpukit.verify import numba_kernels, verified
 from gpukit.verify.coverage import Target, targets
 from gpukit.verify.fuzz import CARD, SIMULATOR, count_of, fuzz, modes_here
-from gpukit.verify.occupancy_report import Fit, fits
+from gpukit.verify.occupancy_report import OccupancyReport, occupancy_reports
 
 Step = Callable[[int, str], None]
 Tell = Callable[[Finding], None]
@@ -24,11 +23,11 @@ Tell = Callable[[Finding], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be checked, and how much of it: CUDA C in `files`, Numba's kernels in `twins`."""
+    """What is to be checked, and how much of it; `files` are CUDA C."""
 
     targets: tuple[Target, ...]
     files: tuple[str, ...]
-    twins: tuple[NumbaKernel, ...]
+    numba_kernels: tuple[NumbaKernel, ...]
     architectures: tuple[int, ...]
     modes: tuple[str, ...]
     cases: int
@@ -40,7 +39,7 @@ class Plan:
     @property
     def compilations(self) -> int:
         """How many files and Numba kernels are compiled, each for every architecture."""
-        return (len(self.files) + len(self.twins)) * len(self.architectures)
+        return (len(self.files) + len(self.numba_kernels)) * len(self.architectures)
 
     def for_mode(self, mode: str) -> list[Target]:
         """What runs in `mode`: everything on a card, Numba's in its simulator, others on emu.
@@ -69,7 +68,7 @@ class Outcome:
     compiled: int
     cases: dict[str, int]
     findings: list[Finding] = field(default_factory=list)
-    fits: list[Fit] = field(default_factory=list)
+    occupancy: list[OccupancyReport] = field(default_factory=list)
     not_seen: str = ""
 
     @property
@@ -113,7 +112,7 @@ def plan(
     return Plan(
         tuple(chosen),
         files,
-        twins.kernels_of(chosen) if compiles else (),
+        numba_kernels.kernels_of(chosen) if compiles else (),
         tuple(architectures) or ARCHITECTURES,
         tuple(modes) or modes_here(),
         cases,
@@ -143,7 +142,7 @@ def run(
             budgets.write(budgets.merge(table, taken, here, wanted.everything))
         return Outcome(len(wanted.files) * len(wanted.architectures), {}, findings)
     findings += budgets.compare(taken, table, here)
-    findings += twins.compile_all(wanted.twins, wanted.architectures, step)
+    findings += numba_kernels.compile_all(wanted.numba_kernels, wanted.architectures, step)
     for finding in findings:
         tell(finding)
     ran = {mode: wanted.count(mode) for mode in wanted.modes if wanted.for_mode(mode)}
@@ -154,8 +153,10 @@ def run(
             chosen = wanted.for_mode(modes[0])
             findings += fuzz(chosen, modes, wanted.cases, wanted.seed, wanted.only, step, tell=tell)
     each = {mode: count_of(mode, wanted.cases) for mode in ran}
-    facts.note(wanted, each, findings)
+    verified.record(wanted, each, findings)
     step(0, "occupancy and hot loops")
     emulated = [str(target) for target in wanted.targets if target.emulated]
-    found, why = fits(emulated, (), wanted.architectures if wanted.compilations else ())
+    found, why = occupancy_reports(
+        emulated, (), wanted.architectures if wanted.compilations else ()
+    )
     return Outcome(wanted.compilations, ran, findings, found, why)

@@ -41,8 +41,8 @@ def problem(
     if actual.shape != wanted.shape:
         return f"{name} has shape {actual.shape}, the definition's {wanted.shape}"
     if exact:
-        same = (actual == wanted) | ((actual != actual) & (wanted != wanted))
-        return "" if same.all() else f"{name} {_worst(actual, wanted, ~same)}"
+        wrong = ~equal(actual, wanted)
+        return f"{name} {_worst(actual, wanted, wrong)}" if wrong.any() else ""
     if actual.dtype == np.float64:
         allowed, rounding = 1e-10, 0.0
     else:
@@ -52,16 +52,25 @@ def problem(
         difference = np.abs(actual - wanted)
         limit = allowed * (scale + np.abs(wanted))
         limit += rounding * (math.sqrt(length + 8) * scale + np.abs(wanted))
-        same = (actual == wanted) | ((actual != actual) & (wanted != wanted))
-        wrong = ~(same | (difference <= limit))
+        wrong = ~(equal(actual, wanted) | (difference <= limit))
     if not wrong.any():
         return ""
     allowed += rounding * math.sqrt(length + 8)
     return f"{name} {_worst(actual, wanted, wrong)}, {allowed:.2g} allowed"
 
 
+def equal(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Where two arrays are equal; NaN equals NaN."""
+    return (a == b) | ((a != a) & (b != b))
+
+
+def first_at(where: np.ndarray) -> tuple[int, ...]:
+    """The first place, row-major, at which a mask is true."""
+    return tuple(int(i) for i in np.argwhere(where)[0])
+
+
 def _worst(actual: np.ndarray, wanted: np.ndarray, wrong: np.ndarray) -> str:
-    where = tuple(int(i) for i in np.argwhere(wrong)[0])
+    where = first_at(wrong)
     return (
         f"differs at {int(wrong.sum())} of {wrong.size} places, first at {where}: "
         f"{actual[where]!r}, by definition {wanted[where]!r}"

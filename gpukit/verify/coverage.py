@@ -29,14 +29,14 @@ class Target:
         return f"{self.primitive}:{self.algo}"
 
     @property
-    def way(self) -> Implementation:
+    def implementation(self) -> Implementation:
         """The implementation itself."""
         return registry[self.primitive].implementations("cuda")[self.algo]
 
     @property
     def emulated(self) -> bool:
         """Whether emu runs it; the others are Numba's, for its simulator, or a library's."""
-        return self.way.emulated
+        return self.implementation.emulated
 
     @property
     def simulated(self) -> bool:
@@ -71,7 +71,7 @@ class Target:
 
     @property
     def _launcher(self) -> Any:
-        return self.way.function
+        return self.implementation.function
 
     @property
     def _named(self) -> list[Any]:

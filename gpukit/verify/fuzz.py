@@ -25,8 +25,8 @@ from gpukit.verify.workers import Child, Heard
 CHEATS = "cheats"  # no cases, but the battery of cheats.py, once a target
 CARD = "card"  # on the first card, where there is one
 SIMULATOR = "simulator"  # Numba's
-# A sanitizer, and Numba's simulator, run every so-manieth of the cases only.
-PARTS = {"plain": 1, "asan": 10, "tsan": 100, SIMULATOR: 20, CHEATS: 10**9, CARD: 1}
+# A sanitizer, and Numba's simulator, run one in N of the cases.
+ONE_IN = {"plain": 1, "asan": 10, "tsan": 100, SIMULATOR: 20, CHEATS: 10**9, CARD: 1}
 WORKER = ("-P", "-m", "gpukit.verify.worker")
 TICK = 0.2  # seconds
 SHARES = 4  # of each worker: a slow target holds few others up
@@ -37,12 +37,12 @@ LEFT_OUT = "its other cases and modes are left out"  # the end of what is said o
 
 def count_of(mode: str, cases: int) -> int:
     """How many of `cases` run in `mode`: at least one."""
-    return max(1, cases // PARTS[mode]) if cases else 0
+    return max(1, cases // ONE_IN[mode]) if cases else 0
 
 
 def modes_here() -> tuple[str, ...]:
     """All modes, without a card all but that one."""
-    return tuple(mode for mode in PARTS if mode != CARD or cuda_count())
+    return tuple(mode for mode in ONE_IN if mode != CARD or cuda_count())
 
 
 def fuzz(

@@ -1,4 +1,4 @@
-"""Every implementation on cards with what it takes and what is known of it: `kernels list`."""
+"""The rows of `kernels list`: each CUDA implementation with its resources and verified facts."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from gpukit.launch.kernel import DTYPES, Kernel
 from gpukit.launch.numba import FLOATS
 from gpukit.plugins import owner
 from gpukit.static import budgets
-from gpukit.verify import verified as facts
+from gpukit.verify import verified
 from gpukit.verify.coverage import Target
 from gpukit.verify.verified import Facts
 
 
 @dataclass(frozen=True)
-class Item:
+class ListedKernel:
     """One implementation: the backends that run it, its kernels' dtypes, and what is known.
 
     `registers` are the most of a thread, `spills` the most spilled bytes (stored and loaded) of a
@@ -30,11 +30,11 @@ class Item:
     spills: dict[int, int]
 
 
-def item(target: Target) -> Item:
+def listed(target: Target) -> ListedKernel:
     """What is known of `target`."""
     backends = ("cuda", "emu") if target.emulated else ("cuda",)
     if not target.emulated:
-        return Item(target, backends, FLOATS, facts.known(target), {}, {})
+        return ListedKernel(target, backends, FLOATS, verified.known(target), {}, {})
     registers: dict[int, int] = {}
     spills: dict[int, int] = {}
     dtypes: list[str] = []
@@ -50,8 +50,8 @@ def item(target: Target) -> Item:
             spills[arch] = max(spills.get(arch, 0), spilled)
     if not complete:
         registers, spills = {}, {}
-    known = Facts() if owner(target.way) else facts.known(target)
-    return Item(target, backends, tuple(dict.fromkeys(dtypes)), known, registers, spills)
+    known = Facts() if owner(target.implementation) else verified.known(target)
+    return ListedKernel(target, backends, tuple(dict.fromkeys(dtypes)), known, registers, spills)
 
 
 def _figures(kernel: Kernel) -> list[tuple[int, dict[str, int]]]:

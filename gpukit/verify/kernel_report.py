@@ -1,4 +1,4 @@
-"""What a kernel takes on every card, and what it does to memory: the figures of `kernels show`."""
+"""The kernel report of `kernels show`: resources for each architecture, and memory accesses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from gpukit.emulator.trace import Access
 from gpukit.launch import nvrtc
 from gpukit.launch.nvrtc import Resources
-from gpukit.static.instruction_mix import Mix, mix, widths
+from gpukit.static.instruction_mix import InstructionMix, instruction_mix, widths
 from gpukit.static.occupancy import Occupancy, occupancy
 from gpukit.static.sass import disassemble
 from gpukit.verify.launches import Launch
@@ -18,27 +18,27 @@ FRAMES = 2  # an access is told apart by its line, and by the line that called t
 
 
 @dataclass(frozen=True)
-class OnCard:
+class CompiledKernel:
     """A launch's kernel compiled for sm_`arch`; `problem` says why it is not."""
 
     arch: int
     resources: Resources = field(default_factory=Resources)
     occupancy: Occupancy | None = None
-    mix: Mix | None = None
+    mix: InstructionMix | None = None
     widths: dict[str, int] = field(default_factory=dict)
     problem: str = ""
 
 
-def on_card(launch: Launch, arch: int) -> OnCard:
-    """Compile the kernel of `launch`; what it takes at that block size."""
+def compiled_for(launch: Launch, arch: int) -> CompiledKernel:
+    """The kernel of `launch` compiled for sm_`arch`: resources and occupancy at its block size."""
     try:
         made = nvrtc.compile_text(launch.source, [launch.kernel], arch, name=launch.file)
     except nvrtc.CompileError as error:
-        return OnCard(arch, problem=str(error).splitlines()[0])
+        return CompiledKernel(arch, problem=str(error).splitlines()[0])
     taken = made.resources[launch.kernel]
-    fits = occupancy(arch, launch.threads, taken.registers, taken.shared + launch.shared)
+    filled = occupancy(arch, launch.threads, taken.registers, taken.shared + launch.shared)
     listing = disassemble(made)[launch.kernel]
-    return OnCard(arch, taken, fits, mix(listing), widths(listing))
+    return CompiledKernel(arch, taken, filled, instruction_mix(listing), widths(listing))
 
 
 def by_line(accesses: Iterable[Access]) -> list[Access]:
@@ -63,7 +63,7 @@ def by_line(accesses: Iterable[Access]) -> list[Access]:
     return sorted(merged.values(), key=lambda a: (-a.wasted, -a.moved, a.places))
 
 
-def as_json(launch: Launch, cards: Sequence[OnCard]) -> dict[str, Any]:
+def as_json(launch: Launch, cards: Sequence[CompiledKernel]) -> dict[str, Any]:
     """All figures of a launch as plain values."""
     found = asdict(replace(launch, source="", accesses=()))
     del found["source"]

@@ -1,4 +1,4 @@
-"""What launches ask of a card that the emulator would give and a card might not: shared memory."""
+"""The launch log: which kernels were launched on emu, and the most shared memory each asked for."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _launched: set[tuple[str, str]] = set()  # files and names
 _asked: dict[tuple[str, str], tuple[Bound, int, int]] = {}
 
 
-class _Watched:
-    """An engine that notes what launches ask for."""
+class _LoggingEngine:
+    """An engine that logs launches before the emulator runs them."""
 
     def __init__(self, engine: Emulator) -> None:
         self._engine = engine
@@ -29,15 +29,15 @@ class _Watched:
             _asked[key] = call.bound, static, call.shared
 
 
-def launches() -> None:
-    """Note the launches on emu from now on."""
+def start() -> None:
+    """Log the launches on emu from now on."""
     engine = engine_of(get_device("emu"))
     if isinstance(engine, Emulator):
-        register("emu", lambda: _Watched(engine))
+        register("emu", lambda: _LoggingEngine(engine))
 
 
 def has_launched(target: Target) -> bool:
-    """Whether a kernel that a target names was launched since `launches` was called."""
+    """Whether a kernel that a target names was launched since `start` was called."""
     own = {(k.source.file, k.name) for k in target.kernels if isinstance(k, Kernel)}
     return bool(own & _launched)
 

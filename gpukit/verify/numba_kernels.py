@@ -1,4 +1,4 @@
-"""Checks of the Numba kernels: compiled to PTX for every card, run in Numba's simulator.
+"""Checks of the Numba kernels: compiled to PTX for each architecture, run in Numba's simulator.
 
 Neither needs a card. The simulator runs the launchers themselves, on NumPy arrays, a Python thread
 a CUDA thread: some 50 µs each, so that cases are tiny. It must be chosen before Numba is imported
@@ -14,11 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.dispatch.primitive import registry
 from gpukit.launch.numba import FLOATS, INSTALL_NUMBA, NumbaKernel, problem
 from gpukit.static.finding import Finding
-from gpukit.verify import compare
-from gpukit.verify import run_case as trial
+from gpukit.verify import run_case
 from gpukit.verify.cases import Case, case, copies, same
 from gpukit.verify.coverage import Target
 
@@ -36,35 +34,27 @@ def tiny_case(target: Target, seed: int, number: int) -> Case | None:
         elements = sum(a.size for a in made.arrays if isinstance(a, np.ndarray))
         results = math.prod(made.settings.get("input_shape", ()))
         small = elements <= MOST_ELEMENTS and results <= MOST_RESULTS
-        if small and target.way.takes(tuple(made.arrays), made.settings):
+        if small and target.implementation.takes(tuple(made.arrays), made.settings):
             return made
     return None
 
 
-def run_case(target: Target, seed: int, number: int) -> str:
+def run(target: Target, seed: int, number: int) -> str:
     """What is wrong with a tiny case in the simulator; empty if nothing is."""
     made = tiny_case(target, seed, number)
     if made is None:
         return f"its limits (supports) take none of {TRIES} small random cases; nothing is proven"
-    primitive = registry[target.primitive]
     before = copies(made.arrays)
     try:
-        results = target.way.function(*made.arrays, **made.settings)
+        results = target.implementation.function(*made.arrays, **made.settings)
     except Exception as error:  # a launcher's fault, or a kernel's, is a finding
-        return f"{type(error).__name__}: {error} [{trial.describe(made)}]"
+        return f"{type(error).__name__}: {error} [{run_case.describe(made)}]"
     for array, old in zip(made.arrays, before):
         if not same(old, array):
-            return f"wrote to its input [{trial.describe(made)}]"
+            return f"wrote to its input [{run_case.describe(made)}]"
     ours = results if isinstance(results, tuple) else (results,)
-    definition = trial.by_definition(primitive, made)
-    for i, (mine, theirs) in enumerate(zip(ours, definition, strict=True)):
-        name = f"result {i}" if len(ours) > 1 else "the result"
-        found = compare.problem(
-            name, mine, theirs, made.exact, made.length, made.scale, target.way.precision
-        )
-        if found:
-            return f"{found} [{trial.describe(made)}]"
-    return ""
+    found = run_case.mismatch(target, made, ours)
+    return f"{found} [{run_case.describe(made)}]" if found else ""
 
 
 def signatures(kernel: NumbaKernel, every: bool = True) -> Iterator[tuple[str, tuple[Any, ...]]]:

@@ -1,4 +1,4 @@
-"""How the kernels of usual calls fit on every card: occupancy, and what hot loops are made of."""
+"""Occupancy and instruction mix for each architecture."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpukit.errors import GpukitError
-from gpukit.verify import kernel_report as look
-from gpukit.verify.kernel_report import OnCard
+from gpukit.verify import kernel_report
+from gpukit.verify.kernel_report import CompiledKernel
 from gpukit.verify.launches import Launch, launches
 
 SHOWN = 4  # kinds of instructions in a row
-TELLING = 90  # the card whose instructions are shown, if it is among them
+SHOWN_ARCH = 90  # whose instructions are shown, if it is among the architectures
 
 
 @dataclass(frozen=True)
-class Fit:
-    """A launch, and its kernel compiled for each card."""
+class OccupancyReport:
+    """A launch, and its kernel compiled for each architecture."""
 
     launch: Launch
-    cards: tuple[OnCard, ...]
+    cards: tuple[CompiledKernel, ...]
 
 
-def fits(
+def occupancy_reports(
     names: Sequence[str], plugins: Sequence[str], architectures: Sequence[int]
-) -> tuple[list[Fit], str]:
-    """Of every launch of usual calls of the targets `names`, or of all that `plugins` register.
+) -> tuple[list[OccupancyReport], str]:
+    """One report for each launch of typical calls of the targets `names`, or of all in `plugins`.
 
-    A kernel that is launched with the same blocks again comes once. The text says why there are
-    none, where such a call fails.
+    Launches of one kernel with the same block size count once. The text says why there are none,
+    where such a call fails.
     """
     if not architectures or not (names or plugins):
         return [], ""
@@ -42,32 +42,32 @@ def fits(
     kernels = [*reversed(once.values())]
     with ThreadPoolExecutor(2) as pool:
         work = [(one, arch) for one in kernels for arch in architectures]
-        cards = iter([*pool.map(lambda pair: look.on_card(*pair), work)])
-    return [Fit(one, tuple(next(cards) for _ in architectures)) for one in kernels], ""
+        cards = iter([*pool.map(lambda pair: kernel_report.compiled_for(*pair), work)])
+    return [OccupancyReport(one, tuple(next(cards) for _ in architectures)) for one in kernels], ""
 
 
-def table(found: Sequence[Fit]) -> list[tuple[str, ...]]:
-    """Rows: a kernel, its occupancy on each card, its hot loop on one; the first is the head."""
+def table(found: Sequence[OccupancyReport]) -> list[tuple[str, ...]]:
+    """Rows: a kernel, its occupancy on each architecture, its hot loop on one; a header first."""
     if not found:
         return []
     where = [card.arch for card in found[0].cards]
-    telling = TELLING if TELLING in where else where[-1]
-    rows = [("occupancy", "threads", *(f"sm_{a}" for a in where), f"hot loop on sm_{telling}")]
-    for fit in found:
-        mixes = [card.mix.text(SHOWN) for card in fit.cards if card.arch == telling and card.mix]
+    shown = SHOWN_ARCH if SHOWN_ARCH in where else where[-1]
+    rows = [("occupancy", "threads", *(f"sm_{a}" for a in where), f"hot loop on sm_{shown}")]
+    for report in found:
+        mixes = [card.mix.text(SHOWN) for card in report.cards if card.arch == shown and card.mix]
         rows.append(
             (
-                fit.launch.kernel,
-                str(fit.launch.threads),
-                *(f"{c.occupancy.percent:.0f} %" if c.occupancy else "-" for c in fit.cards),
+                report.launch.kernel,
+                str(report.launch.threads),
+                *(f"{c.occupancy.percent:.0f} %" if c.occupancy else "-" for c in report.cards),
                 *(mixes or ["-"]),
             )
         )
     return rows
 
 
-def as_json(fit: Fit) -> dict[str, Any]:
-    """All figures of a launch but what it asks memory for, as plain values."""
-    found = look.as_json(fit.launch, fit.cards)
+def as_json(report: OccupancyReport) -> dict[str, Any]:
+    """All figures of a launch but its memory accesses, as plain values."""
+    found = kernel_report.as_json(report.launch, report.cards)
     del found["accesses"], found["traced"]  # of `kernels show`
     return found

@@ -22,9 +22,9 @@ from gpukit.errors import DeviceError, GpukitError, SettingError
 from gpukit.launch import nvrtc
 from gpukit.plugins import PluginError
 from gpukit.static.finding import Finding
-from gpukit.verify import card as on_card
+from gpukit.verify import card
 from gpukit.verify.fuzz import CARD, CHEATS, LEFT_OUT, count_of, fuzz, summary
-from gpukit.verify.occupancy_report import Fit, fits
+from gpukit.verify.occupancy_report import OccupancyReport, occupancy_reports
 from gpukit.verify.workers import Child, Heard
 
 LIMIT = 60.0  # seconds that a plug-in may take to be loaded, a compilation, or a case
@@ -53,7 +53,7 @@ class PluginOutcome:
     cases: dict[str, int]
     findings: list[Finding]
     not_seen: tuple[str, ...] = ()
-    fits: list[Fit] = field(default_factory=list)
+    occupancy: list[OccupancyReport] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -112,8 +112,8 @@ def check_plugin(
         if one.text.endswith(LEFT_OUT):
             for mode in wanted[wanted.index(one.check) + 1 :]:
                 counts[mode] -= count_of(mode, cases) if only is None else 1
-    not_seen = on_card.not_seen() if counts.get(CHEATS) else ()
-    shown, why = fits((), (name,), chosen if compiles and not findings else ())
+    not_seen = card.not_seen() if counts.get(CHEATS) else ()
+    shown, why = occupancy_reports((), (name,), chosen if compiles and not findings else ())
     return PluginOutcome(found, counts, findings, (*not_seen, *filter(None, [why])), shown)
 
 

@@ -1,7 +1,8 @@
-"""One case on an emulated card or a real one, held to the definition."""
+"""Runs a case on an emulated card or a real one and compares its results with the definition's."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,8 @@ from gpukit.verify import (  # noqa: F401  (they enter their makers)
     cases_of_convolution,
     cases_of_shape,
     cases_of_training,
+    launch_log,
 )
-from gpukit.verify import launch_log as watch
 from gpukit.verify.cases import MAKERS, Case, copies, flat, same
 from gpukit.verify.compare import problem
 from gpukit.verify.coverage import Target
@@ -31,7 +32,7 @@ from gpukit.verify.supported import TRIES, drawn
 SHOWN = 60  # characters of a setting
 
 
-def run_case(target: Target, seed: int, number: int, device: str = "emu") -> str:
+def run(target: Target, seed: int, number: int, device: str = "emu") -> str:
     """What is wrong with case `number` on a device; empty if nothing is.
 
     Any error of the launcher's counts.
@@ -47,26 +48,34 @@ def run_case(target: Target, seed: int, number: int, device: str = "emu") -> str
         return f"its limits (supports) take none of {TRIES} random cases; nothing is proven"
     try:
         ours = _results(primitive, target.algo, made, get_device(device))
-        found = undeclared() or watch.too_much_shared(target)
+        found = undeclared() or launch_log.too_much_shared(target)
     except Exception as error:  # a launcher's fault is a finding, not the end of the check
         return f"{fault(error, target)} [{describe(made)}]"
     if found:
         return found
-    definition = by_definition(primitive, made)
-    for i, (mine, theirs) in enumerate(zip(ours, definition)):
-        name = f"result {i}" if len(ours) > 1 else "the result"
-        found = problem(
-            name, mine, theirs, made.exact, made.length, made.scale, target.way.precision
-        )
+    found = mismatch(target, made, ours)
+    return f"{found} [{describe(made)}]" if found else ""
+
+
+def mismatch(target: Target, made: Case, results: Sequence[np.ndarray]) -> str:
+    """The first of the results of `made` that is not the definition's; empty if all are.
+
+    They may differ by the roundings that compare.py allows.
+    """
+    precision = target.implementation.precision
+    definition = by_definition(registry[target.primitive], made)
+    for i, (ours, wanted) in enumerate(zip(results, definition)):
+        name = f"result {i}" if len(results) > 1 else "the result"
+        found = problem(name, ours, wanted, made.exact, made.length, made.scale, precision)
         if found:
-            return f"{found} [{describe(made)}]"
+            return found
     return ""
 
 
 def fault(error: Exception, target: Target) -> str:
     """An error as a finding; with file and line, where it came up in a plug-in."""
     text = str(error) if isinstance(error, GpukitError) else f"{type(error).__name__}: {error}"
-    plugin = owner(target.way)
+    plugin = owner(target.implementation)
     line = line_in(error, plugin.path) if plugin else 0
     return f"{plugin.path.name}:{line}: {text}" if plugin and line else text
 

@@ -1,4 +1,4 @@
-"""Streams that a launcher names in its source: it has no use for them.
+"""Rejects launchers that select a CUDA stream.
 
 What `Kernel.launch` launches goes to the caller's current stream. A launcher with a stream of its
 own gives results that are not there yet, and arguments may not be there for it; where there is no

@@ -23,7 +23,7 @@ STEP = 1_000_003  # between the numbers that are tried; odd, so that both dtypes
 
 def drawn(target: Target, seed: int, number: int) -> Case | None:
     """Case `number` of a target: of those tried, the first that it takes; None if none is."""
-    way = target.way
+    way = target.implementation
     make = MAKERS.get(str(target)) or MAKERS[target.primitive]
     tame = USUAL.get(target.primitive) if way.origin else None
     for attempt in range(TRIES):

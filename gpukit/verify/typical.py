@@ -42,7 +42,7 @@ def typical(target: Target, dtype: str = "float32") -> Case:
         made.arrays = [_cast(value, np.dtype(dtype)) for value in made.arrays]
         if "dtype" in made.settings:
             made.settings["dtype"] = dtype
-        if target.way.takes(tuple(made.arrays), made.settings):
+        if target.implementation.takes(tuple(made.arrays), made.settings):
             return made
     if target.primitive not in MAKERS:
         return Case([])

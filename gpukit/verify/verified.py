@@ -1,4 +1,4 @@
-"""What was proven of a kernel on this machine: written by every check, read by `kernels list`.
+"""Verified facts of kernels on this machine: written by every check, read by `kernels list`.
 
 A fact holds for the texts it was found with: of the kernel's files with their headers, of its
 launcher, of the compiler's options. Another text, and it is no longer known; a check that finds
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gpukit.static.finding import Finding
     from gpukit.verify.check import Plan
 
-FACTS = Cache("facts")
+CACHE = Cache("facts")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Facts:
 
 def known(target: Target) -> Facts:
     """What is known of `target` as it is now."""
-    found = FACTS.read(str(target))
+    found = CACHE.read(str(target))
     if found is None:
         return Facts()
     content = json.loads(found)
@@ -58,16 +58,16 @@ def remember(target: Target, facts: Facts) -> None:
         "compiled": sorted({*before.compiled, *facts.compiled}),
         "cases": cases,
     }
-    FACTS.write(str(target), json.dumps(content).encode())
+    CACHE.write(str(target), json.dumps(content).encode())
 
 
 def forget(target: Target) -> None:
     """Nothing is known of `target` any more."""
-    FACTS.drop(str(target))
+    CACHE.drop(str(target))
 
 
-def note(plan: Plan, counts: dict[str, int], findings: Sequence[Finding]) -> None:
-    """Write down what a check has shown; `counts` are its cases a kernel by mode."""
+def record(plan: Plan, counts: dict[str, int], findings: Sequence[Finding]) -> None:
+    """Record what a check has shown; `counts` are its cases for each kernel, by mode."""
     for target in plan.targets:
         own = {str(target), *target.files}
         if any(f.target in own or f.target.partition(":")[0] in target.files for f in findings):
@@ -76,7 +76,7 @@ def note(plan: Plan, counts: dict[str, int], findings: Sequence[Finding]) -> Non
         if plan.only is not None:
             continue
         modes = {m for m in counts if target in plan.for_mode(m)}
-        compiled = plan.files if target.emulated else {k.path for k in plan.twins}
+        compiled = plan.files if target.emulated else {k.path for k in plan.numba_kernels}
         whole = bool(target.files) and set(target.files) <= set(compiled)
         remember(
             target,
@@ -85,7 +85,7 @@ def note(plan: Plan, counts: dict[str, int], findings: Sequence[Finding]) -> Non
 
 
 def _digest(target: Target) -> str:
-    launcher: Any = target.way.function
+    launcher: Any = target.implementation.function
     texts = [Path(inspect.getfile(launcher)).read_text(encoding="utf-8"), *for_nvrtc(0, False)]
     for file in target.files:
         if target.emulated:

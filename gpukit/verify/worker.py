@@ -21,14 +21,9 @@ from gpukit.emulator.build import kernel_library, runtime_library
 from gpukit.errors import GpukitError
 from gpukit.launch.kernel import kernels
 from gpukit.plugins import load_any
-from gpukit.verify import card as on_card
-from gpukit.verify import cheats
-from gpukit.verify import launch_log as watch
-from gpukit.verify import numba_kernels as twins
-from gpukit.verify import run_case as trial
+from gpukit.verify import card, cheats, launch_log, numba_kernels, run_case
 from gpukit.verify.coverage import Target, targets
 from gpukit.verify.fuzz import CARD, CHEATS, OVERTIME, SIMULATOR
-from gpukit.verify.run_case import launched
 
 Runner = Callable[[Target, int, int], str]
 
@@ -43,14 +38,14 @@ def main(order: dict[str, Any]) -> int:
     for plugin in order.get("plugins", ()):
         load_any(plugin)
     if order.get("mode", "") not in (CARD, SIMULATOR):
-        watch.launches()
+        launch_log.start()
     for name in order["targets"]:
         (target,) = targets(name)
-        run_case = _runner(target, order.get("mode", ""))
+        run = _runner(target, order.get("mode", ""))
         problems = 0
         for number in range(first, last):
             say(target=name, case=number)
-            found = _problem(run_case, target, order["seed"], number)
+            found = _problem(run, target, order["seed"], number)
             if found:
                 problems += 1
                 say(target=name, case=number, problem=found)
@@ -65,9 +60,9 @@ def main(order: dict[str, Any]) -> int:
     return 0
 
 
-def _problem(run_case: Runner, target: Target, seed: int, number: int) -> str:
+def _problem(run: Runner, target: Target, seed: int, number: int) -> str:
     try:
-        return run_case(target, seed, number)
+        return run(target, seed, number)
     except (SystemExit, KeyboardInterrupt) as error:
         return left_by(error, target)
 
@@ -78,19 +73,19 @@ def left_by(error: BaseException, target: Target) -> str:
     No Ctrl-C comes here: a worker has a session of its own.
     """
     told = GpukitError(f"{type(error).__name__}: {error}; a launcher returns its result")
-    return trial.fault(told.with_traceback(error.__traceback__), target)
+    return run_case.fault(told.with_traceback(error.__traceback__), target)
 
 
 def _runner(target: Target, mode: str) -> Runner:
     if mode == CHEATS:
         return cheats.battery
     if mode == CARD:
-        return on_card.run_case
-    return trial.run_case if target.emulated else twins.run_case
+        return card.run
+    return run_case.run if target.emulated else numba_kernels.run
 
 
 def _prepare(mode: str) -> None:
-    bounds = [bound for kernel in kernels for bound in launched(kernel)]
+    bounds = [bound for kernel in kernels for bound in run_case.launched(kernel)]
     with ThreadPoolExecutor(2) as pool:
         pool.submit(runtime_library, mode)
         list(pool.map(lambda bound: kernel_library(bound, mode), bounds))

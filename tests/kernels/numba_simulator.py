@@ -25,8 +25,7 @@ from numba import cuda  # noqa: E402
 from gpukit.backends.cuda.conv import numba_im2col as panels  # noqa: E402
 from gpukit.dispatch.primitive import Implementation, registry  # noqa: E402
 from gpukit.launch.numba import NumbaKernel  # noqa: E402
-from gpukit.verify import coverage  # noqa: E402
-from gpukit.verify import numba_kernels as twins  # noqa: E402
+from gpukit.verify import coverage, numba_kernels  # noqa: E402
 
 SMALL = 150  # elements of an array
 WAYS = ("numba", "numba_im2col")
@@ -203,7 +202,7 @@ def planted_bugs() -> dict[str, str]:
         way = Implementation(launcher, "cuda", "planted", emulated=False)
         registry["relu"]._by_kind["cuda"]["planted"] = way
         target = coverage.Target("relu", "planted")
-        found[label] = " ".join(twins.run_case(target, 0, number) for number in range(4))
+        found[label] = " ".join(numba_kernels.run(target, 0, number) for number in range(4))
         del registry["relu"]._by_kind["cuda"]["planted"]
     return found
 
@@ -212,7 +211,8 @@ def main(count: int) -> int:
     """Run everything; `count` random cases of each kind."""
     targets = [t for t in coverage.targets() if t.simulated]
     fuzz = {
-        str(t): [p for p in (twins.run_case(t, 2, n) for n in range(count)) if p] for t in targets
+        str(t): [p for p in (numba_kernels.run(t, 2, n) for n in range(count)) if p]
+        for t in targets
     }
     naively = convolutions(count) | poolings(2 * count) | rows()
     report = {

@@ -21,7 +21,7 @@ from gpukit.launch.nvrtc import version
 FOLDER = Path(__file__).parent / "bad_plugins"
 
 LAUNCHER = """from gpukit import primitives as p
-from gpukit.backends.cuda.common import contiguous, divide_up, empty_like
+from gpukit.backends.cuda.runtime.common import contiguous, divide_up, empty_like
 from gpukit.launch.kernel import Kernel
 
 _kernel = Kernel("good.cu", "good")

@@ -11,7 +11,7 @@ from gpukit.emulator import compiler_problem
 from gpukit.errors import GpukitError
 from gpukit.launch.nvrtc import version
 from gpukit.plugins import load_kernel
-from gpukit.verify import card as on_card
+from gpukit.verify import card
 from gpukit.verify.coverage import Target
 from gpukit.verify.fuzz import CHEATS
 from gpukit.verify.plugins import PluginOutcome, check_plugin
@@ -74,8 +74,8 @@ def test_the_others_are_not(outcome):
 @pytest.mark.skipif(not cuda_count(), reason="streams are a card's")
 def test_work_on_another_stream_is_refused_on_a_card():
     load_kernel(PLUGIN)
-    assert on_card.run_case(Target("relu", "honest"), 0, 0) == ""
-    found = on_card.run_case(Target("relu", "stream"), 0, 0)
+    assert card.run(Target("relu", "honest"), 0, 0) == ""
+    found = card.run(Target("relu", "stream"), 0, 0)
     # A card shows it by its time, tests/standin by the rule that it breaks.
     assert "works on another stream than the current one" in found or "does not wait for" in found
 

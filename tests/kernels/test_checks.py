@@ -17,12 +17,11 @@ from gpukit.device import to_host
 from gpukit.dispatch.primitive import Implementation, registry
 from gpukit.emulator import compiler_problem
 from gpukit.errors import SettingError
-from gpukit.verify import coverage, fuzz
+from gpukit.verify import coverage, fuzz, run_case
 from gpukit.verify import workers as children
 from gpukit.verify.cases import MAKERS, case, flat
 from gpukit.verify.compare import ROUNDOFF, problem
 from gpukit.verify.coverage import Target
-from gpukit.verify.run_case import run_case
 
 needs_compiler = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
 
@@ -41,7 +40,7 @@ def test_every_kernel_names_its_files():
         assert target.files, target
     assert Target("relu", "cuda").files == ("activation.cu",)
     assert Target("global_avg_pool2d", "cuda").files == ("reduction.cu",)
-    assert Target("conv2d", "im2col").files == ("linear.cu", "conv/im2col.cu")
+    assert Target("conv2d", "im2col").files == ("conv/im2col.cu", "linear.cu")
     assert Target("conv2d", "implicit").files == ("conv/implicit.cu", "linear.cu")
     assert Target("dense", "gemm").files == ("linear.cu",)
 
@@ -110,7 +109,7 @@ def planted(monkeypatch, function, name="relu") -> str:
     """What a case finds of an implementation of a primitive that is this function."""
     ways = registry[name]._by_kind.setdefault("cuda", {})
     monkeypatch.setitem(ways, "planted", Implementation(function, "cuda", "planted"))
-    found = {run_case(Target(name, "planted"), 0, number) for number in range(8)} - {""}
+    found = {run_case.run(Target(name, "planted"), 0, number) for number in range(8)} - {""}
     return " ".join(sorted(found))
 
 
@@ -220,8 +219,8 @@ def test_an_interruption_ends_the_workers(monkeypatch):
 
 
 def test_fewer_cases_run_under_sanitizers():
-    assert [fuzz.count_of(mode, 2000) for mode in fuzz.PARTS] == [2000, 200, 20, 100, 1, 2000]
-    assert [fuzz.count_of(mode, 5) for mode in fuzz.PARTS] == [5, 1, 1, 1, 1, 5]
+    assert [fuzz.count_of(mode, 2000) for mode in fuzz.ONE_IN] == [2000, 200, 20, 100, 1, 2000]
+    assert [fuzz.count_of(mode, 5) for mode in fuzz.ONE_IN] == [5, 1, 1, 1, 1, 5]
     assert fuzz.count_of("asan", 0) == 0
 
 

@@ -9,11 +9,10 @@ from click.testing import CliRunner
 
 from gpukit.cli.app import app
 from gpukit.static.finding import Finding
-from gpukit.verify import inventory
-from gpukit.verify import verified as facts
+from gpukit.verify import inventory, verified
 from gpukit.verify.check import plan
 from gpukit.verify.coverage import Target, targets
-from gpukit.verify.verified import Facts, known, note, remember
+from gpukit.verify.verified import Facts, known, record, remember
 
 RELU = Target("relu", "cuda")
 
@@ -37,13 +36,13 @@ def test_facts_add_up():
 
 def test_another_text_is_another_kernel(monkeypatch):
     remember(RELU, Facts((80,), {"plain": 20}))
-    load = facts.load
+    load = verified.load
 
     class Changed:
         def __init__(self, file):
             self.text = load(file).text + "// changed"
 
-    monkeypatch.setattr(facts, "load", Changed)
+    monkeypatch.setattr(verified, "load", Changed)
     assert known(RELU) == Facts()
     remember(RELU, Facts((), {"tsan": 1}))
     assert known(RELU) == Facts((), {"tsan": 1})
@@ -63,18 +62,18 @@ def finding(target: str) -> Finding:
 @pytest.mark.parametrize("where", ["relu:cuda", "activation.cu", "activation.cu:unary"])
 def test_a_finding_wipes_what_was_known(where):
     remember(RELU, Facts((80,), {"plain": 20}))
-    note(plan("relu:cuda"), {"plain": 20}, [finding(where)])
+    record(plan("relu:cuda"), {"plain": 20}, [finding(where)])
     assert known(RELU) == Facts()
 
 
 def test_a_check_is_noted():
     wanted = plan("relu:cuda", architectures=[80, 90])
-    note(wanted, {"plain": 20, "asan": 2}, [finding("tanh:cuda")])
+    record(wanted, {"plain": 20, "asan": 2}, [finding("tanh:cuda")])
     assert known(RELU) == Facts((80, 90), {"plain": 20, "asan": 2})
 
 
 def test_one_case_proves_nothing():
-    note(plan("relu:cuda", only=3), {"plain": 1}, [])
+    record(plan("relu:cuda", only=3), {"plain": 1}, [])
     assert known(RELU) == Facts()
 
 
@@ -100,7 +99,7 @@ def test_registers_are_those_of_the_budget():
     figures = budgets.read().of(budgets.VERSIONS[0])["activation.cu"]
     kernels = {k.name for k in RELU.kernels}
     of_relu = [v for k, v in figures.items() if k.partition("<")[0] in kernels]
-    found = inventory.item(RELU)
+    found = inventory.listed(RELU)
     assert found.registers[90] == max(by_arch["90"][0] for by_arch in of_relu)
     assert set(found.registers) == {75, 80, 86, 89, 90, 100, 120}
     table = CliRunner().invoke(app, ["kernels", "list", "--registers"]).stdout
@@ -110,4 +109,4 @@ def test_registers_are_those_of_the_budget():
 
 def test_dtypes_of_kernels_that_move_elements():
     moves = [t for t in targets("transpose") if t.emulated]
-    assert set(inventory.item(moves[0]).dtypes) == {f"{n}-byte words" for n in (1, 2, 4, 8)}
+    assert set(inventory.listed(moves[0]).dtypes) == {f"{n}-byte words" for n in (1, 2, 4, 8)}

@@ -6,7 +6,7 @@ import pytest
 
 from gpukit.launch.nvrtc import compile_text
 from gpukit.launch.wheels import nvidia_folder
-from gpukit.static.instruction_mix import innermost_loops, mix, widths
+from gpukit.static.instruction_mix import innermost_loops, instruction_mix, widths
 from gpukit.static.sass import disassemble, parse
 
 LISTING = """
@@ -37,7 +37,7 @@ LISTING = """
 def test_the_innermost_loop_is_counted():
     listing = parse(LISTING, {})["k"]
     assert len(innermost_loops(listing)) == 2  # .L_inner and .L_tail; .L_outer holds a loop
-    found = mix(listing)
+    found = instruction_mix(listing)
     assert found.is_loop
     assert found.counts == {"LDS": 1, "FFMA": 2, "BRA": 2}
     assert found.maths == 0.4
@@ -46,7 +46,7 @@ def test_the_innermost_loop_is_counted():
 
 def test_a_kernel_without_loops_is_counted_whole():
     rows = [r for r in LISTING.splitlines() if "BRA" not in r or "L_end" in r]
-    found = mix(parse("\n".join(rows), {})["k"])
+    found = instruction_mix(parse("\n".join(rows), {})["k"])
     assert not found.is_loop
     assert found.counts == {
         "MOV": 1, "LDG": 2, "LDS": 1, "FFMA": 2, "BAR": 1, "FADD": 1, "EXIT": 1, "BRA": 1
@@ -83,7 +83,7 @@ def test_a_kernel_of_known_work(arch):
             }
             y[threadIdx.x] = sum;
         }"""
-    found = mix(disassemble(compile_text(source, ["dot"], arch))["dot"])
+    found = instruction_mix(disassemble(compile_text(source, ["dot"], arch))["dot"])
     assert found.is_loop
     assert (found.counts["FFMA"], found.counts["LDG"]) == (40, 1)
     assert found.maths > 0.75

@@ -22,16 +22,17 @@ from gpukit.errors import GpukitError, SettingError
 from gpukit.launch import numba as launch
 from gpukit.launch.numba import NumbaKernel, problem, team
 from gpukit.launch.nvrtc import ARCHITECTURES
-from gpukit.verify import check, coverage, fuzz
-from gpukit.verify import numba_kernels as twins
+from gpukit.verify import check, coverage, fuzz, numba_kernels
 from gpukit.verify.coverage import Target
 
 TIMES = int(os.environ.get("GPUKIT_TEST_CASES", "1"))
 TARGETS = [t for t in coverage.targets() if t.simulated]
-KERNELS = twins.kernels_of(TARGETS)
+KERNELS = numba_kernels.kernels_of(TARGETS)
 
 needs_numba = pytest.mark.skipif(bool(problem()), reason=problem())
-needs_compiler = pytest.mark.skipif(bool(twins.compiler_problem()), reason=twins.compiler_problem())
+needs_compiler = pytest.mark.skipif(
+    bool(numba_kernels.compiler_problem()), reason=numba_kernels.compiler_problem()
+)
 
 
 def test_what_there_is():
@@ -52,7 +53,7 @@ def test_never_the_default_nor_wider_than_it():
         assert not next(iter(ways)).startswith("numba"), target
         others = [w for n, w in ways.items() if w.emulated and n != REFERENCE]
         for number in range(40):
-            made = twins.case(target.primitive, 1, number)
+            made = numba_kernels.case(target.primitive, 1, number)
             arguments = tuple(made.arrays), made.settings
             if ways[target.algo].takes(*arguments):
                 assert any(w.takes(*arguments) for w in others), (target, number)
@@ -147,7 +148,7 @@ def test_the_simulator_finds_planted_bugs(simulated, planted, words):
 @needs_compiler
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: f"{k.file}.{k.name}")
 def test_compiles_for_every_card_without_float64_or_local_memory(kernel):
-    assert [f.text for f in twins.compile_all([kernel], ARCHITECTURES)] == []
+    assert [f.text for f in numba_kernels.compile_all([kernel], ARCHITECTURES)] == []
 
 
 @needs_compiler
@@ -168,8 +169,8 @@ def test_an_untyped_literal_is_found():
     vectors = (types.float32[::1], types.float32[::1])
     for function, words in ((scaled, "in float64"), (remembers, "local memory")):
         ptx, _ = cuda.compile_ptx(function, vectors, cc=(8, 0))
-        assert words in " ".join(twins.faults(ptx, "float32"))
-    assert twins.faults(cuda.compile_ptx(scaled, vectors, cc=(8, 0))[0], "float64") == []
+        assert words in " ".join(numba_kernels.faults(ptx, "float32"))
+    assert numba_kernels.faults(cuda.compile_ptx(scaled, vectors, cc=(8, 0))[0], "float64") == []
 
 
 def test_teams_are_powers_of_two():

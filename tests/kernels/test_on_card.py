@@ -18,8 +18,7 @@ from gpukit.cli.app import app
 from gpukit.device import DeviceArray, cuda_count, get_device, to_host
 from gpukit.dispatch.primitive import registry
 from gpukit.emulator import compiler_problem
-from gpukit.verify import card as on_card
-from gpukit.verify import run_case as trial
+from gpukit.verify import card, run_case
 from gpukit.verify.coverage import Target, targets
 from gpukit.verify.supported import drawn
 
@@ -45,7 +44,7 @@ def order(request, monkeypatch):
         cuda=SimpleNamespace(Stream=lambda non_blocking: nullcontext()),
     )
     monkeypatch.setitem(sys.modules, "cupy", cupy)
-    monkeypatch.setattr(on_card, "CARD", "emu")
+    monkeypatch.setattr(card, "CARD", "emu")
     return request.param
 
 
@@ -56,7 +55,7 @@ NAMES = ("relu:cuda", "sgd_update:cuda", "concat:cuda", "max_pool2d:cuda", "soft
 @pytest.mark.parametrize("name", NAMES)
 def test_late_arguments(order, name):
     (target,) = targets(name)
-    found = [on_card.run_case(target, 5, number) for number in range(6)]
+    found = [card.run(target, 5, number) for number in range(6)]
     if order == "in order":
         assert found == [""] * 6
     else:
@@ -73,21 +72,21 @@ def test_an_error_of_a_launcher_is_a_finding(order, monkeypatch):
         raise RuntimeError("out of luck")
 
     way = registry["relu"].implementations("cuda")["cuda"]
-    monkeypatch.setattr(trial, "run_case", lambda *arguments: "")
+    monkeypatch.setattr(run_case, "run", lambda *arguments: "")
     monkeypatch.setattr(way, "function", fails)
-    assert on_card.run_case(Target("relu", "cuda"), 0, 0).startswith("RuntimeError: out of luck [")
+    assert card.run(Target("relu", "cuda"), 0, 0).startswith("RuntimeError: out of luck [")
 
 
 def test_arguments_keep_their_strides():
     emu = get_device("emu")
     shapes = {(3,): np.arange(6.0)[::2], (2, 3): np.asfortranarray(np.arange(6.0).reshape(2, 3))}
     for shape, array in shapes.items():
-        there = trial.placed(array, emu)
+        there = run_case.placed(array, emu)
         assert (there.shape, there.flags.c_contiguous) == (shape, False)
         np.testing.assert_array_equal(to_host(there), array)
         there[...] = 0
         assert array.any()  # it was a copy
-    assert trial.placed([None, 3], emu) == [None, 3]
+    assert run_case.placed([None, 3], emu) == [None, 3]
 
 
 @no_card

@@ -14,8 +14,7 @@ from gpukit.race import contest
 from gpukit.race.ceilings import Ceilings
 from gpukit.race.problems import problem as race_problem
 from gpukit.race.proof import Proof
-from gpukit.verify import compare
-from gpukit.verify import run_case as trial
+from gpukit.verify import compare, run_case
 from gpukit.verify.coverage import Target
 from gpukit.verify.supported import drawn
 
@@ -120,10 +119,10 @@ def test_a_check_takes_the_bounds_that_were_declared(register):
     way = register("cuda", by_rounding, precision="tf32")
     assert way.precision is PRECISIONS["tf32"]
     target = Target("matmul", "rounding")
-    assert [trial.run_case(target, 3, n) for n in range(24)] == [""] * 24
+    assert [run_case.run(target, 3, n) for n in range(24)] == [""] * 24
     p.matmul.remove(way)
     assert register("cuda", by_rounding).precision is FULL
-    assert any("allowed" in trial.run_case(target, 3, n) for n in range(24))
+    assert any("allowed" in run_case.run(target, 3, n) for n in range(24))
 
 
 def test_a_race_takes_the_bounds_that_were_declared(register):
@@ -187,7 +186,7 @@ def test_nothing_is_proven_under_anothers_name(register):
         "cuda", narrow, precision="tf32", supports=lambda a, b: a.dtype == np.float32 and a.size
     )
     for number in range(8):
-        assert trial.run_case(Target("matmul", "rounding"), 3, number) == ""
+        assert run_case.run(Target("matmul", "rounding"), 3, number) == ""
     assert seen == [np.dtype(np.float32)] * 8
 
 

@@ -15,8 +15,7 @@ from gpukit.emulator import compiler_problem
 from gpukit.emulator.trace import Access
 from gpukit.errors import GpukitError, SettingError
 from gpukit.launch.wheels import nvidia_folder
-from gpukit.verify import coverage
-from gpukit.verify import kernel_report as look
+from gpukit.verify import coverage, kernel_report
 from gpukit.verify.launches import launches
 from gpukit.verify.typical import CALLS, OF_ONE, typical
 
@@ -26,7 +25,7 @@ needs = [
 ]
 
 PLUGIN = """
-from gpukit.backends.cuda.common import contiguous, empty_like
+from gpukit.backends.cuda.runtime.common import contiguous, empty_like
 from gpukit.launch.kernel import Kernel
 from gpukit.primitives import relu
 
@@ -85,7 +84,7 @@ def test_lines_that_are_called_twice_add_up():
         return Access("k", frames, "x", "global", "load", 4, 10, 320, moved, 40, moved // 10)
 
     twice = [access(("a.cuh:3", "k.cu:9", "k.cu:20"), 80), access(("a.cuh:3", "k.cu:9"), 40)]
-    one, two = look.by_line([access(("a.cuh:3", "k.cu:12"), 50), *twice])
+    one, two = kernel_report.by_line([access(("a.cuh:3", "k.cu:12"), 50), *twice])
     assert (one.places, one.requests, one.moved, one.least, one.worst) == (
         ("a.cuh:3", "k.cu:9"), 20, 120, 80, 8
     )  # fmt: skip

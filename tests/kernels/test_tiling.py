@@ -67,7 +67,7 @@ def test_the_choice_knows_nothing_of_the_card():
             else []
         )
     }
-    assert imported == {"__future__", "functools", "typing", "gpukit.backends.cuda.common"}
+    assert imported == {"__future__", "functools", "typing", "gpukit.backends.cuda.runtime.common"}
 
 
 # Bits of every AlexNet that is trained on a card depend on these: rows, columns of the tile; parts.

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 CODE = """
 import json
 from bench import launch
-from gpukit.backends import engine
+from gpukit.launch import engine
 figures = launch.measure(rounds=1)
 print(*launch.lines(figures), sep="\\n")
 print(json.dumps({"figures": figures, "engine": engine._makers["emu"].__name__}))

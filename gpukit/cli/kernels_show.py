@@ -13,10 +13,10 @@ from gpukit.cli.kernels_alexnet import NAME, show_alexnet
 from gpukit.cli.table import print_table
 
 if TYPE_CHECKING:
+    from gpukit.core.process import Heard
     from gpukit.emulator.trace import Access
     from gpukit.verify.kernel_report import CompiledKernel
     from gpukit.verify.launches import Launch
-    from gpukit.verify.workers import Heard
 
 
 @click.command()
@@ -110,7 +110,7 @@ def show(
 @contextmanager
 def printed_by(plugin: str) -> Iterator[Heard]:
     """Within the block, what a plug-in prints in its processes is heard; then stderr shows it."""
-    from gpukit.verify.workers import distinct
+    from gpukit.core.process import distinct
 
     lines: list[str] = []
     try:

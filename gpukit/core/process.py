@@ -1,27 +1,66 @@
-"""How a process that gpukit starts begins: its answers are kept apart from what it prints."""
+"""Worker processes: how one starts, takes orders, replies, and ends with all that it started.
+
+A worker is a module whose last line is `sys.exit(process.work(main))`, for one order, or
+`process.serve({"name": function})`, for orders one after another. An order and a reply are a line
+of JSON each.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import io
 import json
+import math
 import os
+import re
+import selectors
 import signal
+import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
 from typing import Any
 
-Say = Callable[..., None]
+Reply = Callable[..., None]
+Heard = Callable[[Sequence[str]], None]
 
+SHOWN = 20  # lines of what was printed
+_READ = 1 << 20  # bytes of the end of what was printed
+_POLL = 0.2  # seconds; whoever holds the pipe without being the worker is not waited for longer
 _LINES = 1  # _IOLBF of stdio.h
 _PARENT_DEATH = 1  # PR_SET_PDEATHSIG of linux/prctl.h
+# The first line of what Python, its faulthandler or a sanitizer say of an end.
+_REPORT = re.compile(
+    r"Traceback \(most|Fatal Python error|=+$|==\d+==|WARNING: ThreadSan|.*: runtime error: "
+)
 
 
-def answers() -> Say:
-    """Keep stdout for answers: `say(**what)` writes one line of JSON to it. To be called first.
+def work(main: Callable[[dict[str, Any], Reply], int]) -> int:
+    """In a worker: `main(order, reply)`, with the order that it was started with; its exit code."""
+    reply = _replies()
+    return main(json.loads(sys.argv[1]), reply)
 
-    What Python or C print from now on goes to stderr, line by line; processes started from here
-    do not inherit the channel.
+
+def serve(orders: Mapping[str, Callable[..., dict[str, Any]]]) -> None:
+    """In a worker: call what each line of stdin names in `do`, reply with its result or `error`."""
+    reply = _replies()
+    for line in sys.stdin:
+        order = json.loads(line)
+        try:
+            result = orders[order.pop("do")](**order)
+        except Exception as error:
+            result = {"error": f"{type(error).__name__}: {error}"}
+        reply(**result)
+
+
+def _replies() -> Reply:
+    """Keep stdout for replies: `reply(**what)` writes one line of JSON to it.
+
+    What Python or C print from now on goes to stderr, line by line; processes started from here do
+    not inherit the channel. On Linux the worker is killed when the thread that started it ends.
     """
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -30,14 +69,122 @@ def answers() -> Say:
     if sys.platform == "linux":
         library = ctypes.CDLL(None)
         library.setvbuf(ctypes.c_void_p.in_dll(library, "stdout"), None, _LINES, 0)
+        library.prctl(_PARENT_DEATH, signal.SIGKILL)
 
-    def say(**what: Any) -> None:
+    def reply(**what: Any) -> None:
         print(json.dumps(what), file=channel, flush=True)
 
-    return say
+    return reply
 
 
-def end_with_parent() -> None:
-    """On Linux, be killed when the thread that started this process ends, however it does."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PARENT_DEATH, signal.SIGKILL)
+class WorkerProcess:
+    """A Python process that runs `module`, with one `order`, or None to `ask` it; ends in `with`.
+
+    It has a session of its own: Ctrl-C reaches only this process, and what the worker started ends
+    with it. One that replies nothing for `limit` seconds is killed, and has `hung`. `variables` are
+    added to its environment.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        order: dict[str, Any] | None = None,
+        *,
+        variables: Mapping[str, str] | None = None,
+        limit: float = math.inf,
+    ) -> None:
+        self._limit = limit
+        self.hung = False
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (open as long as this is)
+        # -P: the package that is installed, not one that lies in the working folder.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", module, *([] if order is None else [json.dumps(order)])],
+            env={**os.environ, **(variables or {})},
+            stdin=subprocess.PIPE if order is None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            start_new_session=True,
+        )
+        self._read = self.replies()
+
+    def __enter__(self) -> WorkerProcess:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it, and let go of all that belongs to it."""
+        self.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._log):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):  # an order that it did not live to read
+                    stream.close()
+
+    def kill(self) -> None:
+        """End it, and all that it started, at once."""
+        with contextlib.suppress(ProcessLookupError):  # none of them lives
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def ask(self, do: str, **order: Any) -> dict[str, Any] | None:
+        """Its reply to one more order; None where it ended instead."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps({"do": do, **order}).encode() + b"\n")
+            self._process.stdin.flush()
+        return next(self._read, None)
+
+    def replies(self) -> Iterator[dict[str, Any]]:
+        """What it replies, until it ends."""
+        assert self._process.stdout is not None
+        pipe, rest = self._process.stdout.fileno(), b""
+        with selectors.DefaultSelector() as ready:
+            ready.register(pipe, selectors.EVENT_READ)
+            until = time.monotonic() + self._limit
+            while True:
+                ended = self._process.poll() is not None
+                if ready.select(0 if ended else min(_POLL, self._limit)):
+                    read = os.read(pipe, 1 << 16)
+                    if not read:
+                        break
+                    *lines, rest = (rest + read).split(b"\n")
+                    for line in lines:
+                        yield json.loads(line)
+                    until = time.monotonic() + self._limit
+                elif ended or time.monotonic() > until:
+                    break
+        try:
+            self._process.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self.hung = True
+            self.kill()
+
+    @property
+    def code(self) -> int:
+        """How it ended: its exit code, or minus a signal."""
+        return self._process.wait()
+
+    def text(self) -> str:
+        """The end of all that it printed."""
+        size = self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, size - _READ))
+        return self._log.read().decode(errors="replace")
+
+    def printed(self) -> list[str]:
+        """The last lines that it printed, without the report of a crash."""
+        lines = self.text().splitlines()
+        if self.code and not self.hung:
+            ends = (i for i, line in enumerate(lines) if _REPORT.match(line))
+            lines = lines[: next(ends, len(lines))]
+        return lines[-SHOWN:]
+
+
+def distinct(lines: Sequence[str]) -> list[str]:
+    """The last of what several processes printed, each line once."""
+    return [*dict.fromkeys(lines)][-SHOWN:]

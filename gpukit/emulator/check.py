@@ -1,4 +1,4 @@
-"""One launch in a process of its own, under the checker of one's choice.
+"""One launch in a worker process, under the checker of one's choice.
 
 The caller survives whatever the kernel does: a crash, a sanitizer's report, an endless loop.
 
@@ -12,10 +12,6 @@ The caller survives whatever the kernel does: a crash, a sanitizer's report, an 
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,12 +20,14 @@ from typing import Any
 
 import numpy as np
 
+from gpukit.core.process import WorkerProcess
 from gpukit.emulator.build import MODES, kernel_library, runtime_library, sanitizer_runtime
 from gpukit.emulator.trace import Access, from_json
 from gpukit.errors import SettingError
 from gpukit.launch.kernel import Kernel
 
 TIME_LIMIT = 60.0  # seconds
+WORKER = "gpukit.emulator.worker"
 ASAN_EXIT, TSAN_EXIT, FAULT_EXIT = 86, 66, 3
 
 
@@ -83,7 +81,7 @@ def check(
     time_limit: float = TIME_LIMIT,
     **template: Any,
 ) -> Report:
-    """Launch `kernel` on emu:0 in a child process; arrays among `arguments` are NumPy's."""
+    """Launch `kernel` on emu:0 in a worker process; arrays among `arguments` are NumPy's."""
     bound = kernel.bind(**template)
     # Compiled here, where no sanitizer slows the compiler down.
     runtime_library(mode)
@@ -98,7 +96,8 @@ def check(
             else:
                 values.append(argument.item() if isinstance(argument, np.generic) else argument)
         names = [t.name for t in bound.declaration.template]
-        call = {
+        order = {
+            "folder": name,
             "file": str(kernel.file),
             "name": kernel.name,
             "grid": grid,
@@ -107,34 +106,17 @@ def check(
             "shared": shared,
             "template": dict(zip(names, bound.instance.arguments)),
         }
-        (folder / "call.json").write_text(json.dumps(call), encoding="utf-8")
-        # -P: the package that is installed, not one that lies in the working folder.
-        command = [sys.executable, "-P", "-m", "gpukit.emulator.child", str(folder)]
-        variables = {**os.environ, **environment(mode), "GPUKIT_EMU_SEED": str(seed)}
-        try:
-            done = subprocess.run(
-                command,
-                env=variables,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=time_limit,
-                stdin=subprocess.DEVNULL,
-            )
-        except subprocess.TimeoutExpired:
-            text = f"kernel {bound.expression} ran for more than {time_limit:g} s"
-            return Report("timeout", text)
-        if done.returncode == 0:
-            arrays = [
-                read_array(folder / f"{v['array']}.npy") for v in values if isinstance(v, dict)
-            ]
-            return Report("", "", arrays, _accesses(folder))
-        return Report(finding(done.returncode, done.stderr), done.stderr.strip())
-
-
-def _accesses(folder: Path) -> list[Access]:
-    file = folder / "accesses.json"
-    return from_json(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else []
+        variables = {**environment(mode), "GPUKIT_EMU_SEED": str(seed)}
+        with WorkerProcess(WORKER, order, variables=variables, limit=time_limit) as worker:
+            replies = list(worker.replies())
+            if worker.hung:
+                text = f"kernel {bound.expression} ran for more than {time_limit:g} s"
+                return Report("timeout", text)
+            text = worker.text().strip()
+            if worker.code:
+                return Report(finding(worker.code, text), text)
+        arrays = [read_array(folder / f"{v['array']}.npy") for v in values if isinstance(v, dict)]
+        return Report("", "", arrays, from_json(replies[0]["accesses"]))
 
 
 def read_array(path: Path) -> np.ndarray:

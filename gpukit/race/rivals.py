@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import math
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from gpukit.core.process import WorkerProcess
 from gpukit.device import Device
 from gpukit.errors import DeviceError, GpukitError
 from gpukit.race import torch_ways
@@ -86,16 +84,7 @@ class HostRival:
         self._ways: list[str] = []
         self._way = ""
         self._folder = tempfile.TemporaryDirectory(prefix="gpukit-race-")
-        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (open as long as this is)
-        # A session of its own: Ctrl-C reaches only this process, which then ends the other one.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "gpukit.race.torch_worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            start_new_session=True,
-        )
+        self._process = WorkerProcess("gpukit.race.torch_worker")
 
     def __enter__(self) -> HostRival:
         return self
@@ -110,27 +99,14 @@ class HostRival:
 
     def close(self) -> None:
         """End the process."""
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._log):
-            if stream is not None:
-                with contextlib.suppress(BrokenPipeError):  # an order that it did not live to read
-                    stream.close()
+        self._process.close()
         self._folder.cleanup()
 
     def _ask(self, do: str, **order: Any) -> dict[str, Any]:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        try:
-            self._process.stdin.write(json.dumps({"do": do, **order}) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            self._log.seek(0)
-            said = self._log.read().decode(errors="replace").strip().splitlines()
+        answer = self._process.ask(do, **order)
+        if answer is None:
+            said = self._process.text().strip().splitlines()
             raise RivalError(f"PyTorch's process ended: {said[-1] if said else 'without a word'}")
-        answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise RivalError(f"PyTorch cannot: {answer['error']}")
         return answer

@@ -2,20 +2,17 @@
 
     python -m gpukit.race.torch_worker
 
-One order a line on stdin, one answer a line on stdout, both JSON. The process sleeps between
-orders and times itself, so the pipe costs nothing that counts. It ends with stdin.
+Serves orders (core/process.py). The process sleeps between orders and times itself, so the pipe
+costs nothing that counts.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gpukit.core import process as child
+from gpukit.core import process
 from gpukit.race import torch_ways
 from gpukit.race.arguments import arguments
 from gpukit.race.problems import problem
@@ -59,24 +56,13 @@ class Worker:
         return {"seconds": time.perf_counter() - start}
 
 
-def main() -> None:
-    """Serve until stdin ends."""
-    say = child.answers()
-    worker = Worker()
-    orders: dict[str, Callable[..., dict[str, Any]]] = {
-        "describe": worker.describe,
-        "prepare": worker.prepare,
-        "result": worker.result,
-        "run": worker.run,
-    }
-    for line in sys.stdin:
-        order = json.loads(line)
-        try:
-            answer = orders[order.pop("do")](**order)
-        except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        say(**answer)
-
-
 if __name__ == "__main__":
-    main()
+    worker = Worker()
+    process.serve(
+        {
+            "describe": worker.describe,
+            "prepare": worker.prepare,
+            "result": worker.result,
+            "run": worker.run,
+        }
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -14,20 +13,20 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 from gpukit.core import settings
+from gpukit.core.process import Heard, WorkerProcess
 from gpukit.device import cuda_count
 from gpukit.emulator.build import compiler_problem
 from gpukit.emulator.check import environment, finding
 from gpukit.errors import GpukitError
 from gpukit.static.finding import Finding
 from gpukit.verify.coverage import Target
-from gpukit.verify.workers import Child, Heard
 
 CHEATS = "cheats"  # no cases, but the battery of cheats.py, once a target
 CARD = "card"  # on the first card, where there is one
 SIMULATOR = "simulator"  # Numba's
 # A sanitizer, and Numba's simulator, run one in N of the cases.
 ONE_IN = {"plain": 1, "asan": 10, "tsan": 100, SIMULATOR: 20, CHEATS: 10**9, CARD: 1}
-WORKER = ("-P", "-m", "gpukit.verify.worker")
+WORKER = "gpukit.verify.worker"
 TICK = 0.2  # seconds
 SHARES = 4  # of each worker: a slow target holds few others up
 CASE_SECONDS = 300.0  # a worker that says nothing for this long hangs
@@ -102,7 +101,7 @@ class _Crew:
         self._step, self._heard, self._tell_of = step, heard, tell
         self._lock = threading.Lock()
         self._ahead: deque[list[str]] = deque()
-        self._running: set[Child] = set()
+        self._running: set[WorkerProcess] = set()
         self._stopped = False
 
     def work(self, targets: Sequence[str]) -> None:
@@ -139,8 +138,8 @@ class _Crew:
         self._stopped = True
         self._ahead.clear()
         with self._lock:
-            for child in self._running:
-                child.kill()
+            for worker in self._running:
+                worker.kill()
 
     def _tell(self, steps: int, what: str) -> None:
         with self._lock:
@@ -152,13 +151,13 @@ class _Crew:
         left = [*targets]
         first, last = order["cases"]
         done, case = first, first
-        arguments = [*WORKER, json.dumps(order)]
-        with Child(arguments, _variables(self._mode, self._limit), self._limit) as child:
+        variables = _variables(self._mode, self._limit)
+        with WorkerProcess(WORKER, order, variables=variables, limit=self._limit) as worker:
             with self._lock:
-                self._running.add(child)
+                self._running.add(worker)
                 if self._stopped:  # while this one started
-                    child.kill()
-            for said in child.news():
+                    worker.kill()
+            for said in worker.replies():
                 if "done" in said:
                     left.pop(0)
                     self._tell(last - done, self._mode)
@@ -170,20 +169,20 @@ class _Crew:
                     self._tell(case - done, f"{self._mode} {said['target']}")
                     done = case
             with self._lock:
-                self._running.discard(child)
-            self._heard(child.printed())
+                self._running.discard(worker)
+            self._heard(worker.printed())
             if not left or self._stopped:
                 return []
-            self._found(left[0], case, self._why(child))
+            self._found(left[0], case, self._why(worker))
         self._tell(last - done, self._mode)
         return left[1:]
 
-    def _why(self, child: Child) -> str:
-        if child.hung:
+    def _why(self, worker: WorkerProcess) -> str:
+        if worker.hung:
             limit = f"{self._limit:g} s, the limit of a case (--time-limit)"
             return f"hang: it said nothing for {limit}; {LEFT_OUT}"
-        what = finding(child.code, child.text())
-        return f"{what}: {_signal(child.code)}{summary(child, self._order['plugins'])}"
+        what = finding(worker.code, worker.text())
+        return f"{what}: {_signal(worker.code)}{summary(worker, self._order['plugins'])}"
 
     def _found(self, target: str, case: int, text: str) -> None:
         if OVERTIME in text:
@@ -215,9 +214,9 @@ def _signal(code: int) -> str:
     return f"{signal.Signals(-code).name}, " if -code in set(signal.Signals) else ""
 
 
-def summary(child: Child, plugins: Sequence[str] = ()) -> str:
+def summary(worker: WorkerProcess, plugins: Sequence[str] = ()) -> str:
     """The lines of a report that say most: its headline, and places in kernels or `plugins`."""
-    lines = [line.strip() for line in child.text().splitlines() if line.strip()]
+    lines = [line.strip() for line in worker.text().splitlines() if line.strip()]
     telling = [
         line
         for line in lines
@@ -231,6 +230,6 @@ def summary(child: Child, plugins: Sequence[str] = ()) -> str:
         inside = [line for line in telling if f"{os.sep}gpukit{os.sep}" not in line]
         theirs = [line for line in telling if any(f'"{plugin}"' in line for plugin in plugins)]
         telling = (theirs or inside or telling)[:1]
-    if not telling and child.code == 0:
+    if not telling and worker.code == 0:
         return "the process ended itself without a word"
     return " | ".join(telling[:6] or lines[-3:]) or "the process died without a word"

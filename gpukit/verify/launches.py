@@ -3,20 +3,19 @@ r"""What a usual call of a kernel's implementation launches, and what it asks me
     python -m gpukit.verify.launches \
         '{"targets": ["relu:cuda"], "plugins": [], "blocks": 4, "dtype": "float32"}'
 
-runs it on emu's build "trace", in a process that may die without harm; an answer (core/process.py)
-a launch.
+runs it on emu's build "trace", in a worker process, which may die without harm; a reply
+(core/process.py) a launch.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gpukit.core import caches
-from gpukit.core import process as child
+from gpukit.core import caches, process
+from gpukit.core.process import Heard, WorkerProcess
 from gpukit.device import get_device
 from gpukit.dispatch.preference import no_fallbacks
 from gpukit.dispatch.primitive import registry
@@ -31,10 +30,10 @@ from gpukit.verify.coverage import Target, targets
 from gpukit.verify.run_case import describe, placed
 from gpukit.verify.typical import typical
 from gpukit.verify.worker import left_by
-from gpukit.verify.workers import Child, Heard
 
 BLOCKS = 4  # of the middle of a grid, that are traced
 TIME_LIMIT = 300.0  # seconds
+WORKER = "gpukit.verify.launches"
 
 
 @dataclass(frozen=True)
@@ -85,11 +84,11 @@ def launches(
         raise GpukitError(compiler_problem())
     order = {"targets": [*names], "plugins": [*plugins], "blocks": blocks, "dtype": dtype}
     called = ", ".join([*(names or plugins)][:3])
-    arguments = ["-P", "-m", "gpukit.verify.launches", json.dumps(order)]
     found: list[dict[str, Any]] = []
-    with Child(arguments, environment("trace"), TIME_LIMIT) as tracer:
+    variables = environment("trace")
+    with WorkerProcess(WORKER, order, variables=variables, limit=TIME_LIMIT) as tracer:
         said: dict[str, Any] = {}
-        for said in tracer.news():
+        for said in tracer.replies():
             if "launch" in said:
                 found.append(said["launch"])
         heard(tracer.printed())
@@ -112,10 +111,8 @@ def launches(
     ]
 
 
-def main(order: dict[str, Any]) -> int:
-    """Run the call of `order`; its answers are each `launch`, then `done` or an `error`."""
-    say = child.answers()
-    child.end_with_parent()
+def main(order: dict[str, Any], reply: process.Reply) -> int:
+    """Run the call of `order`; its replies are each `launch`, then `done` or an `error`."""
     loaded = [plugin for name in order["plugins"] for plugin in load_any(name)]
     if order["targets"]:
         wanted = [t for name in order["targets"] for t in targets(name) if t.emulated]
@@ -125,14 +122,14 @@ def main(order: dict[str, Any]) -> int:
     try:
         for target in wanted:
             for launch in _run(target, order["blocks"], order["dtype"]):
-                say(launch=asdict(launch))
+                reply(launch=asdict(launch))
     except GpukitError as error:
-        say(error=str(error))
+        reply(error=str(error))
         return 1
     except (SystemExit, KeyboardInterrupt) as error:
-        say(error=left_by(error, target))
+        reply(error=left_by(error, target))
         return 1
-    say(done=True)
+    reply(done=True)
     return 0
 
 
@@ -165,4 +162,4 @@ def _run(target: Target, blocks: int, dtype: str) -> list[Launch]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(json.loads(sys.argv[1])))
+    sys.exit(process.work(main))

@@ -2,17 +2,16 @@
 
     python -m gpukit.verify.plugin_worker '{"plugins": ["mine.py"], "architectures": [80]}'
 
-Answers: `refused`, or `found`; for each file and architecture `compiling`, `compiled`; `done`.
+Replies: `refused`, or `found`; for each file and architecture `compiling`, `compiled`; `done`.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from typing import Any
 
-from gpukit.core import process as child
+from gpukit.core import process
 from gpukit.errors import GpukitError
 from gpukit.launch import nvrtc
 from gpukit.launch.kernel import Kernel
@@ -20,17 +19,15 @@ from gpukit.launch.sources import Source
 from gpukit.plugins import Plugin, PluginError, load_any
 
 
-def main(order: dict[str, Any]) -> int:
-    """Do it; 0 also where the plug-in is refused, which was said."""
-    say = child.answers()
-    child.end_with_parent()
+def main(order: dict[str, Any], reply: process.Reply) -> int:
+    """Do it; 0 also where the plug-in is refused, which was replied."""
     try:
         plugins = [plugin for name in order["plugins"] for plugin in load_any(name)]
     except PluginError as error:
-        say(refused=str(error))
+        reply(refused=str(error))
         return 0
     kernels = [kernel for plugin in plugins for kernel in plugin.kernels]
-    say(
+    reply(
         found=[name for plugin in plugins for name in targets(plugin)],
         left_out=[
             name for plugin in plugins for name in plugin.names if name not in targets(plugin)
@@ -40,9 +37,9 @@ def main(order: dict[str, Any]) -> int:
     for file in dict.fromkeys(str(kernel.file) for kernel in kernels):
         own = [kernel for kernel in kernels if str(kernel.file) == file]
         for arch in order["architectures"]:
-            say(compiling=f"{own[0].source.file} sm_{arch}")
-            say(**_compile(own, arch))
-    say(done=True)
+            reply(compiling=f"{own[0].source.file} sm_{arch}")
+            reply(**_compile(own, arch))
+    reply(done=True)
     return 0
 
 
@@ -94,4 +91,4 @@ def _place(line: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(json.loads(sys.argv[1])))
+    sys.exit(process.work(main))

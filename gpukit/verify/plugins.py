@@ -9,13 +9,13 @@ of a crash and of an endless loop, too.
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gpukit.core import caches, settings
+from gpukit.core.process import Heard, WorkerProcess
 from gpukit.device import cuda_count, cuda_problem
 from gpukit.dispatch.primitive import registry
 from gpukit.errors import DeviceError, GpukitError, SettingError
@@ -25,11 +25,10 @@ from gpukit.static.finding import Finding
 from gpukit.verify import card
 from gpukit.verify.fuzz import CARD, CHEATS, LEFT_OUT, count_of, fuzz, summary
 from gpukit.verify.occupancy_report import OccupancyReport, occupancy_reports
-from gpukit.verify.workers import Child, Heard
 
 LIMIT = 60.0  # seconds that a plug-in may take to be loaded, a compilation, or a case
 MODES = ("plain", "asan", "tsan", CHEATS, CARD)
-CHILD = ("-P", "-m", "gpukit.verify.plugin_worker")
+WORKER = "gpukit.verify.plugin_worker"
 
 Step = Callable[[int, str], None]
 
@@ -154,12 +153,13 @@ def look(
     caches.prepare()
     if architectures:
         nvrtc.version()  # refused here where it is not installed
-    order = json.dumps({"plugins": [plugin], "architectures": list(architectures)})
+    order = {"plugins": [plugin], "architectures": list(architectures)}
     found, said, done = Look(), False, False
     refused, doing = "", "is loaded"
     problems: dict[tuple[str, str], list[str]] = {}
-    with Child([*CHILD, order], {"PYTHONFAULTHANDLER": "1"}, limit) as child:
-        for news in child.news():
+    variables = {"PYTHONFAULTHANDLER": "1"}
+    with WorkerProcess(WORKER, order, variables=variables, limit=limit) as worker:
+        for news in worker.replies():
             if "refused" in news:
                 refused = news["refused"]
             elif "found" in news:
@@ -177,10 +177,10 @@ def look(
                 for kernel, taken in news.get("taken", {}).items():
                     found.taken.setdefault(kernel, {})[str(news["arch"])] = taken
             done = "done" in news
-        heard(child.printed())
+        heard(worker.printed())
         if refused:
             raise PluginError(refused)
-        why = "" if done else _why(child, plugin, limit)
+        why = "" if done else _why(worker, plugin, limit)
     if why and not said:
         raise PluginError(f"{plugin}: {why} while it was loaded")
     if why:
@@ -203,13 +203,13 @@ def _where_it_crashed(
     return fuzz([target], ["asan"], 1, seed, case, plugins=[plugin], limit=limit)
 
 
-def _why(child: Child, plugin: str, limit: float) -> str:
+def _why(worker: WorkerProcess, plugin: str, limit: float) -> str:
     """How the process that looks at a plug-in ended before it was done."""
-    if child.hung:
+    if worker.hung:
         return f"took more than {limit:g} s"
-    if child.code == 0:
+    if worker.code == 0:
         return "ended the process without a word"
-    return f"crashed: {summary(child, [plugin])}"
+    return f"crashed: {summary(worker, [plugin])}"
 
 
 def _finding(plugin: str, text: str) -> Finding:

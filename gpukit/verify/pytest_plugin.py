@@ -100,11 +100,11 @@ class Check(pytest.Item):
         self.mode = mode
 
     def runtest(self) -> None:
+        from gpukit.core.process import distinct
         from gpukit.device import cuda_problem
         from gpukit.emulator.build import compiler_problem
         from gpukit.verify import plugins
         from gpukit.verify.fuzz import CARD, LEFT_OUT, fuzz
-        from gpukit.verify.workers import distinct
 
         option = self.config.getoption
         printed: list[str] = []

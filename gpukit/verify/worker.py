@@ -2,7 +2,7 @@
 
     python -m gpukit.verify.worker '{"targets": ["relu:cuda"], "seed": 1, "cases": [0, 20]}'
 
-An answer (core/process.py) before each case, one for each problem, one when a target is done.
+A reply (core/process.py) before each case, one for each problem, one when a target is done.
 `prepare` names sanitizer builds, each with the number of cases for which libraries are built here,
 where nothing slows the compiler. `plugins` are loaded first. In `mode` "cheats" a case is the
 battery of cheats.py, in "card" it runs on the first card.
@@ -10,13 +10,12 @@ battery of cheats.py, in "card" it runs on the first card.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from gpukit.core import process as child
+from gpukit.core import process
 from gpukit.emulator.build import kernel_library, runtime_library
 from gpukit.errors import GpukitError
 from gpukit.launch.kernel import kernels
@@ -30,10 +29,8 @@ Runner = Callable[[Target, int, int], str]
 MOST_PROBLEMS = 3  # of one target: more of the same helps nobody
 
 
-def main(order: dict[str, Any]) -> int:
-    """Run the cases of `order`; 0 also where there are problems, which were said."""
-    say = child.answers()
-    child.end_with_parent()
+def main(order: dict[str, Any], reply: process.Reply) -> int:
+    """Run the cases of `order`; 0 also where there are problems, which were replied."""
     first, last = order["cases"]
     for plugin in order.get("plugins", ()):
         load_any(plugin)
@@ -44,11 +41,11 @@ def main(order: dict[str, Any]) -> int:
         run = _runner(target, order.get("mode", ""))
         problems = 0
         for number in range(first, last):
-            say(target=name, case=number)
+            reply(target=name, case=number)
             found = _problem(run, target, order["seed"], number)
             if found:
                 problems += 1
-                say(target=name, case=number, problem=found)
+                reply(target=name, case=number, problem=found)
             if OVERTIME in found:
                 break
             for mode, count in order.get("prepare", {}).items():
@@ -56,7 +53,7 @@ def main(order: dict[str, Any]) -> int:
                     _prepare(mode)
             if problems == MOST_PROBLEMS:
                 break
-        say(target=name, done=True)
+        reply(target=name, done=True)
     return 0
 
 
@@ -92,4 +89,4 @@ def _prepare(mode: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(json.loads(sys.argv[1])))
+    sys.exit(process.work(main))

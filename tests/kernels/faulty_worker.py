@@ -6,12 +6,12 @@ unchanged is one for Numba's simulator.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
 
 from gpukit import primitives as p
+from gpukit.core import process
 from gpukit.device import device_of
 from gpukit.launch.kernel import Kernel
 from gpukit.verify import worker
@@ -50,4 +50,4 @@ def _(x):
 
 
 if __name__ == "__main__":
-    sys.exit(worker.main(json.loads(sys.argv[1])))
+    sys.exit(process.work(worker.main))

@@ -80,7 +80,7 @@ def check(path: Path, *arguments: object) -> subprocess.CompletedProcess:
 REFUSED = {
     "Python syntax": ("def bad(x):", "def bad(x:", "bad.py:9: SyntaxError"),
     "error at its top": ("_kernel =", "_kernel = 1 / 0\n_kernel =", "bad.py:5: ZeroDivisionError"),
-    "missing module": ("import reference", "import refrence", "bad.py:1: ImportError"),
+    "missing module": ("import primitives", "import primitifs", "bad.py:1: ImportError"),
     "no such file": ('"good.cu"', '"gone.cu"', "bad.py:5: no kernel source 'gone.cu'"),
     "missing symbol": (
         '"good")', '"god")',

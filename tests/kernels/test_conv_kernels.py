@@ -10,7 +10,7 @@ import random
 
 import numpy as np
 import pytest
-from backend.cases import ConvCase, assert_sums_close, conv_case, values
+from backend.cases import TIMES, ConvCase, assert_sums_close, conv_case, values
 
 from gpukit import primitives as p
 from gpukit.backends.cuda.conv import choice as conv
@@ -83,9 +83,9 @@ def check(case: ConvCase, dtype, algo: str) -> None:
 def test_every_tile(monkeypatch, algo, tile, dtype):
     choose(monkeypatch, tile)
     monkeypatch.setattr(conv, "_NARROW", 0)
-    for seed in range(12):
+    for seed in range(5 * TIMES):
         check(wide_case(seed), dtype, algo)
-    for seed in range(6):
+    for seed in range(3 * TIMES):
         check(conv_case(seed, most=7), dtype, algo)
 
 

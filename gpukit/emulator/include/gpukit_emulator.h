@@ -4,13 +4,18 @@
 // together (barriers, shuffles, votes, atomics) is a call into the runtime that knows its line.
 #pragma once
 
+#include <type_traits>
+#include <utility>
+
+// libstdc++'s special functions (Bessel, zeta …) take g++ longer than most kernels, which use none.
+#ifdef _GLIBCXX_USE_STD_SPEC_FUNCS
+#undef _GLIBCXX_USE_STD_SPEC_FUNCS
+#define _GLIBCXX_USE_STD_SPEC_FUNCS 0
+#endif
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-
-#include <type_traits>
-#include <utility>
 
 #include "gpukit_abi.h"
 

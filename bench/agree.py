@@ -71,12 +71,7 @@ def _conv(task: str, case: Conv, device: str, torch_device: str) -> tuple[Any, A
     b = _random(3, case.outputs)
     gy = _random(4, case.batch, case.output_size, case.output_size, case.outputs)
     pad = (case.padding, case.padding)
-    settings: dict[str, Any] = {
-        "stride": (case.stride, case.stride),
-        "padding": (pad, pad),
-        "dilation": (1, 1),
-        "groups": case.groups,
-    }
+    conv = p.Conv((case.stride, case.stride), (pad, pad), groups=case.groups)
     place = get_device(device)
     hx, hw, hb, hg = (place.asarray(a) for a in (x, w, b, gy))
     tx, tw, tb, tg = (_torch(a, torch_device) for a in (x, w, b, gy))
@@ -84,12 +79,12 @@ def _conv(task: str, case: Conv, device: str, torch_device: str) -> tuple[Any, A
     theirs = {"stride": case.stride, "padding": case.padding, "groups": case.groups}
     if task == "conv2d":
         y = torch.nn.functional.conv2d(tx, tw, tb, **theirs)
-        return p.conv2d(hx, hw, hb, **settings), _last(y)
+        return p.conv2d(hx, hw, hb, conv=conv), _last(y)
     if task == "conv2d_input_grad":
         g = torch.nn.grad.conv2d_input(tx.shape, tw, tg, **theirs)
-        return p.conv2d_input_grad(hg, hw, input_shape=x.shape, **settings), _last(g)
+        return p.conv2d_input_grad(hg, hw, input_shape=x.shape, conv=conv), _last(g)
     g = torch.nn.grad.conv2d_weight(tx, tw.shape, tg, **theirs)
-    ours = p.conv2d_weight_grad(hx, hg, kernel_shape=w.shape, **settings)
+    ours = p.conv2d_weight_grad(hx, hg, kernel_shape=w.shape, conv=conv)
     return ours, g.permute(2, 3, 1, 0)
 
 
@@ -110,19 +105,17 @@ def _image(task: str, case: Image, device: str, torch_device: str) -> tuple[Any,
     x = _random(1, case.batch, case.size, case.size, case.channels)
     if task.startswith("lrn"):
         return _response(task, case, place, torch_device)
-    window: dict[str, Any] = {
-        "window": (case.window, case.window),
-        "stride": (case.stride, case.stride),
-        "padding": ((0, 0), (0, 0)),
-    }
+    window = p.Window((case.window, case.window), (case.stride, case.stride))
     tx = _first(_torch(x, torch_device)).requires_grad_()
-    y, index = p.max_pool2d(place.asarray(x), **window)
+    y, index = p.max_pool2d(place.asarray(x), window=window)
     ty = torch.nn.functional.max_pool2d(tx, case.window, case.stride)
     if task == "max_pool2d":
         return y, _last(ty)
     gy = _random(4, *to_host(y).shape)
     (gx,) = torch.autograd.grad(ty, tx, _first(_torch(gy, torch_device)))
-    return p.max_pool2d_grad(place.asarray(gy), index, input_shape=x.shape, **window), _last(gx)
+    return p.max_pool2d_grad(place.asarray(gy), index, input_shape=x.shape, window=window), _last(
+        gx
+    )
 
 
 def _response(task: str, case: Image, place: Any, torch_device: str) -> tuple[Any, Any]:
@@ -134,13 +127,11 @@ def _response(task: str, case: Image, place: Any, torch_device: str) -> tuple[An
     bias, hx = _random(2, case.channels), place.asarray(x)
     tx = _first(_torch(x, torch_device)).requires_grad_()
     around = task.startswith("lrn_pool")
-    settings: dict[str, Any] = {"size": 5, "alpha": 5e-4, "beta": 0.75, "k": 2.0, "groups": 1}
+    settings: dict[str, Any] = {"response": p.Response(size=5, alpha=5e-4, beta=0.75, k=2.0)}
     if around:
         settings |= {
             "relu": True,
-            "window": (case.window, case.window),
-            "stride": (case.stride, case.stride),
-            "padding": ((0, 0), (0, 0)),
+            "window": p.Window((case.window, case.window), (case.stride, case.stride)),
         }
     ta = functional.relu(tx + _torch(bias, torch_device)[:, None, None]) if around else tx
     ty = functional.local_response_norm(ta, 5, 5e-4, 0.75, 2.0)

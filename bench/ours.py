@@ -34,13 +34,8 @@ def _conv_arrays(case: Conv) -> tuple[Any, Any, Any]:
 
 def _settings(case: Conv, algo: str | None) -> dict[str, Any]:
     pad = (case.padding, case.padding)
-    return {
-        "stride": (case.stride, case.stride),
-        "padding": (pad, pad),
-        "dilation": (1, 1),
-        "groups": case.groups,
-        "algo": algo,
-    }
+    conv = p.Conv((case.stride, case.stride), (pad, pad), groups=case.groups)
+    return {"conv": conv, "algo": algo}
 
 
 def conv2d(case: Conv, algo: str | None = None) -> Task:
@@ -69,11 +64,7 @@ def _image(case: Image) -> Any:
 
 
 def _window(case: Image) -> dict[str, Any]:
-    return {
-        "window": (case.window, case.window),
-        "stride": (case.stride, case.stride),
-        "padding": ((0, 0), (0, 0)),
-    }
+    return {"window": p.Window((case.window, case.window), (case.stride, case.stride))}
 
 
 def max_pool2d(case: Image) -> Task:
@@ -89,7 +80,7 @@ def max_pool2d_grad(case: Image) -> Task:
     return lambda: p.max_pool2d_grad(y, index, input_shape=x.shape, **window)
 
 
-_LRN = {"size": 5, "alpha": 5e-4, "beta": 0.75, "k": 2.0, "groups": 1}
+_LRN = {"response": p.Response(size=5, alpha=5e-4, beta=0.75, k=2.0)}
 
 
 def lrn(case: Image) -> Task:

@@ -4,7 +4,7 @@ A test says which primitives it is about and takes the fixture:
 
     @pytest.mark.primitives("conv2d")
     def test_conv2d(backend):
-        y = backend(p.conv2d, x, w, stride=(1, 1), …)     # NumPy arrays in, NumPy arrays out
+        y = backend(p.conv2d, x, w, conv=p.Conv())        # NumPy arrays in, NumPy arrays out
 
 It then runs for the reference, for every CPU implementation registered for one of these primitives,
 on the twin cpu:1, on emu:0 for every CUDA implementation (its kernels, run on the CPU; skipped

@@ -1,7 +1,9 @@
 """Oracles: the formulas as float64 Python loops, one output element at a time.
 
 Independent of gpukit on purpose: nothing is imported from it, nothing is vectorised, and each
-gradient is the transposed loop of its forward pass. For tiny shapes only.
+gradient is the transposed loop of its forward pass. For tiny shapes only. Settings are read by
+position: `conv` (stride, padding, dilation, groups), `window` (size, stride, padding, dilation),
+`response` (size, alpha, beta, k, groups).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import numpy as np
 
 Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]
+Conv = tuple[Pair, Padding, Pair, int]  # stride, padding, dilation, groups
 
 
 def size_out(n: int, f: int, s: int, pads: Pair, d: int = 1) -> int:
@@ -24,7 +27,7 @@ def size_out(n: int, f: int, s: int, pads: Pair, d: int = 1) -> int:
 
 
 def _cells(
-    image: Pair, window: Pair, stride: Pair, padding: Padding, dilation: Pair = (1, 1)
+    image: Pair, window: Pair, stride: Pair, padding: Padding, dilation: Pair
 ) -> Iterator[tuple[int, int, int, int, int, int]]:
     """Every (p, q, r, s, row, column) whose pixel is inside the image."""
     (h, w), (rows, columns) = image, window
@@ -39,95 +42,96 @@ def _cells(
 
 
 def _products(
-    x_shape: tuple[int, ...],
-    w_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
+    x_shape: tuple[int, ...], w_shape: tuple[int, ...], conv: Conv
 ) -> Iterator[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]:
     """Index triples (of x, of w, of y) of every product that a convolution adds up."""
     n, h, w, _ = x_shape
     rows, columns, c_group, k_all = w_shape
-    for p, q, r, s, i, j in _cells((h, w), (rows, columns), stride, padding, dilation):
+    for p, q, r, s, i, j in _cells((h, w), (rows, columns), *conv[:3]):
         for b in range(n):
             for k in range(k_all):
-                group = k // (k_all // groups)
+                group = k // (k_all // conv[3])
                 for c in range(c_group):
                     yield (b, i, j, group * c_group + c), (r, s, c, k), (b, p, q, k)
 
 
-def conv2d(x, w, b=None, *, stride, padding, dilation, groups):
+def conv2d(x, w, b=None, *, conv):
     """y[n,p,q,k] = b[k] + Σ x·w."""
+    stride, padding, dilation, _ = conv
     p, q = (
         size_out(x.shape[1 + a], w.shape[a], stride[a], padding[a], dilation[a]) for a in range(2)
     )
     y = np.zeros((x.shape[0], p, q, w.shape[3]))
-    for at_x, at_w, at_y in _products(x.shape, w.shape, stride, padding, dilation, groups):
+    for at_x, at_w, at_y in _products(x.shape, w.shape, conv):
         y[at_y] += float(x[at_x]) * float(w[at_w])
     return y if b is None else y + b.astype(np.float64)
 
 
-def conv2d_input_grad(gy, w, *, input_shape, stride, padding, dilation, groups):
+def conv2d_input_grad(gy, w, *, input_shape, conv):
     """gx of every pixel: Σ gy·w over the products that it is in."""
     gx = np.zeros(input_shape)
-    for at_x, at_w, at_y in _products(input_shape, w.shape, stride, padding, dilation, groups):
+    for at_x, at_w, at_y in _products(input_shape, w.shape, conv):
         gx[at_x] += float(gy[at_y]) * float(w[at_w])
     return gx
 
 
-def conv2d_weight_grad(x, gy, *, kernel_shape, stride, padding, dilation, groups):
+def conv2d_weight_grad(x, gy, *, kernel_shape, conv):
     """gw of every weight: Σ x·gy over the products that it is in."""
     gw = np.zeros(kernel_shape)
-    for at_x, at_w, at_y in _products(x.shape, kernel_shape, stride, padding, dilation, groups):
+    for at_x, at_w, at_y in _products(x.shape, kernel_shape, conv):
         gw[at_w] += float(x[at_x]) * float(gy[at_y])
     return gw
 
 
-def max_pool2d(x, *, window, stride, padding):
+def _outputs(x, window):
+    size, stride, padding, _ = window
+    return [size_out(x.shape[1 + a], size[a], stride[a], padding[a]) for a in range(2)]
+
+
+def max_pool2d(x, *, window):
     """(largest, its row-major number in the window): first of equals, the first NaN before all."""
     n, h, w, channels = x.shape
-    p, q = (size_out(x.shape[1 + a], window[a], stride[a], padding[a]) for a in range(2))
+    p, q = _outputs(x, window)
     y = np.full((n, p, q, channels), -math.inf)
     index = np.full((n, p, q, channels), -1)
-    for p, q, r, s, i, j in _cells((h, w), window, stride, padding):
+    for p, q, r, s, i, j in _cells((h, w), *window):
         for b in range(n):
             for c in range(channels):
                 value, best = float(x[b, i, j, c]), y[b, p, q, c]
                 if index[b, p, q, c] < 0 or (
                     not math.isnan(best) and (value > best or math.isnan(value))
                 ):
-                    y[b, p, q, c], index[b, p, q, c] = value, r * window[1] + s
+                    y[b, p, q, c], index[b, p, q, c] = value, r * window[0][1] + s
     return y, index
 
 
-def max_pool2d_grad(gy, index, *, input_shape, window, stride, padding):
+def max_pool2d_grad(gy, index, *, input_shape, window):
     """gy to the pixel with the number `index`."""
     gx = np.zeros(input_shape)
-    for p, q, r, s, i, j in _cells(input_shape[1:3], window, stride, padding):
+    for p, q, r, s, i, j in _cells(input_shape[1:3], *window):
         for b in range(input_shape[0]):
             for c in range(input_shape[3]):
-                if index[b, p, q, c] == r * window[1] + s:
+                if index[b, p, q, c] == r * window[0][1] + s:
                     gx[b, i, j, c] += float(gy[b, p, q, c])
     return gx
 
 
-def avg_pool2d(x, *, window, stride, padding):
+def avg_pool2d(x, *, window):
     """Mean of the window's pixels that are inside the image."""
-    p, q = (size_out(x.shape[1 + a], window[a], stride[a], padding[a]) for a in range(2))
+    p, q = _outputs(x, window)
     total, count = np.zeros((x.shape[0], p, q, x.shape[3])), np.zeros((p, q, 1))
-    for p, q, _, _, i, j in _cells(x.shape[1:3], window, stride, padding):
+    for p, q, _, _, i, j in _cells(x.shape[1:3], *window):
         total[:, p, q] += x[:, i, j].astype(np.float64)
         count[p, q] += 1
     return total / count
 
 
-def avg_pool2d_grad(gy, *, input_shape, window, stride, padding):
+def avg_pool2d_grad(gy, *, input_shape, window):
     """gy in equal parts to the pixels of its window."""
     gx, count = np.zeros(input_shape), np.zeros(gy.shape[1:3])
-    for p, q, *_ in _cells(input_shape[1:3], window, stride, padding):
+    for p, q, *_ in _cells(input_shape[1:3], *window):
         count[p, q] += 1
-    for p, q, _, _, i, j in _cells(input_shape[1:3], window, stride, padding):
+    for p, q, _, _, i, j in _cells(input_shape[1:3], *window):
         gx[:, i, j] += gy[:, p, q].astype(np.float64) / count[p, q]
     return gx
 
@@ -141,8 +145,9 @@ def dense(x, w, b=None):
     return y if b is None else y + b.astype(np.float64)
 
 
-def lrn(x, *, size, alpha, beta, k, groups):
+def lrn(x, *, response):
     """x/(k + alpha/size·Σ x²)^beta, neighbours by an if for each pair of channels."""
+    size, alpha, beta, k, groups = response
     y = np.zeros(x.shape)
     channels = x.shape[-1]
     per_group = channels // groups

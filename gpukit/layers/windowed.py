@@ -6,6 +6,7 @@ from typing import Any
 
 from gpukit.layers.symbolic import Shape
 from gpukit.primitives import geometry
+from gpukit.primitives.windows import Pair
 
 _ANY = 1 << 20  # stands for an open length, so that settings are checked all the same
 
@@ -17,12 +18,12 @@ def checked_padding(padding: Any) -> Any:
 
 
 def window_outputs(
-    shape: Shape, size: geometry.Pair, *, strict: bool | None, pool: bool = False, **settings: Any
+    shape: Shape, size: Pair, *, strict: bool | None, pool: bool = False, **settings: Any
 ) -> tuple[int | None, int | None]:
     """(H', W') for an input (N, H, W, C); None along an axis that is open. Raises ShapeError."""
     rows, columns = shape[1:3]
     image = (_ANY if rows is None else rows, _ANY if columns is None else columns)
     tiled = strict if None not in (rows, columns) else False
     make = geometry.pool_window if pool else geometry.window
-    out = make(image, size, strict=tiled, **settings).output
+    out = make(image, size, strict=tiled, **settings).output_shape(image)
     return None if rows is None else out[0], None if columns is None else out[1]

@@ -10,8 +10,7 @@ from gpukit.device import device_of
 from gpukit.errors import ShapeError
 from gpukit.ops.epilogue import Epilogue, check_epilogue
 from gpukit.ops.passes import Algo, ways
-from gpukit.ops.windows import cached_window
-from gpukit.primitives import geometry
+from gpukit.ops.windows import checked_conv
 
 _PASSES = {
     "forward": p.conv2d,
@@ -42,34 +41,25 @@ def conv2d(
     has no implementation of forward's name takes its default. Raises ShapeError, SettingError.
     """
     _check(x, w, b)
-    window = cached_window(
-        tuple(x.shape[1:3]), tuple(w.shape[:2]), stride=stride, padding=padding, dilation=dilation
-    )
-    groups = geometry.check_groups(x.shape[3], w.shape[3], groups)
-    if w.shape[2] * groups != x.shape[3]:
+    x_shape, w_shape = tuple(x.shape), tuple(w.shape)
+    conv = checked_conv(x_shape[1:], w_shape, stride, padding, dilation, groups)
+    if w_shape[2] * conv.groups != x_shape[3]:
         raise ShapeError(
-            f"conv2d: w {tuple(w.shape)} with groups={groups} takes {w.shape[2] * groups} input "
-            f"channels, x {tuple(x.shape)} has {x.shape[3]}; w is (R, S, C/groups, K)"
+            f"conv2d: w {w_shape} with groups={groups} takes {w_shape[2] * conv.groups} input "
+            f"channels, x {x_shape} has {x_shape[3]}; w is (R, S, C/groups, K)"
         )
     check_epilogue("conv2d", activation)
     chosen = ways("conv2d", _PASSES, algo, device_of(x))
-    settings = {
-        "stride": window.stride,
-        "padding": window.padding,
-        "dilation": window.dilation,
-        "groups": groups,
-    }
-    y = p.conv2d(x, w, b, **settings, activation=activation, algo=chosen.get("forward"))
+    y = p.conv2d(x, w, b, conv=conv, activation=activation, algo=chosen.get("forward"))
     before = Epilogue(y, activation)
-    x_shape, w_shape = tuple(x.shape), tuple(w.shape)
 
     def input_gradient(gy: Any) -> Any:
         way = chosen.get("input_grad")
-        return p.conv2d_input_grad(before(gy), w, input_shape=x_shape, **settings, algo=way)
+        return p.conv2d_input_grad(before(gy), w, input_shape=x_shape, conv=conv, algo=way)
 
     def weight_gradient(gy: Any) -> Any:
         way = chosen.get("weight_grad")
-        return p.conv2d_weight_grad(x, before(gy), kernel_shape=w_shape, **settings, algo=way)
+        return p.conv2d_weight_grad(x, before(gy), kernel_shape=w_shape, conv=conv, algo=way)
 
     return y, (input_gradient, weight_gradient, lambda gy: p.bias_grad(before(gy)))
 

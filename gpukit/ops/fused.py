@@ -7,9 +7,9 @@ from typing import Any
 from gpukit import primitives as p
 from gpukit.autograd import differentiable
 from gpukit.errors import ShapeError
-from gpukit.ops.normalisation import check_lrn
+from gpukit.ops.normalisation import checked_response
 from gpukit.ops.passes import gradient_by
-from gpukit.ops.pool import pool_settings
+from gpukit.ops.pool import pool_window
 
 
 @differentiable
@@ -35,14 +35,9 @@ def bias_relu_lrn_pool(
     """
     settings = {
         "relu": relu,
-        "size": size,
-        "alpha": alpha,
-        "beta": beta,
-        "k": k,
-        "groups": groups,
-        **pool_settings("bias_relu_lrn_pool", x, window, stride, padding),
+        "window": pool_window("bias_relu_lrn_pool", x, window, stride, padding),
+        "response": checked_response("bias_relu_lrn_pool", x, size, alpha, beta, k, groups),
     }
-    check_lrn("bias_relu_lrn_pool", x.shape[3], size, groups)
     if b is not None and tuple(b.shape) != (x.shape[3],):
         raise ShapeError(
             f"bias_relu_lrn_pool: b {tuple(b.shape)} must be ({x.shape[3]},), one for each channel"

@@ -9,6 +9,7 @@ from gpukit.autograd import differentiable
 from gpukit.core.config import show
 from gpukit.errors import SettingError, ShapeError
 from gpukit.ops.passes import gradient_by
+from gpukit.primitives.normalisation import Response
 
 
 @differentiable
@@ -76,25 +77,22 @@ def lrn(
     x (N, H, W, C). The formula of Krizhevsky et al., 2012 has no division by size: their α = 1e-4
     is 5e-4 here.
     """
-    check_lrn("lrn", x.shape[-1], size, groups)
-    settings: dict[str, Any] = {
-        "size": size,
-        "alpha": alpha,
-        "beta": beta,
-        "k": k,
-        "groups": groups,
-    }
-    y = p.lrn(x, **settings, algo=algo)
-    return y, (lambda gy: gradient_by(algo, p.lrn_grad, gy, x, **settings),)
+    response = checked_response("lrn", x, size, alpha, beta, k, groups)
+    y = p.lrn(x, response=response, algo=algo)
+    return y, (lambda gy: gradient_by(algo, p.lrn_grad, gy, x, response=response),)
 
 
-def check_lrn(name: str, channels: int, size: int, groups: int) -> None:
-    """Refuse neighbourhoods and groups that `channels` channels do not have."""
+def checked_response(
+    name: str, x: Any, size: int, alpha: float, beta: float, k: float, groups: int
+) -> Response:
+    """The settings of lrn; refuses neighbourhoods and groups that the channels of x do not have."""
+    channels = x.shape[-1]
     if not 1 <= size < 1 << 31 or groups < 1 or channels % groups:
         raise SettingError(
             f"{name}: size={show(size)}, groups={show(groups)} with {channels} channels; size "
             "must be 1 or more and groups divide the channels"
         )
+    return Response(size, alpha, beta, k, groups)
 
 
 def _check(x: Any, *vectors: Any) -> None:

@@ -8,7 +8,8 @@ from gpukit import primitives as p
 from gpukit.autograd import differentiable
 from gpukit.errors import ShapeError
 from gpukit.ops.passes import gradient_by
-from gpukit.ops.windows import cached_pool_window
+from gpukit.ops.windows import checked_window
+from gpukit.primitives.windows import Window
 
 
 @differentiable
@@ -20,12 +21,12 @@ def max_pool2d(
     `window` and `stride` (default: the window) are an integer or a pair; padding never wins. At a
     tie the first cell in row-major order gets the gradient. Raises ShapeError and SettingError.
     """
-    settings = pool_settings("max_pool2d", x, window, stride, padding)
+    window = pool_window("max_pool2d", x, window, stride, padding)
     x_shape = tuple(x.shape)
-    y, index = p.max_pool2d(x, **settings, algo=algo)
+    y, index = p.max_pool2d(x, window=window, algo=algo)
 
     def gradient(gy: Any) -> Any:
-        return gradient_by(algo, p.max_pool2d_grad, gy, index, input_shape=x_shape, **settings)
+        return gradient_by(algo, p.max_pool2d_grad, gy, index, input_shape=x_shape, window=window)
 
     return y, (gradient,)
 
@@ -35,13 +36,13 @@ def avg_pool2d(
     x: Any, *, window: Any = 2, stride: Any = None, padding: Any = 0, algo: str | None = None
 ) -> Any:
     """The mean of each window, padding not counted: x (N, H, W, C) → (N, H', W', C)."""
-    settings = pool_settings("avg_pool2d", x, window, stride, padding)
+    window = pool_window("avg_pool2d", x, window, stride, padding)
     x_shape = tuple(x.shape)
 
     def gradient(gy: Any) -> Any:
-        return gradient_by(algo, p.avg_pool2d_grad, gy, input_shape=x_shape, **settings)
+        return gradient_by(algo, p.avg_pool2d_grad, gy, input_shape=x_shape, window=window)
 
-    return p.avg_pool2d(x, **settings, algo=algo), (gradient,)
+    return p.avg_pool2d(x, window=window, algo=algo), (gradient,)
 
 
 @differentiable
@@ -61,8 +62,7 @@ def _check(name: str, x: Any) -> None:
         raise ShapeError(f"{name}: x {tuple(x.shape)} must be (N, H, W, C)")
 
 
-def pool_settings(name: str, x: Any, window: Any, stride: Any, padding: Any) -> dict[str, Any]:
-    """Window, stride and padding as primitives take them, checked for the images x."""
+def pool_window(name: str, x: Any, window: Any, stride: Any, padding: Any) -> Window:
+    """The window as primitives take it, checked for the images x."""
     _check(name, x)
-    made = cached_pool_window(tuple(x.shape[1:3]), window, stride=stride, padding=padding)
-    return {"window": made.size, "stride": made.stride, "padding": made.padding}
+    return checked_window(tuple(x.shape[1:3]), window, stride, padding)

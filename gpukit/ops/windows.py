@@ -2,47 +2,50 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Any, TypeVar
 
 from gpukit.core.settings import is_strict
 from gpukit.primitives import geometry
+from gpukit.primitives.windows import Conv, Window
+
+Made = TypeVar("Made")
 
 
-def cached_window(
-    image: tuple[int, int], size: Any, *, stride: Any, padding: Any, dilation: Any = 1
-) -> geometry.Window:
-    """`geometry.window` under the context's strictness."""
-    settings = (image, size, stride, padding, dilation, is_strict())
-    try:
-        return _window(*settings)
-    except TypeError:  # a setting written as a list cannot be a key
-        return _window.__wrapped__(*settings)
+def _remembered(make: Callable[..., Made]) -> Callable[..., Made]:
+    """`make`, called once for the same settings under the same strictness."""
+
+    # typed: stride=True and stride=1 are equal as keys, but only one of them is a stride.
+    @lru_cache(maxsize=1024, typed=True)
+    def cached(strict: bool, *settings: Any) -> Made:
+        return make(*settings)
+
+    @wraps(make)
+    def call(*settings: Any) -> Made:
+        try:
+            return cached(is_strict(), *settings)
+        except TypeError:  # a setting written as a list cannot be a key
+            return make(*settings)
+
+    return call
 
 
-def cached_pool_window(
-    image: tuple[int, int], size: Any, *, stride: Any, padding: Any
-) -> geometry.Window:
-    """`geometry.pool_window` under the context's strictness."""
-    settings = (image, size, stride, padding, is_strict())
-    try:
-        return _pool_window(*settings)
-    except TypeError:
-        return _pool_window.__wrapped__(*settings)
+@_remembered
+def checked_conv(
+    x: tuple[int, int, int],
+    w: tuple[int, int, int, int],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+) -> Conv:
+    """The settings of a convolution of images x (H, W, C) with weights w (R, S, C/groups, K)."""
+    window = geometry.window(x[:2], w[:2], stride=stride, padding=padding, dilation=dilation)
+    return Conv(*window[1:], geometry.check_groups(x[2], w[3], groups))
 
 
-# typed: stride=True and stride=1 are equal as keys, but only one of them is a stride.
-@lru_cache(maxsize=1024, typed=True)
-def _window(
-    image: tuple[int, int], size: Any, stride: Any, padding: Any, dilation: Any, strict: bool
-) -> geometry.Window:
-    return geometry.window(
-        image, size, stride=stride, padding=padding, dilation=dilation, strict=strict
-    )
-
-
-@lru_cache(maxsize=1024, typed=True)
-def _pool_window(
-    image: tuple[int, int], size: Any, stride: Any, padding: Any, strict: bool
-) -> geometry.Window:
-    return geometry.pool_window(image, size, stride=stride, padding=padding, strict=strict)
+@_remembered
+def checked_window(image: tuple[int, int], size: Any, stride: Any, padding: Any) -> Window:
+    """A window of pooling over an image (H, W)."""
+    return geometry.pool_window(image, size, stride=stride, padding=padding)

@@ -1,7 +1,8 @@
 """Every primitive of gpukit, defined in plain NumPy: definition, oracle and last fallback.
 
 The functions use NumPy *functions* on their arguments and create arrays like them, so that the
-same code runs on CuPy arrays and on DeviceArrays. One file a family.
+same code runs on CuPy arrays and on DeviceArrays. One file a family. Settings that several share
+are objects: `Conv`, `Window`, `Response`.
 """
 
 from gpukit.primitives.activation import (
@@ -49,6 +50,7 @@ from gpukit.primitives.loss import (
     squared_error_grad,
 )
 from gpukit.primitives.normalisation import (
+    Response,
     batch_norm,
     batch_norm_grad,
     batch_norm_inference,
@@ -76,8 +78,12 @@ from gpukit.primitives.shape import (
     transpose,
 )
 from gpukit.primitives.update import adagrad_update, adam_update, rmsprop_update, sgd_update
+from gpukit.primitives.windows import Conv, Window
 
 __all__ = [
+    "Conv",
+    "Response",
+    "Window",
     "absolute",
     "adagrad_update",
     "adam_update",

@@ -17,15 +17,7 @@ import numpy as np
 from gpukit.dispatch.primitive import primitive
 from gpukit.primitives.accumulate import Array, long_sum, wide
 from gpukit.primitives.activation import activate
-from gpukit.primitives.windows import (
-    Padding,
-    Pair,
-    crop_image,
-    output_shape,
-    pad_image,
-    taps,
-    zeros_padded,
-)
+from gpukit.primitives.windows import Conv, crop_image, pad_image, zeros_padded
 
 
 def _by_group(x: Array, groups: int) -> Array:
@@ -48,28 +40,20 @@ def _weights_by_group(w: Array, groups: int) -> Array:
 
 @primitive
 def conv2d(
-    x: Array,
-    w: Array,
-    b: Array | None = None,
-    *,
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-    activation: str | None = None,
+    x: Array, w: Array, b: Array | None = None, *, conv: Conv, activation: str | None = None
 ) -> Array:
     """y[n,p,q,k] = φ(b[k] + Σ_{r,s,c} x[n, p·stride + r·dilation - pad, …, c] · w[r,s,c,k]).
 
     x (N,H,W,C), w (R,S,C/groups,K), b (K,) or None -> y (N,P,Q,K), all of one float dtype.
-    Output channels k of group g see input channels of group g only. Padding is zeros,
-    ((top, bottom), (left, right)). `activation` φ: None, "relu", "sigmoid" or "tanh".
+    Output channels k of group g see input channels of group g only. Padding is zeros.
+    `activation` φ: None, "relu", "sigmoid" or "tanh".
     Half types accumulate in float32.
     """
-    image = (x.shape[0], *output_shape(x.shape[1:3], w.shape[:2], stride, padding, dilation))
-    padded, kernel = pad_image(wide(x), padding), _weights_by_group(wide(w), groups)
-    n, p, q = image
+    groups, window = conv.groups, conv.window(w.shape)
+    padded, kernel = pad_image(wide(x), conv.padding), _weights_by_group(wide(w), groups)
+    n, p, q = image = (x.shape[0], *window.output_shape(x.shape[1:3]))
     y = np.zeros_like(padded, shape=(groups, n * p * q, w.shape[3] // groups))
-    for r, s, tap in taps((p, q), w.shape[:2], stride, dilation):
+    for r, s, tap in window.taps((p, q)):
         # (G, N·P·Q, K/G) += (G, N·P·Q, C/G) @ (G, C/G, K/G)
         y += np.matmul(_by_group(padded[tap], groups), kernel[r, s])
     y = _from_groups(y, image)
@@ -79,49 +63,32 @@ def conv2d(
 
 
 @primitive
-def conv2d_input_grad(
-    gy: Array,
-    w: Array,
-    *,
-    input_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-) -> Array:
+def conv2d_input_grad(gy: Array, w: Array, *, input_shape: tuple[int, ...], conv: Conv) -> Array:
     """Gradient of a loss by conv2d's input: gy (N,P,Q,K), w (R,S,C/groups,K) -> gx `input_shape`.
 
     Pixels that no window reads get 0.
     """
     n, p, q, _ = gy.shape
-    kernel, gradient = _weights_by_group(wide(w), groups), _by_group(wide(gy), groups)
-    padded = zeros_padded(gradient, input_shape, padding)
-    for r, s, tap in taps((p, q), w.shape[:2], stride, dilation):
+    kernel, gradient = _weights_by_group(wide(w), conv.groups), _by_group(wide(gy), conv.groups)
+    padded = zeros_padded(gradient, input_shape, conv.padding)
+    for r, s, tap in conv.window(w.shape).taps((p, q)):
         # (G, N·P·Q, C/G) = (G, N·P·Q, K/G) @ (G, K/G, C/G)
         cell = np.matmul(gradient, np.transpose(kernel[r, s], (0, 2, 1)))
         padded[tap] += _from_groups(cell, (n, p, q))
-    return crop_image(padded, input_shape, padding).astype(gy.dtype, copy=False)
+    return crop_image(padded, input_shape, conv.padding).astype(gy.dtype, copy=False)
 
 
 @primitive
-def conv2d_weight_grad(
-    x: Array,
-    gy: Array,
-    *,
-    kernel_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-) -> Array:
+def conv2d_weight_grad(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Conv) -> Array:
     """Gradient of a loss by conv2d's weights: x (N,H,W,C), gy (N,P,Q,K) -> gw `kernel_shape`.
 
     `kernel_shape` is (R,S,C/groups,K). An empty batch gives zeros.
     """
     rows, columns, c, k = kernel_shape
-    padded, gradient = pad_image(wide(x), padding), _by_group(wide(gy), groups)
+    groups = conv.groups
+    padded, gradient = pad_image(wide(x), conv.padding), _by_group(wide(gy), groups)
     gw = np.zeros_like(gradient, shape=(rows, columns, c, groups, k // groups))
-    for r, s, tap in taps(gy.shape[1:3], (rows, columns), stride, dilation):
+    for r, s, tap in conv.window(kernel_shape).taps(gy.shape[1:3]):
         # (G, C/G, K/G) = (G, C/G, N·P·Q) @ (G, N·P·Q, K/G)
         cell = np.matmul(np.transpose(_by_group(padded[tap], groups), (0, 2, 1)), gradient)
         gw[r, s] = np.transpose(cell, (1, 0, 2))

@@ -10,9 +10,9 @@ import numpy as np
 
 from gpukit.dispatch.primitive import primitive
 from gpukit.primitives.accumulate import Array, long_sum
-from gpukit.primitives.normalisation import lrn, lrn_grad
+from gpukit.primitives.normalisation import Response, lrn, lrn_grad
 from gpukit.primitives.pool import max_pool2d, max_pool2d_grad
-from gpukit.primitives.windows import Padding, Pair
+from gpukit.primitives.windows import Window
 
 
 def _activated(x: Array, bias: Array | None, relu: bool) -> Array:
@@ -23,18 +23,7 @@ def _activated(x: Array, bias: Array | None, relu: bool) -> Array:
 
 @primitive
 def bias_relu_lrn_pool(
-    x: Array,
-    bias: Array | None,
-    *,
-    relu: bool,
-    size: int,
-    alpha: float,
-    beta: float,
-    k: float,
-    groups: int,
-    window: Pair,
-    stride: Pair,
-    padding: Padding,
+    x: Array, bias: Array | None, *, relu: bool, response: Response, window: Window
 ) -> tuple[Array, Array]:
     """max_pool2d(lrn(relu(x + bias))): y, and which cell of its window won.
 
@@ -43,8 +32,7 @@ def bias_relu_lrn_pool(
     Krizhevsky et al., 2012, 3.3 and 3.4.
     """
     a = _activated(x, bias, relu)
-    normal = lrn.reference(a, size=size, alpha=alpha, beta=beta, k=k, groups=groups)
-    y, index = max_pool2d.reference(normal, window=window, stride=stride, padding=padding)
+    y, index = max_pool2d.reference(lrn.reference(a, response=response), window=window)
     return y, index
 
 
@@ -56,14 +44,8 @@ def bias_relu_lrn_pool_grad(
     index: Array,
     *,
     relu: bool,
-    size: int,
-    alpha: float,
-    beta: float,
-    k: float,
-    groups: int,
-    window: Pair,
-    stride: Pair,
-    padding: Padding,
+    response: Response,
+    window: Window,
 ) -> tuple[Array, Array | None]:
     """Gradients of bias_relu_lrn_pool by x and by bias -> gx (N,H,W,C), gbias (C,) or None.
 
@@ -71,9 +53,8 @@ def bias_relu_lrn_pool_grad(
     settings. gx is 0 where ReLU gave 0; gbias is the sum of gx over all pixels.
     """
     a = _activated(x, bias, relu)
-    pooling = {"window": window, "stride": stride, "padding": padding}
-    g = max_pool2d_grad.reference(gy, index, input_shape=x.shape, **pooling)
-    gx = lrn_grad.reference(g, a, size=size, alpha=alpha, beta=beta, k=k, groups=groups)
+    g = max_pool2d_grad.reference(gy, index, input_shape=x.shape, window=window)
+    gx = lrn_grad.reference(g, a, response=response)
     if relu:
         gx = np.where(a > 0, gx, np.zeros_like(gx))
     return gx, None if bias is None else long_sum(gx, (0, 1, 2))

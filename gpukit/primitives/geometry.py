@@ -1,15 +1,14 @@
 """The arithmetic of windows that slide over images: output sizes, padding, and what fits.
 
 Users write a stride as 2 or (2, 1) and padding as "same", "valid", 1, (1, 2) or ((0, 1), (1, 1));
-primitives take pairs of ints and ((top, bottom), (left, right)). The way from one to the other,
-with the errors a user can act on, is here. Dumoulin and Visin, "A guide to convolution arithmetic
+primitives take the objects of windows.py. This turns one into the other, with errors that a user
+can act on. Dumoulin and Visin, "A guide to convolution arithmetic
 for deep learning" (2016). Letters along one axis: n pixels, f window cells, s stride, d dilation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
@@ -17,9 +16,7 @@ import numpy as np
 from gpukit.core.config import show
 from gpukit.core.settings import is_strict
 from gpukit.errors import SettingError, ShapeError
-
-Pair = tuple[int, int]
-Padding = tuple[Pair, Pair]
+from gpukit.primitives.windows import NO_PADDING, Padding, Pair, Window, output_size, span
 
 AXES = ("height", "width")
 _PADDING_FORMS = (
@@ -28,25 +25,9 @@ _PADDING_FORMS = (
 _SUGGESTIONS = 3  # of each kind; nearest first
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A checked window: what a primitive needs, and the (P, Q) size that comes out."""
-
-    size: Pair
-    stride: Pair
-    padding: Padding
-    dilation: Pair
-    output: Pair
-
-
-def span(f: int, d: int = 1) -> int:
-    """Pixels from a window's first cell to its last, both counted: (f - 1)·d + 1."""
-    return (f - 1) * d + 1
-
-
 def conv_output_size(n: int, f: int, s: int, padding: Pair, d: int = 1) -> int:
-    """floor((n + pads - span) / s) + 1: the places for a window (any); 0 where it is too large."""
-    return max((n + sum(padding) - span(f, d)) // s + 1, 0)
+    """`output_size`, but 0 where the window is too large for the padded input."""
+    return max(output_size(n, f, s, padding, d), 0)
 
 
 def same_padding(n: int, f: int, s: int, d: int = 1) -> Pair:
@@ -105,11 +86,7 @@ def window(
         _check_reach(*numbers, AXES[axis], where, noun)
         if is_strict() if strict is None else strict:
             _check_fit(*numbers, AXES[axis], where, noun)
-    output = tuple(
-        conv_output_size(n, f, s, p, d)
-        for n, f, s, p, d in zip(image, cells, step, pads, apart, strict=True)
-    )
-    return Window(cells, step, pads, apart, (output[0], output[1]))
+    return Window(cells, step, pads, apart)
 
 
 def pool_window(
@@ -167,7 +144,7 @@ def as_padding(
     if isinstance(padding, str):
         match padding.lower():
             case "valid":
-                return (0, 0), (0, 0)
+                return NO_PADDING
             case "same":
                 rows, columns = (
                     same_padding(n, f, s, d)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -58,6 +59,26 @@ def batch_norm_grad(
     return gx, ggamma, gbeta
 
 
+class Response(NamedTuple):
+    """The settings of local response normalisation: `size` neighbours, within each of `groups`."""
+
+    size: int
+    alpha: float
+    beta: float
+    k: float
+    groups: int = 1
+
+    @property
+    def numbers(self) -> tuple[float, float, float]:
+        """k, alpha for one neighbour, beta."""
+        return float(self.k), float(self.alpha) / self.size, float(self.beta)
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Neighbours before and after a channel; fewer at the ends of a group."""
+        return self.size // 2, (self.size - 1) // 2
+
+
 def _neighbour_sum(x: Array, before: int, after: int, groups: int) -> Array:
     """Sum over channels c-before … c+after of the same group: x (…,C) -> (…,C)."""
     channels = x.shape[-1] // groups
@@ -70,27 +91,26 @@ def _neighbour_sum(x: Array, before: int, after: int, groups: int) -> Array:
 
 
 @primitive
-def lrn(x: Array, *, size: int, alpha: float, beta: float, k: float, groups: int) -> Array:
+def lrn(x: Array, *, response: Response) -> Array:
     """y = x / (k + alpha/size·Σ x²)^beta over `size` neighbouring channels of one group.
 
     x (…,C) -> y (…,C). Neighbours of c: c - size//2 … c + (size-1)//2, fewer at a group's ends.
     Krizhevsky et al., 2012, 3.3, whose alpha is not divided by size: pass size times theirs.
     """
-    squares = _neighbour_sum(np.square(x), size // 2, (size - 1) // 2, groups)
-    return x * (float(k) + float(alpha) / size * squares) ** -float(beta)
+    k, scale, beta = response.numbers
+    squares = _neighbour_sum(np.square(x), *response.reach, response.groups)
+    return x * (k + scale * squares) ** -beta
 
 
 @primitive
-def lrn_grad(
-    gy: Array, x: Array, *, size: int, alpha: float, beta: float, k: float, groups: int
-) -> Array:
+def lrn_grad(gy: Array, x: Array, *, response: Response) -> Array:
     """Gradient of lrn: gy, x (…,C) -> gx (…,C).
 
     With d = k + alpha/size·Σ x²: gx = gy·d^-beta - 2·alpha·beta/size·x·Σ' gy·x·d^(-beta-1).
     Σ' runs over the channels whose neighbourhood holds c: c - (size-1)//2 … c + size//2.
     """
-    squares = _neighbour_sum(np.square(x), size // 2, (size - 1) // 2, groups)
-    d = float(k) + float(alpha) / size * squares
-    power = d ** -float(beta)
-    through_d = _neighbour_sum(gy * x * power / d, (size - 1) // 2, size // 2, groups)
-    return gy * power - (2 * float(alpha) * float(beta) / size) * x * through_d
+    (before, after), (k, scale, beta) = response.reach, response.numbers
+    d = k + scale * _neighbour_sum(np.square(x), before, after, response.groups)
+    power = d**-beta
+    through_d = _neighbour_sum(gy * x * power / d, after, before, response.groups)
+    return gy * power - 2 * scale * beta * x * through_d

@@ -11,105 +11,87 @@ import numpy as np
 
 from gpukit.dispatch.primitive import primitive
 from gpukit.primitives.accumulate import Array, long_mean
-from gpukit.primitives.windows import (
-    Padding,
-    Pair,
-    crop_image,
-    output_shape,
-    pad_image,
-    taps,
-    zeros_padded,
-)
+from gpukit.primitives.windows import Window, crop_image, pad_image, zeros_padded
 
 
-def index_dtype(window: Pair) -> type[np.unsignedinteger]:
+def index_dtype(window: Window) -> type[np.unsignedinteger]:
     """The narrowest unsigned type that numbers the window's cells: uint8 up to 256 of them."""
-    cells = window[0] * window[1]
-    if cells <= 1 << 8:
+    if window.cells <= 1 << 8:
         return np.uint8
-    return np.uint16 if cells <= 1 << 16 else np.uint32
+    return np.uint16 if window.cells <= 1 << 16 else np.uint32
 
 
 @primitive
-def max_pool2d(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> tuple[Array, Array]:
+def max_pool2d(x: Array, *, window: Window) -> tuple[Array, Array]:
     """The largest cell of each window, and which one it was.
 
     x (N,H,W,C) -> y (N,P,Q,C) of x's dtype, index (N,P,Q,C): the row-major number r·S + s of the
     cell, uint8 up to 256 cells, else uint16 or uint32. Ties: the first in row-major order. NaN
     wins, the first of several. Every window must hold a pixel (geometry.py refuses other paddings).
     """
-    p, q = output_shape(x.shape[1:3], window, stride, padding)
+    p, q = window.output_shape(x.shape[1:3])
     shape = (x.shape[0], p, q, x.shape[3])
-    padded = pad_image(x, padding)
-    inside = pad_image(np.ones_like(x, shape=(1, *x.shape[1:3], 1), dtype=np.bool_), padding)
+    padded = pad_image(x, window.padding)
+    inside = pad_image(np.ones_like(x, shape=(1, *x.shape[1:3], 1), dtype=np.bool_), window.padding)
     best = np.zeros_like(x, shape=shape)
     index = np.zeros_like(x, shape=shape, dtype=index_dtype(window))
     seen = np.zeros_like(x, shape=(1, p, q, 1), dtype=np.bool_)
-    for r, s, tap in taps((p, q), window, stride):
+    for r, s, tap in window.taps((p, q)):
         cell, real = padded[tap], inside[tap]
         larger = (cell > best) | (np.isnan(cell) & ~np.isnan(best))
         better = real & (larger | ~seen)
         best = np.where(better, cell, best)
-        index = np.where(better, r * window[1] + s, index).astype(index.dtype, copy=False)
+        index = np.where(better, r * window.size[1] + s, index).astype(index.dtype, copy=False)
         seen = seen | real
     return best, index
 
 
 @primitive
 def max_pool2d_grad(
-    gy: Array,
-    index: Array,
-    *,
-    input_shape: tuple[int, ...],
-    window: Pair,
-    stride: Pair,
-    padding: Padding,
+    gy: Array, index: Array, *, input_shape: tuple[int, ...], window: Window
 ) -> Array:
     """Each gy goes to the pixel that won its window, overlapping windows add up.
 
     gy (N,P,Q,C), index (N,P,Q,C) from max_pool2d -> gx `input_shape`.
     """
-    padded = zeros_padded(gy, input_shape, padding)
-    for r, s, tap in taps(gy.shape[1:3], window, stride):
-        padded[tap] += np.where(index == r * window[1] + s, gy, 0)
-    return crop_image(padded, input_shape, padding)
+    padded = zeros_padded(gy, input_shape, window.padding)
+    for r, s, tap in window.taps(gy.shape[1:3]):
+        padded[tap] += np.where(index == r * window.size[1] + s, gy, 0)
+    return crop_image(padded, input_shape, window.padding)
 
 
-def _cell_counts(like: Array, image: Pair, window: Pair, stride: Pair, padding: Padding) -> Array:
+def _cell_counts(like: Array, image: tuple[int, ...], window: Window) -> Array:
     """How many pixels, padding not counted, each window holds: (1,P,Q,1), at least 1."""
-    p, q = output_shape(image, window, stride, padding)
-    pixels = pad_image(np.ones_like(like, shape=(1, *image, 1)), padding)
+    p, q = window.output_shape(image)
+    pixels = pad_image(np.ones_like(like, shape=(1, *image, 1)), window.padding)
     counts = np.zeros_like(like, shape=(1, p, q, 1))
-    for _, _, tap in taps((p, q), window, stride):
+    for _, _, tap in window.taps((p, q)):
         counts = counts + pixels[tap]
     return np.maximum(counts, 1)
 
 
 @primitive
-def avg_pool2d(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> Array:
+def avg_pool2d(x: Array, *, window: Window) -> Array:
     """The mean of each window's pixels, padding not counted: x (N,H,W,C) -> y (N,P,Q,C).
 
     Accumulated in float64: a window may be a whole feature map.
     """
-    p, q = output_shape(x.shape[1:3], window, stride, padding)
-    padded = pad_image(x, padding)
+    p, q = window.output_shape(x.shape[1:3])
+    padded = pad_image(x, window.padding)
     total = np.zeros_like(x, shape=(x.shape[0], p, q, x.shape[3]), dtype=np.float64)
-    for _, _, tap in taps((p, q), window, stride):
+    for _, _, tap in window.taps((p, q)):
         total += padded[tap]
-    return (total / _cell_counts(total, x.shape[1:3], window, stride, padding)).astype(x.dtype)
+    return (total / _cell_counts(total, x.shape[1:3], window)).astype(x.dtype)
 
 
 @primitive
-def avg_pool2d_grad(
-    gy: Array, *, input_shape: tuple[int, ...], window: Pair, stride: Pair, padding: Padding
-) -> Array:
+def avg_pool2d_grad(gy: Array, *, input_shape: tuple[int, ...], window: Window) -> Array:
     """Each gy is shared equally among its window's pixels: gy (N,P,Q,C) -> gx `input_shape`."""
-    image = (input_shape[1], input_shape[2])
-    share = gy / _cell_counts(gy, image, window, stride, padding)
-    padded = zeros_padded(gy, input_shape, padding)
-    for _, _, tap in taps(gy.shape[1:3], window, stride):
+    share = gy / _cell_counts(gy, input_shape[1:3], window)
+    padded = zeros_padded(gy, input_shape, window.padding)
+    for _, _, tap in window.taps(gy.shape[1:3]):
         padded[tap] += share
-    return crop_image(padded, input_shape, padding)
+    return crop_image(padded, input_shape, window.padding)
 
 
 @primitive

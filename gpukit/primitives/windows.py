@@ -1,4 +1,4 @@
-"""Where a sliding window's cells lie in the padded image: shared by convolution and pooling.
+"""Settings of convolution, `Conv`, and of pooling, `Window`, and where their cells lie in an image.
 
     padded row of cell r of window p:   p·stride + r·dilation        (columns likewise)
 
@@ -9,6 +9,7 @@ slices in row-major order. A slice never holds one element twice, so gradients c
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,10 +19,83 @@ Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]
 Tap = tuple[slice, slice, slice]
 
+NO_PADDING: Padding = ((0, 0), (0, 0))
+
+
+class Window(NamedTuple):
+    """A window that slides over images: (rows, columns), padding ((top, bottom), (left, right))."""
+
+    size: Pair
+    stride: Pair = (1, 1)
+    padding: Padding = NO_PADDING
+    dilation: Pair = (1, 1)
+
+    @property
+    def cells(self) -> int:
+        """Pixels that one window holds."""
+        return self.size[0] * self.size[1]
+
+    @property
+    def offset(self) -> Pair:
+        """Top and left padding."""
+        return self.padding[0][0], self.padding[1][0]
+
+    def output_shape(self, image: tuple[int, ...]) -> Pair:
+        """(P, Q) for an image (H, W): `output_size` along both axes."""
+        (h, w), (r, s), stride, padding, dilation = image, *self
+        return (
+            output_size(h, r, stride[0], padding[0], dilation[0]),
+            output_size(w, s, stride[1], padding[1], dilation[1]),
+        )
+
+    def taps(self, output: tuple[int, ...]) -> Iterator[tuple[int, int, Tap]]:
+        """Yield (r, s, slices of the padded image that hold cell (r, s) of each of P×Q windows)."""
+        for r in range(self.size[0]):
+            for s in range(self.size[1]):
+                rows, columns = (
+                    slice(cell * apart, cell * apart + (count - 1) * step + 1, step)
+                    for cell, apart, count, step in zip(
+                        (r, s), self.dilation, output, self.stride, strict=True
+                    )
+                )
+                yield r, s, (slice(None), rows, columns)
+
+
+class Conv(NamedTuple):
+    """How the kernel of a convolution slides, and into how many groups channels are cut."""
+
+    stride: Pair = (1, 1)
+    padding: Padding = NO_PADDING
+    dilation: Pair = (1, 1)
+    groups: int = 1
+
+    @property
+    def offset(self) -> Pair:
+        """Top and left padding."""
+        return self.padding[0][0], self.padding[1][0]
+
+    def window(self, kernel: tuple[int, ...]) -> Window:
+        """The window of weights (R, S, …)."""
+        return Window((kernel[0], kernel[1]), self.stride, self.padding, self.dilation)
+
+    def output_shape(self, image: tuple[int, ...], kernel: tuple[int, ...]) -> Pair:
+        """(P, Q) for an image (H, W) and weights (R, S, …)."""
+        return self.window(kernel).output_shape(image)
+
+
+def span(f: int, d: int = 1) -> int:
+    """Pixels from a window's first cell to its last, both counted: (f - 1)·d + 1."""
+    return (f - 1) * d + 1
+
+
+def output_size(n: int, f: int, s: int, padding: Pair, d: int = 1) -> int:
+    """Places for a window along one axis: floor((n + pads - span) / s) + 1; below 1, none."""
+    return (n + sum(padding) - span(f, d)) // s + 1
+
 
 def pad_image(x: Array, padding: Padding) -> Array:
     """x (N,H,W,C) with rows and columns of zeros around it: (N, top+H+bottom, left+W+right, C)."""
-    if padding == ((0, 0), (0, 0)):
+    if padding == NO_PADDING:
         return x
     return np.pad(x, ((0, 0), *padding, (0, 0)))
 
@@ -37,29 +111,3 @@ def crop_image(padded: Array, shape: tuple[int, ...], padding: Padding) -> Array
     """The image of `shape` (N,H,W,C) inside `padded`: what `pad_image` put there."""
     (top, _), (left, _) = padding
     return padded[:, top : top + shape[1], left : left + shape[2], :]
-
-
-def output_shape(
-    image: Pair, window: Pair, stride: Pair, padding: Padding, dilation: Pair = (1, 1)
-) -> Pair:
-    """(P, Q) = floor((size + pads - span) / stride) + 1, span = (window - 1)·dilation + 1."""
-    p, q = (
-        (size + sum(pads) - (cells - 1) * apart - 1) // step + 1
-        for size, cells, step, pads, apart in zip(
-            image, window, stride, padding, dilation, strict=True
-        )
-    )
-    return p, q
-
-
-def taps(
-    output: Pair, window: Pair, stride: Pair, dilation: Pair = (1, 1)
-) -> Iterator[tuple[int, int, Tap]]:
-    """Yield (r, s, slices of the padded image that hold cell (r, s) of every window)."""
-    for r in range(window[0]):
-        for s in range(window[1]):
-            rows, columns = (
-                slice(cell * apart, cell * apart + (count - 1) * step + 1, step)
-                for cell, apart, count, step in zip((r, s), dilation, output, stride, strict=True)
-            )
-            yield r, s, (slice(None), rows, columns)

@@ -13,13 +13,17 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from gpukit.errors import SettingError
 from gpukit.primitives.geometry import conv_output_size
+from gpukit.primitives.normalisation import Response
 from gpukit.primitives.pool import index_dtype
+from gpukit.primitives.windows import Conv, Window
 from gpukit.race.tables import Sizes
 
 # Krizhevsky et al., 2012, section 3.3
-RESPONSE = {"size": 5, "alpha": 5e-4, "beta": 0.75, "k": 2.0, "groups": 1}
+RESPONSE = Response(size=5, alpha=5e-4, beta=0.75, k=2.0)
 
 
 @dataclass(frozen=True)
@@ -71,12 +75,7 @@ def conv(primitive: str, sizes: Sizes) -> Problem:
     flop = 2 * n * p * q * k * depth * r * s
     x, seen = 4 * n * h * w * c, _seen(h, p, r, stride, pad) * _seen(w, q, s, stride, pad)
     weights, y = 4 * r * s * depth * k, 4 * n * p * q * k
-    common: dict[str, Any] = {
-        "stride": (stride, stride),
-        "padding": (pads, pads),
-        "dilation": (1, 1),
-        "groups": groups,
-    }
+    common: dict[str, Any] = {"conv": Conv((stride, stride), (pads, pads), groups=groups)}
     moved: tuple[int, int]
     if primitive == "conv2d":
         moved, length = (4 * n * seen * c + weights + 4 * k, y), r * s * depth
@@ -127,14 +126,12 @@ def pool(primitive: str, sizes: Sizes) -> Problem:
         raise SettingError(f"a window of {r}×{s} is larger than {h}×{w} with padding {pad}")
     shape, cells = (n, h, w, c), math.prod((n, p, q, c))
     seen = 4 * n * c * _seen(h, p, r, stride, pad) * _seen(w, q, s, stride, pad)
-    index = 0 if primitive.startswith("avg") else cells * _index_bytes(r, s)
-    settings: dict[str, Any] = {
-        "window": (r, s),
-        "stride": (stride, stride),
-        "padding": ((pad, pad), (pad, pad)),
-    }
+    window = Window((r, s), (stride, stride), ((pad, pad), (pad, pad)))
+    index = 0 if primitive.startswith("avg") else cells * np.dtype(index_dtype(window)).itemsize
+    settings: dict[str, Any] = {"window": window}
     if primitive.startswith("bias_relu"):
-        return _fused(primitive, sizes, settings | {"relu": True} | RESPONSE, cells, index)
+        settings |= {"relu": True, "response": RESPONSE}
+        return _fused(primitive, sizes, settings, cells, index)
     backward = primitive.endswith("_grad")
     if backward:
         settings["input_shape"] = shape
@@ -172,10 +169,6 @@ def _fused(
         length=max(26, min(count, 200)),
         scales=(8.0, 8 * math.sqrt(count)),
     )
-
-
-def _index_bytes(r: int, s: int) -> int:
-    return {"uint8": 1, "uint16": 2, "uint32": 4}[index_dtype((r, s)).__name__]
 
 
 def product(primitive: str, sizes: Sizes) -> Problem:

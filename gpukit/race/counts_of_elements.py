@@ -73,7 +73,7 @@ def _moved(made: Problem, line: int) -> Problem:
 
 def _settings_of_map(primitive: str, sizes: Sizes) -> dict[str, Any]:
     if primitive.startswith("lrn"):
-        return dict(RESPONSE)
+        return {"response": RESPONSE}
     if primitive.startswith("batch_norm"):
         return {"epsilon": 1e-3}
     if primitive == "global_avg_pool2d_grad":

@@ -22,7 +22,6 @@ from gpukit.device import Device, device_of, to_host
 from gpukit.dispatch.precision import FULL, Precision
 from gpukit.dispatch.primitive import registry
 from gpukit.primitives.normalisation import lrn
-from gpukit.primitives.windows import taps
 from gpukit.race.arguments import arguments, as_passed
 from gpukit.race.counts import RESPONSE, Problem
 from gpukit.race.families import MOVES
@@ -300,15 +299,15 @@ def images_at_once(problem: Problem) -> int:
 
 def _normalised(x: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """What bias_relu_lrn_pool pools, in float64."""
-    return lrn.reference(np.maximum(_wide(x) + bias, 0), **RESPONSE)
+    return lrn.reference(np.maximum(_wide(x) + bias, 0), response=RESPONSE)
 
 
 def _at(index: np.ndarray, normal: np.ndarray, problem: Problem) -> np.ndarray:
     """The values in the cells that a pooling's index names; NaN where it names none."""
-    window, stride, padding = (problem.settings[n] for n in ("window", "stride", "padding"))
-    padded = np.pad(normal, ((0, 0), *padding, (0, 0)), constant_values=np.nan)
+    window = problem.settings["window"]
+    padded = np.pad(normal, ((0, 0), *window.padding, (0, 0)), constant_values=np.nan)
     found = np.full(index.shape, np.nan, np.float32)
-    for cell, (_, _, tap) in enumerate(taps(index.shape[1:3], window, stride)):
+    for cell, (_, _, tap) in enumerate(window.taps(index.shape[1:3])):
         np.copyto(found, padded[tap], where=index == cell)
     return found
 

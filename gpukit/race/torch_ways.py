@@ -110,7 +110,7 @@ def _conv(problem: Problem, tensors: list[Any]) -> Any:
     from torch.nn import functional, grad
 
     settings = {
-        "stride": problem.settings["stride"],
+        "stride": problem.settings["conv"].stride,
         "padding": problem.sizes[8],
         "groups": problem.sizes[9],
     }
@@ -226,8 +226,8 @@ def _map(problem: Problem, tensors: list[Any]) -> Any:
 def _response(problem: Problem, x: Any) -> Any:
     from torch.nn import functional
 
-    s = problem.settings
-    return functional.local_response_norm(x, s["size"], s["alpha"], s["beta"], s["k"])
+    size, alpha, beta, k, _ = problem.settings["response"]
+    return functional.local_response_norm(x, size, alpha, beta, k)
 
 
 def _as_one_product(x: Any, mean: Any, scale: Any, shift: Any) -> Any:

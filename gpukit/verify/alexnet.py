@@ -22,6 +22,8 @@ from gpukit.launch import nvrtc
 from gpukit.launch.engine import Call, instead
 from gpukit.launch.nvrtc import Resources
 from gpukit.models.alexnet import INPUT_SIZE, MAPS, UNITS
+from gpukit.primitives.normalisation import Response
+from gpukit.primitives.windows import Conv, Window
 from gpukit.static.occupancy import occupancy
 
 BATCH = 128
@@ -113,13 +115,9 @@ def passes(batch: int = BATCH) -> Iterator[Pass]:
 def _convolution(
     layer: str, x: Shape, filters: int, window: int, stride: int, pad: int
 ) -> Iterator[Pass]:
-    settings: dict[str, Any] = {
-        "stride": (stride, stride),
-        "padding": ((pad, pad), (pad, pad)),
-        "dilation": (1, 1),
-        "groups": 1,
-    }
-    shape = ConvShape(x, (window, window, x[3], filters), **settings)
+    conv = Conv((stride, stride), ((pad, pad), (pad, pad)))
+    settings: dict[str, Any] = {"conv": conv}
+    shape = ConvShape(x, (window, window, x[3], filters), conv)
     w, y, pixels = shape.w, shape.y, math.prod(x[:3])
     # What follows the first two adds their bias (models/fusion.py).
     bias, activation = (None, None) if layer in ("conv1", "conv2") else ((filters,), "relu")
@@ -138,9 +136,10 @@ def _convolution(
 
 def _normalised_pool(layer: str, x: Shape) -> Iterator[Pass]:
     settings: dict[str, Any] = {
-        "relu": True, "size": 5, "alpha": 5e-4, "beta": 0.75, "k": 2.0, "groups": 1,
-        "window": (3, 3), "stride": (2, 2), "padding": ((0, 0), (0, 0)),
-    }  # fmt: skip
+        "relu": True,
+        "response": Response(size=5, alpha=5e-4, beta=0.75, k=2.0),
+        "window": Window((3, 3), (2, 2)),
+    }
     y = (x[0], *(((side - 3) // 2 + 1) for side in x[1:3]), x[3])
     yield Pass(layer, "bias_relu_lrn_pool", (x, x[3:]), settings)
     yield Pass(layer, "bias_relu_lrn_pool_grad", (y, x, x[3:], y), settings)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from gpukit.primitives.pool import index_dtype
-from gpukit.primitives.windows import output_shape
+from gpukit.primitives.windows import Conv, Window
 
 
 @dataclass
@@ -127,8 +127,8 @@ def _makes(*names: str) -> Callable[[Callable[[Dice], Case]], Callable[[Dice], C
     return enter
 
 
-def _convolution(dice: Dice) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], dict]:
-    """Shapes of x, w and y, and settings."""
+def _convolution(dice: Dice) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], Conv]:
+    """Shapes of x, w and y, and how the kernel slides."""
     if dice.chance(0.1):
         return _first_convolution(dice)
     while True:
@@ -148,35 +148,35 @@ def _convolution(dice: Dice) -> tuple[tuple[int, ...], tuple[int, ...], tuple[in
         rooms = (h + sum(padding[0]), w + sum(padding[1]))
         if all((f - 1) * d < room for f, d, room in zip(kernel, dilation, rooms)):
             break
-    p, q = output_shape((h, w), kernel, stride, padding, dilation)  # type: ignore[arg-type]
-    settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    conv = Conv(stride, padding, dilation, groups)  # type: ignore[arg-type]
+    p, q = conv.output_shape((h, w), kernel)
     channels = groups * c_group
     filters = groups * k_group
-    return (n, h, w, channels), (*kernel, c_group, filters), (n, p, q, filters), settings
+    return (n, h, w, channels), (*kernel, c_group, filters), (n, p, q, filters), conv
 
 
 def _first_convolution(
     dice: Dice,
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], dict]:
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], Conv]:
     """The same for a layer that sees images: few channels, many filters, large windows."""
     kernel = (dice.one(1, 3, 5, 7, 11), dice.one(1, 2, 3, 5, 11))
     stride = (dice.one(1, 2, 4, 13), dice.one(1, 2, 3, 4))
     padding = tuple((dice.one(0, 0, 2), dice.one(0, 0, 1, 5)) for _ in range(2))
     image = tuple(f + dice.between(0, 30) for f in kernel)
     n, channels, filters = dice.one(0, 1, 1, 2), dice.between(1, 4), dice.one(24, 33, 48, 64, 97)
-    p, q = output_shape(image, kernel, stride, padding)  # type: ignore[arg-type]
-    settings = {"stride": stride, "padding": padding, "dilation": (1, 1), "groups": 1}
-    return (n, *image, channels), (*kernel, channels, filters), (n, p, q, filters), settings
+    conv = Conv(stride, padding)  # type: ignore[arg-type]
+    p, q = conv.output_shape(image, kernel)
+    return (n, *image, channels), (*kernel, channels, filters), (n, p, q, filters), conv
 
 
 @_makes("conv2d")
 def _(dice: Dice) -> Case:
-    x, w, _, settings = _convolution(dice)
+    x, w, _, conv = _convolution(dice)
     bias = dice.array(w[3]) if dice.chance(0.5) else None
     activation = dice.one(None, None, "relu", "sigmoid", "tanh")
     return Case(
         [dice.array(*x), dice.array(*w), bias],
-        settings | {"activation": activation},
+        {"conv": conv, "activation": activation},
         exact=dice.whole and activation in (None, "relu"),
         length=math.prod(w[:3]),
     )
@@ -184,21 +184,21 @@ def _(dice: Dice) -> Case:
 
 @_makes("conv2d_input_grad")
 def _(dice: Dice) -> Case:
-    x, w, y, settings = _convolution(dice)
+    x, w, y, conv = _convolution(dice)
     return Case(
         [dice.array(*y), dice.array(*w)],
-        settings | {"input_shape": x},
+        {"conv": conv, "input_shape": x},
         exact=dice.whole,
-        length=w[0] * w[1] * w[3] // settings["groups"],
+        length=w[0] * w[1] * w[3] // conv.groups,
     )
 
 
 @_makes("conv2d_weight_grad")
 def _(dice: Dice) -> Case:
-    x, w, y, settings = _convolution(dice)
+    x, w, y, conv = _convolution(dice)
     return Case(
         [dice.array(*x), dice.array(*y)],
-        settings | {"kernel_shape": w},
+        {"conv": conv, "kernel_shape": w},
         exact=dice.whole,
         length=math.prod(y[:3]),
     )
@@ -247,53 +247,49 @@ def _(dice: Dice) -> Case:
     return Case([dice.array(m, k), dice.array(k, n)], exact=dice.whole, length=k)
 
 
-def pooling(dice: Dice) -> tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]:
-    """Shapes of x and y, and settings; no window lies wholly in the padding."""
+def pooling(dice: Dice) -> tuple[tuple[int, ...], tuple[int, ...], Window]:
+    """Shapes of x and y, and a window; none lies wholly in the padding."""
     while True:
-        window = (dice.between(1, 4), dice.between(1, 4))
+        size = (dice.between(1, 4), dice.between(1, 4))
         if dice.chance(0.04):
-            window = (dice.one(1, 16, 17), dice.one(16, 257))
+            size = (dice.one(1, 16, 17), dice.one(16, 257))
         stride = (dice.between(1, 5), dice.between(1, 5))
-        padding = tuple((dice.between(0, f - 1), dice.between(0, f - 1)) for f in window)
+        padding = tuple((dice.between(0, f - 1), dice.between(0, f - 1)) for f in size)
         image = (dice.one(1, dice.between(1, 12)), dice.one(1, dice.between(1, 12)))
-        if max(window) > 4:
-            padding, image = ((0, 0), (0, 0)), (window[0] + 1, window[1] + 2)
-        if all(f <= n + sum(pads) for f, n, pads in zip(window, image, padding)):
+        if max(size) > 4:
+            padding, image = ((0, 0), (0, 0)), (size[0] + 1, size[1] + 2)
+        if all(f <= n + sum(pads) for f, n, pads in zip(size, image, padding)):
             break
     n, c = dice.one(0, 1, 2), dice.one(1, 2, 3, 5, 8, 17)
-    p, q = output_shape(image, window, stride, padding)  # type: ignore[arg-type]
-    settings = {"window": window, "stride": stride, "padding": padding}
-    return (n, *image, c), (n, p, q, c), settings
+    window = Window(size, stride, padding)  # type: ignore[arg-type]
+    return (n, *image, c), (n, *window.output_shape(image), c), window
 
 
 @_makes("max_pool2d")
 def _(dice: Dice) -> Case:
-    x, _, settings = pooling(dice)
-    return Case([dice.holes(dice.array(*x))], settings, exact=True)
+    x, _, window = pooling(dice)
+    return Case([dice.holes(dice.array(*x))], {"window": window}, exact=True)
 
 
 @_makes("max_pool2d_grad")
 def _(dice: Dice) -> Case:
-    x, y, settings = pooling(dice)
-    cells = math.prod(settings["window"])
+    x, y, window = pooling(dice)
     # Any cell that is a pixel could have won; others are not in a real index, but do no harm.
-    index = dice.integers(0, cells, y, index_dtype(settings["window"]))
-    return Case(
-        [dice.array(*y), dice.spread(index)], settings | {"input_shape": x}, dice.whole, cells
-    )
+    index = dice.integers(0, window.cells, y, index_dtype(window))
+    settings = {"window": window, "input_shape": x}
+    return Case([dice.array(*y), dice.spread(index)], settings, dice.whole, window.cells)
 
 
 @_makes("avg_pool2d")
 def _(dice: Dice) -> Case:
-    x, _, settings = pooling(dice)
-    return Case([dice.array(*x)], settings, length=math.prod(settings["window"]))
+    x, _, window = pooling(dice)
+    return Case([dice.array(*x)], {"window": window}, length=window.cells)
 
 
 @_makes("avg_pool2d_grad")
 def _(dice: Dice) -> Case:
-    x, y, settings = pooling(dice)
-    length = math.prod(settings["window"])
-    return Case([dice.array(*y)], settings | {"input_shape": x}, length=length)
+    x, y, window = pooling(dice)
+    return Case([dice.array(*y)], {"window": window, "input_shape": x}, length=window.cells)
 
 
 def _map(dice: Dice) -> tuple[int, int, int, int]:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
-from gpukit.primitives.windows import output_shape
+from gpukit.primitives.windows import Conv
 from gpukit.verify.cases import MAKERS, Case, Dice
 
 Shape = tuple[int, ...]
-Drawn = tuple[Shape, Shape, Shape, dict[str, Any]]  # shapes of x, w, y, and settings
+Drawn = tuple[Shape, Shape, Shape, Conv]  # shapes of x, w, y, and how the kernel slides
 
 
 def _depthwise(dice: Dice) -> Drawn:
@@ -46,34 +45,35 @@ def _fitted(dice: Dice, channels: int, filters: int, groups: int, kernel: Shape)
         rooms = (h + sum(padding[0]), w + sum(padding[1]))
         if all((f - 1) * d < room for f, d, room in zip(kernel, dilation, rooms)):
             break
-    p, q = output_shape((h, w), kernel, stride, padding, dilation)  # type: ignore[arg-type]
-    settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    return (n, h, w, channels), (*kernel, channels // groups, filters), (n, p, q, filters), settings
+    conv = Conv(stride, padding, dilation, groups)  # type: ignore[arg-type]
+    y = (n, *conv.output_shape((h, w), kernel), filters)
+    return (n, h, w, channels), (*kernel, channels // groups, filters), y, conv
 
 
 def _forward(drawn: Drawn, dice: Dice) -> Case:
-    x, w, _, settings = drawn
+    x, w, _, conv = drawn
     bias = dice.array(w[3]) if dice.chance(0.5) else None
     activation = dice.one(None, None, "relu", "sigmoid", "tanh")
     return Case(
         [dice.array(*x), dice.array(*w), bias],
-        settings | {"activation": activation},
+        {"conv": conv, "activation": activation},
         exact=dice.whole and activation in (None, "relu"),
         length=math.prod(w[:3]),
     )
 
 
 def _input_grad(drawn: Drawn, dice: Dice) -> Case:
-    x, w, y, settings = drawn
-    length = w[0] * w[1] * w[3] // settings["groups"]
-    return Case([dice.array(*y), dice.array(*w)], settings | {"input_shape": x}, dice.whole, length)
+    x, w, y, conv = drawn
+    settings = {"conv": conv, "input_shape": x}
+    length = w[0] * w[1] * w[3] // conv.groups
+    return Case([dice.array(*y), dice.array(*w)], settings, dice.whole, length)
 
 
 def _weight_grad(drawn: Drawn, dice: Dice) -> Case:
-    x, w, y, settings = drawn
+    x, w, y, conv = drawn
     return Case(
         [dice.array(*x), dice.array(*y)],
-        settings | {"kernel_shape": w},
+        {"conv": conv, "kernel_shape": w},
         exact=dice.whole,
         length=math.prod(y[:3]),
     )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gpukit.errors import GpukitError
-from gpukit.primitives.windows import output_shape
+from gpukit.primitives.windows import Conv, Window
 from gpukit.verify.cases import MAKERS, Case, Dice, copies, flat, same
 from gpukit.verify.coverage import Target
 
@@ -38,45 +38,40 @@ def drawn(target: Target, seed: int, number: int) -> Case | None:
     return None
 
 
-def _window(dice: Dice, sizes: tuple[int, ...]) -> tuple[int, Any, Any]:
-    """A square window's size, stride and padding: none, or what keeps the size at stride 1."""
-    size = dice.one(*sizes)
-    stride = dice.one(1, 1, 2)
-    pad = dice.one(0, size // 2)
-    return size, (stride, stride), ((pad, pad), (pad, pad))
-
-
-def _layer(dice: Dice) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], dict]:
-    """Shapes of x, w and y, and settings, of a layer with square windows and no groups."""
-    size, stride, padding = _window(dice, (1, 3, 3, 5))
+def _layer(dice: Dice) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], Conv]:
+    """Shapes of x, w and y, and `Conv`, of a layer with square windows and no groups."""
+    size, stride = dice.one(1, 3, 3, 5), dice.one(1, 1, 2)
+    pad = dice.one(0, size // 2)  # none, or what keeps the size at stride 1
+    conv = Conv((stride, stride), ((pad, pad), (pad, pad)))
     n, h, w = dice.one(1, 2), dice.between(size, 11), dice.between(size, 11)
     c, k = dice.one(1, 2, 3, 4, 8, 16, 32), dice.one(1, 2, 3, 4, 6, 8, 16, 32)
-    p, q = output_shape((h, w), (size, size), stride, padding)
-    settings = {"stride": stride, "padding": padding, "dilation": (1, 1), "groups": 1}
-    return (n, h, w, c), (size, size, c, k), (n, p, q, k), settings
+    y = (n, *conv.output_shape((h, w), (size, size)), k)
+    return (n, h, w, c), (size, size, c, k), y, conv
 
 
 def _conv2d(dice: Dice) -> Case:
-    x, w, _, settings = _layer(dice)
+    x, w, _, conv = _layer(dice)
     activation = dice.one(None, None, None, "relu")
     return Case(
         [dice.array(*x), dice.array(*w), dice.array(w[3]) if dice.chance(0.5) else None],
-        settings | {"activation": activation},
+        {"conv": conv, "activation": activation},
         exact=dice.whole,
         length=w[0] * w[1] * w[2],
     )
 
 
 def _conv2d_input_grad(dice: Dice) -> Case:
-    x, w, y, settings = _layer(dice)
+    x, w, y, conv = _layer(dice)
     arrays = [dice.array(*y), dice.array(*w)]
-    return Case(arrays, settings | {"input_shape": x}, dice.whole, w[0] * w[1] * w[3])
+    settings = {"conv": conv, "input_shape": x}
+    return Case(arrays, settings, dice.whole, w[0] * w[1] * w[3])
 
 
 def _conv2d_weight_grad(dice: Dice) -> Case:
-    x, w, y, settings = _layer(dice)
+    x, w, y, conv = _layer(dice)
     arrays = [dice.array(*x), dice.array(*y)]
-    return Case(arrays, settings | {"kernel_shape": w}, dice.whole, y[0] * y[1] * y[2])
+    settings = {"conv": conv, "kernel_shape": w}
+    return Case(arrays, settings, dice.whole, y[0] * y[1] * y[2])
 
 
 def _pool(exact: bool) -> Callable[[Dice], Case]:
@@ -84,10 +79,9 @@ def _pool(exact: bool) -> Callable[[Dice], Case]:
         size = dice.one(2, 2, 3)
         stride = dice.one(size, 2)
         shape = (dice.one(1, 2), dice.between(size, 12), dice.between(size, 12))
-        none = ((0, 0), (0, 0))
-        settings = {"window": (size, size), "stride": (stride, stride), "padding": none}
+        window = Window((size, size), (stride, stride))
         x = dice.array(*shape, dice.one(1, 3, 4, 8, 16))
-        return Case([x], settings, exact=exact, length=size * size)
+        return Case([x], {"window": window}, exact=exact, length=window.cells)
 
     return make
 

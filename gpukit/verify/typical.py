@@ -12,26 +12,22 @@ from typing import Any
 
 import numpy as np
 
+from gpukit.primitives.normalisation import Response
+from gpukit.primitives.windows import Conv, Window
 from gpukit.verify.cases import MAKERS, Case
 from gpukit.verify.coverage import Target
 from gpukit.verify.supported import drawn
 
 _TRIES = 40
 _MAP = (8, 28, 28, 64)  # N, H, W, C
-_LAYER = {"stride": (1, 1), "padding": ((1, 1), (1, 1)), "dilation": (1, 1), "groups": 1}
+_LAYER = {"conv": Conv(padding=((1, 1), (1, 1)))}
 _KERNEL = (3, 3, 64, 128)
-_WINDOW = {"window": (2, 2), "stride": (2, 2), "padding": ((0, 0), (0, 0))}
+_WINDOW = {"window": Window((2, 2), (2, 2))}
 _HALF = (8, 14, 14, 64)
-_RESPONSE = {"size": 5, "alpha": 5e-4, "beta": 0.75, "k": 2.0, "groups": 2}
+_RESPONSE = {"response": Response(size=5, alpha=5e-4, beta=0.75, k=2.0, groups=2)}
 _NORM2 = (8, 27, 27, 256)  # AlexNet's second response normalisation, pooled to
 _POOL2 = (8, 13, 13, 256)
-_FUSED = {
-    "relu": True,
-    "window": (3, 3),
-    "stride": (2, 2),
-    "padding": ((0, 0), (0, 0)),
-    **_RESPONSE,
-}
+_FUSED = {"relu": True, "window": Window((3, 3), (2, 2)), **_RESPONSE}
 
 
 def typical(target: Target, dtype: str = "float32") -> Case:
@@ -157,9 +153,9 @@ CALLS: dict[str, Callable[[], Case]] = {
 }
 
 # AlexNet's conv1 on a smaller image; MobileNet's layers, a filter a channel.
-_FIRST = {**_LAYER, "stride": (4, 4), "padding": ((0, 0), (0, 0))}
+_FIRST = {"conv": Conv(stride=(4, 4))}
 _IMAGE, _SEEN, _FILTERS = (4, 99, 99, 3), (4, 23, 23, 96), (11, 11, 3, 96)
-_EACH = {**_LAYER, "groups": 64}
+_EACH = {"conv": Conv(padding=((1, 1), (1, 1)), groups=64)}
 _OWN = (3, 3, 1, 64)
 
 # For implementations that do not take the usual call of their primitive.

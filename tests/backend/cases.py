@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gpukit.primitives import Conv, Window
+
 # How many times the usual number of random configurations: .ci/deep asks for more.
 TIMES = int(os.environ.get("GPUKIT_TEST_CASES", "1"))
 
@@ -70,7 +72,7 @@ def conv_case(seed: int, most: int = 13) -> ConvCase:
         seed,
         (n, h, w, groups * c_group),
         (*kernel, c_group, groups * k_group),
-        {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups},
+        {"conv": Conv(stride=stride, padding=padding, dilation=dilation, groups=groups)},
         pick.random() < 0.5,
     )
 
@@ -85,7 +87,7 @@ def pool_case(seed: int, most: int = 12) -> PoolCase:
         x = (pick.choice([0, 1, 2]), pick.randint(1, most), pick.randint(1, most))
         if all(f <= n + sum(p) for f, n, p in zip(window, x[1:], padding)):
             break
-    settings = {"window": window, "stride": stride, "padding": padding}
+    settings = {"window": Window(window, stride=stride, padding=padding)}
     return PoolCase(seed, (*x, pick.choice([1, 2, 3, 5, 8, 17])), settings)
 
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from cases import values
 
+from gpukit.primitives import Conv, Response, Window
+
 
 class Sample(NamedTuple):
     """Arguments of one call: arrays, and settings by name."""
@@ -15,9 +17,9 @@ class Sample(NamedTuple):
     settings: dict[str, Any]
 
 
-WINDOW = {"stride": (2, 1), "padding": ((1, 0), (1, 2)), "dilation": (1, 2), "groups": 2}
-POOL = {"window": (3, 2), "stride": (2, 1), "padding": ((1, 0), (0, 1))}
-LRN = {"size": 3, "alpha": 0.5, "beta": 0.75, "k": 2.0, "groups": 2}
+WINDOW = {"conv": Conv(stride=(2, 1), padding=((1, 0), (1, 2)), dilation=(1, 2), groups=2)}
+POOL = {"window": Window((3, 2), stride=(2, 1), padding=((1, 0), (0, 1)))}
+LRN = {"response": Response(size=3, alpha=0.5, beta=0.75, k=2.0, groups=2)}
 PLACE = {"seed": 1, "layer": 2, "step": 3}
 LABELS = np.array([2, 0])
 
@@ -124,4 +126,10 @@ def samples(dtype: Any, batch: int = 2) -> dict[str, Sample]:
 
 def wide_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """The same settings with NumPy float64 scalars, which must not promote float32 arrays."""
-    return {k: np.float64(v) if isinstance(v, float) else v for k, v in settings.items()}
+
+    def wide(value: Any) -> Any:
+        if isinstance(value, Response):
+            return Response(*map(wide, value))
+        return np.float64(value) if isinstance(value, float) else value
+
+    return {name: wide(value) for name, value in settings.items()}

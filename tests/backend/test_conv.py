@@ -10,45 +10,48 @@ import pytest
 from cases import TIMES, ConvCase, assert_close, assert_sums_close, conv_case, values
 
 from gpukit import primitives as p
+from gpukit.primitives import Conv
 
 PASSES = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad", "bias_grad")
 CHUNKS, CASES = 4 * TIMES, 15  # naive loops are slow: sixty tiny configurations
 
-PLAIN = {"stride": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1), "groups": 1}
+PLAIN = {"conv": Conv()}
 EDGES = {
     "one pixel": ConvCase(0, (2, 1, 1, 3), (1, 1, 3, 4), PLAIN, True),
     "one pixel, 3x3 padded": ConvCase(
-        1, (1, 1, 1, 2), (3, 3, 2, 2), PLAIN | {"padding": ((1, 1), (1, 1))}, True
+        1, (1, 1, 1, 2), (3, 3, 2, 2), {"conv": Conv(padding=((1, 1), (1, 1)))}, True
     ),
     "empty batch": ConvCase(2, (0, 5, 4, 2), (3, 3, 2, 3), PLAIN, True),
     "stride beyond kernel": ConvCase(
-        3, (1, 9, 8, 2), (2, 1, 2, 3), PLAIN | {"stride": (4, 3)}, False
+        3, (1, 9, 8, 2), (2, 1, 2, 3), {"conv": Conv(stride=(4, 3))}, False
     ),
-    "pixels left over": ConvCase(4, (1, 8, 8, 1), (3, 3, 1, 2), PLAIN | {"stride": (3, 2)}, False),
-    "depthwise": ConvCase(5, (2, 5, 5, 6), (3, 3, 1, 6), PLAIN | {"groups": 6}, True),
-    "depthwise, two each": ConvCase(6, (1, 5, 4, 3), (2, 3, 1, 6), PLAIN | {"groups": 3}, True),
+    "pixels left over": ConvCase(
+        4, (1, 8, 8, 1), (3, 3, 1, 2), {"conv": Conv(stride=(3, 2))}, False
+    ),
+    "depthwise": ConvCase(5, (2, 5, 5, 6), (3, 3, 1, 6), {"conv": Conv(groups=6)}, True),
+    "depthwise, two each": ConvCase(6, (1, 5, 4, 3), (2, 3, 1, 6), {"conv": Conv(groups=3)}, True),
     "one-sided padding": ConvCase(
-        7, (1, 4, 5, 2), (3, 2, 2, 2), PLAIN | {"padding": ((2, 0), (0, 3))}, True
+        7, (1, 4, 5, 2), (3, 2, 2, 2), {"conv": Conv(padding=((2, 0), (0, 3)))}, True
     ),
     "dilated to the edge": ConvCase(
-        8, (1, 7, 9, 2), (3, 3, 2, 2), PLAIN | {"dilation": (3, 4)}, True
+        8, (1, 7, 9, 2), (3, 3, 2, 2), {"conv": Conv(dilation=(3, 4))}, True
     ),
     "padding wider than kernel": ConvCase(
-        9, (1, 3, 3, 2), (2, 2, 2, 2), PLAIN | {"padding": ((4, 3), (3, 4))}, True
+        9, (1, 3, 3, 2), (2, 2, 2, 2), {"conv": Conv(padding=((4, 3), (3, 4)))}, True
     ),
-    "one row": ConvCase(10, (3, 1, 11, 2), (1, 5, 2, 3), PLAIN | {"stride": (1, 2)}, True),
+    "one row": ConvCase(10, (3, 1, 11, 2), (1, 5, 2, 3), {"conv": Conv(stride=(1, 2))}, True),
     "images, many filters": ConvCase(
         30,
         (2, 9, 14, 3),
         (5, 3, 3, 24),
-        PLAIN | {"stride": (2, 2), "padding": ((1, 0), (2, 1))},
+        {"conv": Conv(stride=(2, 2), padding=((1, 0), (2, 1)))},
         True,
     ),
     "one grey image, more filters than a tile": ConvCase(
         31, (1, 6, 11, 1), (3, 3, 1, 100), PLAIN, True
     ),
     "first layer of AlexNet, cut": ConvCase(
-        11, (1, 19, 15, 3), (11, 11, 3, 2), PLAIN | {"stride": (4, 4)}, True
+        11, (1, 19, 15, 3), (11, 11, 3, 2), {"conv": Conv(stride=(4, 4))}, True
     ),
 }
 
@@ -90,7 +93,12 @@ def lengths(case: ConvCase, data: dict[str, np.ndarray]) -> dict[str, int]:
     r, s, c, k = case.w
     n, rows, columns, _ = data["y"].shape
     places = n * rows * columns
-    return {"y": r * s * c, "gx": r * s * k // case.settings["groups"], "gw": places, "gb": places}
+    return {
+        "y": r * s * c,
+        "gx": r * s * k // case.settings["conv"].groups,
+        "gw": places,
+        "gb": places,
+    }
 
 
 @pytest.mark.primitives(*PASSES)
@@ -154,7 +162,7 @@ def test_activation_in_passing(backend, activation, dtype):
 @pytest.mark.primitives(*PASSES)
 def test_larger_than_a_panel(backend):
     """Shapes beyond any cache block or tile, whole numbers against the one-line matrix product."""
-    settings = PLAIN | {"padding": ((1, 1), (1, 1))}
+    settings = {"conv": Conv(padding=((1, 1), (1, 1)))}
     x = values((3, 33, 29, 16), 1, np.float32, whole=True)
     w = values((3, 3, 16, 24), 2, np.float32, whole=True)
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -178,7 +186,7 @@ def near_whole(actual: np.ndarray, exact: np.ndarray) -> None:
 
 @pytest.mark.primitives(*PASSES)
 def test_arrays_that_are_not_contiguous(backend):
-    case = ConvCase(1, (2, 7, 6, 4), (3, 2, 2, 6), PLAIN | {"groups": 2, "stride": (2, 1)}, True)
+    case = ConvCase(1, (2, 7, 6, 4), (3, 2, 2, 6), {"conv": Conv(stride=(2, 1), groups=2)}, True)
     x = np.swapaxes(values((4, 6, 7, 2), 1, np.float32, whole=True), 0, 3)[:, :, ::-1]
     x = np.ascontiguousarray(x.transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3)
     x = np.swapaxes(x, 1, 2)

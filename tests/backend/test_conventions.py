@@ -15,10 +15,10 @@ from cases import values
 import gpukit
 from gpukit import primitives as p
 from gpukit.errors import ShapeError
-from gpukit.primitives import geometry
+from gpukit.primitives import Conv, Response, Window, geometry
 
 NONE = ((0, 0), (0, 0))
-PLAIN = {"stride": (1, 1), "padding": NONE, "dilation": (1, 1), "groups": 1}
+PLAIN = {"conv": Conv()}
 
 
 @pytest.mark.primitives("conv2d", "dense")
@@ -43,7 +43,7 @@ def test_layout_of_groups(backend):
     """Weights (R, S, C/groups, K): filters of group g read the channels of group g alone."""
     x = values((1, 3, 3, 4), 1, np.float32, whole=True)
     w = np.ones((1, 1, 2, 6), np.float32)
-    y = backend(p.conv2d, x, w, **PLAIN | {"groups": 2})
+    y = backend(p.conv2d, x, w, **{"conv": Conv(groups=2)})
     sums = [x[..., :2].sum(axis=-1), x[..., 2:].sum(axis=-1)]
     np.testing.assert_allclose(y, np.stack(sums[:1] * 3 + sums[1:] * 3, axis=-1), atol=1e-5)
 
@@ -78,7 +78,7 @@ def test_padding_valid_and_given():
 def test_output_size_is_floor(backend):
     """7, F 3, S 3 is 2.33: two windows, the last pixel unread; strict refuses."""
     x = values((1, 7, 7, 1), 1, np.float32)
-    y = backend(p.conv2d, x, np.ones((3, 3, 1, 1), np.float32), **PLAIN | {"stride": (3, 3)})
+    y = backend(p.conv2d, x, np.ones((3, 3, 1, 1), np.float32), **{"conv": Conv(stride=(3, 3))})
     assert y.shape == (1, 2, 2, 1)
     with pytest.raises(ShapeError, match=r"= 2\.33 does not fit; use stride 1, 2, 4"):
         geometry.window((7, 7), 3, stride=3, strict=True)
@@ -89,17 +89,17 @@ def test_output_size_is_floor(backend):
 @pytest.mark.primitives("max_pool2d")
 def test_max_pool_ties_go_to_the_first_in_row_major_order(backend):
     x = np.array([[1, 5], [5, 5]], np.float32).reshape(1, 2, 2, 1)
-    y, index = backend(p.max_pool2d, x, window=(2, 2), stride=(2, 2), padding=NONE)
+    y, index = backend(p.max_pool2d, x, window=Window((2, 2), stride=(2, 2)))
     assert (y.item(), index.item()) == (5, 1)
     same = np.zeros((1, 2, 2, 1), np.float32)
-    _, index = backend(p.max_pool2d, same, window=(2, 2), stride=(2, 2), padding=NONE)
+    _, index = backend(p.max_pool2d, same, window=Window((2, 2), stride=(2, 2)))
     assert index.item() == 0
 
 
 @pytest.mark.primitives("max_pool2d")
 def test_max_pool_nan_wins(backend):
     x = np.array([[np.inf, np.nan], [9, np.nan]], np.float32).reshape(1, 2, 2, 1)
-    y, index = backend(p.max_pool2d, x, window=(2, 2), stride=(2, 2), padding=NONE)
+    y, index = backend(p.max_pool2d, x, window=Window((2, 2), stride=(2, 2)))
     assert np.isnan(y.item())
     assert index.item() == 1
 
@@ -108,14 +108,14 @@ def test_max_pool_nan_wins(backend):
 @pytest.mark.parametrize("window, dtype", [((16, 16), np.uint8), ((1, 257), np.uint16)])
 def test_max_pool_index_is_uint8_up_to_256_cells(backend, window, dtype):
     x = np.zeros((1, *window, 1), np.float32)
-    _, index = backend(p.max_pool2d, x, window=window, stride=(1, 1), padding=NONE)
+    _, index = backend(p.max_pool2d, x, window=Window(window))
     assert index.dtype == dtype
 
 
 @pytest.mark.primitives("max_pool2d")
 def test_max_pool_padding_never_wins(backend):
     x = np.full((1, 2, 2, 1), -7, np.float32)
-    settings = {"window": (2, 2), "stride": (1, 1), "padding": ((1, 1), (1, 1))}
+    settings = {"window": Window((2, 2), padding=((1, 1), (1, 1)))}
     y, index = backend(p.max_pool2d, x, **settings)
     np.testing.assert_array_equal(y, np.full((1, 3, 3, 1), -7))
     assert index[0, :, :, 0].tolist() == [[3, 2, 2], [1, 0, 0], [1, 0, 0]]
@@ -124,17 +124,17 @@ def test_max_pool_padding_never_wins(backend):
 @pytest.mark.primitives("avg_pool2d")
 def test_average_pool_padding_is_not_counted(backend):
     x = np.full((1, 3, 3, 2), 6, np.float32)
-    settings = {"window": (2, 2), "stride": (1, 1), "padding": ((1, 1), (1, 1))}
+    settings = {"window": Window((2, 2), padding=((1, 1), (1, 1)))}
     np.testing.assert_array_equal(backend(p.avg_pool2d, x, **settings), np.full((1, 4, 4, 2), 6))
 
 
 @pytest.mark.primitives("lrn")
 def test_lrn_divides_alpha_by_n_and_stays_in_its_group(backend):
     x = np.ones((1, 1, 1, 6), np.float32)
-    settings = {"size": 3, "alpha": 0.3, "beta": 1.0, "k": 1.0}
-    y = backend(p.lrn, x, groups=1, **settings).reshape(-1)
+    response = Response(size=3, alpha=0.3, beta=1.0, k=1.0)
+    y = backend(p.lrn, x, response=response).reshape(-1)
     np.testing.assert_allclose(1 / y, [1.2, 1.3, 1.3, 1.3, 1.3, 1.2], rtol=1e-6)
-    y = backend(p.lrn, x, groups=2, **settings).reshape(-1)
+    y = backend(p.lrn, x, response=response._replace(groups=2)).reshape(-1)
     np.testing.assert_allclose(1 / y, [1.2, 1.3, 1.2, 1.2, 1.3, 1.2], rtol=1e-6)
 
 

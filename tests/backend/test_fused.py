@@ -8,10 +8,11 @@ import pytest
 from cases import assert_close, assert_sums_close, values
 
 from gpukit import primitives as p
+from gpukit.primitives import Response, Window
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
-PAPER = {"size": 5, "alpha": 0.5, "beta": 0.75, "k": 2.0}
-POOL = {"window": (3, 3), "stride": (2, 2), "padding": ((0, 0), (0, 0))}
+PAPER = Response(size=5, alpha=0.5, beta=0.75, k=2.0)
+POOL = Window((3, 3), stride=(2, 2))
 # The paper's shapes and odd ones: windows that overlap and do not, padding, groups, a segment of
 # channels that is no multiple of 16 bytes, more rows and columns than one thread takes.
 CASES = [
@@ -20,31 +21,27 @@ CASES = [
     ((2, 3, 3, 96), {"groups": 2}, {}),
     ((1, 21, 17, 4), {"groups": 1}, {}),
     ((1, 5, 6, 12), {"groups": 3, "beta": 0.6}, {"padding": ((1, 1), (2, 1))}),
-    ((2, 6, 5, 6), {"groups": 2, "size": 3}, {"window": (2, 2)}),
-    ((1, 6, 7, 8), {"groups": 2, "size": 4}, {"window": (2, 3), "stride": (1, 2)}),
+    ((2, 6, 5, 6), {"groups": 2, "size": 3}, {"size": (2, 2)}),
+    ((1, 6, 7, 8), {"groups": 2, "size": 4}, {"size": (2, 3), "stride": (1, 2)}),
     ((2, 5, 5, 3), {"groups": 1}, {"padding": ((1, 0), (0, 1))}),
     ((1, 1, 1, 5), {"groups": 1}, {"padding": ((1, 1), (1, 1))}),
-    ((3, 1, 1, 8), {"groups": 1}, {"window": (1, 1), "stride": (1, 1)}),
+    ((3, 1, 1, 8), {"groups": 1}, {"size": (1, 1), "stride": (1, 1)}),
     ((0, 5, 5, 8), {"groups": 1}, {}),
 ]
 
 
 def settings_of(response: dict, pool: dict, relu: bool) -> dict:
-    return PAPER | response | POOL | pool | {"relu": relu}
-
-
-def parts(settings: dict) -> tuple[dict, dict]:
-    """Settings of lrn and of max_pool2d."""
-    pool = {name: settings[name] for name in POOL}
-    return {n: v for n, v in settings.items() if n not in (*POOL, "relu")}, pool
+    window = POOL._replace(**pool)
+    return {"response": PAPER._replace(**response), "window": window, "relu": relu}
 
 
 def by_loops(x, bias, settings):
     """Values, winners and the value before normalisation, in float64."""
-    response, pool = parts(settings)
     a = x.astype(np.float64) + (0 if bias is None else bias.astype(np.float64))
     a = np.where(a > 0, a, 0) if settings["relu"] else a
-    return *naive.max_pool2d(naive.lrn(a, **response), **pool), a
+    return *naive.max_pool2d(
+        naive.lrn(a, response=settings["response"]), window=settings["window"]
+    ), a
 
 
 @pytest.mark.primitives("bias_relu_lrn_pool")
@@ -70,7 +67,7 @@ def test_forward(backend, case, relu, dtype):
 def test_exact_where_nothing_rounds(backend, dtype):
     """With alpha 0 and k 1 only bias, ReLU and pooling are left: equal to the bit."""
     x, bias = values((2, 9, 11, 8), 1, dtype, whole=True), values((8,), 2, dtype, whole=True)
-    exact, winners = naive.max_pool2d(np.maximum(x + bias, 0), **POOL)
+    exact, winners = naive.max_pool2d(np.maximum(x + bias, 0), window=POOL)
     for size in (1, 5):
         settings = settings_of({"groups": 1, "alpha": 0.0, "k": 1.0, "size": size}, {}, True)
         y, index = backend(p.bias_relu_lrn_pool, x, bias, **settings)
@@ -105,11 +102,11 @@ def test_gradient(backend, case, relu, dtype):
     gy = values(winners.shape, 3, dtype)
     gx, gbias = backend(p.bias_relu_lrn_pool_grad, gy, x, bias, winners, **settings)
     assert gx.dtype == gbias.dtype == dtype
-    response, pool = parts(settings)
-    g, step = naive.max_pool2d_grad(gy, winners, input_shape=shape, **pool), 1e-5
+    response, window = settings["response"], settings["window"]
+    g, step = naive.max_pool2d_grad(gy, winners, input_shape=shape, window=window), 1e-5
     for direction in range(3):
         v = values(shape, 10 + direction, np.float64) * ((a > 0) | (not relu))
-        above, below = (naive.lrn(a + side * step * v, **response) for side in (1, -1))
+        above, below = (naive.lrn(a + side * step * v, response=response) for side in (1, -1))
         exact = (g * (above - below)).sum() / (2 * step)
         tolerance = 1e-4 if dtype == np.float32 else 1e-7
         np.testing.assert_allclose((gx * v).sum(), exact, rtol=tolerance, atol=tolerance)
@@ -163,7 +160,7 @@ def test_views_that_begin_anywhere(backend):
     exact, winners, _ = by_loops(here, bias[1:], settings)
     assert_close(backend._get(y), exact)
     np.testing.assert_array_equal(backend._get(index), winners)
-    response, _ = parts(settings)
+    response = {"response": settings["response"]}
     assert_close(backend._get(p.lrn(x, **response)), naive.lrn(here, **response))
     gx = backend._get(p.lrn_grad(x, x, **response))
     assert_close(gx, p.lrn_grad.reference(*[here.astype(np.float64)] * 2, **response), ulps=64)

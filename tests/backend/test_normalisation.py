@@ -8,30 +8,31 @@ import pytest
 from cases import assert_close, values
 
 from gpukit import primitives as p
+from gpukit.primitives import Response
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 LRN = [
-    {"size": 5, "alpha": 5e-4, "beta": 0.75, "k": 2.0, "groups": 1},
-    {"size": 3, "alpha": 1.5, "beta": 0.6, "k": 1.0, "groups": 2},
-    {"size": 4, "alpha": 0.9, "beta": 1.2, "k": 0.5, "groups": 1},
-    {"size": 9, "alpha": 0.9, "beta": 0.75, "k": 1.0, "groups": 4},
-    {"size": 1, "alpha": 0.9, "beta": 0.5, "k": 1.0, "groups": 1},
+    Response(size=5, alpha=5e-4, beta=0.75, k=2.0),
+    Response(size=3, alpha=1.5, beta=0.6, k=1.0, groups=2),
+    Response(size=4, alpha=0.9, beta=1.2, k=0.5),
+    Response(size=9, alpha=0.9, beta=0.75, k=1.0, groups=4),
+    Response(size=1, alpha=0.9, beta=0.5, k=1.0),
 ]
 
 
 @pytest.mark.primitives("lrn", "lrn_grad")
 @DTYPES
-@pytest.mark.parametrize("settings", LRN, ids=lambda s: f"size {s['size']} groups {s['groups']}")
-def test_lrn(backend, settings, dtype):
+@pytest.mark.parametrize("response", LRN, ids=lambda r: f"size {r.size} groups {r.groups}")
+def test_lrn(backend, response, dtype):
     for i, shape in enumerate([(2, 2, 3, 8), (1, 1, 1, 4), (0, 2, 2, 4), (3, 12)]):
         x, gy = values(shape, i, dtype), values(shape, 10 + i, dtype)
-        y = backend(p.lrn, x, **settings)
+        y = backend(p.lrn, x, response=response)
         assert y.dtype == dtype
-        assert_close(y, naive.lrn(x, **settings), (shape, settings))
-        gx = backend(p.lrn_grad, gy, x, **settings)
+        assert_close(y, naive.lrn(x, response=response), (shape, response))
+        gx = backend(p.lrn_grad, gy, x, response=response)
         assert gx.dtype == dtype
         wide = x.astype(np.float64)
-        exact = naive.numerical_gradient(lambda v: naive.lrn(v, **settings), wide, gy)
+        exact = naive.numerical_gradient(lambda v: naive.lrn(v, response=response), wide, gy)
         np.testing.assert_allclose(gx, exact, rtol=1e-5, atol=1e-5 if dtype == np.float32 else 1e-7)
 
 

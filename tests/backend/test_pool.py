@@ -8,8 +8,9 @@ import pytest
 from cases import TIMES, assert_close, pool_case, values
 
 from gpukit import primitives as p
+from gpukit.primitives import Window
 
-PLAIN = {"window": (2, 2), "stride": (2, 2), "padding": ((0, 0), (0, 0))}
+PLAIN = {"window": Window((2, 2), stride=(2, 2))}
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 CHUNKS, CASES = 3 * TIMES, 20
 
@@ -56,7 +57,7 @@ def test_max_pool_of_special_values(backend, special, dtype):
 def test_index_is_as_narrow_as_the_window_allows(backend, window, dtype):
     x = values((1, window[0], window[1], 2), 1, np.float32)
     x[0, -1, -1, 0] = 100  # the last cell of all wins
-    settings = PLAIN | {"window": window}
+    settings = {"window": Window(window, stride=(2, 2))}
     y, index = backend(p.max_pool2d, x, **settings)
     assert index.dtype == dtype
     assert index[0, 0, 0, 0] == window[0] * window[1] - 1
@@ -102,7 +103,7 @@ def test_larger_than_a_task(backend):
     """Enough pixels that an implementation splits the work, and channels beside its vectors."""
     x = values((5, 37, 41, 67), 1, np.float32, whole=True)
     windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), (1, 2))[:, ::2, ::2]
-    settings = {"window": (3, 3), "stride": (2, 2), "padding": ((0, 0), (0, 0))}
+    settings = {"window": Window((3, 3), stride=(2, 2))}
     y, index = backend(p.max_pool2d, x, **settings)
     flat = windows.reshape(*windows.shape[:4], 9)
     np.testing.assert_array_equal(y, flat.max(axis=-1))

@@ -58,9 +58,11 @@ def conv_truth(seed: int) -> tuple[Any, dict[str, np.ndarray]]:
         "b": case.array(case.w[3:], 3, np.float32),
     }
     x, w, b = tensor(data["x"], 0, 3, 1, 2), tensor(data["w"], 3, 2, 0, 1), tensor(data["b"])
-    settings = {k: v for k, v in case.settings.items() if k != "padding"}
-    padded = F.pad(x, both_sides(case.settings["padding"]))
-    y = F.conv2d(padded, w, b if case.bias else None, **settings)
+    stride, padding, dilation, groups = case.settings["conv"]
+    padded = F.pad(x, both_sides(padding))
+    y = F.conv2d(
+        padded, w, b if case.bias else None, stride=stride, dilation=dilation, groups=groups
+    )
     data["y"] = host(y, 0, 2, 3, 1)
     data["gy"] = case.array(data["y"].shape, 4, np.float32)
     y.backward(torch.tensor(data["gy"].astype(np.float64).transpose(0, 3, 1, 2).copy()))
@@ -81,7 +83,7 @@ def test_convolution(backend, chunk, dtype):
         r, s, c, k = case.w
         places = y.shape[0] * y.shape[1] * y.shape[2]
         assert_sums_close(y, data["y"], r * s * c, case)
-        assert_sums_close(gx, data["gx"], r * s * k // case.settings["groups"], case)
+        assert_sums_close(gx, data["gx"], r * s * k // case.settings["conv"].groups, case)
         assert_sums_close(gw, data["gw"], places, case)
 
 
@@ -91,10 +93,11 @@ def max_pool_truth(seed: int) -> tuple[Any, dict[str, np.ndarray]]:
     # Few different values, so that ties are common. torch, too, gives ties to the first.
     data = {"x": case.array(case.x, 1, np.float32, whole=True)}
     x = tensor(data["x"], 0, 3, 1, 2)
-    padded = F.pad(x, both_sides(case.settings["padding"]), value=-np.inf)
+    window, stride, padding, _ = case.settings["window"]
+    padded = F.pad(x, both_sides(padding), value=-np.inf)
     if case.x[0] == 0:  # torch refuses an empty batch here
         return case, data
-    y = F.max_pool2d(padded, case.settings["window"], case.settings["stride"])
+    y = F.max_pool2d(padded, window, stride)
     data["y"] = host(y, 0, 2, 3, 1)
     data["gy"] = case.array(data["y"].shape, 2, np.float32, whole=True)
     y.backward(torch.tensor(data["gy"].astype(np.float64).transpose(0, 3, 1, 2).copy()))
@@ -127,10 +130,10 @@ def avg_pool_truth(seed: int) -> tuple[Any, dict[str, np.ndarray]]:
     case = pool_case(seed)
     data = {"x": case.array(case.x, 1, np.float32)}
     x = tensor(data["x"], 0, 3, 1, 2)
-    pads = both_sides(case.settings["padding"])
+    window, stride, padding, _ = case.settings["window"]
 
     def mean(image: Any) -> Any:
-        return F.avg_pool2d(F.pad(image, pads), case.settings["window"], case.settings["stride"])
+        return F.avg_pool2d(F.pad(image, both_sides(padding)), window, stride)
 
     if case.x[0] == 0:
         return case, data
@@ -279,8 +282,9 @@ def test_local_response_normalisation(backend, dtype):
         y_theirs = y_theirs.permute(0, 2, 3, 1)
         y_theirs.backward(torch.tensor(gy.astype(np.float64)))
         x, gy = x.astype(dtype), gy.astype(dtype)
-        y = backend(p.lrn, x, groups=groups, **settings)
-        gx = backend(p.lrn_grad, gy, x, groups=groups, **settings)
+        response = p.Response(**settings, groups=groups)
+        y = backend(p.lrn, x, response=response)
+        gx = backend(p.lrn_grad, gy, x, response=response)
         assert_close(y, host(y_theirs), (shape, settings))
         assert_close(gx, host(x_theirs.grad), (shape, settings), ulps=64)
 

@@ -25,6 +25,7 @@ from numba import cuda  # noqa: E402
 from gpukit.backends.cuda.conv import numba_im2col as panels  # noqa: E402
 from gpukit.dispatch.primitive import Implementation, registry  # noqa: E402
 from gpukit.launch.numba import NumbaKernel  # noqa: E402
+from gpukit.primitives import Conv  # noqa: E402
 from gpukit.verify import coverage, numba_kernels  # noqa: E402
 
 SMALL = 150  # elements of an array
@@ -34,22 +35,22 @@ ODD = {
     "odd, grouped, dilated": (
         (1, 5, 7, 4),
         (3, 2, 2, 6),
-        {"stride": (2, 1), "padding": ((2, 0), (1, 3)), "dilation": (1, 2), "groups": 2},
+        {"conv": Conv(stride=(2, 1), padding=((2, 0), (1, 3)), dilation=(1, 2), groups=2)},
     ),
     "depthwise, two filters each": (
         (2, 4, 3, 3),
         (2, 3, 1, 6),
-        {"stride": (1, 1), "padding": ((0, 1), (1, 1)), "dilation": (2, 1), "groups": 3},
+        {"conv": Conv(padding=((0, 1), (1, 1)), dilation=(2, 1), groups=3)},
     ),
     "stride beyond the kernel": (
         (1, 9, 8, 2),
         (2, 1, 2, 3),
-        {"stride": (4, 3), "padding": ((0, 0), (0, 0)), "dilation": (1, 1), "groups": 1},
+        {"conv": Conv(stride=(4, 3))},
     ),
     "longer than a tile, both ways": (
         (1, 5, 4, 3),
         (3, 2, 3, 17),
-        {"stride": (1, 1), "padding": ((1, 1), (0, 0)), "dilation": (1, 1), "groups": 1},
+        {"conv": Conv(padding=((1, 1), (0, 0)))},
     ),
 }
 
@@ -138,8 +139,11 @@ def rows() -> dict[str, str]:
 
 def several_panels() -> dict[str, Any]:
     """A panel of 1 KiB: three images are three parts."""
-    x_shape, w_shape, settings = (3, 5, 4, 2), (3, 3, 2, 4), ODD["stride beyond the kernel"][2]
-    settings = settings | {"stride": (1, 1), "padding": ((1, 1), (0, 0))}
+    x_shape, w_shape, settings = (
+        (3, 5, 4, 2),
+        (3, 3, 2, 4),
+        {"conv": Conv(padding=((1, 1), (0, 0)))},
+    )
     x, w = values(x_shape, 1, np.float32, whole=True), values(w_shape, 2, np.float32, whole=True)
     wanted = naive.conv2d(x, w, **settings)
     gy = values(wanted.shape, 3, np.float32, whole=True)

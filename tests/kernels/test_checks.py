@@ -79,11 +79,11 @@ def test_convolutions_are_awkward_enough():
     seen = {
         "no images": sum(c.arrays[0].shape[0] == 0 for c in made),
         "one pixel": sum(c.arrays[0].shape[1:3] == (1, 1) for c in made),
-        "depthwise": sum(1 < c.settings["groups"] == c.arrays[0].shape[3] for c in made),
-        "stride > kernel": sum(c.settings["stride"][0] > c.arrays[1].shape[0] for c in made),
+        "depthwise": sum(1 < c.settings["conv"].groups == c.arrays[0].shape[3] for c in made),
+        "stride > kernel": sum(c.settings["conv"].stride[0] > c.arrays[1].shape[0] for c in made),
         "not contiguous": sum(not c.arrays[0].flags.c_contiguous for c in made),
         "beyond a tile": sum(c.arrays[1].shape[3] > 64 for c in made),
-        "dilated": sum(c.settings["dilation"] != (1, 1) for c in made),
+        "dilated": sum(c.settings["conv"].dilation != (1, 1) for c in made),
         "exact": sum(c.exact for c in made),
     }
     assert {what: n for what, n in seen.items() if n < 4} == {}

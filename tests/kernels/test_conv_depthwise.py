@@ -12,6 +12,7 @@ from gpukit.backends.cuda.conv import depthwise as conv_depthwise
 from gpukit.backends.cuda.runtime import tiling
 from gpukit.device import get_device, to_host
 from gpukit.emulator import compiler_problem
+from gpukit.primitives import Conv
 
 pytestmark = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
 
@@ -20,14 +21,9 @@ DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 def case(channels, each=1, image=(9, 11), taps=(3, 3), stride=(1, 1), dilation=(1, 1), n=2):
     """`each` filters for each of `channels`, padded by 1 above, 2 below, 0 left, 1 right."""
-    settings = {
-        "stride": stride,
-        "padding": ((1, 2), (0, 1)),
-        "dilation": dilation,
-        "groups": channels,
-    }
+    conv = Conv(stride=stride, padding=((1, 2), (0, 1)), dilation=dilation, groups=channels)
     x, w = (n, *image, channels), (*taps, 1, channels * each)
-    return ConvCase(sum((*x, *w, *stride)), x, w, settings, True)
+    return ConvCase(sum((*x, *w, *stride)), x, w, {"conv": conv}, True)
 
 
 @DTYPES
@@ -53,12 +49,7 @@ def test_dilated_packs(dtype):
 @DTYPES
 def test_padding_beyond_the_taps(dtype):
     """Turned around, the taps begin inside gy: the padding of the flipped pass is negative."""
-    settings = {
-        "stride": (1, 1),
-        "padding": ((4, 3), (5, 4)),
-        "dilation": (1, 1),
-        "groups": 4,
-    }
+    settings = {"conv": Conv(padding=((4, 3), (5, 4)), groups=4)}
     check(ConvCase(1, (1, 3, 2, 4), (3, 3, 1, 4), settings, False), dtype, "depthwise")
 
 
@@ -99,11 +90,11 @@ def test_weights_that_begin_anywhere():
     np.testing.assert_array_equal(to_host(y), exact)
 
 
-def taken(primitive, x, w, **settings) -> str:
+def taken(primitive, x, w, groups=1, **settings) -> str:
     """The name of what emu computes a call by, without algo."""
     emu = get_device("emu")
     shapes = [emu.wrap(np.broadcast_to(np.float32(0), s)) for s in (x, w)]
-    given = {"stride": (1, 1), "padding": ((1, 1), (1, 1)), "dilation": (1, 1), "groups": 1}
+    given = {"conv": Conv(padding=((1, 1), (1, 1)), groups=groups)}
     return primitive.choose(emu, None, tuple(shapes), given | settings).name
 
 

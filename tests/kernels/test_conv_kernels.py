@@ -22,6 +22,7 @@ from gpukit.backends.cuda.linear import gemm
 from gpukit.backends.cuda.runtime import tiling
 from gpukit.device import get_device, to_host
 from gpukit.emulator import compiler_problem
+from gpukit.primitives import Conv
 
 pytestmark = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
 
@@ -57,7 +58,7 @@ def wide_case(seed: int) -> ConvCase:
     return case._replace(
         x=(*case.x[:3], groups * depth),
         w=(*case.w[:2], depth, groups * filters),
-        settings=case.settings | {"groups": groups},
+        settings={"conv": case.settings["conv"]._replace(groups=groups)},
     )
 
 
@@ -93,12 +94,7 @@ def test_every_tile(monkeypatch, algo, tile, dtype):
 @ALGOS
 def test_more_than_a_tile_each_way(monkeypatch, algo, dtype):
     """150 columns, 12·13 pixels, strides that leave phases of unequal size, some without a tap."""
-    settings = {
-        "stride": (2, 3),
-        "padding": ((1, 2), (0, 3)),
-        "dilation": (2, 1),
-        "groups": 1,
-    }
+    settings = {"conv": Conv(stride=(2, 3), padding=((1, 2), (0, 3)), dilation=(2, 1))}
     case = ConvCase(1, (2, 23, 31, 72), (3, 2, 72, 148), settings, True)
     choose(monkeypatch, tiling.LARGE)
     check(case, dtype, algo)
@@ -127,14 +123,14 @@ def test_sums_in_parts(monkeypatch, algo, narrow, dtype):
 )
 def test_few_channels_or_filters_a_group(depth, filters, groups, dtype):
     """Packs of filters and of channels, and none; one lane a pixel, and eight with uneven turns."""
-    settings = {"stride": (1, 2), "padding": ((1, 0), (2, 1)), "dilation": (2, 1), "groups": groups}
+    conv = Conv(stride=(1, 2), padding=((1, 0), (2, 1)), dilation=(2, 1), groups=groups)
     x, w = (3, 7, 9, groups * depth), (2, 3, depth, groups * filters)
-    check(ConvCase(1, x, w, settings, True), dtype, "direct")
+    check(ConvCase(1, x, w, {"conv": conv}, True), dtype, "direct")
 
 
 @ALGOS
 def test_no_filters(algo):
-    settings = {"stride": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1), "groups": 1}
+    settings = {"conv": Conv()}
     check(ConvCase(0, (1, 3, 3, 2), (1, 1, 2, 0), settings, False), np.float32, algo)
 
 
@@ -142,7 +138,7 @@ def test_no_filters(algo):
 @ALGOS
 def test_views_that_begin_anywhere(algo, dtype):
     """Weights inside a flat buffer lie at odd addresses: no packs of 16 bytes there."""
-    settings = {"stride": (1, 1), "padding": ((1, 1), (1, 1)), "dilation": (1, 1), "groups": 1}
+    settings = {"conv": Conv(padding=((1, 1), (1, 1)))}
     device, shape = get_device("emu"), (3, 3, 8, 8)
     x, flat = values((2, 6, 5, 8), 1, dtype, True), values((577,), 2, dtype, True)
     w = device.asarray(flat)[1:].reshape(shape)
@@ -198,7 +194,7 @@ FIRST = [  # x, w, stride, padding: conv1 of AlexNet and of others, and awkward 
 
 def first_case(number: int) -> ConvCase:
     x, w, stride, padding = FIRST[number]
-    settings = {"stride": stride, "padding": padding, "dilation": (1, 1), "groups": 1}
+    settings = {"conv": Conv(stride=stride, padding=padding)}
     return ConvCase(number, x, w, settings, number % 2 == 0)
 
 
@@ -237,9 +233,9 @@ def test_images_take_their_own_kernel(number):
     ],
 )
 def test_what_is_no_first_layer_goes_another_way(x, w, changed):
-    settings = {"stride": (2, 2), "padding": ((0, 0), (0, 0)), "dilation": (1, 1), "groups": 1}
+    settings = {"conv": Conv(stride=(2, 2), **changed)}
     arrays = np.zeros(x, np.float32), np.zeros(w, np.float32)
-    chosen = p.conv2d.choose(get_device("emu"), None, arrays, settings | changed)
+    chosen = p.conv2d.choose(get_device("emu"), None, arrays, settings)
     assert chosen.name in ("depthwise", "implicit", "direct")
 
 

@@ -25,6 +25,7 @@ from gpukit.backends.cuda.linear.gemm import Operand
 from gpukit.device import get_device, to_host
 from gpukit.emulator import compiler_problem
 from gpukit.errors import GpukitError, SettingError, ShapeError
+from gpukit.primitives import Conv
 from gpukit.verify.coverage import targets
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -171,7 +172,7 @@ def test_panels(fake, monkeypatch, groups, taps, dtype):
     """Groups in one call, rows of panels further apart than they are long, panels added up."""
     monkeypatch.setattr(im2col, "PANEL_BYTES", 1)
     pad = (0, 0) if taps == (1, 1) else (1, 1)
-    settings = {"stride": (1, 1), "padding": (pad, pad), "dilation": (1, 1), "groups": groups}
+    settings = {"conv": Conv(padding=(pad, pad), groups=groups)}
     x, w = values((3, 5, 4, 6), 1, dtype, True), values((*taps, 6 // groups, 12), 2, dtype, True)
     b = values((12,), 3, dtype, True)
     shape = ConvShape(x.shape, w.shape, **settings)

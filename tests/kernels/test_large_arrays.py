@@ -20,6 +20,7 @@ from gpukit.device import get_device, to_host
 from gpukit.emulator import compiler_problem
 from gpukit.emulator.run import some_blocks
 from gpukit.launch.kernel import Kernel
+from gpukit.primitives import Window
 
 pytestmark = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
 
@@ -205,7 +206,7 @@ def test_pooling_beyond(emu):
     """Three images of 2³⁰ elements: a launch each, of which the last blocks are run."""
     x = reserved((3, 2**14, 2**15, 2), np.float32)
     x[:, -2:, -400:] = values((3, 2, 400, 2), 1, np.float32)
-    window = {"window": (2, 2), "stride": (2, 2), "padding": ((0, 0), (0, 0))}
+    window = {"window": Window((2, 2), stride=(2, 2))}
     here = emu.wrap(x)
     with some_blocks(-2, 2):
         y, index = p.max_pool2d(here, **window)

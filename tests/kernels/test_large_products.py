@@ -23,11 +23,12 @@ from gpukit.backends.cuda.runtime import tiling
 from gpukit.device import get_device, to_host
 from gpukit.emulator import compiler_problem
 from gpukit.errors import ShapeError
+from gpukit.primitives import Conv
 
 pytestmark = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
 
-PLAIN = {"stride": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1), "groups": 1}
-SPARSE = PLAIN | {"stride": (8, 8)}  # one pixel of y for 64 of x
+PLAIN = {"conv": Conv()}
+SPARSE = {"conv": Conv(stride=(8, 8))}  # one pixel of y for 64 of x
 X = (3, 2**14, 2**15, 2)  # 3·2³⁰ elements
 Y = (3, 2**11, 2**12, 5)
 END = 64  # pixels of the last row of y
@@ -50,7 +51,7 @@ def test_runs_of_images_add_up(monkeypatch, algo):
 def test_runs_of_depthwise_images(monkeypatch):
     monkeypatch.setattr(ConvShape, "runs", runs_of(60))
     x, gy = values((5, 6, 7, 4), 1, np.float32, True), values((5, 4, 5, 4), 2, np.float32, True)
-    settings = PLAIN | {"groups": 4, "kernel_shape": (3, 3, 1, 4)}
+    settings = {"conv": Conv(groups=4), "kernel_shape": (3, 3, 1, 4)}
     device = get_device("emu")
     gw = p.conv2d_weight_grad(device.asarray(x), device.asarray(gy), algo="depthwise", **settings)
     exact = p.conv2d_weight_grad.reference(x, gy, **settings)
@@ -59,7 +60,7 @@ def test_runs_of_depthwise_images(monkeypatch):
 
 def test_runs_are_cut_by_pixels():
     def shape(*x):
-        return ConvShape(x, (1, 1, 1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), 1)
+        return ConvShape(x, (1, 1, 1, 1), Conv())
 
     assert shape(5, 2**15, 2**15, 1).runs() == [slice(i, i + 1) for i in range(5)]
     assert shape(5, 2, 2, 1).runs(9) == [slice(0, 2), slice(2, 4), slice(4, 5)]
@@ -107,7 +108,7 @@ def test_weight_gradient_beyond(emu, monkeypatch):
 def test_depthwise_beyond(emu, monkeypatch):
     """One image of 2³⁰ elements after the other: the last is reached by a block's loop."""
     monkeypatch.setattr(conv_depthwise, "_MOST_ACROSS", 1)
-    settings = PLAIN | {"groups": 4}
+    settings = {"conv": Conv(groups=4)}
     x, w = reserved((3, 2**13, 2**15, 4), np.float32), values((3, 3, 1, 4), 1, np.float32, True)
     x[-1, -3:, -END:] = values((3, END, 4), 2, np.float32, True)
     y = to_host(ends_of(emu, lambda a, b: p.conv2d(a, b, algo="depthwise", **settings), x, w))

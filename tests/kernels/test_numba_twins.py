@@ -22,6 +22,7 @@ from gpukit.errors import GpukitError, SettingError
 from gpukit.launch import numba as launch
 from gpukit.launch.numba import NumbaKernel, problem, team
 from gpukit.launch.nvrtc import ARCHITECTURES
+from gpukit.primitives import Conv, Window
 from gpukit.verify import check, coverage, fuzz, numba_kernels
 from gpukit.verify.coverage import Target
 
@@ -250,7 +251,7 @@ def test_a_launch_on_a_card(card):
     """CuPy's device and stream; views without waiting; sizes as int32; blocks that cover all."""
     x = FakeArray(np.ones((2, 9, 8, 3), np.float32))
     way = registry["max_pool2d"].implementations("cuda")["numba"]
-    y, index = way.function(x, window=(2, 2), stride=(2, 1), padding=((0, 0), (1, 0)))
+    y, index = way.function(x, window=Window((2, 2), stride=(2, 1), padding=((0, 0), (1, 0))))
     assert y.shape == index.shape == (2, 4, 8, 3)
     ((device, (grid, block, stream), arguments),) = card
     assert (device, stream) == (1, ("stream", 77))
@@ -298,7 +299,7 @@ def test_grids_cover_large_layers(card):
     """VGG16's conv2_1, whose panels hold fewer images than the batch."""
     x = FakeArray(np.empty((8, 112, 112, 64), np.float32))
     w = FakeArray(np.empty((3, 3, 64, 128), np.float32))
-    settings = {"stride": (1, 1), "padding": ((1, 1), (1, 1)), "dilation": (1, 1), "groups": 1}
+    settings = {"conv": Conv(padding=((1, 1), (1, 1)))}
     ways = registry["conv2d"].implementations("cuda")
     ways["numba"].function(x, w, None, **settings)
     (_, (grid, block, _), arguments) = card.pop()

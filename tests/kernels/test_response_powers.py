@@ -10,12 +10,13 @@ import pytest
 from gpukit import primitives as p
 from gpukit.device import get_device, to_host
 from gpukit.emulator import compiler_problem
+from gpukit.primitives import Response, Window
 from gpukit.verify.compare import ELEMENTWISE, ROUNDOFF
 
 needs_compiler = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
 
-RESPONSE = {"size": 5, "alpha": 5.0, "beta": 0.75, "k": 0.0, "groups": 1}  # d is the sum of squares
-POOL = {"window": (3, 3), "stride": (2, 2), "padding": ((0, 0), (0, 0))}
+RESPONSE = Response(size=5, alpha=5.0, beta=0.75, k=0.0)  # d is the sum of squares
+POOL = {"window": Window((3, 3), stride=(2, 2))}
 
 
 def images(numbers) -> np.ndarray:
@@ -38,8 +39,8 @@ def test_numbers_of_every_size():
     x = images(numbers)
     exact = np.abs(numbers.astype(np.float64)) ** -0.5
     for y in (
-        on_emu(p.lrn, x, **RESPONSE)[0][:, 0, 0, 0],
-        on_emu(p.bias_relu_lrn_pool, x, None, relu=True, **RESPONSE, **POOL)[0][:, 0, 0, 0],
+        on_emu(p.lrn, x, response=RESPONSE)[0][:, 0, 0, 0],
+        on_emu(p.bias_relu_lrn_pool, x, None, relu=True, response=RESPONSE, **POOL)[0][:, 0, 0, 0],
     ):
         np.testing.assert_allclose(y, exact, rtol=ELEMENTWISE * ROUNDOFF)
 
@@ -50,7 +51,7 @@ def test_zeros_infinities_and_what_is_no_number():
     """As the definition has it in float32: an infinite d gives 0, and NaN comes of NaN alone."""
     numbers = [0.0, 1e30, -1e30, np.inf, np.nan, 3e38, 1.0]
     for k in (0.0, 2.0):
-        settings = RESPONSE | {"k": k}
+        settings = {"response": RESPONSE._replace(k=k)}
         x = images(numbers)
         exact = p.lrn.reference(x, **settings)
         (y,) = on_emu(p.lrn, x, **settings)

@@ -12,6 +12,7 @@ import gpukit
 from gpukit import Tensor, device_of, get_device, ops
 from gpukit import primitives as p
 from gpukit.errors import DeviceError
+from gpukit.primitives import Window
 
 TWIN = get_device("cpu:1")
 
@@ -143,7 +144,7 @@ def test_twins_do_not_share_memory_with_the_host() -> None:
 
 def test_primitives_run_on_twins() -> None:
     x = on_twin(1, 4, 4, 1)
-    y, index = p.max_pool2d(x, window=(2, 2), stride=(2, 2), padding=((0, 0), (0, 0)))
+    y, index = p.max_pool2d(x, window=Window((2, 2), stride=(2, 2)))
     assert device_of(y, index) is TWIN
     np.testing.assert_array_equal(gpukit.to_host(y)[0, :, :, 0], [[5, 7], [13, 15]])
 

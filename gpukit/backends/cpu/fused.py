@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 
 from gpukit import primitives as p
-from gpukit.backends.cpu.pool.maximum import output_size, pool_plan, unit_tasks
-from gpukit.backends.cpu.runtime.common import Array, Padding, Pair, flat, is_float
+from gpukit.backends.cpu.pool.maximum import pool_plan, unit_tasks
+from gpukit.backends.cpu.runtime.common import Array, flat, is_float
 from gpukit.backends.cpu.runtime.jit import at, jit
 from gpukit.backends.cpu.runtime.memory import empty
 from gpukit.backends.cpu.runtime.threads import parallel_for
 from gpukit.backends.cpu.runtime.vectors import VECTOR, collect_vector, copy_run, window_3x3_vector
+from gpukit.primitives.normalisation import Response
+from gpukit.primitives.windows import Window
 
 # Values of a row that are normalised together: two buffers of them stay in L1.
 _BLOCK = 2048
@@ -252,12 +254,12 @@ def _backward(gy, x, bias, relu, index, gx, gbias, plan, shape, numbers, first_l
                 through[:] = 0
 
 
-def _supports(x: Array, bias: Array | None, *, window: Pair, **_: Any) -> bool:
+def _supports(x: Array, bias: Array | None, *, window: Window, **_: Any) -> bool:
     return (
         is_float(x)
         and x.size > 0
         and (bias is None or bias.dtype == x.dtype)
-        and window[0] * window[1] <= 256
+        and window.cells <= 256
     )
 
 
@@ -271,27 +273,16 @@ def _bias(bias: Array | None, dtype: np.dtype[Any]) -> Array:
 
 @p.bias_relu_lrn_pool.on("cpu", name="numba", supports=_supports)
 def _(
-    x: Array,
-    bias: Array | None,
-    *,
-    relu: bool,
-    size: int,
-    alpha: float,
-    beta: float,
-    k: float,
-    groups: int,
-    window: Pair,
-    stride: Pair,
-    padding: Padding,
+    x: Array, bias: Array | None, *, relu: bool, response: Response, window: Window
 ) -> tuple[Array, Array]:
-    output = output_size(x.shape, window, stride, padding)
+    output = window.output_shape(x.shape[1:3])
     shape = (x.shape[0], *output, x.shape[3])
     y, index = empty(shape, x.dtype), empty(shape, np.dtype(np.uint8))
     if y.size == 0:
         return y, index
-    plan = pool_plan(x.shape, output, window, stride, padding)
-    real, axes = x.dtype.type, (x.shape[3], groups, size)
-    numbers = (real(k), real(alpha / size), real(beta))
+    plan = pool_plan(x.shape, output, window)
+    axes = (x.shape[3], response.groups, response.size)
+    numbers = tuple(x.dtype.type(v) for v in response.numbers)
     source, shift, on = flat(x), _bias(bias, x.dtype), bool(relu)
     best, which = y.reshape(-1), index.reshape(-1)
     tasks = unit_tasks(shape[0] * shape[1], x.size)
@@ -310,19 +301,13 @@ def _(
     index: Array,
     *,
     relu: bool,
-    size: int,
-    alpha: float,
-    beta: float,
-    k: float,
-    groups: int,
-    window: Pair,
-    stride: Pair,
-    padding: Padding,
+    response: Response,
+    window: Window,
 ) -> tuple[Array, Array | None]:
     gx = empty(x.shape, x.dtype)
-    plan = pool_plan(x.shape, (gy.shape[1], gy.shape[2]), window, stride, padding)
-    real, axes = x.dtype.type, (x.shape[3], groups, size)
-    numbers = (real(k), real(alpha / size), real(beta))
+    plan = pool_plan(x.shape, gy.shape[1:3], window)
+    axes = (x.shape[3], response.groups, response.size)
+    numbers = tuple(x.dtype.type(v) for v in response.numbers)
     gradient, source, shift, on = flat(gy), flat(x), _bias(bias, x.dtype), bool(relu)
     which, target = flat(index), gx.reshape(-1)
     tasks = unit_tasks(x.shape[0] * x.shape[1], x.size)

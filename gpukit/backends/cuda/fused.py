@@ -14,24 +14,26 @@ import numpy as np
 from gpukit import primitives as p
 from gpukit.backends.cuda.conv.choice import bias_gradient
 from gpukit.backends.cuda.normalisation.lrn import (
-    Response,
     backward_halo,
+    fits,
     forward_halo,
     plain,
     plain_gradient,
-    response_fits,
+    suits_warps,
+    template,
     warp_blocks,
 )
 from gpukit.backends.cuda.pool.cuda_c import max_pool, max_pool_gradient
 from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.backends.cuda.runtime.tiling import time_of
 from gpukit.launch.kernel import Kernel
+from gpukit.primitives.normalisation import Response
 from gpukit.primitives.pool import index_dtype
-from gpukit.primitives.windows import Padding, Pair, output_shape
+from gpukit.primitives.windows import Window
 
 Array = Any
 
-WINDOW, STRIDE = (3, 3), (2, 2)  # of the forward kernel
+SIZE, STRIDE = (3, 3), (2, 2)  # of the forward kernel
 SIDE_BY_SIDE = 2  # outputs of one lane
 FORWARD_BLOCK = 128
 MOST_BANDS = 65535  # blocks along y
@@ -62,15 +64,22 @@ def _bias_fits(x: Array, bias: Array | None) -> bool:
     return bias is None or (is_float(x, bias) and bias.shape == (x.shape[-1],))
 
 
-def _fits(x: Array, bias: Array | None, *, groups: int, **_: Any) -> bool:
-    return x.ndim == 4 and response_fits(x, groups=groups) and _bias_fits(x, bias)
+def _fits(x: Array, bias: Array | None, *, response: Response, **_: Any) -> bool:
+    return x.ndim == 4 and fits(x, response=response) and _bias_fits(x, bias)
 
 
 def _gradient_fits(
-    gy: Array, x: Array, bias: Array | None, index: Array, *, groups: int, window: Pair, **_: Any
+    gy: Array,
+    x: Array,
+    bias: Array | None,
+    index: Array,
+    *,
+    response: Response,
+    window: Window,
+    **_: Any,
 ) -> bool:
     return (
-        _fits(x, bias, groups=groups)
+        _fits(x, bias, response=response)
         and is_float(gy, x)
         and gy.shape == index.shape
         and gy.size <= x.size
@@ -80,26 +89,14 @@ def _gradient_fits(
 
 @p.bias_relu_lrn_pool.on("cuda", name="cuda", supports=_fits)
 def _(
-    x: Array,
-    bias: Array | None,
-    *,
-    relu: bool,
-    size: int,
-    alpha: float,
-    beta: float,
-    k: float,
-    groups: int,
-    window: Pair,
-    stride: Pair,
-    padding: Padding,
+    x: Array, bias: Array | None, *, relu: bool, response: Response, window: Window
 ) -> tuple[Array, Array]:
-    x, bias, response = contiguous(x), contiguous(bias), Response(size, alpha, beta, k, groups)
-    pooling: dict[str, Any] = {"window": window, "stride": stride, "padding": padding}
-    if (window, stride) != (WINDOW, STRIDE) or not x.size or not response.suits_warps(x):
+    x, bias = contiguous(x), contiguous(bias)
+    if window[:2] != (SIZE, STRIDE) or not x.size or not suits_warps(response, x):
         normal = plain(x, bias, bool(relu), response) if x.size else x
-        return max_pool(normal, **pooling)
+        return max_pool(normal, window=window)
     n, h, w, c = x.shape
-    rows, columns = output_shape((h, w), window, stride, padding)
+    rows, columns = window.output_shape((h, w))
     y = empty_like(x, (n, rows, columns, c))
     index = empty_like(x, y.shape, np.uint8)
     lanes = n * divide_up(columns, SIDE_BY_SIDE) * c * x.dtype.itemsize // 16
@@ -107,8 +104,8 @@ def _(
     band = _band(rows, blocks, x.dtype.itemsize)
     _forward.launch(
         (blocks, divide_up(rows, band)), FORWARD_BLOCK, x, bias, y, index,
-        n, h, w, c, c // groups, rows, columns, padding[0][0], padding[1][0], band, bool(relu),
-        *response.numbers, T=x.dtype, **response.template,
+        n, h, w, c, c // response.groups, rows, columns, *window.offset, band, bool(relu),
+        *response.numbers, T=x.dtype, **template(response),
     )  # fmt: skip
     return y, index
 
@@ -121,29 +118,21 @@ def _(
     index: Array,
     *,
     relu: bool,
-    size: int,
-    alpha: float,
-    beta: float,
-    k: float,
-    groups: int,
-    window: Pair,
-    stride: Pair,
-    padding: Padding,
+    response: Response,
+    window: Window,
 ) -> tuple[Array, Array | None]:
     gy, x, bias, index = (contiguous(a) for a in (gy, x, bias, index))
-    response = Response(size, alpha, beta, k, groups)
     if not x.size:
         gx = empty_like(x)
-    elif index.dtype == np.uint8 and response.suits_warps(x, gy, index):
+    elif index.dtype == np.uint8 and suits_warps(response, x, gy, index):
         gx, packs, (_, h, w, c) = empty_like(x), x.nbytes // 16, x.shape
         _backward.launch(
             warp_blocks(packs, backward_halo(x)), BLOCK, gy, x, bias, index, gx, packs,
-            h, w, c, c // groups, *gy.shape[1:3], *window, *stride, padding[0][0], padding[1][0],
-            bool(relu), *response.numbers, T=x.dtype, **response.template,
+            h, w, c, c // response.groups, *gy.shape[1:3],
+            *window.size, *window.stride, *window.offset, bool(relu), *response.numbers,
+            T=x.dtype, **template(response),
         )  # fmt: skip
     else:
-        slopes = max_pool_gradient(
-            gy, index, input_shape=x.shape, window=window, stride=stride, padding=padding
-        )
+        slopes = max_pool_gradient(gy, index, input_shape=x.shape, window=window)
         gx = plain_gradient(slopes, x, bias, bool(relu), response)
     return gx, None if bias is None else bias_gradient(gx)

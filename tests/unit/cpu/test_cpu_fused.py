@@ -9,6 +9,7 @@ import pytest
 
 from gpukit import primitives as p
 from gpukit.backends.cpu.runtime import threads
+from gpukit.primitives import Response, Window
 
 # shape, groups, size, beta, window, stride, padding
 CASES: list[tuple[Any, ...]] = [
@@ -27,9 +28,9 @@ def call(case: tuple[Any, ...]) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]
     shape, groups, size, beta, window, stride, padding = case
     rng = np.random.default_rng(0)
     settings = {
-        "size": size, "alpha": 0.3, "beta": beta, "k": 1.5, "groups": groups,
-        "window": window, "stride": stride, "padding": padding,
-    }  # fmt: skip
+        "response": Response(size=size, alpha=0.3, beta=beta, k=1.5, groups=groups),
+        "window": Window(window, stride, padding),
+    }
     return rng.standard_normal(shape) * 3, rng.standard_normal(shape[3]), settings
 
 
@@ -63,7 +64,8 @@ def test_nan_wins_and_the_first_of_equals():
     x = np.zeros((1, 3, 3, 16), np.float32)
     x[0, 1, 1, 3] = x[0, 2, 2, 3] = np.nan
     x[0, 0, 2, 15] = x[0, 2, 0, 15] = 1
-    settings = call(CASES[0])[2] | {"groups": 16, "relu": True}
+    settings = call(CASES[0])[2] | {"relu": True}
+    settings["response"] = settings["response"]._replace(groups=16)
     y, index = p.bias_relu_lrn_pool(x, None, algo="numba", **settings)
     assert np.isnan(y[0, 0, 0, 3]) and index[0, 0, 0, 3] == 4
     assert index[0, 0, 0, 15] == 2 and index[0, 0, 0, 0] == 0

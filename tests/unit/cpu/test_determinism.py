@@ -20,15 +20,15 @@ for n, size, c, k, r, stride, pad, groups in (
     (9, 28, 64, 32, 1, 1, 0, 1), (7, 29, 48, 48, 3, 1, 1, 48),
 ):
     x, w, b = f(n, size, size, c), f(r, r, c // groups, k), f(k)
-    settings = dict(stride=(stride,) * 2, padding=((pad, pad),) * 2, dilation=(1, 1), groups=groups)
+    settings = {"conv": p.Conv((stride,) * 2, ((pad, pad),) * 2, groups=groups)}
     y = p.conv2d(x, w, b, activation="relu", **settings)
     gy = f(*y.shape)
     note(y, p.conv2d_input_grad(gy, w, input_shape=x.shape, **settings))
     note(p.conv2d_weight_grad(x, gy, kernel_shape=w.shape, **settings), p.bias_grad(gy))
-    window = dict(window=(3, 3), stride=(2, 2), padding=((0, 0), (0, 0)))
+    window = dict(window=p.Window((3, 3), (2, 2)))
     top, index = p.max_pool2d(y, **window)
     note(top, index, p.max_pool2d_grad(top, index, input_shape=y.shape, **window))
-    response = dict(size=5, alpha=1e-4, beta=0.75, k=2.0, groups=1)
+    response = dict(response=p.Response(size=5, alpha=1e-4, beta=0.75, k=2.0))
     note(p.lrn(y, **response), p.lrn_grad(gy, y, **response))
     z, mean, variance = p.batch_norm(y, f(k), f(k), epsilon=1e-3)
     note(z, mean, variance, *p.batch_norm_grad(gy, y, f(k), mean, variance, epsilon=1e-3))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gpukit import primitives as p
+from gpukit.primitives import Conv, Response
 
 WAYS = list(p.conv2d.implementations("cpu"))
 
@@ -16,30 +17,30 @@ def _shapes(seed: int):
     r, s = map(int, random.integers(1, 5, 2))
     h, w = map(int, random.integers(8, 24, 2))
     n = int(random.integers(1, 5))
-    settings = {
-        "stride": tuple(map(int, random.integers(1, 4, 2))),
-        "padding": tuple((int(a), int(b)) for a, b in random.integers(0, 4, (2, 2))),
-        "dilation": tuple(map(int, random.integers(1, 3, 2))),
-        "groups": groups,
-    }
+    conv = Conv(
+        stride=tuple(map(int, random.integers(1, 4, 2))),
+        padding=tuple((int(a), int(b)) for a, b in random.integers(0, 4, (2, 2))),
+        dilation=tuple(map(int, random.integers(1, 3, 2))),
+        groups=groups,
+    )
     if seed % 10 == 0:
         n = 0
     if seed % 10 == 1:
         h = w = r = s = 1
     if seed % 10 in (1, 2):
         r = s = 1
-        settings |= {"stride": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1)}
+        conv = Conv(groups=groups)
     if seed % 10 == 3:
-        settings["groups"] = c
+        conv = conv._replace(groups=c)
         k = 2 * c if seed % 20 == 3 else c
     if seed % 10 in (4, 5):
-        settings |= {"groups": 1, "dilation": (1, 1), "stride": (1, 1 + seed % 2)}
-    depth = c // settings["groups"]
+        conv = Conv((1, 1 + seed % 2), conv.padding)
+    depth = c // conv.groups
     return (
         random.standard_normal((n, h, w, c)),
         random.standard_normal((r, s, depth, k)),
         random.standard_normal(k),
-        settings,
+        {"conv": conv},
     )
 
 
@@ -68,7 +69,7 @@ def test_convolution_and_its_gradients(way, seed):
 def test_lrn(size, channels, groups, beta):
     random = np.random.default_rng(size)
     x, gy = random.standard_normal((2, 3, 5, 7, channels))
-    settings = {"size": size, "alpha": 0.3, "beta": beta, "k": 2.0, "groups": groups}
+    settings = {"response": Response(size=size, alpha=0.3, beta=beta, k=2.0, groups=groups)}
     for primitive, arrays in ((p.lrn, (x,)), (p.lrn_grad, (gy, x))):
         np.testing.assert_allclose(
             primitive(*arrays, **settings),

@@ -11,6 +11,7 @@ from gpukit import primitives as p
 from gpukit.backends.cpu.conv import tiling
 from gpukit.backends.cpu.linear import tiled as tiled_dense
 from gpukit.backends.cpu.runtime import threads
+from gpukit.primitives import Conv
 
 pytestmark = pytest.mark.skipif(not tiling.registers(), reason="tiles need AVX-512")
 
@@ -38,7 +39,7 @@ def make(case: tuple[Any, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dic
     def values(*shape: int) -> np.ndarray:
         return rng.standard_normal(shape, dtype=np.float32)
 
-    settings = {"stride": stride, "padding": padding, "dilation": (1, 1), "groups": groups}
+    settings = {"conv": Conv(stride=stride, padding=padding, groups=groups)}
     return values(*x_shape), values(r, s, x_shape[3] // groups, k), values(k), settings
 
 
@@ -77,7 +78,7 @@ def test_gradients(case):
             gx, p.conv2d_input_grad(*wide[1:], input_shape=x.shape, **settings, algo="reference")
         )
     else:
-        assert settings["stride"] != (1, 1) or x.shape[3] // settings["groups"] % 16
+        assert settings["conv"].stride != (1, 1) or x.shape[3] // settings["conv"].groups % 16
 
 
 def test_these_are_the_defaults_of_alexnet():

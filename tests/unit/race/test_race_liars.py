@@ -69,11 +69,9 @@ def remembered_dense(memory):
 
 
 def remembered_index(memory):
-    def back(gy, index, *, window, stride, padding, input_shape):
+    def back(gy, index, *, input_shape, window):
         known = memory.of(index, index.copy)
-        return p.max_pool2d_grad.reference(
-            gy, known, window=window, stride=stride, padding=padding, input_shape=input_shape
-        )
+        return p.max_pool2d_grad.reference(gy, known, input_shape=input_shape, window=window)
 
     return back
 

@@ -118,11 +118,8 @@ def blind(x):
     return np.array(True)
 
 
-def corner(x, bias, *, relu, size, alpha, beta, k, groups, window, stride, padding):
-    y, index = p.bias_relu_lrn_pool.reference(
-        x, bias, relu=relu, size=size, alpha=alpha, beta=beta, k=k, groups=groups,
-        window=window, stride=stride, padding=padding,
-    )  # fmt: skip
+def corner(x, bias, **settings):
+    y, index = p.bias_relu_lrn_pool.reference(x, bias, **settings)
     index[0, 0, 0, 0] = (index[0, 0, 0, 0] + 1) % 9
     return y, index
 
@@ -189,12 +186,10 @@ def test_one_that_fails_while_it_is_timed_is_refused_and_the_others_go_on():
 
 
 def test_a_wrong_convolution_is_refused():
-    def wrong(x, w, b=None, *, stride, padding, dilation, groups, activation=None):
+    def wrong(x, w, b=None, *, conv, activation=None):
         w = w.copy()
         w[0, 0, 0, 0] = 0  # one product of each sum left out
-        return p.conv2d.reference(
-            x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups
-        )
+        return p.conv2d.reference(x, w, b, conv=conv)
 
     with implementation("conv2d", "wrong", wrong):
         outcome = race("conv2d", *CONV, algos=["wrong"])

@@ -17,25 +17,26 @@ from gpukit import primitives as p
 from gpukit.backends.cpu.activation.piecewise import bias_pattern
 from gpukit.backends.cpu.conv import direct, fft, im2col, tiling
 from gpukit.backends.cpu.conv.plan import TASK_WORK, Plan, float_conv, make_plan
-from gpukit.backends.cpu.conv.widen import fold, spread, widened_shape
-from gpukit.backends.cpu.runtime.common import ACTIVATIONS, Array, Padding, Pair, flat, plain
+from gpukit.backends.cpu.conv.widen import fold, spread, widened, widened_shape
+from gpukit.backends.cpu.runtime.common import ACTIVATIONS, Array, Pair, flat, plain
 from gpukit.backends.cpu.runtime.memory import empty, scratch
 from gpukit.backends.cpu.runtime.partial_sums import add_parts
 from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
+from gpukit.primitives.windows import Conv
 
 # Weight gradients are added up from at most so many parts, of at most so many bytes together.
 _MOST_PARTS = 8
 _PART_BYTES = 32 << 20
 
 
-def _depthwise(x: Array, w: Array, *_: Any, groups: int, **__: Any) -> bool:
-    return float_conv(x, w) and 1 < groups == x.shape[3]
+def _depthwise(x: Array, w: Array, *_: Any, conv: Conv, **__: Any) -> bool:
+    return float_conv(x, w) and 1 < conv.groups == x.shape[3]
 
 
 def _input_depthwise(
-    gy: Array, w: Array, *, input_shape: tuple[int, ...], groups: int, **_: Any
+    gy: Array, w: Array, *, input_shape: tuple[int, ...], conv: Conv, **_: Any
 ) -> bool:
-    return float_conv(gy, w) and 1 < groups == input_shape[3]
+    return float_conv(gy, w) and 1 < conv.groups == input_shape[3]
 
 
 p.conv2d.on("cpu", name="depthwise", supports=_depthwise)(direct.conv2d)
@@ -59,25 +60,17 @@ def _forward_tasks(plan: Plan) -> list[Pair]:
 
 @p.conv2d.on("cpu", name="im2col", supports=float_conv)
 def _conv2d(
-    x: Array,
-    w: Array,
-    b: Array | None = None,
-    *,
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-    activation: str | None = None,
+    x: Array, w: Array, b: Array | None = None, *, conv: Conv, activation: str | None = None
 ) -> Array:
-    plan = make_plan(x.shape, w.shape, stride, padding, dilation, groups, x.itemsize)
+    plan = make_plan(x.shape, w.shape, conv, x.itemsize)
     y = empty(plan.output_shape, x.dtype)
     if y.size == 0:
         return y
     bias = bias_pattern(b, x.dtype, plan.output_shape[2])
     t = plan.together
     if t > 1:
-        w, stride = spread(plain(w), t, stride[1]), (stride[0], t * stride[1])
-        plan = make_plan(x.shape, w.shape, stride, padding, dilation, groups, x.itemsize)
+        w, conv = spread(plain(w), t, conv.stride[1]), widened(conv, t)
+        plan = make_plan(x.shape, w.shape, conv, x.itemsize)
     inputs, weights, outputs = flat(x), flat(w), y.reshape(-1)
     kind = ACTIVATIONS[activation]
     tasks = _forward_tasks(plan)
@@ -91,25 +84,16 @@ def _conv2d(
 
 
 @p.conv2d_input_grad.on("cpu", name="im2col", supports=float_conv)
-def _input_grad(
-    gy: Array,
-    w: Array,
-    *,
-    input_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-) -> Array:
+def _input_grad(gy: Array, w: Array, *, input_shape: tuple[int, ...], conv: Conv) -> Array:
     input_shape = tuple(input_shape)
-    plan = make_plan(input_shape, w.shape, stride, padding, dilation, groups, gy.itemsize)
+    plan = make_plan(input_shape, w.shape, conv, gy.itemsize)
     gx = empty(input_shape, gy.dtype)
     if gx.size == 0:
         return gx
     t = plan.together
     if t > 1:
-        w, stride = spread(plain(w), t, stride[1]), (stride[0], t * stride[1])
-        plan = make_plan(input_shape, w.shape, stride, padding, dilation, groups, gy.itemsize)
+        w, conv = spread(plain(w), t, conv.stride[1]), widened(conv, t)
+        plan = make_plan(input_shape, w.shape, conv, gy.itemsize)
     gradients, weights, out = flat(gy), flat(w), gx.reshape(-1)
     tasks = plan.tasks(input_shape[0])
 
@@ -122,22 +106,13 @@ def _input_grad(
 
 
 @p.conv2d_weight_grad.on("cpu", name="im2col", supports=float_conv)
-def _weight_grad(
-    x: Array,
-    gy: Array,
-    *,
-    kernel_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-) -> Array:
+def _weight_grad(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Conv) -> Array:
     narrow = kernel_shape = tuple(kernel_shape)
-    plan = make_plan(x.shape, kernel_shape, stride, padding, dilation, groups, x.itemsize)
-    t, narrow_stride = plan.together, stride[1]
+    plan = make_plan(x.shape, kernel_shape, conv, x.itemsize)
+    t, narrow_stride = plan.together, conv.stride[1]
     if t > 1:
-        kernel_shape, stride = widened_shape(narrow, t, narrow_stride), (stride[0], t * stride[1])
-        plan = make_plan(x.shape, kernel_shape, stride, padding, dilation, groups, x.itemsize)
+        kernel_shape, conv = widened_shape(narrow, t, narrow_stride), widened(conv, t)
+        plan = make_plan(x.shape, kernel_shape, conv, x.itemsize)
     gw = empty(kernel_shape, x.dtype)
     if gw.size == 0 or plan.lines == 0:
         return np.zeros(narrow, x.dtype)

@@ -14,12 +14,13 @@ import numpy as np
 
 from gpukit.backends.cpu.activation.piecewise import bias_pattern, finish
 from gpukit.backends.cpu.conv.plan import Plan, make_plan
-from gpukit.backends.cpu.runtime.common import ACTIVATIONS, Array, Padding, Pair, flat, plain
+from gpukit.backends.cpu.runtime.common import ACTIVATIONS, Array, Pair, flat, plain
 from gpukit.backends.cpu.runtime.jit import at, jit
 from gpukit.backends.cpu.runtime.memory import empty
 from gpukit.backends.cpu.runtime.partial_sums import add_parts
 from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
 from gpukit.backends.cpu.runtime.vectors import clear_run, multiply_add_run
+from gpukit.primitives.windows import Conv
 
 # A multiply-add here takes as long as this many in a GEMM: tasks are cut accordingly.
 _SLOWNESS = 8
@@ -141,18 +142,10 @@ def _tasks(plan: Plan, units: int, most: int = _MOST_TASKS) -> list[Pair]:
 
 
 def conv2d(
-    x: Array,
-    w: Array,
-    b: Array | None = None,
-    *,
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-    activation: str | None = None,
+    x: Array, w: Array, b: Array | None = None, *, conv: Conv, activation: str | None = None
 ) -> Array:
     """As the definition's conv2d."""
-    plan = make_plan(x.shape, w.shape, stride, padding, dilation, groups, x.itemsize)
+    plan = make_plan(x.shape, w.shape, conv, x.itemsize)
     y = empty(plan.output_shape, x.dtype)
     if y.size:
         inputs, weights, outputs = flat(x), flat(w), y.reshape(-1)
@@ -166,19 +159,10 @@ def conv2d(
     return y
 
 
-def input_grad(
-    gy: Array,
-    w: Array,
-    *,
-    input_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-) -> Array:
+def input_grad(gy: Array, w: Array, *, input_shape: tuple[int, ...], conv: Conv) -> Array:
     """As the definition's conv2d_input_grad."""
     input_shape = tuple(input_shape)
-    plan = make_plan(input_shape, w.shape, stride, padding, dilation, groups, gy.itemsize)
+    plan = make_plan(input_shape, w.shape, conv, gy.itemsize)
     gx = empty(input_shape, gy.dtype)
     if gx.size:
         gradients, weights, out = flat(gy), flat(w), gx.reshape(-1)
@@ -191,19 +175,10 @@ def input_grad(
     return gx
 
 
-def weight_grad(
-    x: Array,
-    gy: Array,
-    *,
-    kernel_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-) -> Array:
+def weight_grad(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Conv) -> Array:
     """As the definition's conv2d_weight_grad."""
     kernel_shape = tuple(kernel_shape)
-    plan = make_plan(x.shape, kernel_shape, stride, padding, dilation, groups, x.itemsize)
+    plan = make_plan(x.shape, kernel_shape, conv, x.itemsize)
     gw = np.zeros(kernel_shape, x.dtype)
     if gw.size and plan.lines:
         inputs, gradients = flat(x), flat(plain(gy))

@@ -17,8 +17,9 @@ import numpy as np
 
 from gpukit.backends.cpu.activation.piecewise import bias_pattern, finish
 from gpukit.backends.cpu.conv.plan import float_conv, make_plan
-from gpukit.backends.cpu.runtime.common import ACTIVATIONS, Array, Padding, Pair
+from gpukit.backends.cpu.runtime.common import ACTIVATIONS, Array
 from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
+from gpukit.primitives.windows import Conv, Padding, Pair
 
 # Spectra are complex and nearly twice as large as the image; beyond this, the others are used.
 _MOST_BYTES = 1 << 30
@@ -42,40 +43,30 @@ def _sizes(shape: tuple[int, ...], padding: Padding) -> Pair:
     return good_size(shape[1] + sum(padding[0])), good_size(shape[2] + sum(padding[1]))
 
 
-def supports(
-    x: Array, w: Array, *_: Any, padding: Padding, dilation: Pair, groups: int, **__: Any
-) -> bool:
+def supports(x: Array, w: Array, *_: Any, conv: Conv, **__: Any) -> bool:
     """One group, no dilation, spectra of reasonable size."""
-    if not float_conv(x, w) or groups > 1 or dilation != (1, 1):
+    if not float_conv(x, w) or conv.groups > 1 or conv.dilation != (1, 1):
         return False
-    rows, columns = _sizes(x.shape, padding)
+    rows, columns = _sizes(x.shape, conv.padding)
     n, c, k = x.shape[0], w.shape[2], w.shape[3]
     places = rows * (columns // 2 + 1)
     return places * (n * c + c * k + n * k) * 2 * x.itemsize <= _MOST_BYTES
 
 
 def conv2d(
-    x: Array,
-    w: Array,
-    b: Array | None = None,
-    *,
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-    activation: str | None = None,
+    x: Array, w: Array, b: Array | None = None, *, conv: Conv, activation: str | None = None
 ) -> Array:
     """As the definition's conv2d, within `supports`."""
-    plan = make_plan(x.shape, w.shape, stride, padding, dilation, groups, x.itemsize)
+    plan = make_plan(x.shape, w.shape, conv, x.itemsize)
     n, p, q, k = plan.output_shape
     y = np.empty(plan.output_shape, x.dtype)
     if y.size == 0:
         return y
-    rows, columns = _sizes(x.shape, padding)
+    rows, columns = _sizes(x.shape, conv.padding)
     frequencies = columns // 2 + 1
     depth = x.shape[3]
     complex_type = np.result_type(x.dtype, np.complex64)
-    (top, _), (left, _) = padding
+    (top, left), (step_h, step_w) = conv.offset, conv.stride
     images = np.empty((rows, frequencies, n, depth), complex_type)
     products = np.empty((rows, frequencies, n, k), complex_type)
     # (rows, frequencies, C, K)
@@ -97,7 +88,7 @@ def conv2d(
         first, last = batches[i]
         spectrum = products[:, :, first:last].transpose(2, 0, 1, 3)
         dense = np.fft.irfft2(spectrum, s=(rows, columns), axes=(1, 2))
-        y[first:last] = dense[:, : p * stride[0] : stride[0], : q * stride[1] : stride[1]]
+        y[first:last] = dense[:, : p * step_h : step_h, : q * step_w : step_w]
         out = y[first:last].reshape(-1)
         finish(out, out.size // k, k, k, bias, ACTIVATIONS[activation])
 

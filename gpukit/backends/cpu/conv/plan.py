@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from gpukit.backends.cpu.conv.widen import pixels_together
-from gpukit.backends.cpu.runtime.common import Array, Padding, Pair, is_float
+from gpukit.backends.cpu.runtime.common import Array, Pair, is_float
 from gpukit.backends.cpu.runtime.threads import cuts
+from gpukit.primitives.windows import NO_PADDING, Conv
 
 # A panel about this large stays in L2 beside the blocks that the GEMM packs.
 _PANEL_BYTES = 512 << 10
@@ -49,22 +50,14 @@ class Plan:
 
 @lru_cache(maxsize=1024)
 def make_plan(
-    input_shape: tuple[int, ...],
-    kernel_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-    itemsize: int,
+    input_shape: tuple[int, ...], kernel_shape: tuple[int, ...], conv: Conv, itemsize: int
 ) -> Plan:
     """Plan for x (N,H,W,C) and w (R,S,C/groups,K)."""
     n, h, w, c = input_shape
     r, s, depth, k = kernel_shape
-    (top, bottom), (left, right) = padding
-    rows = (h + top + bottom - (r - 1) * dilation[0] - 1) // stride[0] + 1
-    columns = (w + left + right - (s - 1) * dilation[1] - 1) // stride[1] + 1
+    rows, columns = conv.output_shape((h, w), kernel_shape)
     lines = n * rows
-    in_place = r == s == 1 and stride == (1, 1) and padding == ((0, 0), (0, 0))
+    in_place = r == s == 1 and conv.stride == (1, 1) and conv.padding == NO_PADDING
     # Kernel rows in one panel: enough for a long product, no more than the cache holds.
     row_run = s * depth
     fitting = _PANEL_BYTES // itemsize // max(_PANEL_PIXELS * row_run, 1)
@@ -75,32 +68,17 @@ def make_plan(
     panels = -(-lines // panel_lines)
     panel_lines = -(-lines // panels) if panels else 1
     numbers = [
-        n,
-        h,
-        w,
-        c,
-        k,
-        r,
-        s,
-        rows,
-        columns,
-        *stride,
-        top,
-        left,
-        *dilation,
-        groups,
-        panel_lines,
-        panel_rows,
-        int(in_place),
-    ]
+        n, h, w, c, k, r, s, rows, columns, *conv.stride, *conv.offset, *conv.dilation,
+        conv.groups, panel_lines, panel_rows, int(in_place),
+    ]  # fmt: skip
     return Plan(
         output_shape=(n, rows, columns, k),
-        together=pixels_together(kernel_shape, columns, stride, dilation, groups),
+        together=pixels_together(kernel_shape, columns, conv),
         lines=lines,
         panel_lines=panel_lines,
         panel_rows=panel_rows,
         panel_size=0 if in_place else panel_lines * columns * panel_rows * row_run + 16,
-        work=lines * columns * r * s * depth * (k + _COPY_WORK * groups * (not in_place)),
+        work=lines * columns * r * s * depth * (k + _COPY_WORK * conv.groups * (not in_place)),
         numbers=np.array(numbers, dtype=np.int64),
     )
 

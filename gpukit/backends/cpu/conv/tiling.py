@@ -14,11 +14,12 @@ import numpy as np
 
 from gpukit.backends.cpu.activation.piecewise import bias_pattern
 from gpukit.backends.cpu.conv import tiled
-from gpukit.backends.cpu.runtime.common import ACTIVATIONS, FLOAT32, Array, Padding, Pair, flat
+from gpukit.backends.cpu.runtime.common import ACTIVATIONS, FLOAT32, Array, flat
 from gpukit.backends.cpu.runtime.memory import empty, scratch
 from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
 from gpukit.backends.cpu.runtime.tile import TALLEST
 from gpukit.backends.cpu.runtime.vectors import VECTOR
+from gpukit.primitives.windows import NO_PADDING, Conv
 
 # The input rows of a chunk, beside a block of weights or gradients, stay in L2.
 _CHUNK_BYTES = 384 << 10
@@ -50,31 +51,23 @@ class Tiling:
 
 
 @lru_cache(maxsize=1024)
-def make_tiling(
-    input_shape: tuple[int, ...],
-    kernel_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    groups: int,
-) -> Tiling:
+def make_tiling(input_shape: tuple[int, ...], kernel_shape: tuple[int, ...], conv: Conv) -> Tiling:
     """Tiling for x (N,H,W,C) and w (R,S,C/groups,K) of float32."""
     n, h, w, c = input_shape
     r, s, depth, k = kernel_shape
-    (top, bottom), (left, right) = padding
-    rows = (h + top + bottom - r) // stride[0] + 1
-    columns = (w + left + right - s) // stride[1] + 1
-    own = k // groups
+    rows, columns = conv.output_shape((h, w), kernel_shape)
+    groups, own = conv.groups, k // conv.groups
     vectors = next(v for v in (2, 3, 1) if own % (v * VECTOR) == 0)
-    wide = w + left + right
-    copied = any(map(any, padding))
+    wide = w + sum(conv.padding[1])
+    copied = conv.padding != NO_PADDING
     # Whole images where they fit, else as many lines as do, in equal chunks.
-    fitting = (_CHUNK_BYTES // (4 * wide * c) - r) // stride[0] + 1
+    fitting = (_CHUNK_BYTES // (4 * wide * c) - r) // conv.stride[0] + 1
     chunks = -(-rows // max(fitting, 1))
     lines = -(-rows // chunks)
     run = s * depth if groups == 1 else depth
     places = tiled.tallest(run, TALLEST[vectors])
     numbers = [
-        n, h, w, c, k, r, s, rows, columns, *stride, top, left, wide, groups,
+        n, h, w, c, k, r, s, rows, columns, *conv.stride, *conv.offset, wide, groups,
         vectors, lines, int(copied), run, -(-run // places),
     ]  # fmt: skip
     return Tiling(
@@ -82,7 +75,7 @@ def make_tiling(
         vectors=vectors,
         blocks=k // (vectors * VECTOR),
         chunks=n * -(-rows // lines),
-        padded_size=((lines - 1) * stride[0] + r) * wide * c if copied else 0,
+        padded_size=((lines - 1) * conv.stride[0] + r) * wide * c if copied else 0,
         gradient_size=lines * columns * vectors * VECTOR,
         pixels=tiled.tallest(columns, TALLEST[vectors]),
         places=places,
@@ -90,48 +83,33 @@ def make_tiling(
     )
 
 
-def _fits(x: Array, w_dtype: Any, outputs: int, groups: int, dilation: Pair) -> bool:
+def _fits(x: Array, w_dtype: Any, outputs: int, conv: Conv) -> bool:
     return (
         x.dtype == w_dtype == FLOAT32
         and x.size > 0
-        and dilation == (1, 1)
-        and outputs % (groups * VECTOR) == 0
+        and conv.dilation == (1, 1)
+        and outputs % (conv.groups * VECTOR) == 0
         and registers()
     )
 
 
-def supports(x: Array, w: Array, *_: Any, dilation: Pair, groups: int, **__: Any) -> bool:
+def supports(x: Array, w: Array, *_: Any, conv: Conv, **__: Any) -> bool:
     """Whether `conv2d` computes this."""
-    return w.size > 0 and _fits(x, w.dtype, w.shape[3], groups, dilation)
+    return w.size > 0 and _fits(x, w.dtype, w.shape[3], conv)
 
 
-def supports_weight_grad(
-    x: Array, gy: Array, *, kernel_shape: Any, dilation: Pair, groups: int, **_: Any
-) -> bool:
+def supports_weight_grad(x: Array, gy: Array, *, kernel_shape: Any, conv: Conv) -> bool:
     """Whether `weight_grad` computes this."""
-    return (
-        gy.size > 0 and min(kernel_shape) > 0 and _fits(x, gy.dtype, gy.shape[3], groups, dilation)
-    )
+    return gy.size > 0 and min(kernel_shape) > 0 and _fits(x, gy.dtype, gy.shape[3], conv)
 
 
-def supports_input_grad(
-    gy: Array,
-    w: Array,
-    *,
-    input_shape: Any,
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-) -> bool:
+def supports_input_grad(gy: Array, w: Array, *, input_shape: Any, conv: Conv) -> bool:
     """Whether `input_grad` computes this: stride 1, padding smaller than the kernel."""
-    (top, bottom), (left, right) = padding
     return (
-        stride == (1, 1)
-        and max(top, bottom) < w.shape[0]
-        and max(left, right) < w.shape[1]
+        conv.stride == (1, 1)
+        and all(max(pads) < f for pads, f in zip(conv.padding, w.shape))
         and w.size > 0
-        and _fits(gy, w.dtype, input_shape[3], groups, dilation)
+        and _fits(gy, w.dtype, input_shape[3], conv)
     )
 
 
@@ -156,18 +134,10 @@ def _packed(tiling: Tiling, w: Array, pack: Any) -> Array:
 
 
 def conv2d(
-    x: Array,
-    w: Array,
-    b: Array | None = None,
-    *,
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-    activation: str | None = None,
+    x: Array, w: Array, b: Array | None = None, *, conv: Conv, activation: str | None = None
 ) -> Array:
     """As the definition's conv2d."""
-    tiling = make_tiling(x.shape, w.shape, stride, padding, groups)
+    tiling = make_tiling(x.shape, w.shape, conv)
     y = empty(tiling.output_shape, x.dtype)
     if y.size:
         bias = bias_pattern(b, x.dtype, tiling.output_shape[2])
@@ -176,46 +146,28 @@ def conv2d(
     return y
 
 
-def input_grad(
-    gy: Array,
-    w: Array,
-    *,
-    input_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-) -> Array:
+def input_grad(gy: Array, w: Array, *, input_shape: tuple[int, ...], conv: Conv) -> Array:
     """As the definition's conv2d_input_grad: gy convolved with the kernel turned around."""
     r, s, _, k = w.shape
-    (top, _), (left, _) = padding
+    top, left = conv.offset
     _, p_count, q_count, _ = gy.shape
     around = (
         (r - 1 - top, input_shape[1] - p_count + top),
         (s - 1 - left, input_shape[2] - q_count + left),
     )
-    kernel_shape = (r, s, k // groups, input_shape[3])
-    tiling = make_tiling(gy.shape, kernel_shape, (1, 1), around, groups)
+    kernel_shape = (r, s, k // conv.groups, input_shape[3])
+    tiling = make_tiling(gy.shape, kernel_shape, Conv(padding=around, groups=conv.groups))
     gx = empty(tuple(input_shape), gy.dtype)
     packed = _packed(tiling, w, tiled.pack_turned)
     _run(tiling, gy, packed, np.empty(0, gy.dtype), gx, 0)
     return gx
 
 
-def weight_grad(
-    x: Array,
-    gy: Array,
-    *,
-    kernel_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-) -> Array:
+def weight_grad(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Conv) -> Array:
     """As the definition's conv2d_weight_grad, summed up in parts of the batch."""
-    tiling = make_tiling(x.shape, tuple(kernel_shape), stride, padding, groups)
+    tiling = make_tiling(x.shape, tuple(kernel_shape), conv)
     pixels, width = tiling.places, tiling.vectors * VECTOR
-    runs = kernel_shape[0] * (1 if groups == 1 else kernel_shape[1])
+    runs = kernel_shape[0] * (1 if conv.groups == 1 else kernel_shape[1])
     size = runs * int(tiling.numbers[19]) * pixels * width
     affordable = max(_PART_BYTES // (4 * size * tiling.blocks), 1)
     count = min(max(tiling.chunks // _PART_CHUNKS, 1), _MOST_PARTS, affordable)

@@ -22,8 +22,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from gpukit.backends.cpu.runtime.common import Array, Pair
+from gpukit.backends.cpu.runtime.common import Array
 from gpukit.backends.cpu.runtime.jit import jit
+from gpukit.primitives.windows import Conv
 
 # Widening stops where GEMMs are efficient, or where zeros make up most of the work.
 _ENOUGH_CHANNELS = 64
@@ -31,16 +32,14 @@ _MOST_WASTE = 2.5
 
 
 @lru_cache(maxsize=1024)
-def pixels_together(
-    kernel_shape: tuple[int, ...], q_count: int, stride: Pair, dilation: Pair, groups: int
-) -> int:
+def pixels_together(kernel_shape: tuple[int, ...], q_count: int, conv: Conv) -> int:
     """How many pixels of a line to take as one; a divisor of the line's length, often 1."""
     _, columns, _, outputs = kernel_shape
-    if groups > 1 or dilation[1] > 1 or outputs * 2 > _ENOUGH_CHANNELS or columns == 1:
+    if conv.groups > 1 or conv.dilation[1] > 1 or outputs * 2 > _ENOUGH_CHANNELS or columns == 1:
         return 1
     best = 1
     for t in range(2, q_count + 1):
-        waste = ((t - 1) * stride[1] + columns) / columns
+        waste = ((t - 1) * conv.stride[1] + columns) / columns
         if t * outputs > _ENOUGH_CHANNELS or waste > _MOST_WASTE:
             break
         if q_count % t == 0:
@@ -75,6 +74,11 @@ def widened_shape(kernel_shape: tuple[int, ...], t: int, stride: int) -> tuple[i
     """Shape of the kernel that computes t pixels as one."""
     rows, columns, channels, outputs = kernel_shape
     return rows, (t - 1) * stride + columns, channels, t * outputs
+
+
+def widened(conv: Conv, t: int) -> Conv:
+    """How that kernel slides."""
+    return conv._replace(stride=(conv.stride[0], t * conv.stride[1]))
 
 
 def spread(w: Array, t: int, stride: int) -> Array:

@@ -19,6 +19,7 @@ from gpukit.backends.cpu.runtime.common import Array, flat, is_float
 from gpukit.backends.cpu.runtime.jit import at, jit
 from gpukit.backends.cpu.runtime.memory import empty
 from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
+from gpukit.primitives.normalisation import Response
 
 # Values in one buffer: a few buffers stay in L1.
 _BUFFER = 2048
@@ -133,20 +134,20 @@ def _tasks(x: Array) -> list[tuple[int, int]]:
 
 
 @p.lrn.on("cpu", name="numba", supports=_supports)
-def _(x: Array, *, size: int, alpha: float, beta: float, k: float, groups: int) -> Array:
+def _(x: Array, *, response: Response) -> Array:
     y = empty(x.shape, x.dtype)
-    real, shape, tasks = x.dtype.type, (x.shape[-1], groups, size), _tasks(x)
-    numbers = real(k), real(alpha / size), real(beta)
+    shape, tasks = (x.shape[-1], response.groups, response.size), _tasks(x)
+    numbers = [x.dtype.type(v) for v in response.numbers]
     source, target = flat(x), y.reshape(-1)
     parallel_for(len(tasks), lambda i: _forward(source, target, shape, *numbers, *tasks[i]))
     return y
 
 
 @p.lrn_grad.on("cpu", name="numba", supports=_supports)
-def _(gy: Array, x: Array, *, size: int, alpha: float, beta: float, k: float, groups: int) -> Array:
+def _(gy: Array, x: Array, *, response: Response) -> Array:
     gx = empty(x.shape, x.dtype)
-    real, shape, tasks = x.dtype.type, (x.shape[-1], groups, size), _tasks(x)
-    numbers = real(k), real(alpha / size), real(beta)
+    shape, tasks = (x.shape[-1], response.groups, response.size), _tasks(x)
+    numbers = [x.dtype.type(v) for v in response.numbers]
     gradient, source, target = flat(gy), flat(x), gx.reshape(-1)
     parallel_for(
         len(tasks), lambda i: _backward(gradient, source, target, shape, *numbers, *tasks[i])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from gpukit import primitives as reference
-from gpukit.backends.cpu.pool.maximum import output_size, pool_plan, small_window, unit_tasks
-from gpukit.backends.cpu.runtime.common import Array, Padding, Pair, flat, is_float
+from gpukit.backends.cpu.pool.maximum import pool_plan, small_window, unit_tasks
+from gpukit.backends.cpu.runtime.common import Array, flat, is_float
 from gpukit.backends.cpu.runtime.jit import at, jit
 from gpukit.backends.cpu.runtime.memory import empty
 from gpukit.backends.cpu.runtime.threads import parallel_for
+from gpukit.primitives.windows import Window
 
 
 @jit
@@ -80,23 +81,21 @@ def _means(x, y, pixels, first_image, last_image):  # type: ignore[no-untyped-de
 
 
 @reference.avg_pool2d.on("cpu", name="numba", supports=small_window)
-def _(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> Array:
-    output = output_size(x.shape, window, stride, padding)
+def _(x: Array, *, window: Window) -> Array:
+    output = window.output_shape(x.shape[1:3])
     y = empty((x.shape[0], *output, x.shape[3]), x.dtype)
     if y.size:
-        plan = pool_plan(x.shape, output, window, stride, padding)
+        plan = pool_plan(x.shape, output, window)
         source, target, tasks = flat(x), y.reshape(-1), unit_tasks(x.shape[0] * output[0], x.size)
         parallel_for(len(tasks), lambda i: _average(source, target, plan, *tasks[i]))
     return y
 
 
 @reference.avg_pool2d_grad.on("cpu", name="numba", supports=small_window)
-def _(
-    gy: Array, *, input_shape: tuple[int, ...], window: Pair, stride: Pair, padding: Padding
-) -> Array:
+def _(gy: Array, *, input_shape: tuple[int, ...], window: Window) -> Array:
     gx = empty(tuple(input_shape), gy.dtype)
     if gx.size:
-        plan = pool_plan(input_shape, (gy.shape[1], gy.shape[2]), window, stride, padding)
+        plan = pool_plan(input_shape, gy.shape[1:3], window)
         gradient, target, tasks = flat(gy), gx.reshape(-1), unit_tasks(input_shape[0], gx.size)
         parallel_for(len(tasks), lambda i: _share(gradient, target, plan, *tasks[i]))
     return gx

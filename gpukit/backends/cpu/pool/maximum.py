@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from gpukit import primitives as reference
-from gpukit.backends.cpu.runtime.common import Array, Padding, Pair, flat, is_float
+from gpukit.backends.cpu.runtime.common import Array, Pair, flat, is_float
 from gpukit.backends.cpu.runtime.jit import at, jit
 from gpukit.backends.cpu.runtime.memory import empty
 from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
 from gpukit.backends.cpu.runtime.vectors import VECTOR, choose_vector, pool_vector
+from gpukit.primitives.windows import Window
 
 _TASK_SIZE = 100_000
 _MOST_TASKS = 32
@@ -145,18 +146,10 @@ def _max_backward(gy, index, gx, plan, first_image, last_image):  # type: ignore
                                 gx[at(pixel + c)] += g if index[at(out + c)] == cell else 0
 
 
-def pool_plan(
-    input_shape: tuple[int, ...], output: Pair, window: Pair, stride: Pair, padding: Padding
-) -> Array:
+def pool_plan(input_shape: tuple[int, ...], output: tuple[int, ...], window: Window) -> Array:
     """What compiled code reads: N H W C P Q, window, stride, top and left padding."""
-    numbers = [*input_shape, *output, *window, *stride, padding[0][0], padding[1][0]]
+    numbers = [*input_shape, *output, *window.size, *window.stride, *window.offset]
     return np.array(numbers, dtype=np.int64)
-
-
-def output_size(shape: tuple[int, ...], window: Pair, stride: Pair, padding: Padding) -> Pair:
-    """Height and width of the pooled image."""
-    rows = (shape[1] + sum(padding[0]) - window[0]) // stride[0] + 1
-    return rows, (shape[2] + sum(padding[1]) - window[1]) // stride[1] + 1
 
 
 def unit_tasks(units: int, size: int) -> list[Pair]:
@@ -164,18 +157,18 @@ def unit_tasks(units: int, size: int) -> list[Pair]:
     return cuts(units, min(units, max(size // _TASK_SIZE, 1), _MOST_TASKS))
 
 
-def small_window(x: Array, *_: Any, window: Pair, **__: Any) -> bool:
+def small_window(x: Array, *_: Any, window: Window, **__: Any) -> bool:
     """Whether the window's cells are numbered by uint8, and so few that float32 adds them well."""
-    return is_float(x) and window[0] * window[1] <= 256
+    return is_float(x) and window.cells <= 256
 
 
 @reference.max_pool2d.on("cpu", name="numba", supports=small_window)
-def _(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> tuple[Array, Array]:
-    output = output_size(x.shape, window, stride, padding)
+def _(x: Array, *, window: Window) -> tuple[Array, Array]:
+    output = window.output_shape(x.shape[1:3])
     shape = (x.shape[0], *output, x.shape[3])
     y, index = empty(shape, x.dtype), empty(shape, np.dtype(np.uint8))
     if y.size:
-        plan = pool_plan(x.shape, output, window, stride, padding)
+        plan = pool_plan(x.shape, output, window)
         source, best, which = flat(x), y.reshape(-1), index.reshape(-1)
         tasks = unit_tasks(shape[0] * shape[1], x.size)
         parallel_for(len(tasks), lambda i: _max_forward(source, best, which, plan, *tasks[i]))
@@ -183,18 +176,10 @@ def _(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> tuple[Array,
 
 
 @reference.max_pool2d_grad.on("cpu", name="numba", supports=small_window)
-def _(
-    gy: Array,
-    index: Array,
-    *,
-    input_shape: tuple[int, ...],
-    window: Pair,
-    stride: Pair,
-    padding: Padding,
-) -> Array:
+def _(gy: Array, index: Array, *, input_shape: tuple[int, ...], window: Window) -> Array:
     gx = empty(input_shape, gy.dtype)
     if gx.size:
-        plan = pool_plan(input_shape, (gy.shape[1], gy.shape[2]), window, stride, padding)
+        plan = pool_plan(input_shape, gy.shape[1:3], window)
         gradient, which, target = flat(gy), flat(index), gx.reshape(-1)
         tasks = unit_tasks(input_shape[0], gx.size)
         parallel_for(len(tasks), lambda i: _max_backward(gradient, which, target, plan, *tasks[i]))

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Pair = tuple[int, int]
-Padding = tuple[Pair, Pair]
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 

@@ -23,7 +23,7 @@ from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, em
 from gpukit.backends.cuda.runtime.tiling import MOST_DEEP, THREADS, Splits, plan, split, tiles
 from gpukit.device import device_of
 from gpukit.launch.kernel import Kernel
-from gpukit.primitives.windows import Padding, Pair
+from gpukit.primitives.windows import Conv
 
 Array = Any
 
@@ -48,17 +48,9 @@ def _floats(a: Array, b: Array, bias: Array | None = None, **_: Any) -> bool:
 
 @p.conv2d.on("cuda", name="direct", supports=_floats)
 def _(
-    x: Array,
-    w: Array,
-    b: Array | None = None,
-    *,
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-    activation: str | None = None,
+    x: Array, w: Array, b: Array | None = None, *, conv: Conv, activation: str | None = None
 ) -> Array:
-    shape = conv_shape(x.shape, w.shape, stride, padding, dilation, groups).check()
+    shape = conv_shape(x.shape, w.shape, conv).check()
     x, w, b = contiguous(x), contiguous(w), contiguous(b)
     y = empty_like(x, shape.y)
     for images in shape.runs() if y.size else ():
@@ -78,7 +70,7 @@ def _forward_run(
         )  # fmt: skip
         return
     packed_x, packed_w = is_packed(x, shape.depth), is_packed(w, shape.filters)
-    packed, z = packed_x and packed_w, deep(shape.groups, shape)
+    packed, z = packed_x and packed_w, deep(shape.conv.groups, shape)
     m, n = shape.pixels, shape.filters
     tile = plan(m, n, z, shape.window, x.dtype.itemsize, packed, most=1).tile
     _forward.launch(
@@ -89,17 +81,8 @@ def _forward_run(
 
 
 @p.conv2d_input_grad.on("cuda", name="direct", supports=_floats)
-def _(
-    gy: Array,
-    w: Array,
-    *,
-    input_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-) -> Array:
-    shape = conv_shape(tuple(input_shape), w.shape, stride, padding, dilation, groups).check()
+def _(gy: Array, w: Array, *, input_shape: tuple[int, ...], conv: Conv) -> Array:
+    shape = conv_shape(tuple(input_shape), w.shape, conv).check()
     gy, w = contiguous(gy), contiguous(w)
     gx = empty_like(gy, input_shape)
     for images in shape.runs() if gx.size else ():
@@ -119,7 +102,7 @@ def _input_run(gy: Array, w: Array, gx: Array, shape: ConvShape) -> None:
         )  # fmt: skip
         return
     # Each phase of the stride has its own pixels; the first has the most.
-    z = deep(shape.groups * shape.phases, shape)
+    z = deep(shape.conv.groups * shape.phases, shape)
     packed = is_packed(gy, shape.filters) and is_packed(w)
     m, n = shape.phase_pixels, shape.depth
     tile = plan(m, n, z, shape.phase_window, gy.dtype.itemsize, packed, most=1).tile
@@ -130,17 +113,8 @@ def _input_run(gy: Array, w: Array, gx: Array, shape: ConvShape) -> None:
 
 
 @p.conv2d_weight_grad.on("cuda", name="direct", supports=_floats)
-def _(
-    x: Array,
-    gy: Array,
-    *,
-    kernel_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-) -> Array:
-    shape = conv_shape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups).check()
+def _(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Conv) -> Array:
+    shape = conv_shape(x.shape, tuple(kernel_shape), conv).check()
     x, gy = contiguous(x), contiguous(gy)
     if shape.pixels == 0:
         return device_of(x).zeros(kernel_shape, x.dtype)
@@ -166,7 +140,7 @@ def _weight_run(x: Array, gy: Array, gw: Array, shape: ConvShape, more: bool) ->
         )  # fmt: skip
     else:
         packed_x, packed_gy = is_packed(x, shape.depth), is_packed(gy, shape.filters)
-        m, n, z = shape.window, shape.filters, deep(shape.groups, shape)
+        m, n, z = shape.window, shape.filters, deep(shape.conv.groups, shape)
         packed = packed_x and packed_gy
         tile, splits, _ = plan(m, n, z, shape.pixels, x.dtype.itemsize, packed, MOST_DEEP // z)
         parts = _parts(gw, splits, more)
@@ -186,47 +160,21 @@ def _parts(gw: Array, splits: Splits, more: bool) -> Array:
 
 @p.conv2d.on("cuda", name="im2col", supports=_floats)
 def _(
-    x: Array,
-    w: Array,
-    b: Array | None = None,
-    *,
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-    activation: str | None = None,
+    x: Array, w: Array, b: Array | None = None, *, conv: Conv, activation: str | None = None
 ) -> Array:
-    shape = conv_shape(x.shape, w.shape, stride, padding, dilation, groups).check()
+    shape = conv_shape(x.shape, w.shape, conv).check()
     return im2col.forward(contiguous(x), contiguous(w), contiguous(b), shape, activation)
 
 
 @p.conv2d_input_grad.on("cuda", name="im2col", supports=_floats)
-def _(
-    gy: Array,
-    w: Array,
-    *,
-    input_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-) -> Array:
-    shape = conv_shape(tuple(input_shape), w.shape, stride, padding, dilation, groups).check()
+def _(gy: Array, w: Array, *, input_shape: tuple[int, ...], conv: Conv) -> Array:
+    shape = conv_shape(tuple(input_shape), w.shape, conv).check()
     return im2col.input_grad(contiguous(gy), contiguous(w), shape)
 
 
 @p.conv2d_weight_grad.on("cuda", name="im2col", supports=_floats)
-def _(
-    x: Array,
-    gy: Array,
-    *,
-    kernel_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-) -> Array:
-    shape = conv_shape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups).check()
+def _(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Conv) -> Array:
+    shape = conv_shape(x.shape, tuple(kernel_shape), conv).check()
     if shape.pixels == 0:
         return device_of(x).zeros(kernel_shape, x.dtype)
     return im2col.weight_grad(contiguous(x), contiguous(gy), shape)

@@ -15,7 +15,7 @@ from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, em
 from gpukit.backends.cuda.runtime.tiling import split
 from gpukit.device import device_of
 from gpukit.launch.kernel import Kernel
-from gpukit.primitives.windows import Padding, Pair
+from gpukit.primitives.windows import Conv, Pair
 
 Array = Any
 
@@ -46,14 +46,14 @@ def _slide(
 ) -> None:
     """y from x by `shape`'s taps, whichever of them is the input."""
     packed = _packs(shape, x, w, y)
-    known = (shape.w[1], shape.stride[1])
-    if not packed or known not in _KNOWN or shape.dilation[1] > 1:
+    known = (shape.w[1], shape.conv.stride[1])
+    if not packed or known not in _KNOWN or shape.conv.dilation[1] > 1:
         known = (0, 0)
     size = 16 // x.dtype.itemsize if packed else 1
     items = y.shape[1] * divide_up(y.shape[2], _NEIGHBOURS) * (y.shape[3] // size)
     _forward.launch(
         _grid(items, y.shape[0]), BLOCK, x, w, b, y, *x.shape, *shape.w[:2], y.shape[3],
-        *y.shape[1:3], *shape.stride, *pads, *shape.dilation,
+        *y.shape[1:3], *shape.conv.stride, *pads, *shape.conv.dilation,
         T=x.dtype, PACKED=packed, TAPS=known[0], STRIDE=known[1], **how,
     )  # fmt: skip
 
@@ -62,9 +62,8 @@ def forward(x: Array, w: Array, b: Array | None, shape: ConvShape, activation: s
     """y of `shape`, with bias and activation, for contiguous arrays."""
     y = empty_like(x, shape.y)
     if y.size:
-        pads = (shape.padding[0][0], shape.padding[1][0])
         kind = ACTIVATIONS[activation]
-        _slide(x, w, b, y, shape, pads, FLIPPED=False, ACTIVATION=kind)
+        _slide(x, w, b, y, shape, shape.conv.offset, FLIPPED=False, ACTIVATION=kind)
     return y
 
 
@@ -74,11 +73,11 @@ def input_grad(gy: Array, w: Array, shape: ConvShape) -> Array:
     if gx.size == 0:
         return gx
     packed = _packs(shape, gy, w, gx)
-    if packed and shape.stride == (1, 1):
+    if packed and shape.conv.stride == (1, 1):
         # h + padding = p + r·dilation: from the last tap on, p grows as it does in a forward pass.
         pads = [
-            (taps - 1) * dilation - pad[0]
-            for taps, dilation, pad in zip(shape.w[:2], shape.dilation, shape.padding)
+            (taps - 1) * dilation - pad
+            for taps, dilation, pad in zip(shape.w[:2], shape.conv.dilation, shape.conv.offset)
         ]
         _slide(gy, w, None, gx, shape, (pads[0], pads[1]), FLIPPED=True, ACTIVATION=0)
         return gx
@@ -120,67 +119,41 @@ def _weight_run(x: Array, gy: Array, gw: Array, shape: ConvShape, more: bool) ->
         sum_parts(parts, gw, accumulate=more)
 
 
-def _takes_forward(x: Array, w: Array, b: Array | None = None, *, groups: int, **_: Any) -> bool:
-    return is_float(x, w, b) and groups == x.shape[3]
+def _takes_forward(x: Array, w: Array, b: Array | None = None, *, conv: Conv, **_: Any) -> bool:
+    return is_float(x, w, b) and conv.groups == x.shape[3]
 
 
 def _takes_input(
-    gy: Array, w: Array, *, input_shape: tuple[int, ...], groups: int, **_: Any
+    gy: Array, w: Array, *, input_shape: tuple[int, ...], conv: Conv, **_: Any
 ) -> bool:
-    return is_float(gy, w) and groups == input_shape[3]
+    return is_float(gy, w) and conv.groups == input_shape[3]
 
 
-def _takes_weight(x: Array, gy: Array, *, groups: int, **_: Any) -> bool:
-    return is_float(x, gy) and groups == x.shape[3]
+def _takes_weight(x: Array, gy: Array, *, conv: Conv, **_: Any) -> bool:
+    return is_float(x, gy) and conv.groups == x.shape[3]
 
 
-def _has_few(first: Array, second: Array, *_: Any, groups: int, **settings: Any) -> bool:
+def _has_few(first: Array, second: Array, *_: Any, conv: Conv, **settings: Any) -> bool:
     """Whether there are so few filters a channel that calls without algo come here."""
     filters = settings.get("kernel_shape", second.shape)[3]
-    return bool(filters <= _FEW * groups)
+    return bool(filters <= _FEW * conv.groups)
 
 
 @p.conv2d.on("cuda", name="depthwise", supports=_takes_forward, default_when=_has_few)
 def _(
-    x: Array,
-    w: Array,
-    b: Array | None = None,
-    *,
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-    activation: str | None = None,
+    x: Array, w: Array, b: Array | None = None, *, conv: Conv, activation: str | None = None
 ) -> Array:
-    shape = conv_shape(x.shape, w.shape, stride, padding, dilation, groups).check()
+    shape = conv_shape(x.shape, w.shape, conv).check()
     return forward(contiguous(x), contiguous(w), contiguous(b), shape, activation)
 
 
 @p.conv2d_input_grad.on("cuda", name="depthwise", supports=_takes_input, default_when=_has_few)
-def _(
-    gy: Array,
-    w: Array,
-    *,
-    input_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-) -> Array:
-    shape = conv_shape(tuple(input_shape), w.shape, stride, padding, dilation, groups).check()
+def _(gy: Array, w: Array, *, input_shape: tuple[int, ...], conv: Conv) -> Array:
+    shape = conv_shape(tuple(input_shape), w.shape, conv).check()
     return input_grad(contiguous(gy), contiguous(w), shape)
 
 
 @p.conv2d_weight_grad.on("cuda", name="depthwise", supports=_takes_weight, default_when=_has_few)
-def _(
-    x: Array,
-    gy: Array,
-    *,
-    kernel_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-) -> Array:
-    shape = conv_shape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups).check()
+def _(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Conv) -> Array:
+    shape = conv_shape(x.shape, tuple(kernel_shape), conv).check()
     return weight_grad(contiguous(x), contiguous(gy), shape)

@@ -11,7 +11,7 @@ from gpukit.backends.cuda.runtime.common import contiguous, divide_up, empty_lik
 from gpukit.backends.cuda.runtime.tiling import Splits, split
 from gpukit.device import device_of
 from gpukit.launch.kernel import Kernel
-from gpukit.primitives.windows import Padding, Pair
+from gpukit.primitives.windows import Conv
 
 Array = Any
 
@@ -46,8 +46,8 @@ def _padded(n: int, tile: int) -> int:
 
 def _patch(shape: ConvShape, rows: int) -> int:
     """Numbers of x that a tile of `rows` × 8 pixels sees."""
-    width = (ACROSS - 1) * shape.stride[1] + shape.w[1]
-    return ((rows - 1) * shape.stride[0] + shape.w[0]) * width * shape.x[3]
+    width = (ACROSS - 1) * shape.conv.stride[1] + shape.w[1]
+    return ((rows - 1) * shape.conv.stride[0] + shape.w[0]) * width * shape.x[3]
 
 
 def _chunk(shape: ConvShape) -> int:
@@ -89,41 +89,25 @@ def _least(shared: Any, cost: Any) -> tuple[Tile, int] | None:
 
 def _suits(shape: ConvShape) -> bool:
     return (
-        shape.groups == 1
-        and shape.dilation == (1, 1)
+        shape.conv.groups == 1
+        and shape.conv.dilation == (1, 1)
         and 1 <= shape.depth <= MOST_CHANNELS
         and shape.filters >= LEAST_FILTERS
     )
 
 
 def _forward_fits(
-    x: Array,
-    w: Array,
-    b: Array | None = None,
-    *,
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-    activation: str | None = None,
+    x: Array, w: Array, b: Array | None = None, *, conv: Conv, activation: str | None = None
 ) -> bool:
-    shape = conv_shape(x.shape, w.shape, stride, padding, dilation, groups)
+    shape = conv_shape(x.shape, w.shape, conv)
     return is_float(x, w, b) and _suits(shape) and forward_tile(shape, x.dtype.itemsize) is not None
 
 
 @p.conv2d.on("cuda", name="first", supports=_forward_fits)
 def _(
-    x: Array,
-    w: Array,
-    b: Array | None = None,
-    *,
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-    activation: str | None = None,
+    x: Array, w: Array, b: Array | None = None, *, conv: Conv, activation: str | None = None
 ) -> Array:
-    shape = conv_shape(x.shape, w.shape, stride, padding, dilation, groups).check()
+    shape = conv_shape(x.shape, w.shape, conv).check()
     x, w, b = contiguous(x), contiguous(w), contiguous(b)
     y = empty_like(x, shape.y)
     if y.size == 0:
@@ -139,32 +123,14 @@ def _(
     return y
 
 
-def _gradient_fits(
-    x: Array,
-    gy: Array,
-    *,
-    kernel_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-) -> bool:
-    shape = conv_shape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups)
+def _gradient_fits(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Conv) -> bool:
+    shape = conv_shape(x.shape, tuple(kernel_shape), conv)
     return is_float(x, gy) and _suits(shape) and gradient_tile(shape, x.dtype.itemsize) is not None
 
 
 @p.conv2d_weight_grad.on("cuda", name="first", supports=_gradient_fits)
-def _(
-    x: Array,
-    gy: Array,
-    *,
-    kernel_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-) -> Array:
-    shape = conv_shape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups).check()
+def _(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Conv) -> Array:
+    shape = conv_shape(x.shape, tuple(kernel_shape), conv).check()
     x, gy = contiguous(x), contiguous(gy)
     if shape.pixels == 0:
         return device_of(x).zeros(kernel_shape, x.dtype)
@@ -186,8 +152,8 @@ def _(
 
 def _numbers(shape: ConvShape) -> tuple[int, ...]:
     """H, W, C, R, S, K, P, Q, strides, top and left padding."""
-    pads = (shape.padding[0][0], shape.padding[1][0])
-    return (*shape.x[1:], *shape.w[:2], shape.w[3], *shape.y[1:3], *shape.stride, *pads)
+    conv = shape.conv
+    return (*shape.x[1:], *shape.w[:2], shape.w[3], *shape.y[1:3], *conv.stride, *conv.offset)
 
 
 def split_gradient(tile: Tile, blocks: int, tiles: int, part_bytes: int, itemsize: int) -> Splits:

@@ -15,6 +15,7 @@ from gpukit.backends.cuda.runtime.common import BLOCK, divide_up, empty_like
 from gpukit.backends.cuda.runtime.tiling import MOST_DEEP
 from gpukit.errors import SettingError, ShapeError
 from gpukit.launch.kernel import Kernel
+from gpukit.primitives.windows import NO_PADDING
 
 Array = Any
 Product = Callable[..., None]  # called as gemm.product
@@ -33,15 +34,15 @@ class Panels:
         self.like = like
         pack = 16 // like.dtype.itemsize
         self.stride = divide_up(shape.window, pack) * pack  # a row ends at 16 bytes
-        one = shape.groups * shape.y[1] * shape.y[2] * self.stride
+        one = shape.conv.groups * shape.y[1] * shape.y[2] * self.stride
         self.images = max(PANEL_BYTES // (one * like.dtype.itemsize), 1)
         if divide_up(self.images * one, BLOCK) > MOST:
             raise ShapeError(
                 f"im2col panel of one image of {shape.x}: {one} elements; use algo='direct'"
             )
-        if shape.groups > MOST_DEEP:
+        if shape.conv.groups > MOST_DEEP:
             raise SettingError(
-                f"groups={shape.groups}: im2col takes up to {MOST_DEEP}; use algo='direct'"
+                f"groups={shape.conv.groups}: im2col takes up to {MOST_DEEP}; use algo='direct'"
             )
         self._memory: Array | None = None
 
@@ -49,7 +50,7 @@ class Panels:
     def is_input(self) -> bool:
         """Whether the input itself is the panel: one pixel a window, none skipped."""
         s = self.shape
-        return s.w[:2] == (1, 1) and s.stride == (1, 1) and s.padding == ((0, 0), (0, 0))
+        return s.w[:2] == (1, 1) and s.conv.stride == (1, 1) and s.conv.padding == NO_PADDING
 
     def parts(self) -> Iterator[tuple[slice, ConvShape]]:
         """Images a panel, and the shape of their convolution."""
@@ -63,8 +64,8 @@ class Panels:
         """An uninitialised panel; all parts share one memory."""
         batch = part.pixels * self.stride
         if self._memory is None:
-            self._memory = empty_like(self.like, (part.groups * batch,))
-        return Operand(self._memory[: part.groups * batch], self.stride, batch)
+            self._memory = empty_like(self.like, (part.conv.groups * batch,))
+        return Operand(self._memory[: part.conv.groups * batch], self.stride, batch)
 
     def fill(self, x: Array, part: ConvShape) -> Operand:
         """The windows of the images x, a row each; x itself where that is the same."""
@@ -74,7 +75,7 @@ class Panels:
         packed = is_packed(x, part.depth) and is_packed(panel.array)
         packs = self.stride * x.dtype.itemsize // 16 if packed else self.stride
         _im2col.launch(
-            (divide_up(part.pixels * packs, BLOCK), part.groups), BLOCK, x, panel.array,
+            (divide_up(part.pixels * packs, BLOCK), part.conv.groups), BLOCK, x, panel.array,
             *part.x, *part.w[:2], *part.y[1:3], *part.slide, self.stride,
             T=x.dtype, PACKED=packed,
         )  # fmt: skip
@@ -100,7 +101,7 @@ def forward(
             y[images],
             (part.pixels, shape.filters, shape.window),
             stride=shape.w[3],
-            batches=shape.groups,
+            batches=shape.conv.groups,
             batch=shape.filters,
             bias=b,
             activation=activation,
@@ -122,7 +123,7 @@ def input_grad(gy: Array, w: Array, shape: ConvShape, multiply: Product = produc
             panel.array,
             (part.pixels, shape.window, shape.filters),
             stride=panels.stride,
-            batches=shape.groups,
+            batches=shape.conv.groups,
             batch=panel.batch,
         )
         out = gx[images]
@@ -148,7 +149,7 @@ def weight_grad(x: Array, gy: Array, shape: ConvShape, multiply: Product = produ
             gw,
             (shape.window, shape.filters, part.pixels),
             stride=shape.w[3],
-            batches=shape.groups,
+            batches=shape.conv.groups,
             batch=shape.filters,
             accumulate=images.start > 0,
         )

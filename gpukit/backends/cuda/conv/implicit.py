@@ -25,7 +25,7 @@ from gpukit.backends.cuda.runtime.tiling import (
 )
 from gpukit.device import device_of
 from gpukit.launch.kernel import Kernel
-from gpukit.primitives.windows import Padding, Pair
+from gpukit.primitives.windows import Conv
 
 Array = Any
 
@@ -50,7 +50,7 @@ def forward(x: Array, w: Array, b: Array | None, shape: ConvShape, activation: s
 def _forward_run(
     x: Array, w: Array, b: Array | None, y: Array, shape: ConvShape, activation: str | None
 ) -> None:
-    m, n, z = shape.pixels, shape.filters, deep(shape.groups, shape)
+    m, n, z = shape.pixels, shape.filters, deep(shape.conv.groups, shape)
     packed_x, packed_w = is_packed(x, shape.depth), is_packed(w, n)
     packed = packed_x and packed_w
     tile, splits, _ = plan(m, n, z, shape.window, x.dtype.itemsize, packed, MOST_DEEP // z, COPIED)
@@ -74,7 +74,7 @@ def input_grad(gy: Array, w: Array, shape: ConvShape) -> Array:
 
 
 def _input_run(gy: Array, w: Array, gx: Array, shape: ConvShape) -> None:
-    m, n, z = shape.phase_pixels, shape.depth, deep(shape.groups * shape.phases, shape)
+    m, n, z = shape.phase_pixels, shape.depth, deep(shape.conv.groups * shape.phases, shape)
     packed = is_packed(gy, shape.filters) and is_packed(w)
     tile, (splits, _), _ = plan(
         m, n, z, shape.phase_window, gy.dtype.itemsize, packed, MOST_DEEP // z, _OF_INPUT
@@ -100,7 +100,7 @@ def weight_grad(x: Array, gy: Array, shape: ConvShape) -> Array:
 
 
 def _weight_run(x: Array, gy: Array, gw: Array, shape: ConvShape, more: bool) -> None:
-    m, n, z = shape.window, shape.filters, deep(shape.groups, shape)
+    m, n, z = shape.window, shape.filters, deep(shape.conv.groups, shape)
     packed_x, packed_gy = is_packed(x, shape.depth), is_packed(gy, n)
     packed = packed_x and packed_gy
     tile, splits, _ = plan(m, n, z, shape.pixels, x.dtype.itemsize, packed, MOST_DEEP // z, COPIED)
@@ -131,32 +131,15 @@ def _is_cut(m: int, n: int, batch: int, k: int, like: Array, built: Built) -> bo
 
 
 def _cuts_forward(
-    x: Array,
-    w: Array,
-    b: Array | None = None,
-    *,
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-    activation: str | None = None,
+    x: Array, w: Array, b: Array | None = None, *, conv: Conv, activation: str | None = None
 ) -> bool:
-    s = conv_shape(x.shape, w.shape, stride, padding, dilation, groups)
-    return _is_cut(s.pixels, s.filters, groups, s.window, x, COPIED)
+    s = conv_shape(x.shape, w.shape, conv)
+    return _is_cut(s.pixels, s.filters, conv.groups, s.window, x, COPIED)
 
 
-def _cuts_input(
-    gy: Array,
-    w: Array,
-    *,
-    input_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-) -> bool:
-    s = conv_shape(tuple(input_shape), w.shape, stride, padding, dilation, groups)
-    return _is_cut(s.phase_pixels, s.depth, groups * s.phases, s.phase_window, gy, _OF_INPUT)
+def _cuts_input(gy: Array, w: Array, *, input_shape: tuple[int, ...], conv: Conv) -> bool:
+    s = conv_shape(tuple(input_shape), w.shape, conv)
+    return _is_cut(s.phase_pixels, s.depth, conv.groups * s.phases, s.phase_window, gy, _OF_INPUT)
 
 
 def _never(*_: Any, **__: Any) -> bool:
@@ -165,45 +148,19 @@ def _never(*_: Any, **__: Any) -> bool:
 
 @p.conv2d.on("cuda", name="implicit", supports=_floats, default_when=_cuts_forward)
 def _(
-    x: Array,
-    w: Array,
-    b: Array | None = None,
-    *,
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-    activation: str | None = None,
+    x: Array, w: Array, b: Array | None = None, *, conv: Conv, activation: str | None = None
 ) -> Array:
-    shape = conv_shape(x.shape, w.shape, stride, padding, dilation, groups).check()
+    shape = conv_shape(x.shape, w.shape, conv).check()
     return forward(contiguous(x), contiguous(w), contiguous(b), shape, activation)
 
 
 @p.conv2d_input_grad.on("cuda", name="implicit", supports=_floats, default_when=_cuts_input)
-def _(
-    gy: Array,
-    w: Array,
-    *,
-    input_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-) -> Array:
-    shape = conv_shape(tuple(input_shape), w.shape, stride, padding, dilation, groups).check()
+def _(gy: Array, w: Array, *, input_shape: tuple[int, ...], conv: Conv) -> Array:
+    shape = conv_shape(tuple(input_shape), w.shape, conv).check()
     return input_grad(contiguous(gy), contiguous(w), shape)
 
 
 @p.conv2d_weight_grad.on("cuda", name="implicit", supports=_floats, default_when=_never)
-def _(
-    x: Array,
-    gy: Array,
-    *,
-    kernel_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-) -> Array:
-    shape = conv_shape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups).check()
+def _(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Conv) -> Array:
+    shape = conv_shape(x.shape, tuple(kernel_shape), conv).check()
     return weight_grad(contiguous(x), contiguous(gy), shape)

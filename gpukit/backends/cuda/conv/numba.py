@@ -12,7 +12,7 @@ from gpukit.backends.cuda.linear.gemm import ACTIVATIONS
 from gpukit.backends.cuda.runtime.common import contiguous, divide_up, empty_like, is_float
 from gpukit.device import device_of
 from gpukit.launch.numba import MOST, NumbaKernel, team
-from gpukit.primitives.windows import Padding, Pair
+from gpukit.primitives.windows import Conv
 
 Array = Any
 
@@ -28,50 +28,37 @@ def _within(shape: ConvShape) -> bool:
     return max(math.prod(shape.x), math.prod(shape.w), math.prod(shape.y)) <= MOST
 
 
-def _shape(x: tuple[int, ...], w: tuple[int, ...], settings: dict[str, Any]) -> ConvShape:
-    names = ("stride", "padding", "dilation", "groups")
-    return conv_shape(tuple(x), tuple(w), *(settings[name] for name in names))
+def _fits(x: Array, w: Array, b: Array | None = None, *, conv: Conv, **_: Any) -> bool:
+    return is_float(x, w, b) and _within(conv_shape(x.shape, w.shape, conv))
 
 
-def _fits(x: Array, w: Array, b: Array | None = None, **settings: Any) -> bool:
-    return is_float(x, w, b) and _within(_shape(x.shape, w.shape, settings))
+def _input_fits(gy: Array, w: Array, *, input_shape: Any, conv: Conv) -> bool:
+    return is_float(gy, w) and _within(conv_shape(tuple(input_shape), w.shape, conv))
 
 
-def _input_fits(gy: Array, w: Array, **settings: Any) -> bool:
-    return is_float(gy, w) and _within(_shape(settings["input_shape"], w.shape, settings))
+def _weight_fits(x: Array, gy: Array, *, kernel_shape: Any, conv: Conv) -> bool:
+    return is_float(x, gy) and _within(conv_shape(x.shape, tuple(kernel_shape), conv))
 
 
-def _weight_fits(x: Array, gy: Array, **settings: Any) -> bool:
-    return is_float(x, gy) and _within(_shape(x.shape, settings["kernel_shape"], settings))
+def _panels_fit(x: Array, w: Array, b: Array | None = None, *, conv: Conv, **_: Any) -> bool:
+    return _fits(x, w, b, conv=conv) and panels.fit(conv_shape(x.shape, w.shape, conv))
 
 
-def _panels_fit(x: Array, w: Array, b: Array | None = None, **settings: Any) -> bool:
-    return _fits(x, w, b, **settings) and panels.fit(_shape(x.shape, w.shape, settings))
+def _input_panels_fit(gy: Array, w: Array, *, input_shape: Any, conv: Conv) -> bool:
+    shape = conv_shape(tuple(input_shape), w.shape, conv)
+    return is_float(gy, w) and _within(shape) and panels.fit(shape)
 
 
-def _input_panels_fit(gy: Array, w: Array, **settings: Any) -> bool:
-    shape = _shape(settings["input_shape"], w.shape, settings)
-    return _input_fits(gy, w, **settings) and panels.fit(shape)
-
-
-def _weight_panels_fit(x: Array, gy: Array, **settings: Any) -> bool:
-    shape = _shape(x.shape, settings["kernel_shape"], settings)
-    return _weight_fits(x, gy, **settings) and panels.fit(shape)
+def _weight_panels_fit(x: Array, gy: Array, *, kernel_shape: Any, conv: Conv) -> bool:
+    shape = conv_shape(x.shape, tuple(kernel_shape), conv)
+    return is_float(x, gy) and _within(shape) and panels.fit(shape)
 
 
 @p.conv2d.on("cuda", name="numba", supports=_fits, emulated=False)
 def _(
-    x: Array,
-    w: Array,
-    b: Array | None = None,
-    *,
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-    activation: str | None = None,
+    x: Array, w: Array, b: Array | None = None, *, conv: Conv, activation: str | None = None
 ) -> Array:
-    shape = conv_shape(x.shape, w.shape, stride, padding, dilation, groups)
+    shape = conv_shape(x.shape, w.shape, conv)
     x, w, b = contiguous(x), contiguous(w), contiguous(b)
     y = empty_like(x, shape.y)
     if y.size:
@@ -84,17 +71,8 @@ def _(
 
 
 @p.conv2d_input_grad.on("cuda", name="numba", supports=_input_fits, emulated=False)
-def _(
-    gy: Array,
-    w: Array,
-    *,
-    input_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-) -> Array:
-    shape = conv_shape(tuple(input_shape), w.shape, stride, padding, dilation, groups)
+def _(gy: Array, w: Array, *, input_shape: tuple[int, ...], conv: Conv) -> Array:
+    shape = conv_shape(tuple(input_shape), w.shape, conv)
     gy, w = contiguous(gy), contiguous(w)
     gx = empty_like(gy, shape.x)
     if gx.size:
@@ -103,17 +81,8 @@ def _(
 
 
 @p.conv2d_weight_grad.on("cuda", name="numba", supports=_weight_fits, emulated=False)
-def _(
-    x: Array,
-    gy: Array,
-    *,
-    kernel_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-) -> Array:
-    shape = conv_shape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups)
+def _(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Conv) -> Array:
+    shape = conv_shape(x.shape, tuple(kernel_shape), conv)
     if shape.pixels == 0:
         return device_of(x).zeros(kernel_shape, x.dtype)
     x, gy = contiguous(x), contiguous(gy)
@@ -125,47 +94,21 @@ def _(
 
 @p.conv2d.on("cuda", name="numba_im2col", supports=_panels_fit, emulated=False)
 def _(
-    x: Array,
-    w: Array,
-    b: Array | None = None,
-    *,
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-    activation: str | None = None,
+    x: Array, w: Array, b: Array | None = None, *, conv: Conv, activation: str | None = None
 ) -> Array:
-    shape = conv_shape(x.shape, w.shape, stride, padding, dilation, groups)
+    shape = conv_shape(x.shape, w.shape, conv)
     return panels.forward(contiguous(x), contiguous(w), contiguous(b), shape, activation)
 
 
 @p.conv2d_input_grad.on("cuda", name="numba_im2col", supports=_input_panels_fit, emulated=False)
-def _(
-    gy: Array,
-    w: Array,
-    *,
-    input_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-) -> Array:
-    shape = conv_shape(tuple(input_shape), w.shape, stride, padding, dilation, groups)
+def _(gy: Array, w: Array, *, input_shape: tuple[int, ...], conv: Conv) -> Array:
+    shape = conv_shape(tuple(input_shape), w.shape, conv)
     return panels.input_grad(contiguous(gy), contiguous(w), shape)
 
 
 @p.conv2d_weight_grad.on("cuda", name="numba_im2col", supports=_weight_panels_fit, emulated=False)
-def _(
-    x: Array,
-    gy: Array,
-    *,
-    kernel_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-) -> Array:
-    shape = conv_shape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups)
+def _(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Conv) -> Array:
+    shape = conv_shape(x.shape, tuple(kernel_shape), conv)
     if shape.pixels == 0:
         return device_of(x).zeros(kernel_shape, x.dtype)
     return panels.weight_grad(contiguous(x), contiguous(gy), shape)

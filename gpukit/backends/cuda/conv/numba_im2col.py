@@ -30,13 +30,15 @@ _weight = NumbaKernel("conv/im2col", "weight_product")
 
 
 def _numbers_an_image(shape: ConvShape) -> int:
-    return shape.groups * shape.y[1] * shape.y[2] * shape.window
+    return shape.conv.groups * shape.y[1] * shape.y[2] * shape.window
 
 
 def fit(shape: ConvShape) -> bool:
     """Whether the panel of one image, and its groups and tiles, can be counted."""
     tiles = divide_up(max(shape.window, shape.filters), TILE)
-    return _numbers_an_image(shape) <= MOST and shape.groups <= MOST_DEEP and tiles <= MOST_TILES
+    return (
+        _numbers_an_image(shape) <= MOST and shape.conv.groups <= MOST_DEEP and tiles <= MOST_TILES
+    )
 
 
 def _parts(shape: ConvShape, itemsize: int) -> Iterator[tuple[slice, ConvShape]]:
@@ -48,7 +50,7 @@ def _parts(shape: ConvShape, itemsize: int) -> Iterator[tuple[slice, ConvShape]]
 
 
 def _panel(like: Array, part: ConvShape) -> Array:
-    return empty_like(like, (part.groups, part.pixels, part.window))
+    return empty_like(like, (part.conv.groups, part.pixels, part.window))
 
 
 def _filled(x: Array, part: ConvShape) -> Array:
@@ -71,7 +73,7 @@ def forward(x: Array, w: Array, b: Array | None, shape: ConvShape, activation: s
     weights = w.reshape(shape.window, shape.w[3])
     for images, part in _parts(shape, x.dtype.itemsize):
         _forward.launch(
-            _grid(part.pixels, part.filters, part.groups), (TILE, TILE),
+            _grid(part.pixels, part.filters, part.conv.groups), (TILE, TILE),
             _filled(x[images], part), weights, w.reshape(-1) if b is None else b,
             y[images].reshape(part.pixels, part.w[3]), b is not None, ACTIVATIONS[activation],
             part.filters,
@@ -88,7 +90,7 @@ def input_grad(gy: Array, w: Array, shape: ConvShape) -> Array:
     for images, part in _parts(shape, gy.dtype.itemsize):
         panel = _panel(gy, part)
         _input.launch(
-            _grid(part.pixels, part.window, part.groups), (TILE, TILE),
+            _grid(part.pixels, part.window, part.conv.groups), (TILE, TILE),
             gy[images].reshape(part.pixels, part.w[3]), weights, panel, part.filters,
         )  # fmt: skip
         out = gx[images]
@@ -103,7 +105,7 @@ def weight_grad(x: Array, gy: Array, shape: ConvShape) -> Array:
     gw = empty_like(x, shape.w)
     for images, part in _parts(shape, x.dtype.itemsize):
         _weight.launch(
-            _grid(part.window, part.filters, part.groups), (TILE, TILE),
+            _grid(part.window, part.filters, part.conv.groups), (TILE, TILE),
             _filled(x[images], part), gy[images].reshape(part.pixels, part.w[3]),
             gw.reshape(part.window, part.w[3]), images.start > 0, part.filters,
         )  # fmt: skip

@@ -13,7 +13,7 @@ from gpukit.backends.cuda.linear.gemm import MOST
 from gpukit.backends.cuda.runtime.common import divide_up
 from gpukit.backends.cuda.runtime.tiling import MOST_DEEP
 from gpukit.errors import SettingError, ShapeError
-from gpukit.primitives.windows import Padding, Pair, output_shape
+from gpukit.primitives.windows import Conv
 
 
 @dataclass(frozen=True)
@@ -22,17 +22,11 @@ class ConvShape:
 
     x: tuple[int, ...]
     w: tuple[int, ...]
-    stride: Pair
-    padding: Padding
-    dilation: Pair
-    groups: int
+    conv: Conv
 
     @cached_property
     def y(self) -> tuple[int, int, int, int]:
-        rows, columns = output_shape(
-            (self.x[1], self.x[2]), (self.w[0], self.w[1]), self.stride, self.padding, self.dilation
-        )
-        return self.x[0], rows, columns, self.w[3]
+        return self.x[0], *self.conv.output_shape(self.x[1:3], self.w), self.w[3]
 
     @cached_property
     def depth(self) -> int:
@@ -42,7 +36,7 @@ class ConvShape:
     @cached_property
     def filters(self) -> int:
         """Filters of a group."""
-        return self.w[3] // self.groups
+        return self.w[3] // self.conv.groups
 
     @cached_property
     def pixels(self) -> int:
@@ -57,8 +51,8 @@ class ConvShape:
     @cached_property
     def slide(self) -> tuple[int, ...]:
         """Strides, top and left padding, dilations, groups."""
-        pads = (self.padding[0][0], self.padding[1][0])
-        return (*self.stride, *pads, *self.dilation, self.groups)
+        conv = self.conv
+        return (*conv.stride, *conv.offset, *conv.dilation, conv.groups)
 
     @cached_property
     def numbers(self) -> tuple[int, ...]:
@@ -68,19 +62,18 @@ class ConvShape:
     @cached_property
     def phases(self) -> int:
         """Kinds of input pixels that differ in the taps which reach them."""
-        return self.stride[0] * self.stride[1]
+        return self.conv.stride[0] * self.conv.stride[1]
 
     @cached_property
     def phase_pixels(self) -> int:
         """Input pixels of the first phase, which has the most."""
-        return (
-            self.x[0] * divide_up(self.x[1], self.stride[0]) * divide_up(self.x[2], self.stride[1])
-        )
+        step_h, step_w = self.conv.stride
+        return self.x[0] * divide_up(self.x[1], step_h) * divide_up(self.x[2], step_w)
 
     @cached_property
     def phase_window(self) -> int:
         """Products in an input gradient of one phase; with dilation some phases have more."""
-        rows, columns = (divide_up(f, s) for f, s in zip(self.w[:2], self.stride))
+        rows, columns = (divide_up(f, s) for f, s in zip(self.w[:2], self.conv.stride))
         return rows * columns * self.filters
 
     def runs(self, most: int = MOST) -> list[slice]:
@@ -101,7 +94,7 @@ class ConvShape:
 
     @cached_property
     def _counted(self) -> ConvShape:
-        (top, bottom), (left, right) = self.padding
+        (top, bottom), (left, right) = self.conv.padding
         sizes = {
             "a padded image": (self.x[1] + top + bottom) * (self.x[2] + left + right) * self.x[3],
             "an output image": math.prod(self.y[1:]),
@@ -117,23 +110,17 @@ class ConvShape:
 
 
 @lru_cache(maxsize=1024)
-def conv_shape(
-    x: tuple[int, ...],
-    w: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-) -> ConvShape:
+def conv_shape(x: tuple[int, ...], w: tuple[int, ...], conv: Conv) -> ConvShape:
     """The ConvShape of these numbers."""
-    return ConvShape(tuple(x), tuple(w), stride, padding, dilation, groups)
+    return ConvShape(tuple(x), tuple(w), conv)
 
 
 def deep(blocks: int, shape: ConvShape) -> int:
     """Blocks along z, which a card limits to 65535."""
     if blocks > MOST_DEEP:
+        conv = shape.conv
         raise SettingError(
-            f"convolution of {shape.x} with groups={shape.groups}, stride {shape.stride}: groups "
+            f"convolution of {shape.x} with groups={conv.groups}, stride {conv.stride}: groups "
             f"times strides is {blocks}, kernels take up to {MOST_DEEP}; use algo='reference'"
         )
     return blocks

@@ -31,7 +31,7 @@ from gpukit.backends.cuda.linear.gemm import Operand, address, finish
 from gpukit.backends.cuda.runtime.common import contiguous, is_float
 from gpukit.device import device_of
 from gpukit.errors import GpukitError, ShapeError
-from gpukit.primitives.windows import Padding, Pair
+from gpukit.primitives.windows import Conv
 
 Array = Any
 
@@ -153,45 +153,19 @@ def _register(name: str, mode: int, supports: Any, precision: str) -> None:
 
     @p.conv2d.on("cuda", **limits)
     def _(
-        x: Array,
-        w: Array,
-        b: Array | None = None,
-        *,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        activation: str | None = None,
+        x: Array, w: Array, b: Array | None = None, *, conv: Conv, activation: str | None = None
     ) -> Array:
-        shape = conv_shape(x.shape, w.shape, stride, padding, dilation, groups).check()
+        shape = conv_shape(x.shape, w.shape, conv).check()
         return im2col.forward(contiguous(x), contiguous(w), contiguous(b), shape, activation, by)
 
     @p.conv2d_input_grad.on("cuda", **limits)
-    def _(
-        gy: Array,
-        w: Array,
-        *,
-        input_shape: tuple[int, ...],
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-    ) -> Array:
-        shape = conv_shape(tuple(input_shape), w.shape, stride, padding, dilation, groups).check()
+    def _(gy: Array, w: Array, *, input_shape: tuple[int, ...], conv: Conv) -> Array:
+        shape = conv_shape(tuple(input_shape), w.shape, conv).check()
         return im2col.input_grad(contiguous(gy), contiguous(w), shape, by)
 
     @p.conv2d_weight_grad.on("cuda", **limits)
-    def _(
-        x: Array,
-        gy: Array,
-        *,
-        kernel_shape: tuple[int, ...],
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-    ) -> Array:
-        shape = conv_shape(x.shape, tuple(kernel_shape), stride, padding, dilation, groups).check()
+    def _(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Conv) -> Array:
+        shape = conv_shape(x.shape, tuple(kernel_shape), conv).check()
         if shape.pixels == 0:
             return device_of(x).zeros(kernel_shape, x.dtype)
         return im2col.weight_grad(contiguous(x), contiguous(gy), shape, by)

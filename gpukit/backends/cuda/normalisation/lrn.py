@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from gpukit import primitives as p
 from gpukit.backends.cuda.linear.gemm import is_packed
 from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.launch.kernel import Kernel
+from gpukit.primitives.normalisation import Response
 
 Array = Any
 
@@ -21,34 +22,15 @@ _terms = Kernel("normalisation/lrn.cu", "lrn_terms")
 _plain_gradient = Kernel("normalisation/lrn.cu", "lrn_plain_gradient")
 
 
-class Response(NamedTuple):
-    """The settings of lrn, as the primitives take them."""
+def template(response: Response) -> dict[str, Any]:
+    """How the warps' kernels are built."""
+    return {"SIZE": response.size, "THREE_QUARTERS": float(response.beta) == 0.75}
 
-    size: int
-    alpha: float
-    beta: float
-    k: float
-    groups: int
 
-    @property
-    def numbers(self) -> tuple[float, float, float]:
-        """k, alpha for one neighbour, beta: what every kernel takes last."""
-        return float(self.k), float(self.alpha) / self.size, float(self.beta)
-
-    @property
-    def reach(self) -> tuple[int, int]:
-        """Neighbours before and after a channel."""
-        return self.size // 2, (self.size - 1) // 2
-
-    @property
-    def template(self) -> dict[str, Any]:
-        """How the warps' kernels are built."""
-        return {"SIZE": self.size, "THREE_QUARTERS": float(self.beta) == 0.75}
-
-    def suits_warps(self, *arrays: Array) -> bool:
-        """Whether the warps' kernels take these arrays (…,C)."""
-        length = arrays[0].shape[-1] // self.groups
-        return self.size == SIZE and all(is_packed(a, length) for a in arrays)
+def suits_warps(response: Response, *arrays: Array) -> bool:
+    """Whether the warps' kernels take these arrays (…,C)."""
+    length = arrays[0].shape[-1] // response.groups
+    return response.size == SIZE and all(is_packed(a, length) for a in arrays)
 
 
 def warp_blocks(packs: int, halo: int, block: int = BLOCK) -> int:
@@ -94,7 +76,7 @@ def _sizes(x: Array, response: Response) -> tuple[int, ...]:
     return x.size, channels, channels // response.groups, *response.reach
 
 
-def response_fits(*arrays: Array, groups: int) -> bool:
+def fits(*arrays: Array, response: Response) -> bool:
     """Whether arrays (…,C) of one shape can be normalised by these kernels."""
     x = arrays[0]
     return (
@@ -102,45 +84,35 @@ def response_fits(*arrays: Array, groups: int) -> bool:
         and x.ndim > 0
         and x.size <= MOST
         and all(a.shape == x.shape for a in arrays)
-        and x.shape[-1] % groups == 0
+        and x.shape[-1] % response.groups == 0
     )
 
 
-def _fits(x: Array, *, size: int, alpha: float, beta: float, k: float, groups: int) -> bool:
-    return response_fits(x, groups=groups)
-
-
-def _gradient_fits(
-    gy: Array, x: Array, *, size: int, alpha: float, beta: float, k: float, groups: int
-) -> bool:
-    return response_fits(x, gy, groups=groups)
-
-
-@p.lrn.on("cuda", name="cuda", supports=_fits)
-def _(x: Array, *, size: int, alpha: float, beta: float, k: float, groups: int) -> Array:
-    x, response = contiguous(x), Response(size, alpha, beta, k, groups)
+@p.lrn.on("cuda", name="cuda", supports=fits)
+def _(x: Array, *, response: Response) -> Array:
+    x = contiguous(x)
     if not x.size:
         return empty_like(x)
-    if not response.suits_warps(x):
+    if not suits_warps(response, x):
         return plain(x, None, False, response)
     y, packs = empty_like(x), x.nbytes // 16
     _lrn.launch(
-        warp_blocks(packs, forward_halo(x)), BLOCK, x, y, packs, x.shape[-1] // groups,
-        *response.numbers, T=x.dtype, **response.template,
+        warp_blocks(packs, forward_halo(x)), BLOCK, x, y, packs, x.shape[-1] // response.groups,
+        *response.numbers, T=x.dtype, **template(response),
     )  # fmt: skip
     return y
 
 
-@p.lrn_grad.on("cuda", name="cuda", supports=_gradient_fits)
-def _(gy: Array, x: Array, *, size: int, alpha: float, beta: float, k: float, groups: int) -> Array:
-    gy, x, response = contiguous(gy), contiguous(x), Response(size, alpha, beta, k, groups)
+@p.lrn_grad.on("cuda", name="cuda", supports=fits)
+def _(gy: Array, x: Array, *, response: Response) -> Array:
+    gy, x = contiguous(gy), contiguous(x)
     if not x.size:
         return empty_like(x)
-    if not response.suits_warps(x, gy):
+    if not suits_warps(response, x, gy):
         return plain_gradient(gy, x, None, False, response)
     gx, packs = empty_like(x), x.nbytes // 16
     _gradient.launch(
-        warp_blocks(packs, backward_halo(x)), BLOCK, gy, x, gx, packs, x.shape[-1] // groups,
-        *response.numbers, T=x.dtype, **response.template,
+        warp_blocks(packs, backward_halo(x)), BLOCK, gy, x, gx, packs,
+        x.shape[-1] // response.groups, *response.numbers, T=x.dtype, **template(response),
     )  # fmt: skip
     return gx

@@ -10,7 +10,7 @@ from gpukit.backends.cuda.reduction.axes import reduce_middle
 from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.launch.kernel import Kernel
 from gpukit.primitives.pool import index_dtype
-from gpukit.primitives.windows import Padding, Pair, output_shape
+from gpukit.primitives.windows import Window
 
 Array = Any
 
@@ -23,11 +23,9 @@ _average_gradient = Kernel("pool.cu", "average_pool_gradient")
 _global_gradient = Kernel("pool.cu", "global_average_gradient")
 
 
-def _sizes(
-    image: tuple[int, ...], output: Pair, window: Pair, stride: Pair, padding: Padding
-) -> tuple[int, ...]:
+def _sizes(image: tuple[int, ...], output: tuple[int, ...], window: Window) -> tuple[int, ...]:
     """h, w, c, p, q, r, s, strides, top and left padding: what every kernel of pool.cu takes."""
-    return (*image[1:], *output, *window, *stride, padding[0][0], padding[1][0])
+    return (*image[1:], *output, *window.size, *window.stride, *window.offset)
 
 
 def _runs(*arrays: Array) -> list[tuple[Array, ...]]:
@@ -42,8 +40,8 @@ def _runs(*arrays: Array) -> list[tuple[Array, ...]]:
     return [tuple(a[n : n + each] for a in arrays) for n in range(0, images, each)]
 
 
-def _fits(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> bool:
-    rows, columns = output_shape(x.shape[1:3], window, stride, padding)
+def _fits(x: Array, *, window: Window) -> bool:
+    rows, columns = window.output_shape(x.shape[1:3])
     one = max(math.prod(x.shape[1:]), rows * columns * x.shape[3])
     return is_float(x) and one <= MOST
 
@@ -53,15 +51,15 @@ def _gradient_fits(gy: Array, *, input_shape: tuple[int, ...], **_: Any) -> bool
 
 
 @p.max_pool2d.on("cuda", name="cuda", supports=_fits)
-def max_pool(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> tuple[Array, Array]:
+def max_pool(x: Array, *, window: Window) -> tuple[Array, Array]:
     x = contiguous(x)
-    output = output_shape(x.shape[1:3], window, stride, padding)
+    output = window.output_shape(x.shape[1:3])
     y = empty_like(x, (x.shape[0], *output, x.shape[3]))
     index = empty_like(x, y.shape, index_dtype(window))
     for some, result, winner in _runs(x, y, index) if y.size else ():
         _max.launch(
             divide_up(result.size, BLOCK), BLOCK, some, result, winner, result.size,
-            *_sizes(x.shape, output, window, stride, padding), T=x.dtype, I=index.dtype,
+            *_sizes(x.shape, output, window), T=x.dtype, I=index.dtype,
         )  # fmt: skip
     return y, index
 
@@ -74,48 +72,40 @@ def max_pool(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> tuple
     ),
 )
 def max_pool_gradient(
-    gy: Array,
-    index: Array,
-    *,
-    input_shape: tuple[int, ...],
-    window: Pair,
-    stride: Pair,
-    padding: Padding,
+    gy: Array, index: Array, *, input_shape: tuple[int, ...], window: Window
 ) -> Array:
     gy, index = contiguous(gy), contiguous(index)
     gx = empty_like(gy, input_shape)
     for some, winner, result in _runs(gy, index, gx) if gx.size else ():
         _max_gradient.launch(
             divide_up(result.size, BLOCK), BLOCK, some, winner, result, result.size,
-            *_sizes(input_shape, gy.shape[1:3], window, stride, padding),
+            *_sizes(input_shape, gy.shape[1:3], window),
             T=gy.dtype, I=index.dtype,
         )  # fmt: skip
     return gx
 
 
 @p.avg_pool2d.on("cuda", name="cuda", supports=_fits)
-def _(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> Array:
+def _(x: Array, *, window: Window) -> Array:
     x = contiguous(x)
-    output = output_shape(x.shape[1:3], window, stride, padding)
+    output = window.output_shape(x.shape[1:3])
     y = empty_like(x, (x.shape[0], *output, x.shape[3]))
     for some, result in _runs(x, y) if y.size else ():
         _average.launch(
             divide_up(result.size, BLOCK), BLOCK, some, result, result.size,
-            *_sizes(x.shape, output, window, stride, padding), T=x.dtype,
+            *_sizes(x.shape, output, window), T=x.dtype,
         )  # fmt: skip
     return y
 
 
 @p.avg_pool2d_grad.on("cuda", name="cuda", supports=_gradient_fits)
-def _(
-    gy: Array, *, input_shape: tuple[int, ...], window: Pair, stride: Pair, padding: Padding
-) -> Array:
+def _(gy: Array, *, input_shape: tuple[int, ...], window: Window) -> Array:
     gy = contiguous(gy)
     gx = empty_like(gy, input_shape)
     for some, result in _runs(gy, gx) if gx.size else ():
         _average_gradient.launch(
             divide_up(result.size, BLOCK), BLOCK, some, result, result.size,
-            *_sizes(input_shape, gy.shape[1:3], window, stride, padding), T=gy.dtype,
+            *_sizes(input_shape, gy.shape[1:3], window), T=gy.dtype,
         )  # fmt: skip
     return gx
 

@@ -9,7 +9,7 @@ from gpukit import primitives as p
 from gpukit.backends.cuda.runtime.common import contiguous, divide_up, empty_like, is_float
 from gpukit.launch.numba import MOST, NumbaKernel
 from gpukit.primitives.pool import index_dtype
-from gpukit.primitives.windows import Padding, Pair, output_shape
+from gpukit.primitives.windows import Window
 
 Array = Any
 
@@ -21,18 +21,17 @@ _average = NumbaKernel("pool", "average_pool")
 _average_gradient = NumbaKernel("pool", "average_pool_gradient")
 
 
-def _slide(window: Pair, stride: Pair, padding: Padding) -> tuple[int, ...]:
+def _slide(window: Window) -> tuple[int, ...]:
     """Window, strides, top and left padding: what every kernel of pool.py takes."""
-    return (*window, *stride, padding[0][0], padding[1][0])
+    return (*window.size, *window.stride, *window.offset)
 
 
-def _output(x: Array, window: Pair, stride: Pair, padding: Padding) -> tuple[int, ...]:
-    return (x.shape[0], *output_shape(x.shape[1:3], window, stride, padding), x.shape[3])
+def _output(x: Array, window: Window) -> tuple[int, ...]:
+    return (x.shape[0], *window.output_shape(x.shape[1:3]), x.shape[3])
 
 
-def _fits(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> bool:
-    largest = max(x.size, math.prod(_output(x, window, stride, padding)))
-    return is_float(x) and largest <= MOST
+def _fits(x: Array, *, window: Window) -> bool:
+    return is_float(x) and max(x.size, math.prod(_output(x, window))) <= MOST
 
 
 def _gradient_fits(gy: Array, *, input_shape: tuple[int, ...], **_: Any) -> bool:
@@ -44,51 +43,37 @@ def _max_gradient_fits(gy: Array, index: Array, **settings: Any) -> bool:
 
 
 @p.max_pool2d.on("cuda", name="numba", supports=_fits, emulated=False)
-def _(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> tuple[Array, Array]:
+def _(x: Array, *, window: Window) -> tuple[Array, Array]:
     x = contiguous(x)
-    y = empty_like(x, _output(x, window, stride, padding))
+    y = empty_like(x, _output(x, window))
     index = empty_like(x, y.shape, index_dtype(window))
     if y.size:
-        slide = _slide(window, stride, padding)
-        _max.launch(divide_up(y.size, BLOCK), BLOCK, x, y, index, *slide)
+        _max.launch(divide_up(y.size, BLOCK), BLOCK, x, y, index, *_slide(window))
     return y, index
 
 
 @p.max_pool2d_grad.on("cuda", name="numba", supports=_max_gradient_fits, emulated=False)
-def _(
-    gy: Array,
-    index: Array,
-    *,
-    input_shape: tuple[int, ...],
-    window: Pair,
-    stride: Pair,
-    padding: Padding,
-) -> Array:
+def _(gy: Array, index: Array, *, input_shape: tuple[int, ...], window: Window) -> Array:
     gy, index = contiguous(gy), contiguous(index)
     gx = empty_like(gy, input_shape)
     if gx.size:
-        slide = _slide(window, stride, padding)
-        _max_gradient.launch(divide_up(gx.size, BLOCK), BLOCK, gy, index, gx, *slide)
+        _max_gradient.launch(divide_up(gx.size, BLOCK), BLOCK, gy, index, gx, *_slide(window))
     return gx
 
 
 @p.avg_pool2d.on("cuda", name="numba", supports=_fits, emulated=False)
-def _(x: Array, *, window: Pair, stride: Pair, padding: Padding) -> Array:
+def _(x: Array, *, window: Window) -> Array:
     x = contiguous(x)
-    y = empty_like(x, _output(x, window, stride, padding))
+    y = empty_like(x, _output(x, window))
     if y.size:
-        slide = _slide(window, stride, padding)
-        _average.launch(divide_up(y.size, BLOCK), BLOCK, x, y, *slide)
+        _average.launch(divide_up(y.size, BLOCK), BLOCK, x, y, *_slide(window))
     return y
 
 
 @p.avg_pool2d_grad.on("cuda", name="numba", supports=_gradient_fits, emulated=False)
-def _(
-    gy: Array, *, input_shape: tuple[int, ...], window: Pair, stride: Pair, padding: Padding
-) -> Array:
+def _(gy: Array, *, input_shape: tuple[int, ...], window: Window) -> Array:
     gy = contiguous(gy)
     gx = empty_like(gy, input_shape)
     if gx.size:
-        slide = _slide(window, stride, padding)
-        _average_gradient.launch(divide_up(gx.size, BLOCK), BLOCK, gy, gx, *slide)
+        _average_gradient.launch(divide_up(gx.size, BLOCK), BLOCK, gy, gx, *_slide(window))
     return gx

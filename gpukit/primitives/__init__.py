@@ -49,8 +49,10 @@ from gpukit.primitives.loss import (
     squared_error,
     squared_error_grad,
 )
+
+# Settings, which are no primitives.
+from gpukit.primitives.normalisation import Response as Response
 from gpukit.primitives.normalisation import (
-    Response,
     batch_norm,
     batch_norm_grad,
     batch_norm_inference,
@@ -78,12 +80,10 @@ from gpukit.primitives.shape import (
     transpose,
 )
 from gpukit.primitives.update import adagrad_update, adam_update, rmsprop_update, sgd_update
-from gpukit.primitives.windows import Conv, Window
+from gpukit.primitives.windows import Conv as Conv
+from gpukit.primitives.windows import Window as Window
 
 __all__ = [
-    "Conv",
-    "Response",
-    "Window",
     "absolute",
     "adagrad_update",
     "adam_update",

@@ -103,7 +103,7 @@ def test_statistics_of_many_pixels(backend):
 @pytest.mark.parametrize("groups", [1, 2, 8])
 def test_lrn_over_many_channels(backend, groups, dtype):
     """Segments across several warps, and several segments in one; to ten digits in float64."""
-    settings = {"size": 5, "alpha": 0.5, "beta": 0.75, "k": 2.0, "groups": groups}
+    settings = {"response": Response(size=5, alpha=0.5, beta=0.75, k=2.0, groups=groups)}
     for shape in [(3, 256), (7, 5, 3, 96), (1, 4096), (41, 32)]:
         x, gy = values(shape, 1, dtype), values(shape, 2, dtype)
         wide = x.astype(np.float64)

@@ -27,7 +27,7 @@ import numpy as np
 from bench import ours
 from bench.cases import LENETS
 from gpukit import device, models, optimizers
-from gpukit.dispatch.primitive import load_backend
+from gpukit.dispatch.primitive import registry
 from gpukit.launch import engine, kernel
 from gpukit.training import loop
 
@@ -57,14 +57,11 @@ class Nothing:
 @contextmanager
 def engine_in_place(instead: engine.Engine) -> Iterator[None]:
     """Within the block, `instead` runs the kernels of emu, and emu's memory stays unwritten."""
-    load_backend("emu")
-    maker, written = engine._makers["emu"], device._unwritten
-    engine.register("emu", lambda: instead)
-    device._unwritten = np.empty
+    written, device._unwritten = device._unwritten, np.empty
     try:
-        yield
+        with registry.instead("emu", instead):
+            yield
     finally:
-        engine.register("emu", maker)
         device._unwritten = written
 
 

@@ -25,7 +25,7 @@ from typing import Any
 
 from gpukit.core import settings
 from gpukit.core.config import path as as_path
-from gpukit.dispatch.primitive import Implementation, Primitive, recorded
+from gpukit.dispatch.primitive import Implementation, Primitive, registry
 from gpukit.errors import GpukitError
 from gpukit.launch.kernel import Kernel
 from gpukit.launch.kernel import kernels as all_kernels
@@ -45,13 +45,13 @@ class Plugin:
     path: Path
     origin: str
     digest: str
-    ways: list[tuple[Primitive, Implementation]] = field(repr=False)
+    implementations: list[tuple[Primitive, Implementation]] = field(repr=False)
     kernels: list[Kernel] = field(repr=False)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Its implementations as `conv2d:mine`, each once."""
-        found = (f"{primitive.name}:{way.name}" for primitive, way in self.ways)
+        found = (f"{primitive.name}:{impl.name}" for primitive, impl in self.implementations)
         return tuple(dict.fromkeys(found))
 
 
@@ -143,32 +143,36 @@ def entries() -> tuple[Entry, ...]:
 
 def unload(plugin: Plugin) -> None:
     """Take back what a plug-in registered."""
-    for primitive, way in plugin.ways:
-        primitive.remove(way)
+    for primitive, implementation in plugin.implementations:
+        primitive.remove(implementation)
     _forget(plugin.kernels)
     loaded.pop(plugin.path, None)
 
 
-def owner(way: Implementation) -> Plugin | None:
+def owner(implementation: Implementation) -> Plugin | None:
     """The plug-in that registered an implementation; None for gpukit's own."""
-    return next((p for p in loaded.values() for _, w in p.ways if w is way), None)
+    for plugin in loaded.values():
+        if any(impl is implementation for _, impl in plugin.implementations):
+            return plugin
+    return None
 
 
 def is_plugged(module: str) -> bool:
     """Whether a module of this name is a plug-in, or the file of one that a package offers."""
     if module.startswith(PREFIX):
         return True
-    return any(way.function.__module__ == module for p in loaded.values() for _, way in p.ways)
+    brought = (impl for plugin in loaded.values() for _, impl in plugin.implementations)
+    return any(impl.function.__module__ == module for impl in brought)
 
 
 def _load(file: Path, origin: str, run: Callable[[], Any]) -> Plugin:
     before = list(all_kernels)
-    with recorded(origin) as ways:
+    with registry.recording(origin) as implementations:
         try:
             run()
             made = _made_in(file, before)
-            plugin = Plugin(file, origin, "", ways, made)
-            if not ways:
+            plugin = Plugin(file, origin, "", implementations, made)
+            if not implementations:
                 raise PluginError(
                     f"{file}: it registers no implementation; write @conv2d.on('cuda', name=…)"
                 )
@@ -176,8 +180,8 @@ def _load(file: Path, origin: str, run: Callable[[], Any]) -> Plugin:
                 _find(kernel)
             plugin.digest = _digest(file, made)
         except BaseException as error:
-            for primitive, way in ways:
-                primitive.remove(way)
+            for primitive, implementation in implementations:
+                primitive.remove(implementation)
             _forget(_made_in(file, before))
             if isinstance(error, (Exception, SystemExit)) and not isinstance(error, PluginError):
                 raise PluginError(_where(error, file)) from error

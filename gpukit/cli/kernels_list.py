@@ -148,11 +148,11 @@ def limits(plugin: Any) -> list[str]:
     from gpukit.dispatch.primitive import registry
 
     lines = []
-    for primitive, way in plugin.ways:
-        limits = "what its supports takes" if way.supports else "everything"
-        lines.append(f"{primitive.name}:{way.name} ({way.kind}) from {plugin.origin}: {limits}")
+    for primitive, impl in plugin.implementations:
+        limits = "what its supports takes" if impl.supports else "everything"
+        lines.append(f"{primitive.name}:{impl.name} ({impl.kind}) from {plugin.origin}: {limits}")
         names = [f"{primitive.name}_{g}" for g in GRADIENTS]
-        lacking = [n for n in names if n in registry and not registry[n].find(way.kind, way.name)]
+        lacking = [n for n in names if n in registry and not registry[n].find(impl.kind, impl.name)]
         if lacking:
-            lines.append(f"  {', '.join(lacking)}: no {way.name}, their defaults")
+            lines.append(f"  {', '.join(lacking)}: no {impl.name}, their defaults")
     return lines

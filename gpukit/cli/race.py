@@ -167,11 +167,12 @@ def _load(kernels: tuple[str, ...], primitives: list[str], device: Device) -> No
 
     for path in kernels:
         plugin = load_kernel(path)
-        if not any(p.name in primitives and way.kind == device.kind for p, way in plugin.ways):
-            brought = ", ".join(f"{p.name}:{way.name} for {way.kind}" for p, way in plugin.ways)
+        brought = [(p.name, impl) for p, impl in plugin.implementations]
+        if not any(p in primitives and impl.kind == device.kind for p, impl in brought):
+            others = ", ".join(f"{p}:{impl.name} for {impl.kind}" for p, impl in brought)
             raise SettingError(
                 f"{path} brings nothing for {', '.join(dict.fromkeys(primitives))} on "
-                f"{device.kind}, only {brought or 'nothing at all'}; race what it brings, "
+                f"{device.kind}, only {others or 'nothing at all'}; race what it brings, "
                 "on the device that it is for"
             )
 

@@ -15,10 +15,9 @@ the arguments, else the definition itself, which runs on the arrays of any devic
 
 from __future__ import annotations
 
-import importlib
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,64 +27,36 @@ from gpukit.device import CPU, Device, DeviceArray, device_of, homes
 from gpukit.dispatch.precision import FULL, Precision
 from gpukit.dispatch.precision import precision as by_name
 from gpukit.dispatch.preference import FromFile, absent, fell_back, preferred, shown
+from gpukit.dispatch.registry import Registry, default
 from gpukit.errors import SettingError
 
 REFERENCE = "reference"
 
-registry: dict[str, Primitive] = {}
-
-# Packages that register the implementations of a kind of device, imported at its first call.
-_packages = {
-    "cpu": ("gpukit.backends.cpu",),
-    "cuda": ("gpukit.backends.cuda",),
-    "emu": ("gpukit.backends.cuda",),
-}
 # An emulated card has no implementations of its own: it runs those of a real one, unless they are
 # `on(…, emulated=False)`.
 _registered_as = {"emu": "cuda"}
-_loaded: set[str] = set()
 _NUMBERS = {int, float, bool, type(None)}  # arguments that are on no device
-# While a plug-in is loaded: its origin, and what it registers.
-_recording: tuple[str, list[tuple[Primitive, Implementation]]] = ("", [])
 
 
+@dataclass(eq=False, slots=True)
 class Implementation:
-    """One way to compute a primitive: `function`, its `name`, and what it `supports`.
+    """A function that computes a primitive, its `name`, and what it `supports`.
 
-    `emulated`: whether an emulated device runs it, too. `origin`: the plug-in that it came with,
-    empty for gpukit's own. `precision`: what it keeps of the factors of its products.
-    `default_when`: for which of the arguments that it supports it may be the default.
+    `emulated`: whether an emulated device runs it, too. `default_when`: for which of the arguments
+    that it supports it may be the default. `precision`: what it keeps of the factors of its
+    products. `kernels`: those that it launches, None where it does not say. `origin`: the plug-in
+    that it came with, empty for gpukit's own.
     """
 
-    __slots__ = (
-        "default_when",
-        "emulated",
-        "function",
-        "kind",
-        "name",
-        "origin",
-        "precision",
-        "supports",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        kind: str,
-        name: str,
-        supports: Callable[..., bool] | None = None,
-        emulated: bool = True,
-        default_when: Callable[..., bool] | None = None,
-        precision: Precision = FULL,
-    ) -> None:
-        self.emulated = emulated
-        self.function = function
-        self.kind = kind
-        self.name = name
-        self.precision = precision
-        self.origin = "" if _is_ours(function) else _recording[0]
-        self.supports = supports
-        self.default_when = default_when
+    function: Callable[..., Any]
+    kind: str
+    name: str
+    supports: Callable[..., bool] | None = None
+    emulated: bool = True
+    default_when: Callable[..., bool] | None = None
+    precision: Precision = FULL
+    kernels: tuple[Any, ...] | None = None
+    origin: str = ""
 
     def takes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether these arguments are within the declared limits."""
@@ -102,9 +73,15 @@ class Implementation:
 
 
 class Primitive:
-    """A named operation on arrays, callable like its definition, plus `algo=` to choose a way."""
+    """A named operation on arrays, called like its definition; `algo=` chooses an implementation.
 
-    def __init__(self, reference: Callable[..., Any]) -> None:
+    Implementations are loaded, and looked for where one is missing, by `registry`.
+    """
+
+    def __init__(
+        self, reference: Callable[..., Any], registry: Registry[Primitive] = default
+    ) -> None:
+        self.registry = registry
         self.name = reference.__name__
         self.__name__ = self.name
         self.__doc__ = reference.__doc__
@@ -127,14 +104,16 @@ class Primitive:
         emulated: bool = True,
         default_when: Callable[..., bool] | None = None,
         precision: str = FULL.name,
+        kernels: Sequence[Any] | None = None,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Register an implementation for devices of `kind`; the first registered is the default.
 
         `supports` is called with the same arguments and says whether they are within the limits.
-        With `emulated` False, "cuda" means real cards only, not emu. `default_when`, called like
-        `supports`, says where it may be the default; else only `algo` chooses it. `precision` is
-        "full", or "tf32", "fp16" or "bf16" for one that rounds the factors of its products. The
-        parameters must be those of the definition, by name, order and kind.
+        `default_when`, called like it, says where the implementation may be the default; else only
+        `algo` chooses it. With `emulated` False, "cuda" means real cards only, not emu.
+        `precision` is "full", or "tf32", "fp16" or "bf16" for one that rounds the factors of its
+        products. `kernels` are those that it launches; where a plug-in does not say, checks read
+        them from its code. The parameters must be those of the definition, by name, order and kind.
         """
         rounds_to = by_name(precision)
 
@@ -144,36 +123,45 @@ class Primitive:
                     f"{kind}:{name} of {self.name} has parameters {inspect.signature(function)}, "
                     f"the definition {self.signature}"
                 )
+            origin = "" if _is_ours(function) else self.registry.origin
             if not _is_ours(function):
-                load_backend(kind)  # whose implementations come first: one of them is the default
-            ways = self._by_kind.setdefault(kind, {})
-            if name in ways or name == REFERENCE:
+                self.registry.load(kind)  # so that the default stays one of gpukit's own
+            known = self._by_kind.setdefault(kind, {})
+            if name in known or name == REFERENCE:
                 raise TypeError(f"{self.name} already has an implementation {kind}:{name}")
-            ways[name] = Implementation(
-                function, kind, name, supports, emulated, default_when, rounds_to
+            known[name] = Implementation(
+                function,
+                kind,
+                name,
+                supports,
+                emulated,
+                default_when,
+                rounds_to,
+                None if kernels is None else tuple(kernels),
+                origin,
             )
-            if ways[name].origin:
-                _recording[1].append((self, ways[name]))
+            if origin:
+                self.registry.recorded.append((self, known[name]))
             return function
 
         return register
 
-    def remove(self, way: Implementation) -> None:
+    def remove(self, implementation: Implementation) -> None:
         """Undo a registration."""
-        ways = self._by_kind.get(way.kind, {})
-        if ways.get(way.name) is way:
-            del ways[way.name]
+        known = self._by_kind.get(implementation.kind, {})
+        if known.get(implementation.name) is implementation:
+            del known[implementation.name]
 
     def implementations(self, kind: str) -> dict[str, Implementation]:
-        """Every way to compute this on `kind`, best first, the definition last."""
-        load_backend(kind)
-        return {**self._ways(kind), REFERENCE: self._reference}
+        """By name, what computes this on `kind`: in order of preference, the definition last."""
+        self.registry.load(kind)
+        return {**self._known(kind), REFERENCE: self._reference}
 
-    def _ways(self, kind: str) -> dict[str, Implementation]:
+    def _known(self, kind: str) -> dict[str, Implementation]:
         if kind not in _registered_as:
             return self._by_kind.get(kind, {})
-        ways = self._by_kind.get(_registered_as[kind], {})
-        return {name: way for name, way in ways.items() if way.emulated}
+        of_cards = self._by_kind.get(_registered_as[kind], {})
+        return {name: found for name, found in of_cards.items() if found.emulated}
 
     def choose(
         self, device: Device, algo: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -184,8 +172,7 @@ class Primitive:
         else the default, which is said once. Raises SettingError for an `algo` that is not there.
         """
         kind = device.kind
-        if kind not in _loaded:
-            load_backend(kind)
+        self.registry.load(kind)
         asked = preferred(self.name) if algo is None else algo
         if asked is None:
             return self._default(kind, args, kwargs)
@@ -206,31 +193,32 @@ class Primitive:
     def find(self, kind: str, name: str) -> Implementation | None:
         """The implementation `name` on `kind`; looked for among installed plug-ins, too, unless
         only a file gives the name."""
-        load_backend(kind)
+        self.registry.load(kind)
         if name == REFERENCE:
             return self._reference
-        found = self._ways(kind).get(name)
+        found = self._known(kind).get(name)
         if isinstance(name, FromFile):
             return found
-        if found is None and name not in self._ways(_registered_as.get(kind, kind)):
-            importlib.import_module("gpukit.plugins").load_named(name)
-            found = self._ways(kind).get(name)
+        if found is None and name not in self._known(_registered_as.get(kind, kind)):
+            for search in self.registry.searches:
+                search(name)
+            found = self._known(kind).get(name)
         return found
 
     def _default(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Implementation:
         real = _registered_as.get(kind, kind)
-        for way in self._by_kind.get(real, {}).values():
-            if (way.emulated or kind == real) and way.is_default(args, kwargs):
-                return way
+        for found in self._by_kind.get(real, {}).values():
+            if (found.emulated or kind == real) and found.is_default(args, kwargs):
+                return found
         return self._reference
 
     def lacks(self, kind: str, algo: str) -> str:
         """That there is no such implementation on `kind`, and which there are."""
-        names = ", ".join([*self._ways(kind), REFERENCE])
+        names = ", ".join([*self._known(kind), REFERENCE])
         real = _registered_as.get(kind, kind)
         only = " (it needs a real card)" if algo in self._by_kind.get(real, {}) else ""
         if not only:
-            others = [k for k, ways in self._by_kind.items() if algo in ways]
+            others = [k for k, known in self._by_kind.items() if algo in known]
             only = f" (it is one for {', '.join(others)})" if others else ""
         return f"{self.name} has no algo {algo!r} on {kind}{only}; use {names}"
 
@@ -239,14 +227,17 @@ class Primitive:
         if device.is_twin:
             args = tuple(_data(a) for a in args)
             return _tag(self.choose(device, algo, args, kwargs).function(*args, **kwargs), device)
-        way = self.choose(device, algo, args, kwargs)
+        function = self.choose(device, algo, args, kwargs).function
         if device.kind == "cuda":
             with device.current():
-                result = way.function(*args, **kwargs)
+                result = function(*args, **kwargs)
         else:
-            result = way.function(*args, **kwargs)
+            result = function(*args, **kwargs)
         # NumPy's functions make scalars of results of shape (); arrays in means arrays out.
         return np.asarray(result) if isinstance(result, np.generic) else result
+
+
+registry: Registry[Primitive] = default
 
 
 def primitive(function: Callable[..., Any]) -> Primitive:
@@ -255,26 +246,6 @@ def primitive(function: Callable[..., Any]) -> Primitive:
         raise TypeError(f"two primitives are called {function.__name__}")
     made = registry[function.__name__] = Primitive(function)
     return made
-
-
-def load_backend(kind: str) -> None:
-    """Import the package that registers the implementations of `kind`, once."""
-    if kind not in _loaded:
-        for package in _packages.get(kind, ()):
-            importlib.import_module(package)
-        _loaded.add(kind)
-
-
-@contextmanager
-def recorded(origin: str) -> Iterator[list[tuple[Primitive, Implementation]]]:
-    """Within the block, what is registered comes from `origin`; the list gets it."""
-    global _recording
-    before, found = _recording, []  # type: ignore[var-annotated]
-    _recording = (origin, found)
-    try:
-        yield found
-    finally:
-        _recording = before
 
 
 def _is_ours(function: Callable[..., Any]) -> bool:

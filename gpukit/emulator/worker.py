@@ -14,11 +14,11 @@ import numpy as np
 
 from gpukit.core import process
 from gpukit.device import get_device, to_host
+from gpukit.dispatch.primitive import registry
 from gpukit.emulator.check import FAULT_EXIT, read_array
 from gpukit.emulator.run import Emulator
 from gpukit.emulator.trace import to_json
 from gpukit.errors import GpukitError
-from gpukit.launch.engine import engine_of
 from gpukit.launch.kernel import Kernel
 
 
@@ -43,7 +43,7 @@ def main(order: dict[str, Any], reply: process.Reply) -> int:
         return FAULT_EXIT
     for number, array in arrays.items():
         np.save(folder / f"{number}.npy", to_host(array), allow_pickle=False)
-    engine = engine_of(device)
+    engine = registry.engine(device.kind)
     assert isinstance(engine, Emulator)
     accesses = [access for launch in engine.launches for access in launch.accesses]
     reply(accesses=to_json(accesses))

@@ -1,12 +1,10 @@
 """What runs kernels: a card by CuPy (kind "cuda"), or the emulator on the CPU (kind "emu").
 
-An engine takes a checked `Call`. Backends register theirs when they load.
+An engine takes a checked `Call`. Backends enter what makes theirs into the registry (`makers`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
@@ -14,8 +12,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from gpukit.device import Device
-from gpukit.dispatch.primitive import load_backend
-from gpukit.errors import DeviceError
 from gpukit.launch.arguments import Converter, converter
 from gpukit.launch.sources import Declaration, Instance, Parameter, Source
 
@@ -73,37 +69,3 @@ class Engine(Protocol):
 
     def launch(self, call: Call) -> None:
         """Run it, or give it to the device's stream."""
-
-
-_makers: dict[str, Callable[[], Engine]] = {}
-_engines: dict[str, Engine] = {}
-
-
-def register(kind: str, make: Callable[[], Engine]) -> None:
-    """Enter the engine of a kind of device, in place of an earlier one; made at first use."""
-    _makers[kind] = make
-    _engines.pop(kind, None)
-
-
-@contextmanager
-def instead(kind: str, engine: Engine) -> Iterator[None]:
-    """Within the block, launches on devices of a kind go to `engine`."""
-    before = _engines.get(kind)
-    _engines[kind] = engine
-    try:
-        yield
-    finally:
-        _engines.pop(kind)
-        if before is not None:
-            _engines[kind] = before
-
-
-def engine_of(device: Device) -> Engine:
-    """The engine that runs kernels on `device`."""
-    found = _engines.get(device.kind)
-    if found is None:
-        load_backend(device.kind)
-        if device.kind not in _makers:
-            raise DeviceError(f"{device} runs no CUDA kernels; use cuda or emu")
-        found = _engines[device.kind] = _makers[device.kind]()
-    return found

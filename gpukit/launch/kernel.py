@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from gpukit.device import CPU, device_of
+from gpukit.dispatch.primitive import registry
 from gpukit.errors import DeviceError, DTypeError, GpukitError, ShapeError
-from gpukit.launch.engine import Bound, Call, engine_of
+from gpukit.launch.engine import Bound, Call
 from gpukit.launch.limits import MOST_THREADS
 from gpukit.launch.sources import Declaration, Instance, Source, load
 
@@ -118,7 +119,8 @@ class Kernel:
             )
         blocks = _triple(bound, "grid", grid, GRID_LIMITS)
         threads = _threads.get(block) or _block(bound, block)
-        engine_of(device).launch(Call(bound, device, blocks, threads, values, int(shared)))
+        call = Call(bound, device, blocks, threads, values, int(shared))
+        registry.engine(device.kind).launch(call)
 
     def _bind(self, template: dict[str, Any]) -> Bound:
         declaration = self.declaration

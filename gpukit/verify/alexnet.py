@@ -17,9 +17,9 @@ import numpy as np
 from gpukit.backends.cuda.conv.first import ACROSS, EACH
 from gpukit.backends.cuda.conv.shape import ConvShape
 from gpukit.device import get_device
-from gpukit.dispatch.primitive import load_backend, registry
+from gpukit.dispatch.primitive import registry
 from gpukit.launch import nvrtc
-from gpukit.launch.engine import Call, instead
+from gpukit.launch.engine import Call
 from gpukit.launch.nvrtc import Resources
 from gpukit.models.alexnet import INPUT_SIZE, MAPS, UNITS
 from gpukit.primitives.normalisation import Response
@@ -155,12 +155,11 @@ def _dense(layer: str, batch: int, units: int, of: int) -> Iterator[Pass]:
 def launches_of(one: Pass) -> list[Call]:
     """What a call launches, the kernel that does its work first."""
     device, recorder = get_device("emu"), _Recorder()
-    load_backend("emu")
     arrays = [
         None if shape is None else device.wrap(np.empty(shape, _dtype(one, i)))
         for i, shape in enumerate(one.shapes)
     ]
-    with instead("emu", recorder):
+    with registry.instead("emu", recorder):
         registry[one.primitive](*arrays, **one.settings)
     return recorder.calls
 

@@ -39,7 +39,7 @@ FEW = 8  # cases in which a kernel of a plug-in is to be launched
 
 
 def battery(target: Target, seed: int, number: int = 0) -> str:
-    """In which way an implementation cheats; empty if it does not.
+    """How an implementation cheats; empty if it does not.
 
     `number` has no meaning here: one case is chosen that tells most.
     """

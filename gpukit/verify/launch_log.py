@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gpukit.device import get_device
+from gpukit.dispatch.primitive import registry
 from gpukit.emulator.run import Emulator
-from gpukit.launch.engine import Bound, Call, engine_of, register
+from gpukit.launch.engine import Bound, Call
 from gpukit.launch.kernel import Kernel
 from gpukit.launch.limits import MOST_SHARED
 from gpukit.verify.coverage import Target
@@ -31,9 +31,9 @@ class _LoggingEngine:
 
 def start() -> None:
     """Log the launches on emu from now on."""
-    engine = engine_of(get_device("emu"))
+    engine = registry.engine("emu")
     if isinstance(engine, Emulator):
-        register("emu", lambda: _LoggingEngine(engine))
+        registry.engines["emu"] = _LoggingEngine(engine)
 
 
 def has_launched(target: Target) -> bool:

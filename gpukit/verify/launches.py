@@ -24,7 +24,6 @@ from gpukit.emulator.check import environment
 from gpukit.emulator.run import Emulator, some_blocks
 from gpukit.emulator.trace import Access, from_json
 from gpukit.errors import GpukitError
-from gpukit.launch.engine import engine_of
 from gpukit.plugins import load_any
 from gpukit.verify.coverage import Target, targets
 from gpukit.verify.run_case import describe, placed
@@ -117,8 +116,8 @@ def main(order: dict[str, Any], reply: process.Reply) -> int:
     if order["targets"]:
         wanted = [t for name in order["targets"] for t in targets(name) if t.emulated]
     else:
-        ways = [pair for plugin in loaded for pair in plugin.ways]
-        wanted = [Target(p.name, way.name) for p, way in ways if way.kind == "cuda"]
+        brought = [pair for plugin in loaded for pair in plugin.implementations]
+        wanted = [Target(p.name, impl.name) for p, impl in brought if impl.kind == "cuda"]
     try:
         for target in wanted:
             for launch in _run(target, order["blocks"], order["dtype"]):
@@ -136,7 +135,7 @@ def main(order: dict[str, Any], reply: process.Reply) -> int:
 def _run(target: Target, blocks: int, dtype: str) -> list[Launch]:
     made = typical(target, dtype)
     device = get_device("emu")
-    engine = engine_of(device)
+    engine = registry.engine(device.kind)
     assert isinstance(engine, Emulator)
     engine.launches.clear()
     with some_blocks(None, blocks), no_fallbacks():

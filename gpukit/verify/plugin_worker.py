@@ -45,7 +45,9 @@ def main(order: dict[str, Any], reply: process.Reply) -> int:
 
 def targets(plugin: Plugin) -> list[str]:
     """What is checked of a plug-in: its implementations for cards that emu can run."""
-    found = (f"{p.name}:{w.name}" for p, w in plugin.ways if w.kind == "cuda" and w.emulated)
+    found = (
+        f"{p.name}:{w.name}" for p, w in plugin.implementations if w.kind == "cuda" and w.emulated
+    )
     return list(dict.fromkeys(found))
 
 

@@ -23,14 +23,14 @@ STEP = 1_000_003  # between the numbers that are tried; odd, so that both dtypes
 
 def drawn(target: Target, seed: int, number: int) -> Case | None:
     """Case `number` of a target: of those tried, the first that it takes; None if none is."""
-    way = target.implementation
+    impl = target.implementation
     make = MAKERS.get(str(target)) or MAKERS[target.primitive]
-    tame = USUAL.get(target.primitive) if way.origin else None
+    tame = USUAL.get(target.primitive) if impl.origin else None
     for attempt in range(TRIES):
         dice = Dice(target.primitive, seed, number + STEP * attempt)
         made = tame(dice) if tame and attempt % 3 else make(dice)
         before = copies(made.arrays)
-        takes = way.takes(tuple(made.arrays), made.settings)
+        takes = impl.takes(tuple(made.arrays), made.settings)
         if not all(map(same, flat(before), flat(made.arrays))):
             raise GpukitError(f"supports of {target} writes to its arguments")
         if takes:

@@ -17,7 +17,6 @@ from gpukit.device import get_device, to_host
 from gpukit.dispatch.primitive import REFERENCE, registry
 from gpukit.emulator import compiler_problem
 from gpukit.emulator.run import Emulator
-from gpukit.launch import engine
 
 TINY = np.float32(1e-39)
 EMU = get_device("emu")
@@ -35,7 +34,7 @@ pytestmark = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_proble
 
 @pytest.fixture
 def flushing(monkeypatch):
-    monkeypatch.setitem(engine._engines, "emu", Emulator(flush=True))
+    monkeypatch.setitem(registry.engines, "emu", Emulator(flush=True))
 
 
 def with_tiny(value: Any, tiny: np.float32, where: np.random.Generator) -> Any:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from gpukit.device import get_device
+from gpukit.dispatch.primitive import registry
 from gpukit.errors import DeviceError, DTypeError, GpukitError, ShapeError
-from gpukit.launch import engine
 from gpukit.launch.engine import Call
 from gpukit.launch.kernel import Kernel
 from gpukit.launch.sources import load
@@ -69,7 +69,7 @@ class Four(enum.IntEnum):
 def calls(monkeypatch):
     """What reaches the engine of emu, which runs nothing."""
     found: list[Call] = []
-    monkeypatch.setitem(engine._engines, "emu", SimpleNamespace(launch=found.append))
+    monkeypatch.setitem(registry.engines, "emu", SimpleNamespace(launch=found.append))
     return found
 
 

@@ -19,10 +19,10 @@ pytestmark = pytest.mark.skipif(
 CODE = """
 import json
 from bench import launch
-from gpukit.launch import engine
+from gpukit.dispatch.primitive import registry
 figures = launch.measure(rounds=1)
 print(*launch.lines(figures), sep="\\n")
-print(json.dumps({"figures": figures, "engine": engine._makers["emu"].__name__}))
+print(json.dumps({"figures": figures, "engine": type(registry.engine("emu")).__name__}))
 """
 
 

@@ -5,7 +5,8 @@ import pytest
 
 from gpukit.device import get_device
 from gpukit.dispatch.primitive import Primitive
-from gpukit.errors import SettingError
+from gpukit.dispatch.registry import Registry
+from gpukit.errors import DeviceError, SettingError
 
 
 def make() -> Primitive:
@@ -87,3 +88,53 @@ def test_a_name_is_taken_once() -> None:
     for name in ("small", "reference"):
         with pytest.raises(TypeError, match="already"):
             made.on("cpu", name=name)(lambda x, *, bias=0: x)
+
+
+def test_a_registry_loads_a_kind_once_and_searches_for_unknown_names() -> None:
+    asked: list[str] = []
+
+    def load() -> None:
+        def own(x):  # type: ignore[no-untyped-def]
+            return ("loaded", x)
+
+        asked.append("load")
+        own.__module__ = "gpukit.backends.cpu"
+        made.on("cpu", name="loaded")(own)
+
+    def search(name: str) -> None:
+        asked.append(name)
+        if name == "found":
+            made.on("cpu", name="found")(lambda x: ("found", x))
+
+    fresh: Registry[Primitive] = Registry({"cpu": load}, [search])
+    made = Primitive(lambda x: ("reference", x), fresh)
+    for _ in range(2):
+        assert made(np.ones(2))[0] == "loaded"
+        assert made(np.ones(2), algo="found")[0] == "found"
+    with pytest.raises(SettingError, match="has no algo 'lost' on cpu; use loaded, found, ref"):
+        made(np.ones(2), algo="lost")
+    assert asked == ["load", "found", "lost"]
+
+
+def test_a_registry_makes_an_engine_once_and_puts_another_in_its_place() -> None:
+    fresh: Registry[Primitive] = Registry()
+    fresh.makers["emu"] = object
+    made = fresh.engine("emu")
+    other = object()
+    with fresh.instead("emu", other):
+        assert fresh.engine("emu") is other
+    assert fresh.engine("emu") is made
+    with pytest.raises(DeviceError, match="cpu runs no CUDA kernels"):
+        fresh.engine("cpu")
+
+
+def test_a_registry_knows_what_a_plug_in_brings() -> None:
+    fresh: Registry[Primitive] = Registry()
+    made = Primitive(lambda x: x, fresh)
+    with fresh.recording("acme 1.0") as brought:
+        made.on("cpu", name="acme")(lambda x: x + 1)
+    made.on("cpu", name="own")(lambda x: x)
+    ((primitive, impl),) = brought
+    assert primitive is made and (impl.name, impl.origin) == ("acme", "acme 1.0")
+    primitive.remove(impl)
+    assert list(made.implementations("cpu")) == ["own", "reference"]

@@ -35,9 +35,8 @@ import gpukit.backends.cuda.loss.numba
 import gpukit.backends.cuda.pool.numba  # noqa: F401
 # isort: on
 
+from gpukit.dispatch.primitive import registry
 from gpukit.emulator.run import Emulator
 from gpukit.launch.cupy import CupyEngine
-from gpukit.launch.engine import register
 
-register("cuda", CupyEngine)
-register("emu", Emulator)
+registry.makers.update(cuda=CupyEngine, emu=Emulator)

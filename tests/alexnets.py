@@ -9,7 +9,7 @@ import numpy as np
 
 from gpukit import models, optimizers
 from gpukit.core.settings import training_mode
-from gpukit.models.functional import Model
+from gpukit.model.functional import Model
 
 SIZE, CLASSES, BATCH = 67, 7, 4
 HE = {"kernel_initializer": "he_normal", "first_initializer": "he_normal"}

@@ -56,7 +56,6 @@ def summary(
     from gpukit import models
     from gpukit.errors import SettingError
     from gpukit.inspect import summary as table
-    from gpukit.inspect.notes import notes
     from gpukit.inspect.placement import BATCH, memory, traffic
     from gpukit.inspect.sizes import sizes
     from gpukit.runs import exists, load_best
@@ -86,7 +85,7 @@ def summary(
     facts["batch"] = batch or BATCH
     facts["devices"] = [asdict(m) for m in memory(made, facts["batch"])]
     facts["traffic"] = [asdict(t) for t in traffic(made, facts["batch"])]
-    facts["notes"] = notes(made, figures)
+    facts["notes"] = table.notes(made, figures)
     click.echo(json.dumps(facts))
 
 

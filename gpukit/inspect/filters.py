@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpukit import layers
-
-if TYPE_CHECKING:
-    from gpukit.autograd import Parameter
-    from gpukit.models.base import Base
+from gpukit.autograd import Parameter
+from gpukit.inspect.network import Network
 
 RANDOM = 2 / 3  # the colour share that is to be expected of filters of independent random values
 
@@ -33,7 +30,7 @@ class Filters:
         return float(colour_shares(self.weights).mean())
 
 
-def first_filters(model: Base) -> list[Filters]:
+def first_filters(model: Network) -> list[Filters]:
     """The convolutions that see the images themselves: one, or one for each column.
 
     Where there are none, the first kernel with rows and columns; an empty list without any.
@@ -70,7 +67,7 @@ def colour_shares(weights: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.clip(1 - grey / np.maximum(energy, 1e-300), 0, 1) * (energy > 0)
 
 
-def colour_report(model: Base) -> list[str]:
+def colour_report(model: Network) -> list[str]:
     """A line for each convolution that sees colour images; empty where there is none."""
     return [
         f"{f.name} on {f.device}: colour share {f.colour:.2f} (random filters: {RANDOM:.2f})"

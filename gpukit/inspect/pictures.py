@@ -13,13 +13,12 @@ import numpy as np
 
 from gpukit.errors import SettingError
 from gpukit.inspect.filters import RANDOM, Filters, first_filters
+from gpukit.inspect.network import Network
 from gpukit.training.checkpoint import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from gpukit.models.base import Base
 
 DPI = 120
 INK, SOFT, FAINT = "#222222", "#666666", "#e6e6e6"
@@ -97,12 +96,12 @@ def best_epoch(history: Sequence[Mapping[str, float]]) -> int:
     )
 
 
-def save_filters(path: str | Path, model: Base) -> None:
+def save_filters(path: str | Path, model: Network) -> None:
     """Draw the `filters` of `model` to a PNG."""
     write_atomically(path, filters(model))
 
 
-def filters(model: Base) -> bytes:
+def filters(model: Network) -> bytes:
     """Draw the filters that see the images to a PNG, each scaled to its own range.
 
     Those of several columns come below each other, headed by name, device and, for colour images,

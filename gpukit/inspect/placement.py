@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from gpukit import layers
+from gpukit.inspect.network import Network
 from gpukit.inspect.sizes import sizes
-
-if TYPE_CHECKING:
-    from gpukit.models.base import Base
 
 BATCH = 128
 
@@ -54,7 +51,7 @@ class Memory:
         return self.parameters + self.gradients + self.slots + self.activations
 
 
-def traffic(model: Base, batch: int = BATCH) -> list[Traffic]:
+def traffic(model: Network, batch: int = BATCH) -> list[Traffic]:
     """What crosses in a training step on `batch` images, by source and target."""
     where, figures = model.placement(), sizes(model)
     sums: dict[tuple[str, str], list[int]] = {}
@@ -75,7 +72,7 @@ def traffic(model: Base, batch: int = BATCH) -> list[Traffic]:
     return [Traffic(*pair, *counts) for pair, counts in sorted(sums.items())]
 
 
-def memory(model: Base, batch: int = BATCH, slots: int = 1) -> list[Memory]:
+def memory(model: Network, batch: int = BATCH, slots: int = 1) -> list[Memory]:
     """What each device holds in a training step on `batch` images.
 
     `slots` is the number of values that the optimiser remembers of each parameter: 1 for momentum.
@@ -105,11 +102,10 @@ def memory(model: Base, batch: int = BATCH, slots: int = 1) -> list[Memory]:
     return found
 
 
-def _unwritten(model: Base) -> set[str]:
+def _unwritten(model: Network) -> set[str]:
     """Names of layers whose outputs are not kept: the next layer is computed together with them.
 
     A convolution's output is kept, before its bias.
     """
-    chains = [getattr(step, "together", ()) for step in model.plan().steps]
-    between = [layer for chain in chains for layer in chain[:-1]]
+    between = [layer for step in model.plan().steps for layer in step.together[:-1]]
     return {layer.name for layer in between if not isinstance(layer, layers.Conv2D)}

@@ -12,16 +12,13 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from gpukit import layers
 from gpukit.device import Device
 from gpukit.errors import SettingError
+from gpukit.inspect.network import Network
 from gpukit.layers.base import Layer
 from gpukit.layers.pooling import Pooling2D
-
-if TYPE_CHECKING:
-    from gpukit.models.base import Base
 
 Pair = tuple[int, int]
 # A layer that only renames axes makes nothing new; one that joins or acts value by value no units.
@@ -89,7 +86,7 @@ class _Field:
         )
 
 
-def sizes(model: Base) -> list[LayerSizes]:
+def sizes(model: Network) -> list[LayerSizes]:
     """Figures of every layer of a built model, in order. Raises SettingError where not built."""
     input_shape = model.input_shape
     if input_shape is None or None in input_shape[1:]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from gpukit.errors import printable
-from gpukit.inspect.notes import notes
+from gpukit.inspect.network import Network
 from gpukit.inspect.placement import BATCH, memory, traffic
 from gpukit.inspect.sizes import LayerSizes, sizes
 
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from gpukit.models.base import Base
-
 
 _NAME = 100  # characters of a name
+
+NOTES: dict[str, Callable[[Network, Sequence[LayerSizes]], list[str]]] = {}
+"""Lines under the table of a network, by the name of the model; the network enters its own."""
 
 
 class _Column(NamedTuple):
@@ -29,7 +30,7 @@ class _Column(NamedTuple):
     left: bool = False
 
 
-def show(model: Base, batch: int | None = None) -> None:
+def show(model: Network, batch: int | None = None) -> None:
     """Print the table of `model` to stdout, in as many columns as its width allows.
 
     With `batch`, or where there are several devices (batch 128), also what a training step on so
@@ -54,6 +55,11 @@ def show(model: Base, batch: int | None = None) -> None:
     lines += _together(model)
     for line in lines + notes(model, figures):
         console.print(printable(line), soft_wrap=True)
+
+
+def notes(model: Network, figures: Sequence[LayerSizes]) -> list[str]:
+    """The lines that NOTES has for `model`, whose sizes are `figures`."""
+    return NOTES[model.name](model, figures) if model.name in NOTES else []
 
 
 def _widest_that_fits(
@@ -113,7 +119,7 @@ def _table(figures: list[LayerSizes], columns: Sequence[_Column]) -> Table:
     return made
 
 
-def _totals(model: Base, figures: list[LayerSizes]) -> list[str]:
+def _totals(model: Network, figures: list[LayerSizes]) -> list[str]:
     weights, biases = sum(f.weights for f in figures), sum(f.biases for f in figures)
     fixed = sum(f.fixed for f in figures)
     parts = f"{weights:,} weights, {biases:,} biases"
@@ -129,14 +135,14 @@ def _totals(model: Base, figures: list[LayerSizes]) -> list[str]:
     ]
 
 
-def _together(model: Base) -> list[str]:
+def _together(model: Network) -> list[str]:
     """Which layers are computed as one, so that the values between are not kept."""
-    chains = [getattr(step, "together", ()) for step in model.plan().steps]
-    names = [" + ".join(layer.name for layer in chain) for chain in chains if chain]
+    chains = [step.together for step in model.plan().steps if step.together]
+    names = [" + ".join(layer.name for layer in chain) for chain in chains]
     return [f"computed together: {', '.join(names)}"] if names else []
 
 
-def _step(model: Base, batch: int) -> list[str]:
+def _step(model: Network, batch: int) -> list[str]:
     """What a training step on `batch` images takes."""
     lines = [
         f"{m.device}: {_bytes(m.total)} in a step on {batch} images: parameters "

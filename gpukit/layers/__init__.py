@@ -8,9 +8,9 @@ from gpukit.layers.device import ToDevice
 from gpukit.layers.dropout import Dropout
 from gpukit.layers.merge import Add, Concatenate
 from gpukit.layers.normalisation import BatchNormalization, LocalResponseNormalization
-from gpukit.layers.part import Part
 from gpukit.layers.pooling import AveragePooling2D, GlobalAveragePooling2D, MaxPooling2D
 from gpukit.layers.shape import Flatten, Input, InputLayer, Reshape
+from gpukit.layers.shard import Shard
 from gpukit.layers.symbolic import Symbolic
 
 __all__ = [
@@ -33,9 +33,9 @@ __all__ = [
     "LeakyReLU",
     "LocalResponseNormalization",
     "MaxPooling2D",
-    "Part",
     "ReLU",
     "Reshape",
+    "Shard",
     "Softmax",
     "Symbolic",
     "ToDevice",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NoReturn
@@ -20,7 +20,7 @@ from gpukit.core.settings import is_training
 from gpukit.device import Device, device_of, get_device
 from gpukit.errors import DeviceError, DTypeError, GpukitError, SettingError, ShapeError
 from gpukit.layers.context import Context
-from gpukit.layers.part import Part
+from gpukit.layers.shard import Shard
 from gpukit.layers.symbolic import Shape, Symbolic, batch_shape, show_shape
 from gpukit.utils import default_seed
 
@@ -79,7 +79,7 @@ class Layer(Configurable):
         self.auto_named = name is None
         self.name = snake_case(type(self).__name__) if name is None else name
         self.stream = 0
-        self.part: Part | None = None
+        self.shard: Shard | None = None
         self.context: Context | None = None
         self.built = False
         self.device: Device | None = None
@@ -217,19 +217,18 @@ class Layer(Configurable):
     def _first_values(
         self, initializer: initializers.Initializer, shape: tuple[int, ...], groups: int
     ) -> np.ndarray:
-        """Drawn values; a part's are cut from those that the whole layer would have."""
+        """Drawn values; those of a shard are cut from the values of the whole layer."""
         assert self._rng is not None
         if _budget.get() is not None:
             return np.zeros(shape, self.parameter_dtype)
-        part = self.part
-        if part is None:
+        if self.shard is None:
             return initializer(shape, self.parameter_dtype, self._rng, groups)
-        end = part.first + shape[-1]
-        if end > part.of:
-            raise ShapeError(f"is {part.first} … {end - 1} of {part.whole!r}, which has {part.of}")
-        every = (*shape[:-1], part.of)
-        values = initializer(every, self.parameter_dtype, self._rng, part.groups)
-        return np.ascontiguousarray(values[..., part.first : end])
+        first, of = self.shard.first, self.shard.of
+        end = first + shape[-1]
+        if end > of:
+            raise ShapeError(f"is {first} … {end - 1} of {self.shard.whole!r}, which has {of}")
+        values = initializer((*shape[:-1], of), self.parameter_dtype, self._rng, self.shard.groups)
+        return np.ascontiguousarray(values[..., first:end])
 
     @property
     def parameters(self) -> list[Parameter]:
@@ -302,8 +301,8 @@ class Layer(Configurable):
         return None
 
     def logits(self, inputs: Any, training: bool | None = None) -> Any:
-        """The outputs before `final_activation`, for losses that compute it fused."""
-        return self._run(self.call_logits, inputs, training)
+        """The outputs before `final_activation`, for losses that include it."""
+        return self.run(self.call_logits, inputs, training)
 
     def call_logits(self, inputs: Any, training: bool) -> Any:
         """`call` without `final_activation`."""
@@ -322,9 +321,12 @@ class Layer(Configurable):
         first = inputs[0] if isinstance(inputs, (list, tuple)) and inputs else inputs
         if isinstance(first, Symbolic):
             return self._symbolic(inputs)
-        return self._run(self.call, inputs, training)
+        return self.run(self.call, inputs, training)
 
-    def _run(self, function: Any, inputs: Any, training: bool | None) -> Any:
+    def run(
+        self, function: Callable[[Any, bool], Any], inputs: Any, training: bool | None = None
+    ) -> Any:
+        """`function(inputs, training)` as a call of this layer: built, checked, errors named."""
         outer = caller.set(self)
         try:
             if not self.built:

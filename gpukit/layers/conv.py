@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any
 
 from gpukit import ops
 from gpukit.core.config import flag, whole
-from gpukit.core.settings import strict as strict_mode
 from gpukit.errors import ShapeError
 from gpukit.layers.base import register
 from gpukit.layers.symbolic import Shape, show_shape
 from gpukit.layers.weighted import Algo, WeightedLayer
-from gpukit.layers.windowed import checked_padding, window_outputs
+from gpukit.layers.windowed import checked_padding, strictness, window_outputs
 from gpukit.primitives import geometry
 
 
@@ -70,29 +68,21 @@ class _Convolution(WeightedLayer):
         self._groups = groups
         self.add_weights(channels, (*self.kernel_size, channels // groups, filters), groups)
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What `ops.conv2d` takes beside arrays and activation."""
+        return {
+            "stride": self.strides,
+            "padding": self.padding,
+            "dilation": self.dilation_rate,
+            "groups": self._groups,
+            "algo": self.algo,
+        }
+
     def weigh(self, inputs: Any, activation: str | None) -> Any:
-        return self._convolve(inputs, self.bias, activation)
-
-    def bare(self, inputs: Any, training: bool | None = None) -> Any:
-        """The outputs without bias and activation, for whoever computes these with what follows."""
-        return self._run(self._call_bare, inputs, training)
-
-    def _call_bare(self, inputs: Any, training: bool) -> Any:
-        self._check_channels(inputs.shape)
-        return self._convolve(inputs, None, None)
-
-    def _convolve(self, inputs: Any, bias: Any, activation: str | None) -> Any:
-        with nullcontext() if self.strict is None else strict_mode(self.strict):
+        with strictness(self.strict):
             return ops.conv2d(
-                inputs,
-                self.kernel,
-                bias,
-                stride=self.strides,
-                padding=self.padding,
-                dilation=self.dilation_rate,
-                groups=self._groups,
-                activation=activation,
-                algo=self.algo,
+                inputs, self.kernel, self.bias, activation=activation, **self.settings
             )
 
 

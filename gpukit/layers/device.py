@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from gpukit import ops
-from gpukit.core.config import whole
 from gpukit.device import Device, get_device
 from gpukit.layers.base import Layer, register
 from gpukit.layers.symbolic import Symbolic
@@ -17,29 +16,19 @@ from gpukit.layers.symbolic import Symbolic
 class ToDevice(Layer):
     """Its input, copied to `device`; the gradient is copied back. No parameters.
 
-    Layers called on its output are on `device` too, up to the next crossing. `place` is the number
-    of `device` in the list that `load_model(path, devices=…)` takes, by default its number in
-    `model.devices`: it keeps two columns apart that share a device for now. Raises DeviceError
+    Layers called on its output are on `device` too, up to the next crossing. Raises DeviceError
     where there is no such device.
     """
 
     takes_stream = False
 
-    def __init__(
-        self, device: str | Device, name: str | None = None, place: int | None = None
-    ) -> None:
+    def __init__(self, device: str | Device, name: str | None = None) -> None:
         super().__init__(name=name)
         with self.naming_errors():
             self.device: Device = get_device(device)
-            self.place = None if place is None else whole("place", place, low=0)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            "class": type(self).__name__,
-            "device": self.device.name,
-            "name": self.name,
-            "place": self.place,
-        }
+        return {"class": type(self).__name__, "device": self.device.name, "name": self.name}
 
     def build(
         self,

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any
 
 from gpukit import ops
 from gpukit.core.config import flag
-from gpukit.core.settings import strict as strict_mode
 from gpukit.layers.base import Layer, register
-from gpukit.layers.normalisation import LocalResponseNormalization
 from gpukit.layers.symbolic import Shape
-from gpukit.layers.windowed import checked_padding, window_outputs
+from gpukit.layers.windowed import checked_padding, strictness, window_outputs
 from gpukit.primitives import geometry
 
 
@@ -60,11 +57,14 @@ class Pooling2D(Layer):
     def pool(self, inputs: Any, **settings: Any) -> Any:
         raise NotImplementedError
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The window, as operations take it."""
+        return {"window": self.pool_size, "stride": self.strides, "padding": self.padding}
+
     def call(self, inputs: Any, training: bool) -> Any:
-        with nullcontext() if self.strict is None else strict_mode(self.strict):
-            return self.pool(
-                inputs, window=self.pool_size, stride=self.strides, padding=self.padding
-            )
+        with strictness(self.strict):
+            return self.pool(inputs, **self.settings)
 
 
 @register
@@ -73,33 +73,6 @@ class MaxPooling2D(Pooling2D):
 
     def pool(self, inputs: Any, **settings: Any) -> Any:
         return ops.max_pool2d(inputs, **settings)
-
-    def normalised(
-        self,
-        inputs: Any,
-        norm: LocalResponseNormalization,
-        bias: Any = None,
-        relu: bool = False,
-        training: bool | None = None,
-    ) -> Any:
-        """The pooled outputs of `norm` for inputs, for relu(inputs + bias) if asked, in one pass.
-
-        Only a few rows of the values between exist at any time.
-        """
-
-        def call(values: Any, _: bool) -> Any:
-            with nullcontext() if self.strict is None else strict_mode(self.strict):
-                return ops.bias_relu_lrn_pool(
-                    values,
-                    bias,
-                    relu=relu,
-                    **norm.settings,
-                    window=self.pool_size,
-                    stride=self.strides,
-                    padding=self.padding,
-                )
-
-        return self._run(call, inputs, training)
 
 
 @register

@@ -14,7 +14,7 @@ from gpukit.layers.activation import activation_name, get_activation
 from gpukit.layers.base import Layer
 from gpukit.layers.symbolic import Shape, show_shape
 
-_FUSED = ("relu", "sigmoid", "tanh")  # computed inside the operation
+_INSIDE = ("relu", "sigmoid", "tanh")  # activations that the operation itself computes
 
 Algo = str | Mapping[str, str] | None
 
@@ -60,10 +60,10 @@ class WeightedLayer(Layer):
             if not (algo is None or isinstance(algo, (str, Mapping))):
                 raise SettingError(f"algo={show(algo)}: use a name or a dict of names by pass")
             self.algo = algo
-        fused = isinstance(self.activation, str) and self.activation in _FUSED
-        self._fused = self.activation if fused else None
+        inside = isinstance(self.activation, str) and self.activation in _INSIDE
+        self._inside = self.activation if inside else None
         self._channels = 0
-        self._separate = None if fused else get_activation(self.activation)
+        self._separate = None if inside else get_activation(self.activation)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -90,7 +90,7 @@ class WeightedLayer(Layer):
             )
 
     def weigh(self, inputs: Any, activation: str | None) -> Any:
-        """The operation with kernel and bias, followed by one of the fused activations."""
+        """The operation with kernel and bias, followed by an activation that it computes itself."""
         raise NotImplementedError
 
     @property
@@ -115,5 +115,5 @@ class WeightedLayer(Layer):
 
     def call(self, inputs: Any, training: bool) -> Any:
         self._check_channels(inputs.shape)
-        outputs = self.weigh(inputs, self._fused)
+        outputs = self.weigh(inputs, self._inside)
         return outputs if self._separate is None else self._separate(outputs)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from gpukit.core.settings import strict as strict_mode
 from gpukit.layers.symbolic import Shape
 from gpukit.primitives import geometry
 from gpukit.primitives.windows import Pair
 
 _ANY = 1 << 20  # stands for an open length, so that settings are checked all the same
+
+
+def strictness(strict: bool | None) -> AbstractContextManager[None]:
+    """A block in which `gpukit.strict` is what a layer's `strict` says; None leaves it."""
+    return nullcontext() if strict is None else strict_mode(strict)
 
 
 def checked_padding(padding: Any) -> Any:

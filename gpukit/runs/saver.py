@@ -17,8 +17,8 @@ from gpukit.callbacks import Callback
 from gpukit.core.signals import watched
 from gpukit.errors import SettingError
 from gpukit.inspect import pictures
-from gpukit.models.base import Base
-from gpukit.models.saving import content
+from gpukit.model.base import Base
+from gpukit.model.saving import content
 from gpukit.runs.folder import BEST, HISTORY, LAST, RunFolder
 
 

@@ -16,7 +16,7 @@ from gpukit.data.sources import EMBEDDED_NAME, SOURCES
 from gpukit.device import get_device
 from gpukit.dispatch.preference import from_file
 from gpukit.errors import CheckpointError, GpukitError, SettingError
-from gpukit.models.alexnet import GAUSSIAN
+from gpukit.networks.alexnet import GAUSSIAN
 from gpukit.runs import recipes
 from gpukit.runs.folder import SETTINGS
 

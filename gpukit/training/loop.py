@@ -28,7 +28,7 @@ from gpukit.training.state import TrainingState
 from gpukit.training.step import Figures, Work, take_step, train_step
 
 if TYPE_CHECKING:
-    from gpukit.models.base import Base
+    from gpukit.model.base import Base
 
 __all__ = ["evaluate", "fit", "predict", "test_step", "train_step"]
 

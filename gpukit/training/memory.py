@@ -18,7 +18,7 @@ from gpukit.errors import OutOfMemoryError
 from gpukit.training.step import Work, fixed, gradients
 
 if TYPE_CHECKING:
-    from gpukit.models.base import Base
+    from gpukit.model.base import Base
 
 SAMPLES = (8, 24)  # of the two steps that are measured: their difference is that of 16 samples
 SHARE = 0.85  # of the memory that is free: allocators round up, and other things take some

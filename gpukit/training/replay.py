@@ -19,7 +19,7 @@ from gpukit.errors import ReplayError
 from gpukit.training.step import Figures, Order, Work, in_words, take_step
 
 if TYPE_CHECKING:
-    from gpukit.models.base import Base
+    from gpukit.model.base import Base
 
 Key = tuple[tuple[int, int, int], int]
 

@@ -22,7 +22,7 @@ from gpukit.data.feed import Batch
 from gpukit.losses import losses_of
 
 if TYPE_CHECKING:
-    from gpukit.models.base import Base
+    from gpukit.model.base import Base
 
 Figures = dict[str, tuple[float, float]]
 STAGES = ("forward", "backward", "update")

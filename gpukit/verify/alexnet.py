@@ -21,7 +21,7 @@ from gpukit.dispatch.primitive import registry
 from gpukit.launch import nvrtc
 from gpukit.launch.engine import Call
 from gpukit.launch.nvrtc import Resources
-from gpukit.models.alexnet import INPUT_SIZE, MAPS, UNITS
+from gpukit.networks.alexnet import INPUT_SIZE, MAPS, UNITS
 from gpukit.primitives.normalisation import Response
 from gpukit.primitives.windows import Conv, Window
 from gpukit.static.occupancy import occupancy
@@ -119,7 +119,7 @@ def _convolution(
     settings: dict[str, Any] = {"conv": conv}
     shape = ConvShape(x, (window, window, x[3], filters), conv)
     w, y, pixels = shape.w, shape.y, math.prod(x[:3])
-    # What follows the first two adds their bias (models/fusion.py).
+    # What follows the first two adds their bias (model/fusion.py).
     bias, activation = (None, None) if layer in ("conv1", "conv2") else ((filters,), "relu")
     yield Pass(
         layer, "conv2d", (x, w, bias), settings | {"activation": activation},

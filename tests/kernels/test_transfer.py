@@ -20,7 +20,7 @@ from gpukit.autograd import differentiable
 from gpukit.backends.cuda.runtime import transfer
 from gpukit.device import device_of
 from gpukit.layers import ToDevice
-from gpukit.models.execution import Plan, Step, execute
+from gpukit.model.execution import Plan, Step, execute
 
 CROSSING = ToDevice("cpu")  # the layer of a step that only copies
 

@@ -42,6 +42,8 @@ HOUSE = (
     "callbacks",
     "training",
     "inspect",
+    "model",
+    "networks",
     "models",
     "runs",
     "static",

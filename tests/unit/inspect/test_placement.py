@@ -7,11 +7,11 @@ import io
 import pytest
 
 from gpukit.inspect import summary
-from gpukit.inspect.notes import notes
 from gpukit.inspect.placement import memory, traffic
 from gpukit.inspect.sizes import sizes
 from gpukit.layers import Concatenate, Dense, Input, ToDevice
 from gpukit.models import Model, alexnet, lenet5
+from gpukit.networks.alexnet.notes import notes
 
 TWINS = ("cpu:0", "cpu:1")
 

@@ -14,7 +14,7 @@ from gpukit.layers import (
     Dropout,
     Input,
     Layer,
-    Part,
+    Shard,
     Softmax,
     ToDevice,
     from_config,
@@ -36,17 +36,16 @@ def message(call, kind=GpukitError):
 def columns(devices=("cpu", "cpu:1"), **settings):
     """(N, 6) → (N, 3): a hidden layer of 4 + 6 units, seen by both halves of the output."""
     a = Input((6,))
-    b = ToDevice(devices[1], name="there", place=1)(a)
+    b = ToDevice(devices[1], name="there")(a)
     halves = []
     for x, letter, first, units in ((a, "a", 0, 4), (b, "b", 4, 6)):
         hidden = Dense(units, activation="tanh", kernel_regularizer="l2", name=f"hidden{letter}")
-        hidden.part = Part("hidden", first, 10)
+        hidden.shard = Shard("hidden", first, 10)
         halves.append(hidden(x))
-    both = Concatenate(name="both")(
-        [halves[0], ToDevice(devices[0], name="back", place=0)(halves[1])]
-    )
+    both = Concatenate(name="both")([halves[0], ToDevice(devices[0], name="back")(halves[1])])
     out = Softmax(name="softmax")(Dense(3, name="out")(Dropout(0.5, name="dropout")(both)))
-    return Model(a, out, device=devices[0], **{"seed": 3, "dtype": "float64", **settings})
+    settings = {"seed": 3, "dtype": "float64", "places": {"there": 1, "back": 0}, **settings}
+    return Model(a, out, device=devices[0], **settings)
 
 
 def whole(**settings):
@@ -121,7 +120,7 @@ def test_a_crossing_is_a_copy_there_and_back():
     assert y.device is TWIN and layer.device is TWIN and not layer.parameters
     assert layer(y) is y, "nothing to do where it is already"
     config = layer.get_config()
-    assert config == {"class": "ToDevice", "device": "cpu:1", "name": "there", "place": None}
+    assert config == {"class": "ToDevice", "device": "cpu:1", "name": "there"}
     assert from_config(config).get_config() == config
     text = message(lambda: ToDevice("cuda:7", name="there"), DeviceError)
     assert text.startswith("ToDevice 'there': device 'cuda:7'")
@@ -149,11 +148,11 @@ def test_parts_begin_with_the_values_of_the_whole():
     numbers = {layer.name: layer.stream for layer in model.layers}
     assert numbers["hiddena"] == numbers["hiddenb"] == 0 and numbers["dropout"] == 1
     wrong = Dense(4, name="part")
-    wrong.part = Part("all", 7, 10)
+    wrong.shard = Shard("all", 7, 10)
     text = message(lambda: Model(a := Input((6,)), wrong(a)), ShapeError)
     assert text == "Dense 'part': is 7 … 10 of 'all', which has 10"
     for bad in (("", 0, 4), ("x", -1, 4), ("x", 0, 0), ("x", 0.0, 4), ("x", 0, 4, 0)):
-        message(lambda bad=bad: Part(*bad), SettingError)
+        message(lambda bad=bad: Shard(*bad), SettingError)
 
 
 def test_files_hold_the_whole(tmp_path):
@@ -187,7 +186,7 @@ def test_a_part_alone_keeps_its_own_name(tmp_path):
 def test_names_of_wholes_are_taken():
     a = Input((6,))
     part = Dense(6, name="first")
-    part.part = Part("second", 0, 12)
+    part.shard = Shard("second", 0, 12)
     for outputs in (Dense(2, name="second")(part(a)), part(Dense(6, name="second")(a))):
         assert "second" in message(lambda outputs=outputs: Model(a, outputs), SettingError)
 

@@ -18,9 +18,8 @@ from gpukit.layers import (
     LocalResponseNormalization,
     MaxPooling2D,
 )
+from gpukit.model.execution import Plan, execute, steps_of
 from gpukit.models import Model, Sequential, alexnet
-from gpukit.models.execution import Plan, execute, steps_of
-from gpukit.models.fusion import Fused
 from gpukit.optimizers import SGD
 
 
@@ -40,9 +39,7 @@ def chain(dtype: Any = "float64", norm: Any = None, pool: Any = None, **conv: An
 
 
 def together(model: Any) -> list[list[str]]:
-    return [
-        [layer.name for layer in s.together] for s in model.plan().steps if isinstance(s, Fused)
-    ]
+    return [[layer.name for layer in s.together] for s in model.plan().steps if s.together]
 
 
 def gradients(model: Any, x: np.ndarray, fused: bool) -> tuple[float, dict[str, np.ndarray]]:

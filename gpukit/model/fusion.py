@@ -1,33 +1,24 @@
-"""Steps of a plan computed together: convolution, response normalisation and max-pooling.
+"""Fusion: convolution, response normalisation and max-pooling computed as one.
 
-Where the values between are read by nobody else, bias, ReLU, normalisation and pooling become one
-primitive that follows the bare convolution. In AlexNet this spares a training step the 37 MB of
-conv1's activations (batch 32) twelve times, and the memory to keep them three times.
+Where nothing else reads the values between, bias, ReLU, normalisation and pooling become one
+primitive after the convolution. In AlexNet this spares a training step the 37 MB of conv1's
+activations (batch 32) twelve times, and the memory to keep them three times.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from gpukit import ops
 from gpukit import primitives as p
 from gpukit.device import Device
 from gpukit.dispatch.primitive import REFERENCE
 from gpukit.layers import Conv2D, Layer, LocalResponseNormalization, MaxPooling2D
-from gpukit.models.execution import Step
-
-
-@dataclass(frozen=True)
-class Fused(Step):
-    """A step that computes what several layers would; `together` are these, in their order."""
-
-    together: tuple[Layer, ...] = ()
-
-    @property
-    def label(self) -> str:
-        return " and ".join(layer.label for layer in self.together)
+from gpukit.layers.windowed import strictness
+from gpukit.model.execution import Step
 
 
 def fuse(steps: Sequence[Step]) -> list[Step]:
@@ -51,12 +42,12 @@ def fuse(steps: Sequence[Step]) -> list[Step]:
         if pool is None or not _plain(pool, MaxPooling2D):
             continue
         conv = by_value.get(norm.inputs[0])
-        if conv is not None and _takes_along(conv, norm, readers):
-            instead[conv.node] = replace(conv, call=conv.layer.bare)  # type: ignore[attr-defined]
-            instead[pool.node] = _joined(pool, norm, conv)
-        else:
-            instead[pool.node] = _joined(pool, norm, None)
+        if conv is not None and not _takes_along(conv, norm, readers):
+            conv = None
+        if conv is not None:
+            instead[conv.node] = replace(conv, call=partial(_convolve, conv.layer))
         instead[norm.node] = None
+        instead[pool.node] = _joined(pool, norm, conv)
     rewritten = [instead.get(step.node, step) for step in steps]
     return [step for step in rewritten if step is not None]
 
@@ -89,19 +80,35 @@ def _takes_along(conv: Step, norm: Step, readers: dict[int, list[Step]]) -> bool
     return conv.layer.activation in (None, "relu")
 
 
-def _joined(pool: Step, norm: Step, conv: Step | None) -> Fused:
-    layers = tuple(step.layer for step in (conv, norm, pool) if step is not None)
-    return Fused(
-        node=pool.node,
+def _joined(pool: Step, norm: Step, conv: Step | None) -> Step:
+    """One step for `norm` and `pool`, and for bias and activation of `conv` where it is given."""
+    return replace(
+        pool,
         inputs=norm.inputs if conv is None else (conv.node,),
-        layer=pool.layer,
-        call=partial(_call, pool.layer, norm.layer, None if conv is None else conv.layer),
-        device=pool.device,
-        together=layers,
+        call=partial(_normalise_and_pool, pool.layer, norm.layer, conv and conv.layer),
+        together=tuple(step.layer for step in (conv, norm, pool) if step is not None),
     )
 
 
-def _call(pool: Any, norm: Any, conv: Any, inputs: Any, training: bool | None) -> Any:
-    if conv is None:
-        return pool.normalised(inputs, norm, training=training)
-    return pool.normalised(inputs, norm, conv.bias, conv.activation == "relu", training)
+def _convolve(conv: Any, inputs: Any, training: bool | None) -> Any:
+    """The outputs of `conv` without bias and activation."""
+
+    def call(x: Any, _: bool) -> Any:
+        conv.check_built(x.shape)
+        with strictness(conv.strict):
+            return ops.conv2d(x, conv.kernel, **conv.settings)
+
+    return conv.run(call, inputs, training)
+
+
+def _normalise_and_pool(pool: Any, norm: Any, conv: Any, inputs: Any, training: bool | None) -> Any:
+    """The pooled outputs of `norm`, for relu(inputs + bias) as `conv` says; only a few rows of the
+    values between exist at any time."""
+    bias = None if conv is None else conv.bias
+    relu = conv is not None and conv.activation == "relu"
+
+    def call(x: Any, _: bool) -> Any:
+        with strictness(pool.strict):
+            return ops.bias_relu_lrn_pool(x, bias, relu=relu, **norm.settings, **pool.settings)
+
+    return pool.run(call, inputs, training)

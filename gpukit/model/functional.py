@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from typing import Any, Self
 
 from gpukit import layers as layer_family
@@ -10,10 +11,10 @@ from gpukit.device import Device, get_device
 from gpukit.errors import SettingError
 from gpukit.layers import Input, ToDevice
 from gpukit.layers.base import Layer, one_device
-from gpukit.layers.part import Part
+from gpukit.layers.shard import Shard
 from gpukit.layers.symbolic import Symbolic
-from gpukit.models.adoption import adopt
-from gpukit.models.base import Base, Shape
+from gpukit.model.adoption import adopt
+from gpukit.model.base import Base, Shape
 
 
 class Model(Base):
@@ -25,6 +26,9 @@ class Model(Base):
 
     One input and one output; a layer that is called twice shares its parameters. The input is on
     `device`, a layer on the device of its inputs; `ToDevice` takes values from one to another.
+    `places` says of each ToDevice, by name, the number of its device in the list that
+    `load_model(path, devices=…)` takes, by default its number in `model.devices`: it keeps two
+    columns apart that share a device for now.
     """
 
     def __init__(
@@ -35,8 +39,10 @@ class Model(Base):
         device: str | Device | None = None,
         dtype: Any = "float32",
         seed: int | None = None,
+        places: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__(name, device, dtype, seed)
+        self._places = dict(places or {})
         self._inputs = inputs = _one(self.name, "inputs", inputs)
         self._outputs = outputs = _one(self.name, "outputs", outputs)
         self._order = _between(self.name, inputs, outputs)
@@ -94,17 +100,17 @@ class Model(Base):
         for layer in self.layers:
             config = layer.get_config()
             if isinstance(layer, ToDevice):
-                place = layer.place
-                config["place"] = self.devices.index(layer.device) if place is None else place
+                own = self.devices.index(layer.device)
+                config["place"] = self._places.get(layer.name, own)
                 del config["device"]
             configs.append(config)
         return {
             "input_shape": list(self.input_shape[1:]),
             "layers": configs,
             "parts": {
-                layer.name: [layer.part.whole, layer.part.first, layer.part.of, layer.part.groups]
+                layer.name: list(astuple(layer.shard))
                 for layer in self.layers
-                if layer.part is not None
+                if layer.shard is not None
             },
             "nodes": [{"layer": layer.name, "inputs": inputs} for layer, inputs in self.graph()],
         }
@@ -124,18 +130,20 @@ class Model(Base):
         **settings: Any,
     ) -> Self:
         devices = devices or [None] * cls.places(structure)
-        made = {}
+        made, places = {}, {}
         for config in structure["layers"]:
             if config["class"] == ToDevice.__name__:
-                config = {**config, "device": get_device(devices[config["place"]])}
+                config = {**config}
+                place = places[config["name"]] = config.pop("place")
+                config["device"] = get_device(devices[place])
             made[config["name"]] = layer_family.from_config(config)
-        for name, part in structure.get("parts", {}).items():
-            made[name].part = Part(*part)
+        for name, shard in structure.get("parts", {}).items():
+            made[name].shard = Shard(*shard)
         values = [Input(tuple(structure["input_shape"]))]
         for node in structure["nodes"]:
             inputs = [values[i + 1] for i in node["inputs"]]
             values.append(made[node["layer"]](inputs if len(inputs) > 1 else inputs[0]))
-        return cls(values[0], values[-1], device=devices[0], **settings)
+        return cls(values[0], values[-1], device=devices[0], places=places, **settings)
 
 
 def _one(name: str, what: str, value: Any) -> Symbolic:

@@ -12,8 +12,8 @@ from gpukit.errors import GpukitError, SettingError
 from gpukit.layers import ToDevice
 from gpukit.layers.base import Layer
 from gpukit.layers.symbolic import Symbolic, batch_shape
-from gpukit.models.adoption import adopt
-from gpukit.models.base import Base, Shape
+from gpukit.model.adoption import adopt
+from gpukit.model.base import Base, Shape
 
 
 class Sequential(Base):

@@ -22,7 +22,8 @@ class Step:
     """One use of a layer: value `node` is `call(inputs, training)`, computed on `device`.
 
     Values are numbered as in `Model.graph()`: by the use that makes them; `INPUT` is the model's
-    input. `call` gets the one input, or a list of several.
+    input. `call` gets the one input, or a list of several. `together` are the layers, in their
+    order, where the step computes several.
     """
 
     node: int
@@ -30,11 +31,12 @@ class Step:
     layer: Layer
     call: Callable[[Any, bool | None], Any]
     device: Device
+    together: tuple[Layer, ...] = ()
 
     @property
     def label(self) -> str:
-        """What messages call it: the layer, or all that it computes together."""
-        return self.layer.label
+        """What messages call it: the layer, or all that it computes as one."""
+        return " and ".join(layer.label for layer in self.together or (self.layer,))
 
 
 def steps_of(

@@ -1,7 +1,7 @@
-"""Parts of layers in checkpoints: files hold whole parameters, whatever a model splits.
+"""Shards in checkpoints: files hold the parameters of whole layers, whatever a model splits.
 
-A part's parameter is a slice of the whole's along the last axis (`layers.Part`). A two-column model
-has `conv1a/kernel` (11, 11, 3, 48) and `conv1b/kernel` for what a file calls `conv1/kernel`
+A shard's parameter is a slice of the whole one along the last axis (`layers.Shard`). A model in two
+columns has `conv1a/kernel` (11, 11, 3, 48) and `conv1b/kernel` for what a file calls `conv1/kernel`
 (11, 11, 3, 96), and an optimiser's `optimizer/conv1/kernel/velocity` goes with it.
 """
 
@@ -14,10 +14,10 @@ import numpy as np
 
 from gpukit.errors import CheckpointError
 from gpukit.layers.base import Layer
-from gpukit.layers.part import Part
+from gpukit.layers.shard import Shard
 from gpukit.optimizers import PREFIX
 
-# First parts of the names of other tensors in a checkpoint.
+# What the names of other tensors in a checkpoint begin with.
 RESERVED = (PREFIX, "callbacks")
 
 
@@ -33,7 +33,7 @@ class _Piece:
 class Wholes:
     """The whole parameters of a model, by the names and in the shapes that files have.
 
-    What parts do not make up completely, as in a model of one column alone, keeps its own name.
+    What shards do not make up completely, as in a model of one column alone, keeps its own name.
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
@@ -43,12 +43,12 @@ class Wholes:
         complete = _complete(layers)
         for layer in layers:
             for parameter in layer.parameters:
-                part, name, shape = layer.part, parameter.name, parameter.shape
+                shard, name, shape = layer.shard, parameter.name, parameter.shape
                 first, end = 0, shape[-1] if shape else 0
-                if part is not None and part.whole in complete:
-                    name = part.whole + name.removeprefix(layer.name)
-                    first, end = part.first, part.first + end
-                    shape = (*shape[:-1], part.of)
+                if shard is not None and shard.whole in complete:
+                    name = shard.whole + name.removeprefix(layer.name)
+                    first, end = shard.first, shard.first + end
+                    shape = (*shape[:-1], shard.of)
                 self.shapes[name] = shape
                 self._pieces.setdefault(name, []).append(_Piece(parameter.name, first, end))
                 self._whole_of[parameter.name] = name
@@ -120,23 +120,23 @@ def _split(key: str) -> tuple[str, str, str]:
 
 
 def _complete(layers: Iterable[Layer]) -> set[str]:
-    """Names of the wholes of which every output is computed by exactly one part."""
-    parts: dict[str, list[tuple[Part, Layer]]] = {}
+    """Names of the wholes of which every output is computed by exactly one shard."""
+    shards: dict[str, list[tuple[Shard, Layer]]] = {}
     for layer in layers:
-        if layer.part is not None and layer.parameters:
-            parts.setdefault(layer.part.whole, []).append((layer.part, layer))
-    return {whole for whole, found in parts.items() if _make_up(found)}
+        if layer.shard is not None and layer.parameters:
+            shards.setdefault(layer.shard.whole, []).append((layer.shard, layer))
+    return {whole for whole, found in shards.items() if _make_up(found)}
 
 
-def _make_up(parts: list[tuple[Part, Layer]]) -> bool:
-    """Whether these parts make up their whole without gap, overlap or disagreement."""
-    parts.sort(key=lambda found: found[0].first)
+def _make_up(shards: list[tuple[Shard, Layer]]) -> bool:
+    """Whether these shards make up their whole without gap, overlap or disagreement."""
+    shards.sort(key=lambda found: found[0].first)
     reached, seen = 0, set()
-    for part, layer in parts:
+    for shard, layer in shards:
         lengths = {parameter.shape[-1] for parameter in layer.parameters}
-        if part.first != reached or len(lengths) > 1:
+        if shard.first != reached or len(lengths) > 1:
             return False
         reached += lengths.pop()
         others = [(p.name.removeprefix(layer.name), p.shape[:-1]) for p in layer.parameters]
-        seen.add((part.of, *others))
-    return len(seen) == 1 and reached == parts[0][0].of
+        seen.add((shard.of, *others))
+    return len(seen) == 1 and reached == shards[0][0].of

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from gpukit.device import Device
 from gpukit.errors import SettingError
 from gpukit.layers.base import Layer
-from gpukit.models.parts import RESERVED
-
-if TYPE_CHECKING:
-    from gpukit.models.base import Base
+from gpukit.model.base import Base
+from gpukit.model.shards import RESERVED
 
 
 def adopt(model: Base, layer: Layer, device: Device) -> None:
@@ -28,11 +25,11 @@ def adopt(model: Base, layer: Layer, device: Device) -> None:
         layer.rename(_unique(layer.name, taken))
     elif layer.name in taken:
         raise SettingError(f"{model.name} has two layers named {layer.name!r}; rename one")
-    wholes = {other.part.whole for other in model.layers if other.part is not None}
-    whole = set() if layer.part is None else {layer.part.whole}
+    wholes = {other.shard.whole for other in model.layers if other.shard is not None}
+    whole = set() if layer.shard is None else {layer.shard.whole}
     for name in wholes & {layer.name} | taken & whole:
         raise SettingError(
-            f"{model.name}: checkpoints keep the parts of {name!r} under that name, which is "
+            f"{model.name}: checkpoints keep the shards of {name!r} under that name, which is "
             "another layer's; rename it"
         )
     for name in {layer.name} | whole:
@@ -61,12 +58,12 @@ def adopt(model: Base, layer: Layer, device: Device) -> None:
 
 
 def _number(model: Base, layer: Layer, before: Sequence[Layer]) -> None:
-    """Give `layer` a stream of random numbers; parts of one whole share theirs."""
+    """Give `layer` a stream of random numbers; shards of one layer share theirs."""
     layer.context = model.context
     if not layer.takes_stream:
         return
     for other in before:
-        if layer.part and other.part and layer.part.whole == other.part.whole:
+        if layer.shard and other.shard and layer.shard.whole == other.shard.whole:
             layer.stream = other.stream
             return
     layer.stream = model.context.new_stream()

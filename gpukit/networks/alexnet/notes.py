@@ -1,24 +1,20 @@
-"""Counts that the lecture notes give otherwise, said under the table of the network."""
+"""Where AlexNet's counts differ from those of the lecture notes, for its summary."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from gpukit.inspect.network import Network
 from gpukit.inspect.sizes import LayerSizes
-
-if TYPE_CHECKING:
-    from gpukit.models.base import Base
-
-_ALEXNET = (227, 227, 3)
+from gpukit.networks.alexnet.sizes import INPUT_SIZE
 
 
-def notes(model: Base, figures: Sequence[LayerSizes]) -> list[str]:
-    """Lines about the counts of `model`, whose sizes are `figures`; none for most models."""
+def notes(model: Network, figures: Sequence[LayerSizes]) -> list[str]:
+    """Lines about the counts of an AlexNet of the paper's size; none for other sizes."""
     shape = tuple(model.input_shape or ())[1:]
     first = [f for f in figures if f.name.startswith("conv1")]
     whole = sum(f.output_shape[-1] for f in first) == 96 and figures[-1].output_shape == (1000,)
-    if model.name != "alexnet" or shape != _ALEXNET or not whole:
+    if shape != (INPUT_SIZE, INPUT_SIZE, 3) or not whole:
         return []
     filters = [f for f in figures if f.multiply_adds]
     parameters = sum(f.weights + f.biases for f in figures)

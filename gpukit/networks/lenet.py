@@ -14,7 +14,7 @@ from gpukit.core.config import show, whole
 from gpukit.device import Device
 from gpukit.errors import ShapeError
 from gpukit.layers import Conv2D, Dense, Flatten, MaxPooling2D
-from gpukit.models.sequential import Sequential
+from gpukit.model.sequential import Sequential
 
 
 def lenet5(

@@ -17,10 +17,10 @@ from gpukit.data.normalise import Normalise
 from gpukit.device import Device, get_device
 from gpukit.errors import CheckpointError, DeviceError, GpukitError, SettingError
 from gpukit.layers.base import parameter_budget
-from gpukit.models.base import Base
-from gpukit.models.functional import Model
-from gpukit.models.parts import Wholes
-from gpukit.models.sequential import Sequential
+from gpukit.model.base import Base
+from gpukit.model.functional import Model
+from gpukit.model.sequential import Sequential
+from gpukit.model.shards import Wholes
 from gpukit.training import checkpoint
 from gpukit.training.state import TrainingState
 

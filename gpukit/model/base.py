@@ -24,9 +24,9 @@ from gpukit.errors import DataError, DTypeError, SettingError, ShapeError
 from gpukit.layers.base import Layer
 from gpukit.layers.context import Context
 from gpukit.layers.symbolic import show_shape
-from gpukit.models.execution import Plan, execute, steps_of
-from gpukit.models.fusion import fuse
-from gpukit.models.parts import Wholes
+from gpukit.model.execution import Plan, execute, steps_of
+from gpukit.model.fusion import fuse
+from gpukit.model.shards import Wholes
 from gpukit.primitives import normalise_images
 from gpukit.training import loop
 from gpukit.training.state import TrainingState
@@ -443,13 +443,13 @@ class Base(ABC):
 
     def save(self, path: str | Path) -> None:
         """Write the model, its optimiser and the state of training to one safetensors file."""
-        from gpukit.models import saving
+        from gpukit.model import saving
 
         saving.save(self, path)
 
     def save_weights(self, path: str | Path) -> None:
         """Write the parameters, without optimiser and training, to one safetensors file."""
-        from gpukit.models import saving
+        from gpukit.model import saving
 
         saving.save(self, path, weights_only=True)
 
@@ -458,7 +458,7 @@ class Base(ABC):
 
         Raises CheckpointError, before anything is changed, where it does not belong to this model.
         """
-        from gpukit.models import saving
+        from gpukit.model import saving
 
         if self.is_fitting:
             raise SettingError(

@@ -1,15 +1,12 @@
-"""Models: chains and graphs of layers, and the networks of the lecture notes."""
+"""Networks by name, one file each; `gpukit.models` is where users find them."""
 
 from collections.abc import Callable
 
 from gpukit.core.config import show
 from gpukit.errors import SettingError
-from gpukit.models.alexnet import alexnet
-from gpukit.models.base import Base
-from gpukit.models.functional import Model
-from gpukit.models.lenet import lenet5
-from gpukit.models.saving import load_model
-from gpukit.models.sequential import Sequential
+from gpukit.model.base import Base
+from gpukit.networks.alexnet import alexnet
+from gpukit.networks.lenet import lenet5
 
 # Networks that have a name on the command line.
 ZOO: dict[str, Callable[..., Base]] = {"alexnet": alexnet, "lenet5": lenet5}
@@ -22,13 +19,4 @@ def get(name: str) -> Callable[..., Base]:
     return ZOO[name]
 
 
-__all__ = [
-    "ZOO",
-    "Base",
-    "Model",
-    "Sequential",
-    "alexnet",
-    "get",
-    "lenet5",
-    "load_model",
-]
+__all__ = ["ZOO", "alexnet", "get", "lenet5"]

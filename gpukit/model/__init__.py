@@ -1,0 +1,1 @@
+"""Models: chains and graphs of layers, their plan, and files of them."""

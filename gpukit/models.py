@@ -1,0 +1,18 @@
+"""Models: chains and graphs of layers, the networks that have a name, and saved ones."""
+
+from gpukit.model.base import Base
+from gpukit.model.functional import Model
+from gpukit.model.saving import load_model
+from gpukit.model.sequential import Sequential
+from gpukit.networks import ZOO, alexnet, get, lenet5
+
+__all__ = [
+    "ZOO",
+    "Base",
+    "Model",
+    "Sequential",
+    "alexnet",
+    "get",
+    "lenet5",
+    "load_model",
+]

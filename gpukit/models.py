@@ -2,7 +2,7 @@
 
 from gpukit.model.base import Base
 from gpukit.model.functional import Model
-from gpukit.model.saving import load_model
+from gpukit.model.loading import load_model
 from gpukit.model.sequential import Sequential
 from gpukit.networks import ZOO, alexnet, get, lenet5
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from gpukit.device import Device
 from gpukit.layers.base import Layer
-from gpukit.layers.symbolic import Shape
+from gpukit.layers.batch_shape import Shape
 
 
 class Step(Protocol):

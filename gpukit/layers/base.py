@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,17 +14,17 @@ from gpukit import constraints, initializers, regularizers
 from gpukit.autograd import Parameter, Tensor
 from gpukit.autograd.results import check_made, operand, values_of
 from gpukit.autograd.tape import caller
-from gpukit.core.config import Configurable, Family, flag, show, snake_case, whole
+from gpukit.core.config import Configurable, Family, flag, show, snake_case
 from gpukit.core.settings import is_training
 from gpukit.device import Device, device_of, get_device
 from gpukit.errors import DeviceError, DTypeError, GpukitError, SettingError, ShapeError
+from gpukit.layers.batch_shape import Shape, batch_shape, show_shape
+from gpukit.layers.checks import float_name, refuse_keras_methods, sample_shape, shape_of, way_out
 from gpukit.layers.context import Context
 from gpukit.layers.shard import Shard
-from gpukit.layers.symbolic import Shape, Symbolic, batch_shape, show_shape
 from gpukit.utils import default_seed
 
 _MOST_VALUES = 1 << 47
-_FLOATS = ("float32", "float64", "float16")
 
 # Values that parameters may still have, as the one element of a list; None is no limit.
 _budget: ContextVar[list[int] | None] = ContextVar("gpukit_parameter_budget", default=None)
@@ -68,7 +67,7 @@ class Layer(Configurable):
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
         cls.users = not cls.__module__.startswith("gpukit.")
-        _refuse_keras_methods(cls)
+        refuse_keras_methods(cls)
 
     def __init__(
         self,
@@ -94,8 +93,8 @@ class Layer(Configurable):
         with self.naming_errors():
             if not isinstance(self.name, str) or not self.name:
                 raise SettingError(f"name={show(name)}: use a text")
-            self.input_shape = None if input_shape is None else _input_shape(input_shape)
-            self.dtype = None if dtype is None else _float_name(dtype)
+            self.input_shape = None if input_shape is None else sample_shape(input_shape)
+            self.dtype = None if dtype is None else float_name(dtype)
 
     # Settings and errors
 
@@ -150,7 +149,7 @@ class Layer(Configurable):
     def check_rank(self, shape: Shape) -> None:
         """Refuse an input with the wrong number of axes."""
         if self.rank is not None and len(shape) != self.rank:
-            raise ShapeError(f"needs {self.axes}, got {show_shape(shape)}; {_way_out(shape)}")
+            raise ShapeError(f"needs {self.axes}, got {show_shape(shape)}; {way_out(shape)}")
 
     # Parameters
 
@@ -174,7 +173,7 @@ class Layer(Configurable):
         with self.naming_errors():
             self.device = get_device(device)
             given = np.float32 if dtype is None else dtype
-            self.parameter_dtype = np.dtype(self.dtype or _float_name(given))
+            self.parameter_dtype = np.dtype(self.dtype or float_name(given))
             self._rng = np.random.default_rng(default_seed()) if rng is None else rng
             self.create_parameters(input_shape)
         self._rng = None
@@ -332,7 +331,7 @@ class Layer(Configurable):
             if not self.built:
                 self._build_for(inputs)
             elif self.rank is not None:
-                self.check_rank(_shape(inputs))
+                self.check_rank(shape_of(inputs))
             self._check_dtype(inputs)
             training = is_training() if training is None else flag("training", training)
             outputs = function(inputs, training)
@@ -353,7 +352,7 @@ class Layer(Configurable):
         given = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         shape = None
         if self.context is not None:  # in a model, whose later layers were built by output_shape
-            shapes = [_shape(x) for x in given]
+            shapes = [shape_of(x) for x in given]
             shape = self.compute_output_shape(shapes if len(given) > 1 else shapes[0])
         like = next((x for x in given if isinstance(x, Tensor)), given[0])
         # A detached result is a way to stop gradients on purpose.
@@ -372,7 +371,7 @@ class Layer(Configurable):
     def _build_for(self, inputs: Any) -> None:
         many = isinstance(inputs, (list, tuple))
         arrays = [getattr(x, "array", x) for x in (inputs if many else [inputs])]
-        shapes: list[Shape] = [(None, *_shape(a)[1:]) for a in arrays]
+        shapes: list[Shape] = [(None, *shape_of(a)[1:]) for a in arrays]
         if not arrays:
             raise ShapeError("got an empty list of inputs")
         dtype = self.dtype or (arrays[0].dtype if arrays[0].dtype.kind == "f" else np.float32)
@@ -408,6 +407,35 @@ class Layer(Configurable):
         return {"seed": own.seed, "layer": self.stream, "step": own.step - 1}
 
 
+class Symbolic:
+    """The output of `layer` applied to `inputs`, without values: a node of a model's graph.
+
+    `device` is where it will be computed; None stands for the model's own device.
+    """
+
+    __slots__ = ("device", "inputs", "layer", "shape")
+
+    def __init__(
+        self,
+        shape: Shape,
+        layer: Layer,
+        inputs: tuple[Symbolic, ...] = (),
+        device: Device | None = None,
+    ) -> None:
+        self.shape = shape
+        self.layer = layer
+        self.inputs = inputs
+        self.device = device
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __repr__(self) -> str:
+        where = "" if self.device is None else f" on {self.device}"
+        return f"<Symbolic {show_shape(self.shape)} from {self.layer.label}{where}>"
+
+
 def one_device(devices: Sequence[Device]) -> Device | None:
     """The device that all of a layer's inputs are on; None for an empty list."""
     for other in devices[1:]:
@@ -431,63 +459,3 @@ def register(cls: type[Layer]) -> type[Layer]:
 def from_config(config: Mapping[str, Any]) -> Layer:
     """The layer that `get_config` described; CheckpointError for an unknown class."""
     return _family.from_config(config)
-
-
-def _refuse_keras_methods(cls: type[Layer]) -> None:
-    """Say how a layer of one's own is written here, where it is written as for Keras."""
-    if "build" in vars(cls) and not _takes(vars(cls)["build"], 5):
-        raise SettingError(
-            f"{cls.__name__}: make parameters in create_parameters(self, input_shape), by "
-            "self.add_parameter(name, shape, initializer), not in build"
-        )
-    if "call" in vars(cls) and not _takes(vars(cls)["call"], 3):
-        raise SettingError(f"{cls.__name__}: call needs all of (self, inputs, training)")
-
-
-def _takes(method: Any, arguments: int) -> bool:
-    try:
-        inspect.signature(method).bind(*range(arguments))
-    except TypeError:
-        return False
-    return True
-
-
-def _shape(array: Any) -> tuple[int, ...]:
-    shape = getattr(array, "shape", None)
-    if shape is None:
-        raise DTypeError(
-            f"got a {type(array).__name__} as input; pass a NumPy array, a Tensor or an Input"
-        )
-    return tuple(shape)
-
-
-def _float_name(dtype: Any) -> str:
-    try:
-        name = np.dtype(dtype).name
-    except (TypeError, ValueError):
-        name = ""
-    if name not in _FLOATS:
-        raise DTypeError(f"dtype={show(dtype)}: use {', '.join(_FLOATS)}")
-    return name
-
-
-def _input_shape(shape: Any) -> tuple[int | None, ...]:
-    if isinstance(shape, (int, np.integer)):
-        shape = (shape,)
-    if not isinstance(shape, (tuple, list)):
-        raise SettingError(f"input_shape={show(shape)}: use a tuple without the batch, (28, 28, 1)")
-    return tuple(None if n is None else whole("input_shape", n) for n in shape)
-
-
-def _way_out(shape: Shape) -> str:
-    """How to bring an input of another rank to images (N, H, W, C)."""
-    known = shape[1:]
-    if len(shape) == 3:
-        return f"add a Reshape({(*known, 1)}) layer, or a batch axis to a single image with x[None]"
-    if len(shape) == 2 and known[0] is not None:
-        for channels in (1, 3):
-            side = round((known[0] / channels) ** 0.5)
-            if side * side * channels == known[0]:
-                return f"add a Reshape({(side, side, channels)}) layer"
-        return f"add a Reshape layer that makes (H, W, C) of the {known[0]} values"
-    return "reshape the input to a batch of images"

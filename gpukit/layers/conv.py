@@ -9,7 +9,7 @@ from gpukit import ops
 from gpukit.core.config import flag, whole
 from gpukit.errors import ShapeError
 from gpukit.layers.base import register
-from gpukit.layers.symbolic import Shape, show_shape
+from gpukit.layers.batch_shape import Shape, show_shape
 from gpukit.layers.weighted import Algo, WeightedLayer
 from gpukit.layers.windowed import checked_padding, strictness, window_outputs
 from gpukit.primitives import geometry

@@ -10,7 +10,7 @@ from gpukit import ops
 from gpukit.core.config import whole
 from gpukit.errors import ShapeError
 from gpukit.layers.base import register
-from gpukit.layers.symbolic import Shape, show_shape
+from gpukit.layers.batch_shape import Shape, show_shape
 from gpukit.layers.weighted import Algo, WeightedLayer
 
 

@@ -8,8 +8,7 @@ import numpy as np
 
 from gpukit import ops
 from gpukit.device import Device, get_device
-from gpukit.layers.base import Layer, register
-from gpukit.layers.symbolic import Symbolic
+from gpukit.layers.base import Layer, Symbolic, register
 
 
 @register

@@ -11,7 +11,7 @@ from gpukit import ops
 from gpukit.core.config import show
 from gpukit.errors import SettingError, ShapeError
 from gpukit.layers.base import Layer, register
-from gpukit.layers.symbolic import Shape, show_shape
+from gpukit.layers.batch_shape import Shape, show_shape
 
 
 class _Merge(Layer):

@@ -10,7 +10,7 @@ from gpukit.autograd import Parameter, Tensor
 from gpukit.core.config import flag, number, whole
 from gpukit.errors import ShapeError
 from gpukit.layers.base import Layer, register
-from gpukit.layers.symbolic import Shape, show_shape
+from gpukit.layers.batch_shape import Shape, show_shape
 
 
 @register

@@ -8,7 +8,7 @@ from typing import Any
 from gpukit import ops
 from gpukit.core.config import flag
 from gpukit.layers.base import Layer, register
-from gpukit.layers.symbolic import Shape
+from gpukit.layers.batch_shape import Shape
 from gpukit.layers.windowed import checked_padding, strictness, window_outputs
 from gpukit.primitives import geometry
 

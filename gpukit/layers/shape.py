@@ -11,8 +11,8 @@ import numpy as np
 from gpukit import ops
 from gpukit.core.config import show
 from gpukit.errors import SettingError, ShapeError
-from gpukit.layers.base import Layer, register
-from gpukit.layers.symbolic import Shape, Symbolic, product, show_shape
+from gpukit.layers.base import Layer, Symbolic, register
+from gpukit.layers.batch_shape import Shape, product, show_shape
 
 
 @register

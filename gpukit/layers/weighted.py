@@ -12,7 +12,7 @@ from gpukit.dispatch.preference import from_file
 from gpukit.errors import SettingError, ShapeError
 from gpukit.layers.activation import activation_name, get_activation
 from gpukit.layers.base import Layer
-from gpukit.layers.symbolic import Shape, show_shape
+from gpukit.layers.batch_shape import Shape, show_shape
 
 _INSIDE = ("relu", "sigmoid", "tanh")  # activations that the operation itself computes
 

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from gpukit.core.settings import strict as strict_mode
-from gpukit.layers.symbolic import Shape
+from gpukit.layers.batch_shape import Shape
 from gpukit.primitives import geometry
 from gpukit.primitives.windows import Pair
 

@@ -1,46 +1,37 @@
-"""What every model has: layers, parameter buffers, training, saving."""
+"""What every model has: layers and their parameters, a plan, the forward pass."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 
-from gpukit import losses, ops, optimizers
-from gpukit import metrics as metric_family
 from gpukit.autograd import Parameter, Tensor
 from gpukit.autograd.buffer import ParameterBuffer, parameter_buffers
 from gpukit.autograd.results import operand, values_of
-from gpukit.callbacks import Callback, CallbackList, History
 from gpukit.core.config import flag, show, whole
 from gpukit.core.settings import is_training
 from gpukit.data.normalise import Normalise
 from gpukit.device import Device, get_device
-from gpukit.errors import DataError, DTypeError, SettingError, ShapeError
+from gpukit.errors import DTypeError, SettingError, ShapeError
 from gpukit.layers.base import Layer
+from gpukit.layers.batch_shape import Shape, show_shape
 from gpukit.layers.context import Context
-from gpukit.layers.symbolic import show_shape
 from gpukit.model.execution import Plan, execute, steps_of
 from gpukit.model.fusion import fuse
-from gpukit.model.shards import Wholes
+from gpukit.model.saving import Saved
 from gpukit.primitives import normalise_images
-from gpukit.training import loop
-from gpukit.training.state import TrainingState
+from gpukit.training.loop import as_array
 from gpukit.utils import default_seed
 
-Shape = tuple[int | None, ...]
 
-
-class Base(ABC):
+class Base(Saved):
     """A network of layers that can be trained.
 
     `device` and `dtype` ("float32" or "float64") are where and in what its parameters live; `seed`
-    fixes their first values, the order of images in `fit` and the masks of dropout. After `fit`,
-    `not_finite` says what first was NaN or infinite and in which step; it is empty where nothing.
+    fixes their first values, the order of images in `fit` and the masks of dropout.
     """
 
     def __init__(
@@ -50,6 +41,7 @@ class Base(ABC):
         dtype: Any = "float32",
         seed: int | None = None,
     ) -> None:
+        super().__init__()
         self.name = name or type(self).__name__.lower()
         self.device = get_device(device)
         try:
@@ -61,18 +53,8 @@ class Base(ABC):
         seed = default_seed() if seed is None else whole("seed", seed, low=0)
         self.context = self._own_context = Context(seed)
         self.layers: list[Layer] = []
-        self.normalise: Normalise | None = None
-        self.class_names: tuple[str, ...] = ()
-        self.stop_training = False
-        self.not_finite = ""
-        self.is_fitting = False
-        self.training_state = TrainingState()
-        self.callbacks: CallbackList | None = None
         self._buffers: list[ParameterBuffer] | None = None
         self._plans: dict[bool, Plan] = {}
-        self._optimizer: optimizers.Optimizer | None = None
-        self._loss: losses.Loss | None = None
-        self._metrics: list[metric_family.Metric] = []
 
     # Structure
 
@@ -91,11 +73,6 @@ class Base(ABC):
     def input_shape(self) -> Shape | None:
         """Shape of the input, its batch axis None; None where it is not known yet."""
 
-    @property
-    @abstractmethod
-    def output_shape(self) -> Shape | None:
-        """Shape of the output, its batch axis None; None where it is not known yet."""
-
     def forward(self, x: Any, training: bool | None, logits: bool) -> Any:
         """The output for x; where `logits` is asked for, without the softmax at its end."""
         return execute(self.plan(logits), x, training)
@@ -111,18 +88,9 @@ class Base(ABC):
         """The device of every use of a layer, in the order of `graph`."""
         return [self.device for _ in self.graph()]
 
-    @property
-    @abstractmethod
-    def last_layer(self) -> Layer:
-        """The layer that makes the output."""
-
     @abstractmethod
     def graph(self) -> list[tuple[Layer, list[int]]]:
         """Every use of a layer in order, with the places of its inputs; −1 is the model's input."""
-
-    @abstractmethod
-    def structure(self) -> dict[str, Any]:
-        """What `from_structure` of the same class makes the same model of, in JSON's types."""
 
     @classmethod
     def places(cls, structure: Mapping[str, Any]) -> int:
@@ -157,9 +125,9 @@ class Base(ABC):
         return self._call(x, training, logits=self.last_layer.final_activation is not None)
 
     def _call(self, x: Any, training: bool | None, logits: bool) -> Any:
-        self._forget_penalties()
+        self.forget_penalties()
         training = is_training() if training is None else flag("training", training)
-        outputs = self.forward(self._as_input(x), training, logits)
+        outputs = self.forward(self.as_input(x), training, logits)
         if training:
             self.context.step += 1
         return outputs
@@ -188,11 +156,6 @@ class Base(ABC):
             self._buffers = parameter_buffers(self.parameters)
         return self._buffers
 
-    def zero_grad(self) -> None:
-        """Forget the gradients of all parameters."""
-        for parameter in self.parameters:
-            parameter.zero_grad()
-
     def get_weights(self) -> list[np.ndarray]:
         """Copies of all parameters on the host, in the order of `parameters`."""
         return [parameter.numpy().copy() for parameter in self.parameters]
@@ -214,167 +177,6 @@ class Base(ABC):
                 )
         for parameter, array in zip(parameters, arrays):
             parameter.assign(array)
-
-    # Training
-
-    def compile(
-        self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Sequence[Any] | None = None
-    ) -> None:
-        """Choose the optimiser, the loss and a list of metrics, each an object or a name."""
-        if metrics is not None and not isinstance(metrics, (list, tuple)):
-            metrics = [metrics]
-        self._optimizer = optimizers.get(optimizer)
-        self._loss = None if loss is None else losses.get(loss)
-        self._metrics = [metric_family.get(spec) for spec in metrics or ()]
-
-    @property
-    def optimizer(self) -> optimizers.Optimizer:
-        """The optimiser given to `compile`."""
-        if self._optimizer is None:
-            raise SettingError(f"{self.name} has no optimizer; call compile(optimizer, loss) first")
-        return self._optimizer
-
-    @property
-    def loss(self) -> losses.Loss:
-        """The loss given to `compile`."""
-        if self._loss is None:
-            raise SettingError(f"{self.name} has no loss; call compile(optimizer, loss) first")
-        return self._loss
-
-    @property
-    def training_loss(self) -> losses.Loss:
-        """The loss of what `for_loss` gives: from logits where the last activation was left out."""
-        return self._fused_loss() or self.loss
-
-    def for_loss(self, x: Any) -> Tensor:
-        """The output that the loss takes: logits where the last activation is fused into it."""
-        self._forget_penalties()
-        tensor = Tensor.wrap(self._as_input(x))
-        return self.forward(tensor, None, logits=self._fused_loss() is not None)
-
-    def _fused_loss(self) -> losses.Loss | None:
-        activation = self.last_layer.final_activation
-        if activation is None or activation != self.loss.fused_activation:
-            return None
-        return self.loss.from_logits_variant()
-
-    def _forget_penalties(self) -> None:
-        for layer in self.layers:
-            layer.reset_losses()
-
-    def penalty(self) -> Tensor | None:
-        """Sum of what regularisers add to the loss; None where there are none."""
-        total = None
-        for layer in self.layers:
-            part = layer.regularization()
-            if part is not None:
-                part = ops.to_device(part, self.output_device)
-                total = part if total is None else total + part
-        return total
-
-    def constrain(self) -> None:
-        """Apply the constraints of all layers to their parameters."""
-        for layer in self.layers:
-            layer.apply_constraints()
-
-    def measure(
-        self, y: Any, outputs: Tensor, fused: bool = True
-    ) -> dict[str, tuple[float, float]]:
-        """(sum, weight) of each metric over a batch, for `outputs` of `for_loss`.
-
-        With `fused` False, for outputs of the model itself, its last activation applied.
-        """
-        if not self._metrics:
-            return {}
-        predictions = outputs.array
-        if fused and self._fused_loss() is not None:
-            predictions = getattr(ops, str(self.last_layer.final_activation))(predictions)
-        with outputs.device.current():
-            return {m.name: metric_family.update_of(m, y, predictions) for m in self._metrics}
-
-    def fit(
-        self,
-        x: Any,
-        y: Any = None,
-        batch_size: int = 32,
-        epochs: int = 1,
-        verbose: Any = "auto",
-        callbacks: Callback | Sequence[Callback] | None = None,
-        validation_split: float = 0.0,
-        validation_data: Any = None,
-        shuffle: bool = True,
-        initial_epoch: int = 0,
-        accumulate: int = 1,
-        replay: int = 0,
-    ) -> History:
-        """Train on samples x (N, …) and targets y (N, …), or on a `data.Feed` instead of both.
-
-        A feed has batches, an order and a seed of its own. `validation_data` is a pair (x, y) or a
-        feed; `validation_split` takes that fraction from the end of the data, before any shuffling.
-        `verbose` is "auto" or 1 (a progress bar on stderr), 2 (a line an epoch) or 0. `accumulate`
-        computes each batch in so many parts, one after the other in less memory, and adds their
-        gradients up. Every `replay` steps (0: never) one is computed twice; ReplayError where the
-        bits differ. Returns the history: `.history["loss"]` and so on, one figure an epoch.
-        """
-        return loop.fit(
-            self,
-            x,
-            y,
-            batch_size=batch_size,
-            epochs=epochs,
-            verbose=verbose,
-            callbacks=[callbacks] if isinstance(callbacks, Callback) else callbacks,
-            validation_split=validation_split,
-            validation_data=validation_data,
-            shuffle=shuffle,
-            initial_epoch=initial_epoch,
-            accumulate=accumulate,
-            replay=replay,
-        )
-
-    @contextmanager
-    def fitting(self) -> Iterator[None]:
-        """A block of `fit`, in which the state of training is its own."""
-        self.is_fitting = True
-        try:
-            yield
-        finally:
-            self.is_fitting = False
-
-    def evaluate(
-        self,
-        x: Any,
-        y: Any = None,
-        batch_size: int = 256,
-        return_dict: bool = False,
-        verbose: Any = 0,
-    ) -> Any:
-        """Loss and metrics over samples x and targets y, or over a `data.Feed`, without y.
-
-        The loss alone as a float, or [loss, metric, …]; with `return_dict`, by name.
-        """
-        figures = loop.evaluate(self, x, y, batch_size=batch_size)
-        if return_dict:
-            return figures
-        values = list(figures.values())
-        return values[0] if len(values) == 1 else values
-
-    def predict(self, x: Any, batch_size: int = 256, verbose: Any = 0) -> np.ndarray:
-        """The outputs for samples x, or for those of a `data.Feed`, on the host."""
-        return loop.predict(self, x, batch_size=batch_size)
-
-    def train_on_batch(self, x: Any, y: Any, return_dict: bool = False) -> Any:
-        """One update on a batch; returns what `evaluate` returns, measured before the update."""
-        x, y = loop.as_arrays(x, y)
-        if len(x) == 0:
-            raise DataError("train_on_batch: there are no images")
-        self.prepare(x)
-        sums = loop.train_step(self, self.to_device(x), y)
-        figures = {name: total / weight for name, (total, weight) in sums.items()}
-        if return_dict:
-            return figures
-        values = list(figures.values())
-        return values[0] if len(values) == 1 else values
 
     def prepare(self, x: np.ndarray) -> None:
         """Build what is not built yet for samples like x, and refuse what does not fit."""
@@ -418,9 +220,9 @@ class Base(ABC):
         )
         return normalise_images(images, mean, scale, shift, dtype=self.dtype).reshape(x.shape)
 
-    def _as_input(self, x: Any) -> Any:
+    def as_input(self, x: Any) -> Any:
         if isinstance(x, (list, tuple)):
-            return self.to_device(loop.as_array("x", x))
+            return self.to_device(as_array("x", x))
         if getattr(x, "dtype", None) == np.uint8 and not isinstance(x, Tensor):
             return self.to_device(x)
         # Arrays of the host come along, as in fit; what lives elsewhere is for the caller to move.
@@ -433,52 +235,11 @@ class Base(ABC):
         ends = f"{show_shape(self.input_shape)} → {show_shape(self.output_shape)}"
         return f"<{what}: {ends}, {self.count_params():,} parameters>"
 
-    # Looking and keeping
-
     def summary(self) -> None:
         """Print every layer's output shape, units, connections, weights, operations and memory."""
         from gpukit.inspect import summary
 
         summary.show(self)
-
-    def save(self, path: str | Path) -> None:
-        """Write the model, its optimiser and the state of training to one safetensors file."""
-        from gpukit.model import saving
-
-        saving.save(self, path)
-
-    def save_weights(self, path: str | Path) -> None:
-        """Write the parameters, without optimiser and training, to one safetensors file."""
-        from gpukit.model import saving
-
-        saving.save(self, path, weights_only=True)
-
-    def load(self, path: str | Path) -> Self:
-        """Take over the parameters, optimiser and state of training of a checkpoint.
-
-        Raises CheckpointError, before anything is changed, where it does not belong to this model.
-        """
-        from gpukit.model import saving
-
-        if self.is_fitting:
-            raise SettingError(
-                f"{self.name}: load within fit would replace what fit keeps of its epochs; load "
-                "afterwards, or use set_weights"
-            )
-
-        saving.load_into(self, path)
-        return self
-
-    def state_tensors(self) -> dict[str, np.ndarray]:
-        """Every parameter on the host by name; of layers that are split, the whole ones."""
-        tensors = {parameter.name: parameter.numpy() for parameter in self.parameters}
-        return Wholes(self.layers).join(tensors)
-
-    def load_tensors(self, tensors: Mapping[str, np.ndarray], source: str) -> None:
-        """Overwrite every parameter from `tensors`, after checking that all of them fit."""
-        own = Wholes(self.layers).take(tensors, source, self.name)
-        for parameter in self.parameters:
-            parameter.assign(own[parameter.name])
 
     def _build_layer(self, layer: Layer, shape: Any, device: Device) -> None:
         sequence = np.random.SeedSequence(self.context.seed, spawn_key=(layer.stream,))

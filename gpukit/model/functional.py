@@ -10,11 +10,11 @@ from gpukit import layers as layer_family
 from gpukit.device import Device, get_device
 from gpukit.errors import SettingError
 from gpukit.layers import Input, ToDevice
-from gpukit.layers.base import Layer, one_device
+from gpukit.layers.base import Layer, Symbolic, one_device
+from gpukit.layers.batch_shape import Shape
 from gpukit.layers.shard import Shard
-from gpukit.layers.symbolic import Symbolic
 from gpukit.model.adoption import adopt
-from gpukit.model.base import Base, Shape
+from gpukit.model.base import Base
 
 
 class Model(Base):
@@ -30,6 +30,8 @@ class Model(Base):
     `load_model(path, devices=…)` takes, by default its number in `model.devices`: it keeps two
     columns apart that share a device for now.
     """
+
+    kind = "Model"
 
     def __init__(
         self,

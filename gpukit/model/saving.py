@@ -1,43 +1,79 @@
-"""Models as files: what a checkpoint holds, and how a model comes back from one."""
+"""Models as files: what a checkpoint holds, and how a model takes one over."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from gpukit import __version__, losses, optimizers
-from gpukit import metrics as metric_family
+from gpukit import __version__, optimizers
 from gpukit.core.config import path as as_path
-from gpukit.core.config import show
 from gpukit.data.normalise import Normalise
-from gpukit.device import Device, get_device
 from gpukit.errors import CheckpointError, DeviceError, GpukitError, SettingError
-from gpukit.layers.base import parameter_budget
-from gpukit.model.base import Base
-from gpukit.model.functional import Model
-from gpukit.model.sequential import Sequential
 from gpukit.model.shards import Wholes
 from gpukit.training import checkpoint
 from gpukit.training.state import TrainingState
+from gpukit.training.trainer import Trainer
 
 _CALLBACKS = "callbacks/"
-_KINDS: dict[str, type[Sequential] | type[Model]] = {"Sequential": Sequential, "Model": Model}
 
 
-def save(model: Base, path: str | Path, *, weights_only: bool = False) -> None:
-    """Write `model`, its optimiser and the state of training to `path`.
+class Saved(Trainer):
+    """A network that can be written to a file, and take one over.
 
-    With `weights_only` the optimiser and the state of training are left out.
+    `normalise` says how uint8 images become its input, `class_names` what its outputs stand for.
     """
-    checkpoint.write_atomically(path, content(model, path, weights_only=weights_only))
+
+    kind: str  # the class in a checkpoint that `load_model` makes again
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.normalise: Normalise | None = None
+        self.class_names: tuple[str, ...] = ()
+
+    @abstractmethod
+    def structure(self) -> dict[str, Any]:
+        """What `from_structure` of the same class makes the same model of, in JSON's types."""
+
+    def save(self, path: str | Path) -> None:
+        """Write the model, its optimiser and the state of training to one safetensors file."""
+        checkpoint.write_atomically(path, content(self, path))
+
+    def save_weights(self, path: str | Path) -> None:
+        """Write the parameters, without optimiser and training, to one safetensors file."""
+        checkpoint.write_atomically(path, content(self, path, weights_only=True))
+
+    def load(self, path: str | Path) -> Self:
+        """Take over the parameters, optimiser and state of training of a checkpoint.
+
+        Raises CheckpointError, before anything is changed, where it does not belong to this model.
+        """
+        if self.is_fitting:
+            raise SettingError(
+                f"{self.name}: load within fit would replace what fit keeps of its epochs; load "
+                "afterwards, or use set_weights"
+            )
+        load_into(self, path)
+        return self
+
+    def state_tensors(self) -> dict[str, np.ndarray]:
+        """Every parameter on the host by name; of layers that are split, the whole ones."""
+        tensors = {parameter.name: parameter.numpy() for parameter in self.parameters}
+        return Wholes(self.layers).join(tensors)
+
+    def load_tensors(self, tensors: Mapping[str, np.ndarray], source: str) -> None:
+        """Overwrite every parameter from `tensors`, after checking that all of them fit."""
+        own = Wholes(self.layers).take(tensors, source, self.name)
+        for parameter in self.parameters:
+            parameter.assign(own[parameter.name])
 
 
-def content(model: Base, path: str | Path, *, weights_only: bool = False) -> bytes:
-    """What `save` puts into the file `path`."""
+def content(model: Saved, path: str | Path, *, weights_only: bool = False) -> bytes:
+    """What `save` or, with `weights_only`, `save_weights` puts into the file `path`."""
     tensors = model.state_tensors()
     compiled = None
     if model._optimizer is not None and not weights_only:
@@ -50,7 +86,7 @@ def content(model: Base, path: str | Path, *, weights_only: bool = False) -> byt
     state = {
         "gpukit_version": __version__,
         "model": {
-            "class": "Sequential" if isinstance(model, Sequential) else "Model",
+            "class": model.kind,
             "name": model.name,
             "dtype": model.dtype.name,
             "structure": model.structure(),
@@ -68,80 +104,25 @@ def content(model: Base, path: str | Path, *, weights_only: bool = False) -> byt
     return checkpoint.content(as_path("path", path), tensors, state)
 
 
-def _callbacks(model: Base) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _callbacks(model: Saved) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """What callbacks remember: those of the last `fit`, else what was loaded."""
     if model.callbacks is not None:
         return model.callbacks.state(), model.callbacks.arrays()
     return model.training_state.callbacks, model.training_state.callback_arrays
 
 
-def load_model(
-    path: str | Path,
-    device: str | Device | None = None,
-    devices: Sequence[str | Device] | None = None,
-) -> Sequential | Model:
-    """The model in the checkpoint at `path`, ready to train on: on `device`, or spread again.
-
-    `devices` are as many as the model has columns, whatever devices it was on when it was saved.
-    Raises CheckpointError for a file that is missing, damaged or not a gpukit model.
-    """
-    tensors, state = checkpoint.read(as_path("path", path))
-    with _reading(path):
-        description = state["model"]
-        kind = _KINDS[description["class"]]
-        places = kind.places(description["structure"])
-    chosen = _devices(path, places, device, devices)
-    with _reading(path):
-        # A description that asks for more values than the file has is wrong, and may ask for more
-        # than there is memory.
-        with parameter_budget(sum(array.size for array in tensors.values())):
-            model = kind.from_structure(
-                description["structure"],
-                name=str(description["name"]),
-                dtype=description["dtype"],
-                devices=chosen,
-                seed=_Content(tensors, state).seed,
-            )
-        if state["compiled"] is not None:
-            _compile(model, state["compiled"])
-        _restore(model, tensors, state)
-    return model
-
-
-def _devices(
-    path: str | Path,
-    places: int,
-    device: str | Device | None,
-    devices: Sequence[str | Device] | None,
-) -> list[Device]:
-    """The device for each of the places over which the model at `path` can be spread."""
-    if devices is None:
-        return [get_device(device)] * places
-    if device is not None:
-        raise SettingError(f"load_model: device={str(device)!r} beside devices; leave out one")
-    names = [devices] if isinstance(devices, (str, Device)) else devices
-    if not isinstance(names, (list, tuple)):
-        raise SettingError(f"load_model: devices={show(devices)}: use a list of names")
-    if len(names) != places:
-        raise SettingError(
-            f"{path}: the model in it can be on {places} device{'s' * (places > 1)}, "
-            f"{len(names)} were given; name {places}, or one as device=…"
-        )
-    return [get_device(name) for name in names]
-
-
-def load_into(model: Base, path: str | Path) -> None:
+def load_into(model: Saved, path: str | Path) -> None:
     """Take over the checkpoint at `path` into `model`.
 
     Raises CheckpointError, before anything is changed, where it does not belong to this model.
     """
     tensors, state = checkpoint.read(as_path("path", path))
-    with _reading(path):
-        _restore(model, tensors, state)
+    with reading(path):
+        restore(model, tensors, state)
 
 
 @contextmanager
-def _reading(path: str | Path) -> Iterator[None]:
+def reading(path: str | Path) -> Iterator[None]:
     """Within the block, whatever does not fit in the checkpoint's content is a CheckpointError."""
     try:
         yield
@@ -158,15 +139,7 @@ def _reading(path: str | Path) -> Iterator[None]:
         ) from None
 
 
-def _compile(model: Base, compiled: Mapping[str, Any]) -> None:
-    model.compile(
-        optimizers.get(compiled["optimizer"]),
-        None if compiled["loss"] is None else losses.get(compiled["loss"]),
-        [metric_family.get(c) for c in compiled["metrics"]],
-    )
-
-
-class _Content:
+class Content:
     """Everything but the model's structure that a checkpoint says, read and checked at once."""
 
     def __init__(self, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
@@ -187,7 +160,7 @@ class _Content:
             else:
                 self.parameters[name] = array
 
-    def check(self, model: Base) -> None:
+    def check(self, model: Saved) -> None:
         """Refuse what does not belong to `model`."""
         ours = Wholes(model.layers).shapes
         for name, array in self.parameters.items():
@@ -208,9 +181,9 @@ def _count(value: Any) -> int:
     return value
 
 
-def _restore(model: Base, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
+def restore(model: Saved, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
     """Overwrite `model` by a checkpoint's content, all of which is checked first."""
-    content = _Content(tensors, state)
+    content = Content(tensors, state)
     content.check(model)
     wholes = Wholes(model.layers)
     wholes.take(content.parameters, "it", model.name)

@@ -10,10 +10,10 @@ from gpukit.core.config import show
 from gpukit.device import Device
 from gpukit.errors import GpukitError, SettingError
 from gpukit.layers import ToDevice
-from gpukit.layers.base import Layer
-from gpukit.layers.symbolic import Symbolic, batch_shape
+from gpukit.layers.base import Layer, Symbolic
+from gpukit.layers.batch_shape import Shape, batch_shape
 from gpukit.model.adoption import adopt
-from gpukit.model.base import Base, Shape
+from gpukit.model.base import Base
 
 
 class Sequential(Base):
@@ -22,6 +22,8 @@ class Sequential(Base):
     The first layer's `input_shape` (without the batch) lets the model be built at once; otherwise
     it is built by the first data that it meets.
     """
+
+    kind = "Sequential"
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,19 +21,17 @@ from gpukit.device import to_host
 from gpukit.errors import CheckpointError, DataError, DTypeError, SettingError, ShapeError
 from gpukit.losses import SparseCategoricalCrossentropy, losses_of
 from gpukit.ops.loss import check_labels
+from gpukit.training.compiled import Compiled
 from gpukit.training.memory import shortage
 from gpukit.training.progress import progress_for
 from gpukit.training.replay import take_step_twice
 from gpukit.training.state import TrainingState
 from gpukit.training.step import Figures, Work, take_step, train_step
 
-if TYPE_CHECKING:
-    from gpukit.model.base import Base
-
 __all__ = ["evaluate", "fit", "predict", "test_step", "train_step"]
 
 
-def test_step(model: Base, x: Any, y: Any, views: int = 1) -> dict[str, tuple[float, float]]:
+def test_step(model: Compiled, x: Any, y: Any, views: int = 1) -> dict[str, tuple[float, float]]:
     """The figures of `take_step` without an update.
 
     Of every sample there may be several `views` in a row in x: they are those of the mean output.
@@ -53,7 +51,7 @@ def test_step(model: Base, x: Any, y: Any, views: int = 1) -> dict[str, tuple[fl
         return {"loss": (total, count), **model.measure(y, outputs, fused=views == 1)}
 
 
-def _mean_of_views(model: Base, x: Any, views: int) -> Tensor:
+def _mean_of_views(model: Compiled, x: Any, views: int) -> Tensor:
     """The model's outputs for x (N·views, …), averaged over the views: (N, …)."""
     outputs = model(Tensor.wrap(x))
     if views == 1:
@@ -63,7 +61,7 @@ def _mean_of_views(model: Base, x: Any, views: int) -> Tensor:
 
 
 def fit(
-    model: Base,
+    model: Compiled,
     x: Any,
     y: Any = None,
     *,
@@ -214,7 +212,7 @@ def _like(feed: Feed) -> np.ndarray:
     return np.broadcast_to(np.zeros((), feed.dtype), (feed.count, *feed.image_shape))
 
 
-def _check_targets(model: Base, feed: Feed) -> None:
+def _check_targets(model: Compiled, feed: Feed) -> None:
     """Refuse, before anything is changed, targets that the loss would refuse in some batch."""
     y = feed.targets
     if y is None:
@@ -229,7 +227,7 @@ def _check_targets(model: Base, feed: Feed) -> None:
         check_labels(y, shape[-1])
 
 
-def _warn_of_logits(model: Base) -> None:
+def _warn_of_logits(model: Compiled) -> None:
     """Say so where the loss takes the last layer's sums for probabilities."""
     last, loss = model.last_layer, model.loss
     if getattr(loss, "from_logits", True) or getattr(last, "activation", "none") is not None:
@@ -266,7 +264,7 @@ def _recall(every: CallbackList, state: TrainingState) -> None:
 
 
 def _run_epoch(
-    model: Base,
+    model: Compiled,
     feed: Feed,
     state: TrainingState,
     every: CallbackList,
@@ -290,7 +288,7 @@ def _run_epoch(
                 break
 
 
-def _step(model: Base, work: Work, replay: int) -> Figures:
+def _step(model: Compiled, work: Work, replay: int) -> Figures:
     """A step on `work`, computed twice where its number is a multiple of `replay`."""
     twice = replay > 0 and (model.context.step + 1) % replay == 0
     try:
@@ -307,7 +305,7 @@ def _batches(feed: Feed, number: int = 0, start: int = 0) -> closing[Generator[B
 
 
 def evaluate(
-    model: Base,
+    model: Compiled,
     x: Any,
     y: Any = None,
     *,
@@ -331,7 +329,7 @@ def evaluate(
     return sums.figures()
 
 
-def predict(model: Base, x: Any, *, batch_size: int = 256) -> np.ndarray:
+def predict(model: Compiled, x: Any, *, batch_size: int = 256) -> np.ndarray:
     """The outputs of `model` for every sample of x, an array or a feed, on the host.
 
     Where a feed gives several views of each sample, the mean of their outputs.

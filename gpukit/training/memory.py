@@ -10,15 +10,13 @@ import os
 import tracemalloc
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gpukit.autograd.tape import watched_by
 from gpukit.data.feed import Batch
 from gpukit.errors import OutOfMemoryError
+from gpukit.training.compiled import Compiled
 from gpukit.training.step import Work, fixed, gradients
-
-if TYPE_CHECKING:
-    from gpukit.model.base import Base
 
 SAMPLES = (8, 24)  # of the two steps that are measured: their difference is that of 16 samples
 SHARE = 0.85  # of the memory that is free: allocators round up, and other things take some
@@ -48,7 +46,7 @@ class Needs:
     layers: dict[str, float]
 
 
-def shortage(model: Base, work: Work, reason: str) -> OutOfMemoryError:
+def shortage(model: Compiled, work: Work, reason: str) -> OutOfMemoryError:
     """The error for a step on `work` that a MemoryError ended, and all of whose arrays are gone."""
     from gpukit.backends.cpu.runtime.memory import release
 
@@ -92,7 +90,7 @@ def shortage(model: Base, work: Work, reason: str) -> OutOfMemoryError:
     return OutOfMemoryError(f"{where}: it {takes}, {size(free)} are free; {way_out}")
 
 
-def measure(model: Base, batch: Batch) -> Needs:
+def measure(model: Compiled, batch: Batch) -> Needs:
     """What a step on samples like those of `batch` needs. Nothing is changed."""
     count = len(batch.x)
     few, more = (min(n, count) for n in SAMPLES)
@@ -109,7 +107,7 @@ def measure(model: Base, batch: Batch) -> Needs:
     return Needs(max(least - a_sample * few, 0.0), a_sample, layers)
 
 
-def _peak(model: Base, batch: Batch, count: int) -> tuple[int, dict[str, int]]:
+def _peak(model: Compiled, batch: Batch, count: int) -> tuple[int, dict[str, int]]:
     """(most bytes at a time, what layers hold) of a step on the first `count` samples."""
     shift = batch.shift
     cut = replace(

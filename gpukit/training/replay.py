@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,10 +16,8 @@ from gpukit.autograd import Tensor
 from gpukit.autograd.tape import watched_by
 from gpukit.device import to_host
 from gpukit.errors import ReplayError
+from gpukit.training.compiled import Compiled
 from gpukit.training.step import Figures, Order, Work, in_words, take_step
-
-if TYPE_CHECKING:
-    from gpukit.model.base import Base
 
 Key = tuple[tuple[int, int, int], int]
 
@@ -45,7 +43,7 @@ def checksum(array: Any) -> int:
     return zlib.crc32(host.reshape(-1).view(np.uint8).data, head) if host.size else head
 
 
-def take_step_twice(model: Base, work: Work, bits: Callable[[], Bits] = Bits) -> Figures:
+def take_step_twice(model: Compiled, work: Work, bits: Callable[[], Bits] = Bits) -> Figures:
     """`take_step`, computed twice. Raises ReplayError where anything differs.
 
     Nothing else changes: parameters, optimiser and figures are those of one step. What a layer
@@ -79,7 +77,7 @@ def _first_difference(first: Bits, second: Bits) -> str | None:
     return None
 
 
-def _keep(model: Base) -> Callable[[], None]:
+def _keep(model: Compiled) -> Callable[[], None]:
     """A function that brings the model, its optimiser and its count of steps back to now."""
     values = [(parameter, parameter.array.copy()) for parameter in model.parameters]
     optimizer = model.optimizer.keep()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +20,7 @@ from gpukit.autograd.tape import watched_by, watcher
 from gpukit.core.settings import training_mode
 from gpukit.data.feed import Batch
 from gpukit.losses import losses_of
-
-if TYPE_CHECKING:
-    from gpukit.model.base import Base
+from gpukit.training.compiled import Compiled
 
 Figures = dict[str, tuple[float, float]]
 STAGES = ("forward", "backward", "update")
@@ -40,7 +38,7 @@ class Work:
     batch: Batch
     accumulate: int = 1
 
-    def parts(self, model: Base) -> Iterator[tuple[int, Any, Any, float]]:
+    def parts(self, model: Compiled) -> Iterator[tuple[int, Any, Any, float]]:
         """(first sample, inputs on the device, targets, share of the batch) of each part."""
         x, y, shift = self.batch.x, self.batch.y, self.batch.shift
         count = len(x)
@@ -55,12 +53,12 @@ class Work:
             yield first, inputs, y[part], (end - first) / count
 
 
-def train_step(model: Base, x: Any, y: Any) -> Figures:
+def train_step(model: Compiled, x: Any, y: Any) -> Figures:
     """`take_step` on a batch as it is."""
     return take_step(model, Work(Batch(x, y)), check=False)
 
 
-def take_step(model: Base, work: Work, check: bool = True) -> Figures:
+def take_step(model: Compiled, work: Work, check: bool = True) -> Figures:
     """One update: (sum, weight) of the loss and of every metric.
 
     The loss is the mean over the batch plus the penalties of regularisers; the weight is the
@@ -90,7 +88,7 @@ def take_step(model: Base, work: Work, check: bool = True) -> Figures:
     return figures
 
 
-def gradients(model: Base, work: Work, measure: bool = True) -> Figures:
+def gradients(model: Compiled, work: Work, measure: bool = True) -> Figures:
     """Leave the gradients of the batch in the model's parameters; the figures of `take_step`."""
     count = float(len(work.batch.x))
     figures: Figures = {}
@@ -117,7 +115,7 @@ def gradients(model: Base, work: Work, measure: bool = True) -> Figures:
     return {"loss": (sum(float(loss.item()) for loss in losses) * count, count), **figures}
 
 
-def first_not_finite(model: Base, work: Work) -> str:
+def first_not_finite(model: Compiled, work: Work) -> str:
     """In words, what first was not finite in the step under way, and which step that is.
 
     Nothing is changed: the step is computed again, up to its update.
@@ -127,7 +125,7 @@ def first_not_finite(model: Base, work: Work) -> str:
     return f"{first}, in epoch {state.epoch + 1}, step {state.batch + 1}"
 
 
-def _culprit(model: Base, work: Work) -> str:
+def _culprit(model: Compiled, work: Work) -> str:
     for name, array in (("input", work.batch.x), ("target", work.batch.y)):
         if array.dtype.kind == "f" and not bool(ops.all_finite(array)):
             return f"the {name} of the model"
@@ -145,7 +143,7 @@ def _culprit(model: Base, work: Work) -> str:
 
 
 @contextmanager
-def fixed(model: Base) -> Iterator[None]:
+def fixed(model: Compiled) -> Iterator[None]:
     """A block after which parameters that are not trained, moving averages, are as before."""
     kept = [(p, p.array.copy()) for p in model.parameters if not p.trainable]
     try:
@@ -194,13 +192,13 @@ def in_words(stage: str, what: str) -> str:
     }[stage]
 
 
-def show_state(model: Base, see: Callable[[str, int, str, Any], None]) -> None:
+def show_state(model: Compiled, see: Callable[[str, int, str, Any], None]) -> None:
     """Show what the update left: parameters, and what the optimiser remembers of them."""
     for place, (name, array) in enumerate(state_arrays(model)):
         see("update", place, name, array)
 
 
-def state_arrays(model: Base) -> Iterator[tuple[str, Any]]:
+def state_arrays(model: Compiled) -> Iterator[tuple[str, Any]]:
     """Name and array of all parameters, then of the optimiser's slots."""
     for parameter in model.parameters:
         yield parameter.name, parameter.flat_view()

@@ -1,50 +1,17 @@
-"""Placeholders that record how layers are connected, for functional models."""
+"""Shapes with the batch first, in which any length may be open."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gpukit.core.config import show
 from gpukit.errors import ShapeError
 
-if TYPE_CHECKING:
-    from gpukit.device import Device
-    from gpukit.layers.base import Layer
-
 Shape = tuple[int | None, ...]
 """Lengths of the axes, batch first; None where any length may come."""
-
-
-class Symbolic:
-    """The output of `layer` applied to `inputs`, without values: a node of a model's graph.
-
-    `device` is where it will be computed; None stands for the model's own device.
-    """
-
-    __slots__ = ("device", "inputs", "layer", "shape")
-
-    def __init__(
-        self,
-        shape: Shape,
-        layer: Layer,
-        inputs: tuple[Symbolic, ...] = (),
-        device: Device | None = None,
-    ) -> None:
-        self.shape = shape
-        self.layer = layer
-        self.inputs = inputs
-        self.device = device
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    def __repr__(self) -> str:
-        where = "" if self.device is None else f" on {self.device}"
-        return f"<Symbolic {show_shape(self.shape)} from {self.layer.label}{where}>"
 
 
 def batch_shape(shape: Any) -> Shape:

@@ -1,0 +1,84 @@
+"""`load_model`: a model made of a checkpoint alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gpukit import losses, optimizers
+from gpukit import metrics as metric_family
+from gpukit.core.config import path as as_path
+from gpukit.core.config import show
+from gpukit.device import Device, get_device
+from gpukit.errors import SettingError
+from gpukit.layers.base import parameter_budget
+from gpukit.model.functional import Model
+from gpukit.model.saving import Content, reading, restore
+from gpukit.model.sequential import Sequential
+from gpukit.training import checkpoint
+
+_KINDS: dict[str, type[Sequential] | type[Model]] = {c.kind: c for c in (Sequential, Model)}
+
+
+def load_model(
+    path: str | Path,
+    device: str | Device | None = None,
+    devices: Sequence[str | Device] | None = None,
+) -> Sequential | Model:
+    """The model in the checkpoint at `path`, ready to train on: on `device`, or spread again.
+
+    `devices` are as many as the model has columns, whatever devices it was on when it was saved.
+    Raises CheckpointError for a file that is missing, damaged or not a gpukit model.
+    """
+    tensors, state = checkpoint.read(as_path("path", path))
+    with reading(path):
+        description = state["model"]
+        kind = _KINDS[description["class"]]
+        places = kind.places(description["structure"])
+    chosen = _devices(path, places, device, devices)
+    with reading(path):
+        # A description that asks for more values than the file has is wrong, and may ask for more
+        # than there is memory.
+        with parameter_budget(sum(array.size for array in tensors.values())):
+            model = kind.from_structure(
+                description["structure"],
+                name=str(description["name"]),
+                dtype=description["dtype"],
+                devices=chosen,
+                seed=Content(tensors, state).seed,
+            )
+        if state["compiled"] is not None:
+            _compile(model, state["compiled"])
+        restore(model, tensors, state)
+    return model
+
+
+def _devices(
+    path: str | Path,
+    places: int,
+    device: str | Device | None,
+    devices: Sequence[str | Device] | None,
+) -> list[Device]:
+    """The device for each of the places over which the model at `path` can be spread."""
+    if devices is None:
+        return [get_device(device)] * places
+    if device is not None:
+        raise SettingError(f"load_model: device={str(device)!r} beside devices; leave out one")
+    names = [devices] if isinstance(devices, (str, Device)) else devices
+    if not isinstance(names, (list, tuple)):
+        raise SettingError(f"load_model: devices={show(devices)}: use a list of names")
+    if len(names) != places:
+        raise SettingError(
+            f"{path}: the model in it can be on {places} device{'s' * (places > 1)}, "
+            f"{len(names)} were given; name {places}, or one as device=…"
+        )
+    return [get_device(name) for name in names]
+
+
+def _compile(model: Sequential | Model, compiled: Mapping[str, Any]) -> None:
+    model.compile(
+        optimizers.get(compiled["optimizer"]),
+        None if compiled["loss"] is None else losses.get(compiled["loss"]),
+        [metric_family.get(c) for c in compiled["metrics"]],
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, Unpack
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -17,7 +17,7 @@ from gpukit import primitives as p
 from gpukit import schedules
 from gpukit.autograd import Parameter, Tensor
 from gpukit.autograd.buffer import ParameterBuffer
-from gpukit.core.config import Configurable, Family, flag, number
+from gpukit.core.config import Configurable, Family, extends, flag, number
 from gpukit.device import device_of, to_host
 from gpukit.errors import CheckpointError, SettingError
 
@@ -34,6 +34,16 @@ class _Slots:
     arrays: dict[str, Any]
 
 
+class _Options(TypedDict, total=False):
+    """What every optimiser takes beside its rate and constants (see `Optimizer`)."""
+
+    weight_decay: float
+    clipnorm: float | None
+    clipvalue: float | None
+    global_clipnorm: float | None
+    lr: Any
+
+
 class Optimizer(Configurable):
     """Base of all optimisers.
 
@@ -48,11 +58,11 @@ class Optimizer(Configurable):
     def __init__(
         self,
         learning_rate: Any,
-        weight_decay: float,
-        clipnorm: float | None,
-        clipvalue: float | None,
-        global_clipnorm: float | None,
-        aliases: Mapping[str, Any],
+        weight_decay: float = 0.0,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        **aliases: Any,
     ) -> None:
         name = type(self).__name__
         for alias in aliases:
@@ -258,18 +268,15 @@ class SGD(Optimizer):
 
     slot_names = ("velocity",)
 
+    @extends(Optimizer)
     def __init__(
         self,
         learning_rate: Any = 0.01,
         momentum: float = 0.0,
         nesterov: bool = False,
-        weight_decay: float = 0.0,
-        clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        global_clipnorm: float | None = None,
-        **aliases: Any,
+        **options: Unpack[_Options],
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, aliases)
+        super().__init__(learning_rate, **options)
         self.momentum = number("SGD's momentum", momentum, low=0, high=1)
         self.nesterov = flag("nesterov", nesterov)
 
@@ -296,19 +303,16 @@ class Adam(Optimizer):
 
     slot_names = ("m", "v")
 
+    @extends(Optimizer)
     def __init__(
         self,
         learning_rate: Any = 0.001,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
-        weight_decay: float = 0.0,
-        clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        global_clipnorm: float | None = None,
-        **aliases: Any,
+        **options: Unpack[_Options],
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, aliases)
+        super().__init__(learning_rate, **options)
         self.beta_1 = number("Adam's beta_1", beta_1, low=0, below=1)
         self.beta_2 = number("Adam's beta_2", beta_2, low=0, below=1)
         self.epsilon = number("Adam's epsilon", epsilon, above=0)
@@ -336,19 +340,16 @@ class RMSprop(Optimizer):
 
     slot_names = ("accumulator", "velocity")
 
+    @extends(Optimizer)
     def __init__(
         self,
         learning_rate: Any = 0.001,
         rho: float = 0.9,
         momentum: float = 0.0,
         epsilon: float = 1e-7,
-        weight_decay: float = 0.0,
-        clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        global_clipnorm: float | None = None,
-        **aliases: Any,
+        **options: Unpack[_Options],
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, aliases)
+        super().__init__(learning_rate, **options)
         self.rho = number("RMSprop's rho", rho, low=0, below=1)
         self.momentum = number("RMSprop's momentum", momentum, low=0, high=1)
         self.epsilon = number("RMSprop's epsilon", epsilon, above=0)
@@ -375,18 +376,15 @@ class Adagrad(Optimizer):
 
     slot_names = ("accumulator",)
 
+    @extends(Optimizer)
     def __init__(
         self,
         learning_rate: Any = 0.001,
         initial_accumulator_value: float = 0.1,
         epsilon: float = 1e-7,
-        weight_decay: float = 0.0,
-        clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        global_clipnorm: float | None = None,
-        **aliases: Any,
+        **options: Unpack[_Options],
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, aliases)
+        super().__init__(learning_rate, **options)
         self.initial_accumulator_value = number(
             "Adagrad's initial_accumulator_value", initial_accumulator_value, low=0
         )

@@ -7,11 +7,12 @@ that was written down is ever evaluated: names are looked up in a table.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
@@ -49,6 +50,44 @@ class Configurable:
     def __repr__(self) -> str:
         shown = ", ".join(f"{n}={getattr(self, n)!r}" for n in _arguments(type(self)))
         return f"{type(self).__name__}({shown})"
+
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def extends(base: type, last: Sequence[str] = ()) -> Callable[[F], F]:
+    """A decorator of an `__init__(self, …, **options)` that hands `options` to that of `base`.
+
+    The constructor then takes, by position or by keyword, its own positional parameters, those of
+    `base` with their types and defaults, and its own keyword-only ones; those named in `last` come
+    at the end. That is what its signature, messages and configurations show.
+    """
+
+    def decorate(init: F) -> F:
+        given = inspect.signature(init).parameters
+        theirs = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
+        own = [p for p in given.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+        more = [p for p in theirs if p.name not in given]
+        more += [p for p in given.values() if p.kind is p.KEYWORD_ONLY]
+        rest = [p for p in more if p.kind is p.VAR_KEYWORD]
+        more = [p.replace(kind=p.POSITIONAL_OR_KEYWORD) for p in more if p not in rest]
+        more.sort(key=lambda p: p.name in last)
+        signature = inspect.Signature([*own, *more, *rest], return_annotation="None")
+
+        @functools.wraps(init)
+        def extended(*args: Any, **kwargs: Any) -> None:
+            try:
+                arguments = signature.bind(*args, **kwargs).arguments
+            except TypeError as error:
+                raise TypeError(f"{init.__qualname__}() {error}") from None
+            for p in rest:
+                arguments.update(arguments.pop(p.name, {}))
+            init(**arguments)
+
+        extended.__signature__ = signature  # type: ignore[attr-defined]
+        return extended  # type: ignore[return-value]
+
+    return decorate
 
 
 T = TypeVar("T", bound=Configurable)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Unpack
 
 from gpukit import ops
-from gpukit.core.config import number, show
+from gpukit.core.config import extends, number, show
 from gpukit.errors import SettingError
-from gpukit.layers.base import Layer, register
+from gpukit.layers.base import Layer, LayerOptions, register
 
 # Slopes as Keras has them: 0.2 for the name, 0.3 for the layer.
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
@@ -57,14 +57,13 @@ def get_activation(spec: Any) -> Callable[[Any], Any] | None:
 class Activation(Layer):
     """An activation by name, or any function of a Tensor: shape unchanged."""
 
+    @extends(Layer)
     def __init__(
         self,
         activation: Any,
-        name: str | None = None,
-        input_shape: Sequence[int | None] | None = None,
-        dtype: Any = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(name=name, input_shape=input_shape, dtype=dtype)
+        super().__init__(**options)
         with self.naming_errors():
             self.activation = activation_name(activation)
         self._function = get_activation(self.activation)
@@ -92,14 +91,13 @@ class ReLU(Layer):
 class LeakyReLU(Layer):
     """x where positive, negative_slope·x elsewhere."""
 
+    @extends(Layer)
     def __init__(
         self,
         negative_slope: float = 0.3,
-        name: str | None = None,
-        input_shape: Sequence[int | None] | None = None,
-        dtype: Any = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(name=name, input_shape=input_shape, dtype=dtype)
+        super().__init__(**options)
         with self.naming_errors():
             self.negative_slope = number("negative_slope", negative_slope, low=0)
 
@@ -111,14 +109,13 @@ class LeakyReLU(Layer):
 class ELU(Layer):
     """x where positive, alpha·(exp(x) - 1) elsewhere. Clevert et al., 2015."""
 
+    @extends(Layer)
     def __init__(
         self,
         alpha: float = 1.0,
-        name: str | None = None,
-        input_shape: Sequence[int | None] | None = None,
-        dtype: Any = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(name=name, input_shape=input_shape, dtype=dtype)
+        super().__init__(**options)
         with self.naming_errors():
             self.alpha = number("alpha", alpha, low=0)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypedDict
 
 import numpy as np
 
@@ -49,6 +49,14 @@ def _spend(values: int) -> None:
         left[0] -= values
         if left[0] < 0:
             raise ShapeError("needs more values than there are")
+
+
+class LayerOptions(TypedDict, total=False):
+    """What every layer takes (see `Layer`)."""
+
+    name: str | None
+    input_shape: Sequence[int | None] | None
+    dtype: Any
 
 
 class Layer(Configurable):

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from gpukit import ops
-from gpukit.core.config import flag, whole
+from gpukit.core.config import extends, flag, whole
 from gpukit.errors import ShapeError
 from gpukit.layers.base import register
 from gpukit.layers.batch_shape import Shape, show_shape
-from gpukit.layers.weighted import Algo, WeightedLayer
+from gpukit.layers.weighted import WeightedLayer, WeightOptions
 from gpukit.layers.windowed import checked_padding, strictness, window_outputs
 from gpukit.primitives import geometry
+
+
+class ConvOptions(WeightOptions, total=False):
+    """What every convolution takes beside its windows."""
+
+    activation: Any
+    strict: bool | None
 
 
 class _Convolution(WeightedLayer):
@@ -21,17 +27,19 @@ class _Convolution(WeightedLayer):
     rank = 4
     axes = "(N, H, W, C)"
 
+    @extends(WeightedLayer, last=("name", "input_shape", "dtype"))
     def __init__(
         self,
-        *,
         kernel_size: Any,
-        strides: Any,
-        padding: Any,
-        dilation_rate: Any,
-        strict: bool | None,
-        **weights: Any,
+        strides: Any = (1, 1),
+        padding: Any = "valid",
+        dilation_rate: Any = (1, 1),
+        activation: Any = None,
+        *,
+        strict: bool | None = None,
+        **options: Unpack[WeightOptions],
     ) -> None:
-        super().__init__(**weights)
+        super().__init__(activation, **options)
         self._groups = 1
         with self.naming_errors():
             self.kernel_size = geometry.as_pair(kernel_size, "kernel_size")
@@ -96,6 +104,7 @@ class Conv2D(_Convolution):
     input exactly (None: as `gpukit.strict` says). Raises SettingError, ShapeError.
     """
 
+    @extends(_Convolution)
     def __init__(
         self,
         filters: int,
@@ -104,41 +113,9 @@ class Conv2D(_Convolution):
         padding: Any = "valid",
         dilation_rate: Any = (1, 1),
         groups: int = 1,
-        activation: Any = None,
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        activity_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        bias_constraint: Any = None,
-        algo: Algo = None,
-        strict: bool | None = None,
-        name: str | None = None,
-        input_shape: Sequence[int | None] | None = None,
-        dtype: Any = None,
+        **options: Unpack[ConvOptions],
     ) -> None:
-        super().__init__(
-            kernel_size=kernel_size,
-            strides=strides,
-            padding=padding,
-            dilation_rate=dilation_rate,
-            strict=strict,
-            activation=activation,
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            bias_regularizer=bias_regularizer,
-            activity_regularizer=activity_regularizer,
-            kernel_constraint=kernel_constraint,
-            bias_constraint=bias_constraint,
-            algo=algo,
-            name=name,
-            input_shape=input_shape,
-            dtype=dtype,
-        )
+        super().__init__(kernel_size, strides, padding, dilation_rate, **options)
         with self.naming_errors():
             self.filters = whole("filters", filters)
             self.groups = whole("groups", groups)
@@ -156,6 +133,7 @@ class DepthwiseConv2D(_Convolution):
     convolution's, (rows, columns, 1, C·depth_multiplier).
     """
 
+    @extends(_Convolution)
     def __init__(
         self,
         kernel_size: Any,
@@ -163,41 +141,9 @@ class DepthwiseConv2D(_Convolution):
         padding: Any = "valid",
         depth_multiplier: int = 1,
         dilation_rate: Any = (1, 1),
-        activation: Any = None,
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        activity_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        bias_constraint: Any = None,
-        algo: Algo = None,
-        strict: bool | None = None,
-        name: str | None = None,
-        input_shape: Sequence[int | None] | None = None,
-        dtype: Any = None,
+        **options: Unpack[ConvOptions],
     ) -> None:
-        super().__init__(
-            kernel_size=kernel_size,
-            strides=strides,
-            padding=padding,
-            dilation_rate=dilation_rate,
-            strict=strict,
-            activation=activation,
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            bias_regularizer=bias_regularizer,
-            activity_regularizer=activity_regularizer,
-            kernel_constraint=kernel_constraint,
-            bias_constraint=bias_constraint,
-            algo=algo,
-            name=name,
-            input_shape=input_shape,
-            dtype=dtype,
-        )
+        super().__init__(kernel_size, strides, padding, dilation_rate, **options)
         with self.naming_errors():
             self.depth_multiplier = whole("depth_multiplier", depth_multiplier)
 

@@ -3,53 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from gpukit import ops
-from gpukit.core.config import whole
+from gpukit.core.config import extends, whole
 from gpukit.errors import ShapeError
 from gpukit.layers.base import register
 from gpukit.layers.batch_shape import Shape, show_shape
-from gpukit.layers.weighted import Algo, WeightedLayer
+from gpukit.layers.weighted import WeightedLayer, WeightOptions
 
 
 @register
 class Dense(WeightedLayer):
     """φ(x·W + b) over the last axis: (N, …, in) → (N, …, units); weights (in, units)."""
 
+    @extends(WeightedLayer)
     def __init__(
         self,
         units: int,
         activation: Any = None,
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        activity_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        bias_constraint: Any = None,
-        algo: Algo = None,
-        name: str | None = None,
-        input_shape: Sequence[int | None] | None = None,
-        dtype: Any = None,
+        **options: Unpack[WeightOptions],
     ) -> None:
-        super().__init__(
-            activation=activation,
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            bias_regularizer=bias_regularizer,
-            activity_regularizer=activity_regularizer,
-            kernel_constraint=kernel_constraint,
-            bias_constraint=bias_constraint,
-            algo=algo,
-            name=name,
-            input_shape=input_shape,
-            dtype=dtype,
-        )
+        super().__init__(activation, **options)
         with self.naming_errors():
             self.units = whole("units", units)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from gpukit import ops
-from gpukit.core.config import flag, number, whole
-from gpukit.layers.base import Layer, register
+from gpukit.core.config import extends, flag, number, whole
+from gpukit.layers.base import Layer, LayerOptions, register
 
 
 @register
@@ -19,16 +18,15 @@ class Dropout(Layer):
     model's) is for this layer. Srivastava et al., 2014.
     """
 
+    @extends(Layer)
     def __init__(
         self,
         rate: float,
         seed: int | None = None,
         classic: bool = False,
-        name: str | None = None,
-        input_shape: Sequence[int | None] | None = None,
-        dtype: Any = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(name=name, input_shape=input_shape, dtype=dtype)
+        super().__init__(**options)
         with self.naming_errors():
             self.rate = number("rate", rate, low=0, below=1)
             self.classic = flag("classic", classic)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from gpukit import ops
-from gpukit.core.config import show
+from gpukit.core.config import extends, show
 from gpukit.errors import SettingError, ShapeError
-from gpukit.layers.base import Layer, register
+from gpukit.layers.base import Layer, LayerOptions, register
 from gpukit.layers.batch_shape import Shape, show_shape
 
 
@@ -60,14 +59,13 @@ class Concatenate(_Merge):
 
     takes_stream = False
 
+    @extends(Layer)
     def __init__(
         self,
         axis: int = -1,
-        name: str | None = None,
-        input_shape: Sequence[int | None] | None = None,
-        dtype: Any = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(name=name, input_shape=input_shape, dtype=dtype)
+        super().__init__(**options)
         with self.naming_errors():
             if not isinstance(axis, (int, np.integer)) or isinstance(axis, bool) or axis == 0:
                 raise SettingError(f"axis={show(axis)}: use a whole number, not 0 (the batch)")

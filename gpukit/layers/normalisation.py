@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from gpukit import constraints, initializers, ops, regularizers
 from gpukit.autograd import Parameter, Tensor
-from gpukit.core.config import flag, number, whole
+from gpukit.core.config import extends, flag, number, whole
 from gpukit.errors import ShapeError
-from gpukit.layers.base import Layer, register
+from gpukit.layers.base import Layer, LayerOptions, register
 from gpukit.layers.batch_shape import Shape, show_shape
 
 
@@ -22,6 +21,7 @@ class BatchNormalization(Layer):
     Ioffe and Szegedy, 2015; constants and the biased variance as in Keras.
     """
 
+    @extends(Layer)
     def __init__(
         self,
         momentum: float = 0.99,
@@ -36,11 +36,9 @@ class BatchNormalization(Layer):
         gamma_regularizer: Any = None,
         beta_constraint: Any = None,
         gamma_constraint: Any = None,
-        name: str | None = None,
-        input_shape: Sequence[int | None] | None = None,
-        dtype: Any = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(name=name, input_shape=input_shape, dtype=dtype)
+        super().__init__(**options)
         with self.naming_errors():
             self.momentum = number("momentum", momentum, low=0, high=1)
             self.epsilon = number("epsilon", epsilon, above=0)
@@ -133,6 +131,7 @@ class LocalResponseNormalization(Layer):
     rank = 4
     axes = "(N, H, W, C)"
 
+    @extends(Layer)
     def __init__(
         self,
         size: int = 5,
@@ -140,11 +139,9 @@ class LocalResponseNormalization(Layer):
         beta: float = 0.75,
         k: float = 2.0,
         groups: int = 1,
-        name: str | None = None,
-        input_shape: Sequence[int | None] | None = None,
-        dtype: Any = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(name=name, input_shape=input_shape, dtype=dtype)
+        super().__init__(**options)
         with self.naming_errors():
             self.size = whole("size", size)
             self.alpha = number("alpha", alpha, low=0)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from gpukit import ops
-from gpukit.core.config import flag
-from gpukit.layers.base import Layer, register
+from gpukit.core.config import extends, flag
+from gpukit.layers.base import Layer, LayerOptions, register
 from gpukit.layers.batch_shape import Shape
 from gpukit.layers.windowed import checked_padding, strictness, window_outputs
 from gpukit.primitives import geometry
@@ -23,17 +22,16 @@ class Pooling2D(Layer):
     rank = 4
     axes = "(N, H, W, C)"
 
+    @extends(Layer)
     def __init__(
         self,
         pool_size: Any = (2, 2),
         strides: Any = None,
         padding: Any = "valid",
         strict: bool | None = None,
-        name: str | None = None,
-        input_shape: Sequence[int | None] | None = None,
-        dtype: Any = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(name=name, input_shape=input_shape, dtype=dtype)
+        super().__init__(**options)
         with self.naming_errors():
             self.pool_size = geometry.as_pair(pool_size, "pool_size")
             self.strides = (

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from gpukit import ops
-from gpukit.core.config import show
+from gpukit.core.config import extends, show
 from gpukit.errors import SettingError, ShapeError
-from gpukit.layers.base import Layer, Symbolic, register
+from gpukit.layers.base import Layer, LayerOptions, Symbolic, register
 from gpukit.layers.batch_shape import Shape, product, show_shape
 
 
@@ -66,14 +66,13 @@ class Flatten(Layer):
 class Reshape(Layer):
     """(N, …) → (N, *target_shape), in row-major order; one length may be -1."""
 
+    @extends(Layer)
     def __init__(
         self,
         target_shape: Sequence[int],
-        name: str | None = None,
-        input_shape: Sequence[int | None] | None = None,
-        dtype: Any = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(name=name, input_shape=input_shape, dtype=dtype)
+        super().__init__(**options)
         with self.naming_errors():
             lengths = target_shape if isinstance(target_shape, (tuple, list)) else (target_shape,)
             whole = all(isinstance(n, (int, np.integer)) and n >= -1 and n for n in lengths)

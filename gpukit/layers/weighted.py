@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from gpukit import constraints, initializers, regularizers
 from gpukit.autograd import Parameter
-from gpukit.core.config import flag, show
+from gpukit.core.config import extends, flag, show
 from gpukit.dispatch.preference import from_file
 from gpukit.errors import SettingError, ShapeError
 from gpukit.layers.activation import activation_name, get_activation
-from gpukit.layers.base import Layer
+from gpukit.layers.base import Layer, LayerOptions
 from gpukit.layers.batch_shape import Shape, show_shape
 
 _INSIDE = ("relu", "sigmoid", "tanh")  # activations that the operation itself computes
 
 Algo = str | Mapping[str, str] | None
+
+
+class WeightOptions(LayerOptions, total=False):
+    """What every layer with a kernel takes beside its activation (see `WeightedLayer`)."""
+
+    use_bias: bool
+    kernel_initializer: Any
+    bias_initializer: Any
+    kernel_regularizer: Any
+    bias_regularizer: Any
+    activity_regularizer: Any
+    kernel_constraint: Any
+    bias_constraint: Any
+    algo: Algo
 
 
 class WeightedLayer(Layer):
@@ -27,24 +41,22 @@ class WeightedLayer(Layer):
     chooses an implementation by name, or one for each of "forward", "input_grad", "weight_grad".
     """
 
+    @extends(Layer)
     def __init__(
         self,
-        *,
-        activation: Any,
-        use_bias: bool,
-        kernel_initializer: Any,
-        bias_initializer: Any,
-        kernel_regularizer: Any,
-        bias_regularizer: Any,
-        activity_regularizer: Any,
-        kernel_constraint: Any,
-        bias_constraint: Any,
-        algo: Algo,
-        name: str | None,
-        input_shape: Sequence[int | None] | None,
-        dtype: Any,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        algo: Algo = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(name=name, input_shape=input_shape, dtype=dtype)
+        super().__init__(**options)
         self.kernel: Parameter | None = None
         self.bias: Parameter | None = None
         with self.naming_errors():

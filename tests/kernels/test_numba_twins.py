@@ -28,7 +28,7 @@ from gpukit.verify.coverage import Target
 
 TIMES = int(os.environ.get("GPUKIT_TEST_CASES", "1"))
 TARGETS = [t for t in coverage.targets() if t.simulated]
-# NVVM differs little from one to the next: .ci/deep compiles for all (`gpukit kernels check --all`).
+# NVVM differs little from one to the next: .ci/deep compiles for all (`kernels check --all`).
 CARDS = ARCHITECTURES[::3]
 KERNELS = numba_kernels.kernels_of(TARGETS)
 

@@ -8,8 +8,7 @@
 // Shape:   one thread a pack of 16 bytes (pack.cuh), no loop, no shared memory, few registers: with
 //          nothing to reuse, all that helps is many loads in flight. Fusing an activation into the
 //          convolution before it, as conv2d does, saves these bytes altogether and is the better way.
-// Open:    no card has confirmed that 16-byte packs reach the memory's rate here; exp, tanh, expm1
-//          and log1p are the card's own and may differ from the CPU's by 2 ulp.
+// Exact:   exp, tanh, expm1 and log1p are the card's own and may differ from the CPU's by 2 ulp.
 //
 // One kernel takes the function as a type, so that each is compiled on its own and inlined:
 // unary<float, Relu>. `a` is the function's setting (slope, alpha), not looked at by the others.

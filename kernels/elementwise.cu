@@ -15,7 +15,6 @@
 //          four axes are enough for nearly everything and two divisions for the common cases; for
 //          more than four the launcher repeats operands in memory first (shape.cu). Repeated elements
 //          come from the cache. Indices I are 32 bits wide where those are enough, else 64.
-// Open:    no card has confirmed that `strided` is bound by memory and not by its divisions.
 
 // instances: unary<T, Negative>, unary<T, Exp>, unary<T, Log>, unary<T, Sqrt>, unary<T, Square>
 // instances: unary<T, Absolute>, unary<T, Sign>

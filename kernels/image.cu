@@ -9,7 +9,6 @@
 //          pack. mean, scale and shift come from the cache; three loads an element are a third of what
 //          it could do meanwhile.
 // Exact:   one addition, one subtraction, one product, in this order: the definition's bits.
-// Open:    no card has confirmed the rate.
 
 #include "pack.cuh"
 

@@ -36,8 +36,7 @@
 // From the compiler (NVRTC 13.5, sm_90, float32, packs): 128×128 takes 122 registers, no spill, so two
 // blocks share a multiprocessor; a step of 8 k is 512 FFMA in about 630 instructions, with 32 LDS.128,
 // 2 LDG.E.128 and one barrier. 128×64 takes 124, so four blocks of half as many threads; 128×48 takes
-// 148, four blocks. 64×64 takes 79 registers, so three blocks; a step of 16 k is 256 FFMA in 324. No
-// card has confirmed speed or occupancy.
+// 148, four blocks. 64×64 takes 79 registers, so three blocks; a step of 16 k is 256 FFMA in 324.
 
 // instances: gemm<float, 128, 128, false, false, true, true, 0>
 // instances: gemm<float, 128, 128, false, false, true, true, 1>

@@ -20,8 +20,8 @@
 //          Scattering gy instead would need atomic additions, in an order that changes from run to
 //          run. Windows are asked last first: then a pixel's sum has the definition's order (cells
 //          ascend as windows descend), and the same bits.
-// Open:    no card has confirmed the rate; with fewer than 8 channels (LeNet-5 has 6) warps straddle
-//          pixels, and some sectors are read twice from the first-level cache.
+// Limit:   with fewer than 8 channels (LeNet-5 has 6) warps straddle pixels, and some sectors are read
+//          twice from the first-level cache.
 
 // instances: max_pool<T, unsigned char>, max_pool<T, unsigned short>, max_pool<T, unsigned int>
 // instances: max_pool_gradient<T, unsigned char>, max_pool_gradient<T, unsigned short>

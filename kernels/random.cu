@@ -9,7 +9,6 @@
 //          second: beneath what such a card can do, so memory should be the floor still.
 // Shape:   one thread a block of four words: it makes no word twice and throws none away. Four floats
 //          or words are one 16-byte pack, four doubles two.
-// Open:    no card has confirmed that the integer work hides behind the loads.
 
 #include "pack.cuh"
 #include "philox.cuh"

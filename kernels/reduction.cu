@@ -18,7 +18,6 @@
 //          second pass reduces. So float32 errs by some 64 + 8 roundings for 16,384 values and 72
 //          more for 2²⁸, where a running sum errs by as many as there are values. The order is fixed
 //          by the shape alone: same call, same bits.
-// Open:    no card has confirmed that 64 values a thread keep enough loads in flight.
 //
 // Index:   `length` may pass 2³¹, offsets are 64 bits wide; outer and inner, what is left, are ints.
 //
@@ -142,7 +141,6 @@ argmax(const T* __restrict__ x, const long long* __restrict__ places_or_null, T*
 // Shape:   some hundred blocks go through the array in packs of 16 bytes (pack.cuh), each writes what it
 //          found as one byte; then one block looks at these. No atomics, and no flag to clear before.
 //          v - v is 0 for numbers and NaN for the others.
-// Open:    no card has confirmed the rate.
 
 // instances: finite_parts<T>
 

@@ -29,7 +29,6 @@
 //
 // Index:   I is int where every offset fits, else long long, chosen at each launch: 64-bit divisions
 //          take several times as long as 32-bit ones.
-// Open:    no card has confirmed that `move` is bound by memory and not by its divisions.
 
 
 
@@ -146,7 +145,6 @@ pad(const M* __restrict__ x, M* __restrict__ y, M value, I n, I n1, I n2, I n3,
 //          each element has one thread and the order of the definition, so the same bits. A row that
 //          is picked very often is one thread's long sum; labels and embeddings spread theirs.
 // Index:   I is int where every offset fits, else long long.
-// Open:    no card has confirmed the rates.
 
 // instances: gather<unsigned char, int>, gather<unsigned char, long long>
 // instances: gather<unsigned short, int>, gather<unsigned short, long long>

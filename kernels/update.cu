@@ -12,8 +12,8 @@
 //          root and a division. RMSProp 20, with velocity 28; AdaGrad 20. Memory is the floor: AlexNet's
 //          61 million parameters are 1.7 GB, 0.36 ms at 4.8 TB/s.
 // Shape:   one thread a pack of 16 bytes (pack.cuh), as in update.cu: one pass, nothing is read twice.
-// Open:    no card has confirmed the rate. Compilers fuse products and sums into one rounding, so values
-//          differ from the CPU's in the last digit.
+// Exact:   compilers fuse products and sums into one rounding, so values differ from the CPU's in the
+//          last digit.
 
 #include "pack.cuh"
 
@@ -141,8 +141,8 @@ adagrad(T* __restrict__ w, T* __restrict__ a, const T* __restrict__ g, long long
 //          a launch does; AlexNet's 61 million are 1.2 GB, 1.2 ms at 1 TB/s.
 // Shape:   one thread a pack of 16 bytes (pack.cuh). Fusing decay, momentum and step into one pass is
 //          all there is to gain: separate passes would move the same bytes three times.
-// Open:    no card has confirmed the rate. Compilers fuse μ·v - step into one rounding, so values
-//          differ from the CPU's in the last digit.
+// Exact:   compilers fuse μ·v - step into one rounding, so values differ from the CPU's in the last
+//          digit.
 
 // instances: sgd_momentum<T, false>, sgd_momentum<T, true>
 

@@ -25,8 +25,7 @@
 //                    shared memory in a fixed order, ranges of rows by linear.cu's split_sum.
 //
 // Packs need M = 1, C a multiple of them and arrays that begin at one; else threads take one filter
-// (channel) each. An image's threads are counted in 32 bits; images are rows of the grid. No card has
-// confirmed that this is faster.
+// (channel) each. An image's threads are counted in 32 bits; images are rows of the grid.
 //
 // instances: depthwise_forward<T, true, 3, 1, false, 0>, depthwise_forward<T, true, 3, 1, false, 1>
 // instances: depthwise_forward<T, true, 3, 2, false, 2>, depthwise_forward<T, true, 5, 1, false, 3>

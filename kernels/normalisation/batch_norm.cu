@@ -27,7 +27,7 @@
 //          Threads of a column meet in a tree by the same rule, blocks in a second launch. The
 //          gradient's sums are added by eights likewise. No atomics, the order follows from the shape
 //          alone: same call, same bits.
-// Open:    no card has confirmed the rates; with fewer columns than a multiple of `lanes` some idle.
+// Limit:   with fewer columns than a multiple of `lanes` some lanes idle.
 
 #include "gpukit.cuh"
 

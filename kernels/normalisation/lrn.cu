@@ -17,7 +17,6 @@
 //          that begin anywhere take lrn_plain: a thread an element, neighbours from the cache.
 //          Backward then takes two passes, with gy·x·d^(-beta-1) in memory between them. These also
 //          take what stands before the normalisation in AlexNet, bias and ReLU.
-// Open:    no card has confirmed the rate, or that shuffles beat three loads from the cache.
 
 // instances: lrn<T, 5, true>, lrn<T, 5, false>, lrn_gradient<T, 5, true>, lrn_gradient<T, 5, false>
 

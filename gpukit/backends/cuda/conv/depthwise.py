@@ -1,7 +1,7 @@
 """Depthwise convolution, one channel a group: kernels/conv/depthwise.cu.
 
 By name ("depthwise") for any number of filters a channel; the default up to four: with more,
-the tiles of "direct" share a pixel between filters. No card has confirmed where the line lies.
+the tiles of "direct" share a pixel between filters.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ for as cᵀ = bᵀ·aᵀ: the operands change places, and nothing is copied.
     c  (m, n)  rows ldc apart        cᵀ  (n, m)  columns ldc apart
     a  (m, k)                        aᵀ  (k, m)  as it lies; "transposed" where it lies as (k, m)
 
-Work goes to CuPy's current stream. No card has run this through gpukit.
+Work goes to CuPy's current stream.
 """
 
 from __future__ import annotations

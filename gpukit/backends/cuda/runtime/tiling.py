@@ -1,7 +1,7 @@
 """Chooses a product's tile and its ranges of k, by counting how evenly blocks fill a card.
 
 From the shape, the dtype and the alignment alone, for the multiprocessors of one large card (H100,
-H200): the same choice, and so the same bits, on every card. No card has confirmed the figures.
+H200): the same choice, and so the same bits, on every card.
 
 A launch of `blocks` equal blocks, `resident` of which share a multiprocessor, runs in waves:
 

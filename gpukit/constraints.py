@@ -1,4 +1,4 @@
-"""Sets that weights are put back into after each step of the optimiser."""
+"""Constraints: project weights back into a set after each optimiser step."""
 
 from __future__ import annotations
 

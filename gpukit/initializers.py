@@ -1,4 +1,4 @@
-"""First values of parameters, drawn from a generator that the model seeds.
+"""Initialisers: first values of parameters, drawn from a generator seeded by the model.
 
 An initialiser is called with (shape, dtype, rng) and gives a NumPy array. Kernels are (in, out) or
 (R, S, C/groups, K). Each output of a layer sums fan-in inputs, each input reaches fan-out outputs:

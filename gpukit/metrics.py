@@ -1,4 +1,4 @@
-"""Metrics: what training reports beside the loss, as sums over batches.
+"""Metrics: figures that training reports beside the loss, as sums over batches.
 
 A metric gives (sum, count) for a batch, so that means over batches of unequal size come out right.
 Nothing is recorded on the tape. Predictions stay on their device; only the sum is fetched.

@@ -1,4 +1,4 @@
-"""Learning rates that change: functions of a whole number.
+"""Learning-rate schedules: functions of the step or epoch number.
 
 Given to an optimiser as its `learning_rate`, a schedule is a function of the number of steps done;
 given to the callback LearningRateScheduler it is one of the epoch, from 0. The lengths below are

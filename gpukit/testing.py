@@ -1,4 +1,4 @@
-"""Checks for people who write operations: gradients against finite differences."""
+"""For authors of operations: checks gradients against finite differences."""
 
 from __future__ import annotations
 

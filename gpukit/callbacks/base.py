@@ -1,4 +1,4 @@
-"""The events of training, and callbacks as a list."""
+"""The base of callbacks: the events of training; and a list of callbacks as one."""
 
 from __future__ import annotations
 

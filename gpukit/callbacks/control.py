@@ -1,4 +1,4 @@
-"""Callbacks that step in: functions of the user, a stop at NaN, a schedule of the epoch."""
+"""Callbacks that intervene: user functions, stop at NaN, a learning rate by epoch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Callbacks that follow a figure: stop early, lower the learning rate, keep the best model."""
+"""Callbacks that monitor a figure: stop early, lower the learning rate, save the best model."""
 
 from __future__ import annotations
 

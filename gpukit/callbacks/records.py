@@ -1,4 +1,4 @@
-"""Callbacks that keep the figures of every epoch."""
+"""Callbacks that record the figures of every epoch."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Looking at models: sizes, curves, filters."""
+"""Inspection of models: sizes of layers, device placement, training curves, filters."""

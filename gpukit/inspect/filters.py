@@ -1,4 +1,4 @@
-"""Filters of the first layer: which there are, where, and how much they care for colour."""
+"""Filters of the first convolutions: where they are, and how much they respond to colour."""
 
 from __future__ import annotations
 

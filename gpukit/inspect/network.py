@@ -20,7 +20,7 @@ class Step(Protocol):
 
 
 class Plan(Protocol):
-    """What a forward pass does, in order."""
+    """The steps of a forward pass, in order."""
 
     @property
     def steps(self) -> Sequence[Step]: ...

@@ -1,4 +1,4 @@
-"""What crosses between the devices of a model in a training step, and what each of them holds."""
+"""Bytes that cross between devices in a training step, and bytes that each device holds."""
 
 from __future__ import annotations
 

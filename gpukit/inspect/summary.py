@@ -1,4 +1,4 @@
-"""Prints what a model is made of."""
+"""Prints the table of a model's layers, and what a training step takes."""
 
 from __future__ import annotations
 

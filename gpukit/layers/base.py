@@ -1,4 +1,4 @@
-"""What every layer is: a name, parameters, and a function from inputs to outputs."""
+"""The base of layers: name, parameters, and a function from inputs to outputs."""
 
 from __future__ import annotations
 

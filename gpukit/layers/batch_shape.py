@@ -1,4 +1,4 @@
-"""Shapes with the batch first, in which any length may be open."""
+"""Shapes with the batch first; None is a length that is not known yet."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What keys the random numbers of a model's layers."""
+"""Seed and step count that key the random numbers of a model's layers."""
 
 from __future__ import annotations
 
 
 class Context:
-    """What keys the random numbers of layers: a seed and the number of training steps done.
+    """The key of layers' random numbers: a seed and the number of training steps done.
 
     `sample` is the place of the first sample in the batch that it is of, where a step is computed
     in parts. `streams` counts the layers that were given a stream of random numbers of their own.

@@ -1,4 +1,4 @@
-"""The crossing from one device to another inside a model."""
+"""ToDevice: copies values from one device to another inside a model."""
 
 from __future__ import annotations
 

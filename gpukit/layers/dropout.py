@@ -1,4 +1,4 @@
-"""Dropout: a different thinned network at every training step."""
+"""Dropout: sets random values to zero in training."""
 
 from __future__ import annotations
 

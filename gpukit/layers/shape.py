@@ -1,4 +1,4 @@
-"""Layers that start a model or rearrange values without changing them."""
+"""Input layers, and layers that reshape values without changing them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What layers with a kernel share: bias, activation, first values, penalties and constraints."""
+"""The base of layers with a kernel: bias, activation, initialisers, penalties, constraints."""
 
 from __future__ import annotations
 

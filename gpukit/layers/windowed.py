@@ -1,4 +1,4 @@
-"""Output sizes of layers with windows, for images whose height or width may be open."""
+"""Output sizes of layers with windows; height or width of an image may be unknown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Taking layers into a model: names, devices, and streams of random numbers."""
+"""Adds layers to a model: names, devices, and streams of random numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every model has: layers and their parameters, a plan, the forward pass."""
+"""The base of models: layers, parameters, the plan and the forward pass."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Base(Saved):
         return execute(self.plan(logits), x, training)
 
     def plan(self, logits: bool = False) -> Plan:
-        """What a forward pass does, in order."""
+        """The steps of a forward pass, in order."""
         if logits not in self._plans:
             steps = steps_of(self.graph(), self.placement(), logits)
             self._plans[logits] = Plan(fuse(steps))

@@ -1,4 +1,4 @@
-"""The forward pass of a model: a plan of steps, and carrying it out."""
+"""Plans the forward pass of a model as steps on devices, and executes the plan."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def steps_of(
 
 
 class Plan:
-    """`steps` in an order in which devices take turns, so that all have work early.
+    """`steps` in an order in which devices alternate, so that all have work early.
 
     The value with the highest number is the output.
     """
@@ -70,9 +70,9 @@ class Plan:
 
 
 def execute(plan: Plan, x: Any, training: bool | None) -> Any:
-    """What `plan` makes of the model's input `x`.
+    """The output of `plan` for the model's input `x`.
 
-    Steps on several CPU twins run at one time. A value that no later step reads is let go at once.
+    Steps on several CPU twins run concurrently. A value is freed after its last reader.
     """
     values = {INPUT: x}
     del x

@@ -1,4 +1,4 @@
-"""A graph of layers, with branches: inputs and outputs are given, the layers between are found."""
+"""Model: a graph of layers between given inputs and outputs."""
 
 from __future__ import annotations
 

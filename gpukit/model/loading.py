@@ -1,4 +1,4 @@
-"""`load_model`: a model made of a checkpoint alone."""
+"""`load_model`: builds a model from a checkpoint alone."""
 
 from __future__ import annotations
 

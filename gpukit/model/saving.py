@@ -1,4 +1,4 @@
-"""Models as files: what a checkpoint holds, and how a model takes one over."""
+"""Checkpoints of models: what they contain, and how a model loads one."""
 
 from __future__ import annotations
 

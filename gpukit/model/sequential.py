@@ -1,4 +1,4 @@
-"""A chain of layers."""
+"""Sequential: a chain of layers."""
 
 from __future__ import annotations
 

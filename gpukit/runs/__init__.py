@@ -1,4 +1,4 @@
-"""Runs: training by settings, kept in a folder, and resumed to the bit."""
+"""Runs: training from settings, kept in a folder, resumed to the bit."""
 
 from gpukit.runs.folder import BEST, LAST, SETTINGS, exists, is_run, latest_folder, new_folder
 from gpukit.runs.run import RunResult, load_best, train

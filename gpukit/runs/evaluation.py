@@ -1,4 +1,4 @@
-"""What trained networks are worth: each by itself, and several by the mean of what they say."""
+"""Evaluates trained networks: each alone, and several as an ensemble that averages outputs."""
 
 from __future__ import annotations
 

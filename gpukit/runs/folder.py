@@ -1,4 +1,4 @@
-"""The folder of a run: what is in it, whose it is, and that one process at a time writes to it."""
+"""The folder of a run: its files, and a lock that lets one process at a time write to it."""
 
 from __future__ import annotations
 

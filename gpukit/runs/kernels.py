@@ -1,7 +1,7 @@
-"""Users' own kernels in a run: given by hand, named in its settings, found again when it goes on.
+"""Plug-in kernels of a run: given by hand, recorded in its settings, loaded again on resume.
 
-Settings name a file, and nothing is run because a file says so: a kernel is loaded unasked only if
-this very file, at this place, was given by --kernel on this machine before.
+Settings name a file, and no file is run because another one names it: a kernel is loaded again only
+if this very file, at this path, was given by --kernel on this machine before.
 """
 
 from __future__ import annotations

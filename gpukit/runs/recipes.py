@@ -1,4 +1,4 @@
-"""Recipes: what trains a network of the command line well, where nothing else is asked for."""
+"""Recipes: default settings that train each network of the command line well."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trains by settings into a folder, and takes a run up where it stopped."""
+"""Trains from settings into a folder, and resumes a run where it stopped."""
 
 from __future__ import annotations
 

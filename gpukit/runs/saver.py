@@ -63,7 +63,7 @@ class RunSaver(Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         model = self.model
         self._check("val_loss", logs, epoch, f"in epoch {epoch + 1}")
-        # All are looked at where they lie before the first answer is waited for.
+        # Started on every device before the first result is waited for.
         flags = [ops.all_finite(parameter) for parameter in model.parameters]
         for parameter, finite in zip(model.parameters, flags):
             if not finite:

@@ -1,4 +1,4 @@
-"""The settings of a run: checked, filled in from a recipe, and kept as JSON."""
+"""The settings of a run: checked, completed from a recipe, stored as JSON."""
 
 from __future__ import annotations
 

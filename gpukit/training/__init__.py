@@ -1,1 +1,1 @@
-"""Training: the loop behind fit and evaluate, its progress, and checkpoints."""
+"""Training: compile, fit, evaluate, predict; the loop behind them, its steps and checkpoints."""

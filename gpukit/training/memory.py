@@ -1,4 +1,4 @@
-"""Says what held the memory of a training step for which it did not suffice, and what would fit.
+"""The error of a training step that ran out of memory: what held it, and what would fit.
 
 Measured, not planned: steps on a few samples are computed again with every allocation counted.
 """

@@ -1,4 +1,4 @@
-"""What a person sees while a model trains: a bar with loss, accuracy, images/s and an honest ETA.
+"""The progress of training: a bar with loss, accuracy, images/s and an estimate of the time left.
 
 It goes to stderr. Where that is no terminal, there is one line an epoch instead of a bar.
 """

@@ -1,4 +1,4 @@
-"""How far a training run has come: all that must be kept to go on exactly where it stopped."""
+"""The state of a training run: what must be saved to resume exactly where it stopped."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""One step of training: forward, backward, update, and what is looked at between them.
+"""One training step: forward, backward, update, and checks for values that are not finite.
 
-The loss and the gradients are looked at before the update, while the parameters are still those
-that the step began with: a step that went wrong can be computed again, to the bit, with every layer
-watched.
+The loss and the gradients are checked before the update, while the parameters are those that the
+step began with: a failed step can be recomputed bit by bit, with every layer watched.
 """
 
 from __future__ import annotations
@@ -29,28 +28,28 @@ _LAST = 1 << 30  # a place behind those of all layers
 
 @dataclass(frozen=True)
 class Work:
-    """A batch to take a step on, in `accumulate` parts whose gradients are added up.
+    """A batch for one step, computed as `accumulate` micro-batches whose gradients are summed.
 
-    The parts are as long as can be alike, and each counts by its samples: the gradient is that of
-    the whole batch, but for rounding and for what layers make of a batch's statistics.
+    Micro-batches differ in size by one sample at most, and are weighted by size: the gradient is
+    that of the whole batch but for rounding and for layers that use statistics of the batch.
     """
 
     batch: Batch
     accumulate: int = 1
 
-    def parts(self, model: Compiled) -> Iterator[tuple[int, Any, Any, float]]:
-        """(first sample, inputs on the device, targets, share of the batch) of each part."""
+    def micro_batches(self, model: Compiled) -> Iterator[tuple[int, Any, Any, float]]:
+        """(first sample, inputs on the device, targets, share of the batch) of each."""
         x, y, shift = self.batch.x, self.batch.y, self.batch.shift
         count = len(x)
-        parts = max(1, min(self.accumulate, count))
-        if parts == 1:
+        number = max(1, min(self.accumulate, count))
+        if number == 1:
             yield 0, model.to_device(x, shift), y, 1.0
             return
-        ends = [count * i // parts for i in range(parts + 1)]
+        ends = [count * i // number for i in range(number + 1)]
         for first, end in pairwise(ends):
-            part = slice(first, end)
-            inputs = model.to_device(x[part], None if shift is None else shift[part])
-            yield first, inputs, y[part], (end - first) / count
+            rows = slice(first, end)
+            inputs = model.to_device(x[rows], None if shift is None else shift[rows])
+            yield first, inputs, y[rows], (end - first) / count
 
 
 def train_step(model: Compiled, x: Any, y: Any) -> Figures:
@@ -71,7 +70,7 @@ def take_step(model: Compiled, work: Work, check: bool = True) -> Figures:
             buffers = model.parameter_buffers()
             for buffer in buffers:
                 buffer.gather_grads()
-            # All are looked at where they lie before the first answer is waited for.
+            # Started on every device before the first result is waited for.
             flags = [ops.all_finite(buffer.grads) for buffer in buffers]
             if not (np.isfinite(figures["loss"][0]) and all(map(bool, flags))):
                 model.not_finite = model.not_finite or first_not_finite(model, work)
@@ -93,7 +92,7 @@ def gradients(model: Compiled, work: Work, measure: bool = True) -> Figures:
     count = float(len(work.batch.x))
     figures: Figures = {}
     losses = []
-    for first, x, y, share in work.parts(model):
+    for first, x, y, share in work.micro_batches(model):
         model.context.sample = first
         with training_mode():
             outputs = model.for_loss(x)
@@ -116,9 +115,9 @@ def gradients(model: Compiled, work: Work, measure: bool = True) -> Figures:
 
 
 def first_not_finite(model: Compiled, work: Work) -> str:
-    """In words, what first was not finite in the step under way, and which step that is.
+    """Names the first value that is not finite in the current step, and the step.
 
-    Nothing is changed: the step is computed again, up to its update.
+    Changes nothing: the step is recomputed up to its update.
     """
     state = model.training_state
     first = f"{_culprit(model, work)} was the first that is not finite"
@@ -154,17 +153,17 @@ def fixed(model: Compiled) -> Iterator[None]:
 
 
 class Order:
-    """Base of watchers: sorts what they are shown, whichever thread came first."""
+    """Base of watchers: orders what they see, whichever thread was first."""
 
     def __init__(self) -> None:
-        self._part, self._stage = 0, ""
+        self._micro_batch, self._stage = 0, ""
 
     def order(self, stage: str, place: int) -> tuple[int, int, int]:
-        """(part of the batch, stage, place): what comes about later is larger."""
+        """(micro-batch, stage, place): larger means computed later."""
         if stage == "forward" and self._stage == "backward":
-            self._part += 1
+            self._micro_batch += 1
         self._stage = stage
-        return (self._part, STAGES.index(stage), place)
+        return (self._micro_batch, STAGES.index(stage), place)
 
 
 class _FirstNotFinite(Order):
@@ -182,7 +181,7 @@ class _FirstNotFinite(Order):
 
 
 def in_words(stage: str, what: str) -> str:
-    """What a watcher was shown: "the output of Dense 'fc1'"."""
+    """How messages name what a watcher saw: "the output of Dense 'fc1'"."""
     if what == "the loss":
         return what
     return {
@@ -193,7 +192,7 @@ def in_words(stage: str, what: str) -> str:
 
 
 def show_state(model: Compiled, see: Callable[[str, int, str, Any], None]) -> None:
-    """Show what the update left: parameters, and what the optimiser remembers of them."""
+    """Show `see` the parameters and the optimiser's slots after the update."""
     for place, (name, array) in enumerate(state_arrays(model)):
         see("update", place, name, array)
 

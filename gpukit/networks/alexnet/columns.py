@@ -1,4 +1,4 @@
-"""AlexNet in two columns: where values cross between them, and what each computes."""
+"""AlexNet in two columns: the layers of each, and where values cross between them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def two_columns(
 
 
 class _Columns:
-    """Two columns while they grow: `x` is what each has computed so far."""
+    """Builds both columns; `x` is the latest output of each."""
 
     def __init__(self, image: Symbolic, devices: Sequence[Device]) -> None:
         self.devices = devices
@@ -54,9 +54,9 @@ class _Columns:
         self.x[1] = self.brought("image", 0, 1)
 
     def each(self, name: str, of: int, make: Callable[[str], Layer], groups: int = 1) -> None:
-        """In both columns a layer of their own, `of` maps or units in all, a's before b's.
+        """Add a layer to each column: two shards of one with `of` maps or units, a's first.
 
-        `groups` are those of the layer's kernel in the grouped form.
+        `groups` are those of the kernel in the grouped form.
         """
         first = 0
         for column, letter in enumerate(COLUMNS):
@@ -66,20 +66,20 @@ class _Columns:
             first += self.x[column].shape[-1] or 0
 
     def share(self, layer: Layer) -> None:
-        """One layer for both, where both have all values: a Dropout has one mask for them."""
+        """Use one layer in both columns, where both have all values: one dropout mask."""
         self.x = [layer(x) for x in self.x]
 
     def exchange(self, name: str) -> None:
-        """Give both columns the values of `name` of both."""
+        """Give both columns the outputs of both."""
         self.x = [self.joined(name, column) for column in range(2)]
 
     def joined(self, name: str, target: int) -> Symbolic:
-        """The values of both columns, a's before b's, in the column `target`."""
+        """The outputs of both columns, a's first, on the device of column `target`."""
         both = [self.brought(name, source, target) for source in range(2)]
         return Concatenate(name=f"{name}_all_{COLUMNS[target]}")(both)
 
     def brought(self, name: str, source: int, target: int) -> Symbolic:
-        """What the column `source` computed, in the column `target`."""
+        """The output of column `source` on the device of column `target`."""
         if source == target:
             return self.x[source]
         crossing = f"{name}_{COLUMNS[source]}_to_{COLUMNS[target]}"

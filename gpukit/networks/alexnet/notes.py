@@ -1,4 +1,4 @@
-"""Where AlexNet's counts differ from those of the lecture notes, for its summary."""
+"""Notes under AlexNet's summary: counts that differ from those of the lecture notes."""
 
 from __future__ import annotations
 

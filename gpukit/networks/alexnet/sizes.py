@@ -1,4 +1,4 @@
-"""The layers of AlexNet: maps and units of a column, first values, normalisation and pooling."""
+"""AlexNet's layers: maps and units of a column, initialisers, normalisation and pooling."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GAUSSIAN = initializers.RandomNormal(stddev=0.01)
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the forms have in common: maps and units of one column, classes, rates, first values."""
+    """Sizes, dropout rate and initialisers of all forms; `maps` and `units` are of a column."""
 
     maps: dict[str, int]
     units: int

@@ -1,0 +1,69 @@
+"""Constructors that hand options on: what users see of them is the whole list."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+from gpukit.core.config import Configurable, extends
+from gpukit.layers import Conv2D, Dense
+from gpukit.optimizers import SGD, Optimizer
+
+
+class Base(Configurable):
+    def __init__(self, name: str = "b", size: int = 1) -> None:
+        self.name, self.size = name, size
+
+
+class Derived(Base):
+    @extends(Base, last=("name",))
+    def __init__(self, rate: float, *, extra: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.rate, self.extra = rate, extra
+
+
+def test_signatures_show_own_arguments_then_those_of_the_base():
+    assert str(inspect.signature(Derived)) == (
+        "(rate: 'float', size: 'int' = 1, extra: 'bool' = False, name: 'str' = 'b') -> 'None'"
+    )
+    names = [*inspect.signature(Conv2D).parameters]
+    assert names[:8] == [
+        *("filters", "kernel_size", "strides", "padding", "dilation_rate", "groups"),
+        *("activation", "use_bias"),
+    ]
+    assert names[-5:] == ["algo", "strict", "name", "input_shape", "dtype"]
+    assert str(inspect.signature(SGD)).endswith("global_clipnorm: 'float | None' = None, "
+                                                "**aliases: 'Any') -> 'None'")  # fmt: skip
+
+
+def test_arguments_come_by_position_and_by_name():
+    made = Derived(0.5, 3, True, "x")
+    assert (made.rate, made.size, made.extra, made.name) == (0.5, 3, True, "x")
+    assert Derived.from_config(made.get_config()).get_config() == made.get_config()
+    assert Dense(3, "relu", False, "ones").kernel_initializer.get_config()["class"] == "Ones"
+    assert SGD(0.1, 0.9, False, 1e-4, None, 2.0).clipvalue == 2.0
+    assert SGD(lr=0.3).learning_rate == 0.3
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Dense(3, unit=4), "Dense.__init__() got an unexpected keyword argument 'unit'"),
+        (lambda: SGD(unit=4), "SGD got an unexpected keyword argument 'unit'"),
+        (lambda: Dense(), "Dense.__init__() missing a required argument: 'units'"),
+        (lambda: Dense(3, units=4), "Dense.__init__() multiple values for argument 'units'"),
+        (lambda: Derived(1, 2, 3, 4, 5), "Derived.__init__() too many positional arguments"),
+    ],
+)
+def test_wrong_arguments_name_the_class_that_was_called(make, message):
+    with pytest.raises(TypeError) as caught:
+        make()
+    assert str(caught.value) == message
+
+
+def test_every_optimiser_has_the_options_of_the_base():
+    shared = set(inspect.signature(Optimizer).parameters) - {"learning_rate"}
+    for made in (m for m in Optimizer.__subclasses__() if m.__module__ == Optimizer.__module__):
+        assert shared <= set(inspect.signature(made).parameters)

@@ -16,7 +16,7 @@ products. A tile's products are added up before they join the sum: long sums sta
 from numba import cuda
 
 from gpukit.kernels.activation import activate
-from gpukit.kernels.conv_direct import window_of
+from gpukit.kernels.conv.direct import window_of
 from gpukit.kernels.typed import Images, Int, Matrix, Panel, Vector, place, split
 
 TILE = 16

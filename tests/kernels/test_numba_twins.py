@@ -99,8 +99,8 @@ def test_check_compiles_and_simulates():
 
 @needs_numba
 def test_a_wrong_kernel_is_found_in_the_simulator(monkeypatch):
-    worker = Path(__file__).with_name("faulty_worker.py")
-    monkeypatch.setattr(fuzz, "WORKER", (str(worker),))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setattr(fuzz, "WORKER", "faulty_worker")
     (finding,) = fuzz.fuzz([Target("relu", "unchanged")], ["simulator"], 0, 3, only=1)
     assert "by definition" in finding.text
     assert finding.again == "gpukit kernels check relu:unchanged --seed 3 --case 1 --mode simulator"

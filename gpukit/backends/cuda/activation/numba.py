@@ -53,7 +53,7 @@ def _has_row_pairs(gy: Array, y: Array) -> bool:
 
 def _register(name: str, by_row: bool) -> None:
     """An activation and its gradient from y, whose kernels have the primitives' names."""
-    file = "softmax" if by_row else "activation"
+    file = "loss" if by_row else "activation"
     kernel, gradient = NumbaKernel(file, name), NumbaKernel(file, f"{name}_gradient")
     run = _by_row if by_row else _by_element
     takes, takes_pair = (_has_rows, _has_row_pairs) if by_row else (_fits, _pair_fits)

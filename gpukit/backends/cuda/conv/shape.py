@@ -56,7 +56,7 @@ class ConvShape:
 
     @cached_property
     def numbers(self) -> tuple[int, ...]:
-        """N, H, W, C, R, S, K, P, Q and `slide`: what kernels of conv_direct*.cu take."""
+        """N, H, W, C, R, S, K, P, Q and `slide`: what kernels of conv/ take."""
         return (*self.x, *self.w[:2], self.w[3], *self.y[1:3], *self.slide)
 
     @cached_property

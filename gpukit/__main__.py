@@ -1,4 +1,4 @@
-"""`python -m gpukit` is `gpukit`."""
+"""Runs the command line: `python -m gpukit`."""
 
 from gpukit.cli import main
 

@@ -1,4 +1,4 @@
-"""Every error that a user's input can cause: one line with the place, the values, the way out.
+"""Errors that a user's input can cause: one line with the place, the values and the way out.
 
 The command line turns a `GpukitError` into exit code 2; anything else is a fault of gpukit's.
 """

@@ -1,4 +1,4 @@
-"""Models: chains and graphs of layers, the networks that have a name, and saved ones."""
+"""Public names: `Sequential`, `Model`, the networks, and loading of saved models."""
 
 from gpukit.model.base import Base
 from gpukit.model.functional import Model

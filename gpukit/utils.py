@@ -1,4 +1,4 @@
-"""Small helpers that Keras programs expect."""
+"""Small helpers that Keras programs expect: `to_categorical`, `set_random_seed` …"""
 
 from __future__ import annotations
 

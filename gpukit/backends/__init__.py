@@ -1,1 +1,1 @@
-"""Primitives and their implementations, one folder a backend."""
+"""Implementations of primitives, one folder a backend."""

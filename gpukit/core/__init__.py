@@ -1,1 +1,1 @@
-"""What every room needs and none owns: files, settings, caches, locks, signals, processes."""
+"""Infrastructure for every room: files, settings, caches, locks, signals, worker processes."""

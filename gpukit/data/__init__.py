@@ -1,4 +1,4 @@
-"""Data sets: the embedded one, the public ones, folders of the user's."""
+"""Data sets (embedded, public, the user's folders), and the feeds that cut them into batches."""
 
 from gpukit.data.augment import Augment, ColourNoise
 from gpukit.data.batches import batch_count, batches

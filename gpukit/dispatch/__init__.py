@@ -1,4 +1,4 @@
-"""One name, many implementations, chosen by where the arrays live.
+"""Primitives with many implementations, one of which is chosen by where the arrays live.
 
 `gpukit/__init__.py`, which alone knows the rooms above this one, says here what brings
 implementations. `import gpukit` loads this file, so it loads nothing itself, not even typing.

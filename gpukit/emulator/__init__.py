@@ -1,4 +1,4 @@
-"""The engine of the device kind "emu": CUDA C compiled by g++ and run on the CPU.
+"""The engine of devices emu:0 …: CUDA C compiled by g++ and run on the CPU.
 
 `include/` is what makes CUDA C of C++, `runtime/` runs threads, blocks and launches.
 """

@@ -1,4 +1,4 @@
-"""Layers: functions with parameters, for Sequential and functional models and for loops by hand."""
+"""Layers: functions with parameters, for models and for training loops of one's own."""
 
 from gpukit.layers.activation import ELU, Activation, LeakyReLU, ReLU, Softmax
 from gpukit.layers.base import Context, Layer, Symbolic, from_config, register

@@ -1,4 +1,4 @@
-"""Every primitive of gpukit, defined in plain NumPy: definition, oracle and last fallback.
+"""Primitives, defined in plain NumPy: definition, test oracle and last fallback.
 
 The functions use NumPy *functions* on their arguments and create arrays like them, so that the
 same code runs on CuPy arrays and on DeviceArrays. One file a family. Settings that several share

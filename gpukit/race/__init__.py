@@ -1,1 +1,1 @@
-"""Racing: implementations of a primitive are proven, then timed against each other and rivals."""
+"""Races: implementations of a primitive are verified, then timed against each other and rivals."""

@@ -1,1 +1,1 @@
-"""`gpukit kernels new`: a plug-in that works, to start from."""
+"""`gpukit kernels new`: writes a working plug-in to start from."""

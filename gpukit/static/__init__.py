@@ -1,1 +1,1 @@
-"""What compilers made of kernels: registers, shared memory, occupancy, machine code."""
+"""Static analysis of compiled kernels: register budgets, occupancy, instruction mix, SASS."""

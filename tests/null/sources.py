@@ -51,15 +51,11 @@ def modules() -> list[Module]:
 
 
 def imports(tree: ast.AST) -> Iterator[Import]:
-    """What is imported anywhere in `tree`, in functions too, but not for type checkers only.
+    """What is imported anywhere in `tree`, in functions and for type checkers too.
 
     `from a import b` gives a.b, whether b is a module or a name in one.
     """
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and _is_type_checking(node.test):
-            for branch in node.orelse:
-                yield from imports(ast.Module([branch], []))
-            continue
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield Import(alias.name, node.lineno)
@@ -67,10 +63,3 @@ def imports(tree: ast.AST) -> Iterator[Import]:
             base = "." * node.level + (node.module or "")
             for alias in node.names:
                 yield Import(f"{base}.{alias.name}", node.lineno)
-        else:
-            yield from imports(node)
-
-
-def _is_type_checking(test: ast.expr) -> bool:
-    name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", None)
-    return name == "TYPE_CHECKING"

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import rooms
 from sources import CHECKOUT
 
 DOCS = CHECKOUT / "docs"
@@ -50,6 +51,11 @@ def test_every_page_is_in_the_site():
     assert set(re.findall(r": (\S+\.md)$", navigation, re.MULTILINE)) == {
         page.relative_to(DOCS).as_posix() for page in DOCS.glob("**/*.md")
     }
+
+
+def test_the_design_page_lists_the_rooms_as_they_are():
+    text = rooms.PAGE.read_text(encoding="utf-8")
+    assert text == rooms.page(text), "python tests/null/rooms.py"
 
 
 def functions(file: Path) -> set[str]:

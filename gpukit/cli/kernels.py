@@ -1,4 +1,4 @@
-"""`gpukit kernels`: which there are, and whether they are good."""
+"""`gpukit kernels`: lists, shows and checks the kernels behind primitives, and writes new ones."""
 
 from __future__ import annotations
 
@@ -10,20 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gpukit.cli import kernel_reports as reports
 from gpukit.cli.bar import Bar
-from gpukit.cli.kernels_list import list_kernels
-from gpukit.cli.kernels_show import printed_by, show
 from gpukit.cli.paths import PATH
-from gpukit.cli.table import print_table
 
 if TYPE_CHECKING:
+    from gpukit.core.process import Heard
     from gpukit.static.finding import Finding
-    from gpukit.verify.check import Outcome, Plan
-    from gpukit.verify.coverage import Target
-    from gpukit.verify.occupancy_report import OccupancyReport
+    from gpukit.verify.check import Subject
 
 MODES = ("plain", "asan", "tsan", "simulator", "cheats", "card")
-MOST_SHOWN = 30  # findings; more of them have one cause
+ALEXNET = "alexnet"  # of `kernels show`; no primitive is called so
 
 
 @click.group()
@@ -31,8 +28,146 @@ def kernels() -> None:
     """List, show and check the kernels behind the primitives."""
 
 
-kernels.add_command(list_kernels)
-kernels.add_command(show)
+@kernels.command(name="list")
+@click.option("--kernel", "plugins", multiple=True, metavar="FILE.py", help="With this plug-in.")
+@click.option(
+    "--registers", is_flag=True, help="Show what threads take on every card, not what is proven."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def list_kernels(plugins: tuple[str, ...], registers: bool, as_json: bool) -> None:
+    """List every primitive with its implementations, the default first.
+
+    Where there is none, the definition in NumPy runs, on cards too. Beside each kernel for cards:
+    the dtypes it is built for, and what `kernels check` has shown of it on this machine, if its
+    text is still the same: for how many architectures it compiles, and how many random cases held
+    on emu, under sanitizers, in Numba's simulator, on a card. Plug-ins, those of --kernel and those
+    that installed packages offer, come last, with their origin.
+    """
+    from gpukit.launch.numba import problem
+    from gpukit.plugins import entries, load_kernel
+    from gpukit.verify.coverage import Target, implementations, primitives
+    from gpukit.verify.inventory import listed
+
+    loaded = [load_kernel(path) for path in plugins]
+    found = {name: implementations(name) for name in primitives()}
+    items = {
+        name: [listed(Target(name, algo)) for algo in ways["cuda"]] for name, ways in found.items()
+    }
+    if as_json:
+        content = {
+            "primitives": [
+                {"name": name, **ways, "kernels": [reports.kernel_as_json(i) for i in items[name]]}
+                for name, ways in found.items()
+            ],
+            "plugins": [{"origin": plugin.origin, "names": plugin.names} for plugin in loaded],
+            "offered": [asdict(entry) for entry in entries()],
+        }
+        click.echo(json.dumps(content))
+        return
+    every = [i for row in items.values() for i in row]
+    if registers:
+        reports.print_registers(every)
+        return
+    reports.print_inventory(found, items)
+    if not any(i.facts.cases for i in every):
+        click.echo("nothing was checked on this machine yet: gpukit kernels check --all")
+    if problem():
+        click.echo(f"numba, numba_im2col: {problem()}")
+    for plugin in loaded:
+        for line in reports.limits(plugin):
+            click.echo(line)
+    for entry in entries():
+        click.echo(f"{entry.name}: offered by {entry.package} ({entry.module}), not loaded yet")
+
+
+@kernels.command()
+@click.argument("name")
+@click.option(
+    "--arch", "architectures", type=int, multiple=True, metavar="SM",
+    help="This card only, as 80; may be repeated. Default: all.",
+)  # fmt: skip
+@click.option(
+    "--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True,
+    help="Of the arrays.",
+)  # fmt: skip
+@click.option(
+    "--blocks", type=click.IntRange(1), default=4, show_default=True, metavar="N",
+    help="How many blocks of a launch are traced, from the middle of its grid.",
+)  # fmt: skip
+@click.option(
+    "--lines", type=click.IntRange(0), default=12, show_default=True, metavar="N",
+    help="How many lines of a kernel are shown, those that waste most before others.",
+)  # fmt: skip
+@click.option(
+    "--multiprocessors", type=click.IntRange(1), default=132, show_default=True, metavar="N",
+    help="Of the card that `show alexnet` counts for.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def show(
+    name: str,
+    architectures: tuple[int, ...],
+    dtype: str,
+    blocks: int,
+    lines: int,
+    multiprocessors: int,
+    as_json: bool,
+) -> None:
+    """Show what the kernels of NAME (conv2d:direct, or a plug-in FILE.py) take, without a GPU.
+
+    \b
+    gpukit kernels show conv2d:direct --arch 80 --arch 90
+    gpukit kernels show mine.py --arch 90
+    gpukit kernels show alexnet --arch 90 --multiprocessors 132
+
+    A usual call of the primitive is run on emu: which kernels it launches, with which blocks. For
+    each card: registers, spilled bytes, shared memory, how many blocks an SM holds and what limits
+    them, and the instructions of the hot loop. For each source line: how many 32-byte sectors a
+    warp's request to global memory takes, and how many ways of bank conflicts one to shared memory
+    has, beside the best that the same bytes could have.
+
+    For `alexnet`: which kernels the layers of a training step launch, with which tiles, and how
+    evenly their blocks fill a card (sm_90, unless --arch says another).
+    """
+    from gpukit.errors import GpukitError, SettingError
+    from gpukit.verify import kernel_report
+    from gpukit.verify.check import known_architectures
+    from gpukit.verify.coverage import targets
+    from gpukit.verify.launches import launches
+    from gpukit.verify.plugins import misnamed
+
+    wanted = known_architectures(architectures)
+    if name == ALEXNET:
+        from gpukit.verify.alexnet import filled
+
+        if len(architectures) > 1:
+            raise SettingError("show alexnet counts for one card: use one --arch")
+        arch = architectures[0] if architectures else 90
+        rows = filled(arch, multiprocessors)
+        if as_json:
+            click.echo(json.dumps({"launches": [reports.alexnet_as_json(row) for row in rows]}))
+        else:
+            reports.print_alexnet(rows, arch, multiprocessors)
+        return
+    if meant := misnamed(name, "show"):
+        raise SettingError(meant)
+    if name.endswith(".py"):
+        with reports.printed_by(name) as heard:
+            found = launches([], [name], blocks, dtype, heard)
+    elif any(target.emulated for target in targets(name)):
+        found = launches([name], blocks=blocks, dtype=dtype)
+    else:
+        raise SettingError(f"{name} is written with Numba, which emu does not run")
+    if not found:
+        raise GpukitError(f"{name} launches no kernel")
+    shown = []
+    for launch in found:
+        cards = [kernel_report.compiled_for(launch, arch) for arch in wanted]
+        if as_json:
+            shown.append(kernel_report.as_json(launch, cards))
+        else:
+            reports.print_launch(launch, cards, lines)
+    if as_json:
+        click.echo(json.dumps({"launches": shown}))
 
 
 @kernels.command()
@@ -98,61 +233,50 @@ def check(
         raise SettingError(
             "give the name of a primitive (see gpukit kernels list), a plug-in FILE.py, or --all"
         )
-    if name is not None and _is_plugin(name):
-        if update_budgets:
+    from gpukit.verify.check import checks, run
+    from gpukit.verify.own_kernels import OwnKernels
+
+    with reports.printed_by(name or "") as heard:
+        subject = _subject(name, modes, time_limit, heard)
+        if update_budgets and not isinstance(subject, OwnKernels):
             raise SettingError("a plug-in has no budget; leave --update-budgets out")
-        ok = _check_plugin(
-            name, architectures, modes, cases, seed, only, time_limit, quiet, as_json
+        wanted = checks(
+            subject, architectures=architectures, modes=modes, cases=cases, seed=seed, only=only
         )
-        context.exit(0 if ok else 1)
-    from gpukit.verify import occupancy_report
-    from gpukit.verify.check import plan, run
-    from gpukit.verify.plugins import misnamed
+        with Bar(wanted.steps, quiet, counted=True) as bar:
+            shown: list[Finding] = []
 
-    if name and (meant := misnamed(name, "check")):
-        raise SettingError(meant)
+            def tell(finding: Finding) -> None:
+                shown.append(finding)
+                if len(shown) <= reports.MOST_SHOWN:
+                    bar.say(reports.line_of(finding))
 
-    wanted = plan(
-        None if everything else name,
-        architectures=architectures,
-        modes=modes,
-        cases=cases,
-        seed=seed,
-        only=only,
-    )
-    with Bar(wanted.steps, quiet, counted=True) as bar:
-        shown: list[Finding] = []
-
-        def tell(finding: Finding) -> None:
-            shown.append(finding)
-            if len(shown) <= MOST_SHOWN:
-                bar.say(_line(finding))
-
-        outcome = run(wanted, update=update_budgets, step=bar.step, tell=tell)
-    _say_how_many_more(outcome.findings)
-    _show_occupancy(outcome.occupancy)
-    for line in _not_checked(wanted, outcome):
-        click.echo(f"not checked: {line}")
-    click.echo(
-        f"{_count(wanted.targets)}: {outcome.compiled} compilations, cases run: "
-        f"{_counts(outcome.cases)}; {_verdict(outcome.findings)}"
-    )
+            if update_budgets and isinstance(subject, OwnKernels):
+                outcome = subject.update_budgets(architectures, bar.step)
+            else:
+                outcome = run(wanted, step=bar.step, tell=tell)
+    reports.print_outcome(outcome, subject.label)
     if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "ok": outcome.ok,
-                    "targets": [str(target) for target in wanted.targets],
-                    "compilations": outcome.compiled,
-                    "cases": outcome.cases,
-                    "seed": seed,
-                    "findings": [asdict(finding) for finding in outcome.findings],
-                    "launches": [occupancy_report.as_json(one) for one in outcome.occupancy],
-                    "left_out": wanted.left_out,
-                }
-            )
-        )
+        click.echo(reports.outcome_as_json(outcome, seed))
     context.exit(0 if outcome.ok else 1)
+
+
+def _subject(name: str | None, modes: tuple[str, ...], limit: float, heard: Heard) -> Subject:
+    """gpukit's kernels, or a plug-in: its file, or the name that an installed one goes by."""
+    from gpukit.errors import SettingError
+    from gpukit.plugins import entries
+    from gpukit.verify.own_kernels import OwnKernels
+    from gpukit.verify.plugins import PluginFile, misnamed
+
+    if name is None:
+        return OwnKernels(None, modes)
+    if name.endswith(".cu"):
+        raise SettingError(f"{name}: give the plug-in's Python file, which says how it is launched")
+    if name.endswith(".py") or any(entry.name == name for entry in entries()):
+        return PluginFile(name, limit, heard)
+    if meant := misnamed(name, "check"):
+        raise SettingError(meant)
+    return OwnKernels(name, modes)
 
 
 @kernels.command()
@@ -179,114 +303,3 @@ def new(name: str, primitive: str, out: Path) -> None:
     for file in files:
         click.echo(file)
     click.echo(f"check it: gpukit kernels check {shlex.quote(str(files[1]))}")
-
-
-def _is_plugin(name: str) -> bool:
-    """Whether NAME is a plug-in's file, or the name that an installed one goes by."""
-    from gpukit.plugins import entries
-
-    return name.endswith((".py", ".cu")) or any(e.name == name for e in entries())
-
-
-def _check_plugin(
-    name: str,
-    architectures: tuple[int, ...],
-    modes: tuple[str, ...],
-    cases: int,
-    seed: int,
-    only: int | None,
-    limit: float,
-    quiet: bool,
-    as_json: bool,
-) -> bool:
-    from gpukit.errors import SettingError
-    from gpukit.launch.nvrtc import ARCHITECTURES
-    from gpukit.verify import occupancy_report
-    from gpukit.verify.plugins import check_plugin
-
-    if name.endswith(".cu"):
-        raise SettingError(f"{name}: give the plug-in's Python file, which says how it is launched")
-    steps = len(architectures or ARCHITECTURES) + cases
-    with printed_by(name) as heard, Bar(steps, quiet, counted=True) as bar:
-        outcome = check_plugin(
-            name,
-            architectures=architectures,
-            modes=modes,
-            cases=cases,
-            seed=seed,
-            only=only,
-            limit=limit,
-            step=bar.step,
-            heard=heard,
-        )
-    _show(outcome.findings)
-    look = outcome.look
-    for kernel, taken in look.taken.items():
-        by_text: dict[str, list[str]] = {}
-        for arch, text in taken.items():
-            by_text.setdefault(text, []).append(f"sm_{arch}")
-        for text, where in by_text.items():
-            click.echo(f"{kernel}: {text} on {', '.join(where)}")
-    _show_occupancy(outcome.occupancy)
-    for what in (*look.left_out, *outcome.not_seen):
-        click.echo(f"not checked: {what}")
-    click.echo(
-        f"{', '.join(look.targets)}: {look.compiled} compilations, cases run: "
-        f"{_counts(outcome.cases)}; {_verdict(outcome.findings)}"
-    )
-    if as_json:
-        content = {
-            "ok": outcome.ok,
-            "targets": look.targets,
-            "compilations": look.compiled,
-            "cases": outcome.cases,
-            "seed": seed,
-            "findings": [asdict(finding) for finding in outcome.findings],
-            "resources": look.taken,
-            "launches": [occupancy_report.as_json(one) for one in outcome.occupancy],
-            "not_seen": outcome.not_seen,
-        }
-        click.echo(json.dumps(content))
-    return outcome.ok
-
-
-def _show(findings: list[Finding]) -> None:
-    for finding in findings[:MOST_SHOWN]:
-        click.echo(_line(finding))
-    _say_how_many_more(findings)
-
-
-def _line(finding: Finding) -> str:
-    return f"{finding.check} {finding.target}: {finding.text}\n  again: {finding.again}"
-
-
-def _say_how_many_more(findings: list[Finding]) -> None:
-    if len(findings) > MOST_SHOWN:
-        click.echo(f"… and {len(findings) - MOST_SHOWN} more; --json has them all")
-
-
-def _show_occupancy(found: list[OccupancyReport]) -> None:
-    from gpukit.verify.occupancy_report import table
-
-    if found:
-        print_table(table(found))
-
-
-def _not_checked(wanted: Plan, outcome: Outcome) -> list[str]:
-    from gpukit.verify import card
-    from gpukit.verify.fuzz import CHEATS
-
-    unseen = card.not_seen() if wanted.cases and CHEATS in wanted.modes else ()
-    return [line for line in (wanted.left_out, outcome.not_seen, *unseen) if line]
-
-
-def _count(targets: tuple[Target, ...]) -> str:
-    return f"{len(targets)} kernel{'s' * (len(targets) != 1)}"
-
-
-def _counts(cases: dict[str, int]) -> str:
-    return ", ".join(f"{count} {mode}" for mode, count in cases.items()) or "none"
-
-
-def _verdict(findings: list[Finding]) -> str:
-    return f"{len(findings)} FAILED" if findings else "all hold"

@@ -119,7 +119,7 @@ def _only(given: dict[str, Any], allowed: set[str], why: str) -> None:
 
 def _implementations(run: Path, kernels: tuple[str, ...]) -> list[str]:
     """What computes by users' kernels: those of a run, and what plug-ins take over."""
-    from gpukit.cli.kernels_list import limits
+    from gpukit.cli.kernel_reports import limits
     from gpukit.plugins import load_kernel
     from gpukit.runs import RunSettings, is_run
 

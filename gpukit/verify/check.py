@@ -1,162 +1,211 @@
-"""`gpukit kernels check`: compile for every card, run against definitions, sanitize."""
+"""`gpukit kernels check`: compile for each architecture, run cases against definitions, report.
+
+gpukit's own kernels (own_kernels.py) and plug-ins (plugins.py) go through the same steps; what
+differs between them is said by a `Subject`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from gpukit.core import caches
+from gpukit.core.process import Heard
 from gpukit.device import cuda_count, cuda_problem
 from gpukit.errors import DeviceError, GpukitError, SettingError
-from gpukit.launch.numba import NumbaKernel, card_problem, problem
 from gpukit.launch.nvrtc import ARCHITECTURES
-from gpukit.static import budgets
 from gpukit.static.finding import Finding
-from gpukit.verify import numba_kernels, verified
-from gpukit.verify.coverage import Target, targets
-from gpukit.verify.fuzz import CARD, SIMULATOR, count_of, fuzz, modes_here
+from gpukit.verify import card, verified
+from gpukit.verify.coverage import Target
+from gpukit.verify.fuzz import CARD, CHEATS, LEFT_OUT, count_of, fuzz
 from gpukit.verify.occupancy_report import OccupancyReport, occupancy_reports
 
 Step = Callable[[int, str], None]
 Tell = Callable[[Finding], None]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is to be checked, and how much of it; `files` are CUDA C."""
+@dataclass
+class Compilation:
+    """What compilers said; `broken` kernels are not run.
 
-    targets: tuple[Target, ...]
-    files: tuple[str, ...]
-    numba_kernels: tuple[NumbaKernel, ...]
-    architectures: tuple[int, ...]
+    `resources` are those of kernels without a budget, by kernel and architecture.
+    """
+
+    compiled: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    resources: dict[str, dict[str, str]] = field(default_factory=dict)
+    broken: bool = False
+
+
+class Subject(Protocol):
+    """What is checked: gpukit's own kernels, or a plug-in.
+
+    `label` is what the verdict calls it, `targets` are names of implementations (conv2d:direct),
+    `left_out` says what cannot be checked, `sources` counts what is compiled. `own` are gpukit's
+    implementations among the targets, of which verified facts are recorded; `plugins` are loaded by
+    each worker process. A case may take `limit` seconds; `heard` gets what workers printed last.
+    """
+
+    label: str
+    targets: tuple[str, ...]
+    left_out: tuple[str, ...]
+    sources: int
     modes: tuple[str, ...]
+    own: tuple[Target, ...]
+    plugins: tuple[str, ...]
+    limit: float
+    heard: Heard
+
+    def for_mode(self, mode: str) -> list[str]:
+        """Those of `targets` that run in `mode`."""
+
+    def compile(self, architectures: Sequence[int], step: Step) -> Compilation:
+        """Compile everything for `architectures`."""
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What is to be checked of a subject, and how much of it: `work` has the targets by mode."""
+
+    subject: Subject
+    architectures: tuple[int, ...]
+    work: dict[str, list[str]]
     cases: int
     seed: int
     only: int | None = None
-    everything: bool = False
-    left_out: str = ""
+
+    def each(self, mode: str) -> int:
+        """Cases that a target runs in `mode`."""
+        return count_of(mode, self.cases) if self.only is None else 1
 
     @property
-    def compilations(self) -> int:
-        """How many files and Numba kernels are compiled, each for every architecture."""
-        return (len(self.files) + len(self.numba_kernels)) * len(self.architectures)
-
-    def for_mode(self, mode: str) -> list[Target]:
-        """What runs in `mode`: everything on a card, Numba's in its simulator, others on emu.
-
-        Numba's also on a card where it finds its compiler and the driver.
-        """
-        if mode == CARD:
-            return [t for t in self.targets if not (t.simulated and card_problem())]
-        return [t for t in self.targets if (t.simulated if mode == SIMULATOR else t.emulated)]
-
-    def count(self, mode: str) -> int:
-        """Cases that run in `mode`."""
-        each = count_of(mode, self.cases) if self.only is None else 1
-        return each * len(self.for_mode(mode))
+    def counts(self) -> dict[str, int]:
+        """Cases by mode."""
+        return {mode: self.each(mode) * len(targets) for mode, targets in self.work.items()}
 
     @property
     def steps(self) -> int:
         """Compilations and cases."""
-        return self.compilations + sum(self.count(mode) for mode in self.modes)
+        return self.subject.sources * len(self.architectures) + sum(self.counts.values())
 
 
 @dataclass
 class Outcome:
-    """What was done, and what was found: nothing, if the kernels are good."""
+    """What was checked and what was found; good if `ok`."""
 
+    targets: tuple[str, ...]
     compiled: int
     cases: dict[str, int]
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Finding]
+    resources: dict[str, dict[str, str]] = field(default_factory=dict)
     occupancy: list[OccupancyReport] = field(default_factory=list)
-    not_seen: str = ""
+    left_out: tuple[str, ...] = ()
+    not_seen: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
         return not self.findings
 
+    def __str__(self) -> str:
+        return "; ".join(f"{f.check} {f.target}: {f.text}" for f in self.findings) or "all hold"
 
-def plan(
-    name: str | None,
+
+def known_architectures(wanted: Sequence[int]) -> tuple[int, ...]:
+    """Those `wanted`, all if none are; SettingError for one that kernels are not compiled for."""
+    unknown = sorted(set(wanted) - set(ARCHITECTURES))
+    if unknown:
+        known = ", ".join(str(a) for a in ARCHITECTURES)
+        raise SettingError(f"no kernel is compiled for sm_{unknown[0]}; use {known}")
+    return tuple(wanted) or ARCHITECTURES
+
+
+def checks(
+    subject: Subject,
     *,
     architectures: Sequence[int] = (),
     modes: Sequence[str] = (),
     cases: int = 20,
     seed: int = 0,
     only: int | None = None,
-) -> Plan:
-    """The checks for `name` (None: everything).
+) -> Checks:
+    """The checks of `subject`: for all architectures and in all modes unless told otherwise.
 
-    One case alone (`only`) compiles nothing, nor do `modes` without `architectures`.
-    Numba's kernels are left out where numba-cuda is not installed, an error if nothing else is.
-    Raises DeviceError for mode "card" without one.
+    One case (`only`) compiles nothing, nor do `modes` without `architectures`.
+    Raises SettingError for what it does not know, DeviceError for mode "card" without one.
     """
+    compiled_for = known_architectures(architectures)
+    for mode in modes:
+        if mode not in subject.modes:
+            known = ", ".join(subject.modes)
+            raise SettingError(f"a plug-in is not checked in mode {mode!r}; use {known}")
     if CARD in modes and not cuda_count():
         raise DeviceError(f"--mode {CARD}: {cuda_problem()}")
-    unknown = sorted(set(architectures) - set(ARCHITECTURES))
-    if unknown:
-        known = ", ".join(str(a) for a in ARCHITECTURES)
-        raise SettingError(f"no kernel is compiled for sm_{unknown[0]}; use {known}")
-    named = targets(name)
-    absent = card_problem() if set(modes) == {CARD} else problem()
-    chosen = [t for t in named if not (t.simulated and absent)]
-    if not chosen:
-        raise GpukitError(f"{name}: {absent}")
-    compiles = only is None and bool(architectures or not modes)
-    if not compiles:
-        files: tuple[str, ...] = ()
-    elif name is None:
-        files = tuple(budgets.all_files())
-    else:
-        files = tuple(sorted({file for t in chosen if t.emulated for file in t.files}))
-    return Plan(
-        tuple(chosen),
-        files,
-        numba_kernels.kernels_of(chosen) if compiles else (),
-        tuple(architectures) or ARCHITECTURES,
-        tuple(modes) or modes_here(),
-        cases,
-        seed,
-        only,
-        everything=name is None and compiles and not architectures,
-        left_out=f"Numba's kernels: {absent}" if len(chosen) < len(named) else "",
-    )
+    if only is not None or (modes and not architectures):
+        compiled_for = ()
+    chosen = modes or [mode for mode in subject.modes if mode != CARD or cuda_count()]
+    if not subject.targets:
+        raise GpukitError(
+            f"{subject.label}: nothing in it can be checked here; emu runs implementations for "
+            "'cuda'"
+        )
+    work = {mode: found for mode in chosen if (found := subject.for_mode(mode))}
+    return Checks(subject, compiled_for, work, cases, seed, only)
 
 
 def run(
-    wanted: Plan,
+    wanted: Checks,
     *,
-    update: bool = False,
     step: Step = lambda steps, what: None,
     tell: Tell = lambda finding: None,
 ) -> Outcome:
-    """Do it. With `update`, only the figures of NVRTC are written into the budgets.
+    """Carry out the checks; `tell(finding)` is called with each finding at once.
 
-    `tell(finding)` is called with each finding as soon as it is there.
+    Kernels that do not compile are not run, if the subject says so; a target that hangs is left
+    out of the modes that follow.
     """
     caches.prepare()
-    taken, findings = budgets.measure(wanted.files, wanted.architectures, step)
-    table, here = budgets.read(), budgets.version()
-    if update:
-        if not findings:
-            budgets.write(budgets.merge(table, taken, here, wanted.everything))
-        return Outcome(len(wanted.files) * len(wanted.architectures), {}, findings)
-    findings += budgets.compare(taken, table, here)
-    findings += numba_kernels.compile_all(wanted.numba_kernels, wanted.architectures, step)
-    for finding in findings:
+    subject, counts = wanted.subject, wanted.counts
+    made = Compilation()
+    if wanted.architectures:
+        made = subject.compile(wanted.architectures, step)
+    for finding in made.findings:
         tell(finding)
-    ran = {mode: wanted.count(mode) for mode in wanted.modes if wanted.for_mode(mode)}
-    # Modes of the emulator go together: the first one prepares builds for the others.
-    elsewhere = (SIMULATOR, CARD)
-    for modes in ([m for m in ran if m not in elsewhere], *([m] for m in elsewhere if m in ran)):
-        if any(ran[mode] for mode in modes):
-            chosen = wanted.for_mode(modes[0])
-            findings += fuzz(chosen, modes, wanted.cases, wanted.seed, wanted.only, step, tell=tell)
-    each = {mode: count_of(mode, wanted.cases) for mode in ran}
-    verified.record(wanted, each, findings)
+    findings = [*made.findings]
+    if made.broken:
+        counts = dict.fromkeys(counts, 0)
+    elif any(counts.values()):
+        findings += _run_cases(wanted, step, tell)
+    for finding in findings:
+        if finding.text.endswith(LEFT_OUT):
+            modes = [*wanted.work]
+            for mode in modes[modes.index(finding.check) + 1 :]:
+                counts[mode] -= wanted.each(mode) if finding.target in wanted.work[mode] else 0
+    verified.record(wanted, findings)
     step(0, "occupancy and hot loops")
-    emulated = [str(target) for target in wanted.targets if target.emulated]
-    found, why = occupancy_reports(
-        emulated, (), wanted.architectures if wanted.compilations else ()
-    )
-    return Outcome(wanted.compilations, ran, findings, found, why)
+    # A launch of a kernel that failed may hang.
+    failed = {finding.target for finding in findings}
+    good = [t for t in subject.for_mode("plain") if t not in failed and not made.broken]
+    reports, why = occupancy_reports(good, subject.plugins, wanted.architectures)
+    not_seen = (*(card.not_seen() if counts.get(CHEATS) else ()), *filter(None, [why]))
+    return Outcome(
+        subject.targets, made.compiled, counts, findings, made.resources, reports,
+        subject.left_out, not_seen,
+    )  # fmt: skip
+
+
+def _run_cases(wanted: Checks, step: Step, tell: Tell) -> list[Finding]:
+    def run_in(work: dict[str, list[str]], only: int | None, step: Step) -> list[Finding]:
+        subject = wanted.subject
+        return fuzz(
+            work, wanted.cases, wanted.seed, only, step,
+            subject.plugins, subject.limit, subject.heard, tell,
+        )  # fmt: skip
+
+    found = run_in(wanted.work, wanted.only, step)
+    crashed = [f for f in found if f.check == "plain" and f.text.startswith("crash")]
+    if crashed and "asan" in wanted.work and not any(f.check == "asan" for f in found):
+        # The crash did not say on which line: the same case once more under AddressSanitizer.
+        case = int(crashed[0].again.partition("--case ")[2].split()[0])
+        found += run_in({"asan": [crashed[0].target]}, case, lambda steps, what: None)
+    return found

@@ -8,13 +8,12 @@ import shlex
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 from gpukit.core import settings
 from gpukit.core.process import Heard, WorkerProcess
-from gpukit.device import cuda_count
 from gpukit.emulator.build import compiler_problem
 from gpukit.emulator.check import environment, finding
 from gpukit.errors import GpukitError
@@ -39,14 +38,8 @@ def count_of(mode: str, cases: int) -> int:
     return max(1, cases // ONE_IN[mode]) if cases else 0
 
 
-def modes_here() -> tuple[str, ...]:
-    """All modes, without a card all but that one."""
-    return tuple(mode for mode in ONE_IN if mode != CARD or cuda_count())
-
-
 def fuzz(
-    wanted: Sequence[Target | str],
-    modes: Sequence[str],
+    work: Mapping[str, Sequence[Target | str]],
     cases: int,
     seed: int,
     only: int | None = None,
@@ -56,30 +49,30 @@ def fuzz(
     heard: Heard = lambda lines: None,
     tell: Callable[[Finding], None] = lambda finding: None,
 ) -> list[Finding]:
-    """Run `cases` cases a target (`only` one of them) in each of `modes`; what was found.
+    """Run `cases` cases (`only` one of them) of each target; `work` has the targets by mode.
 
-    `step(n, what)` is called when n more cases are done. `plugins` are loaded by each worker. A
-    case that takes more than `limit` seconds is a finding, the last of its target. `heard(lines)`
-    gets the last lines that a worker printed, `tell` each finding at once. Raises GpukitError
-    without a compiler.
+    Returns what was found. `step(n, what)` is called when n more cases are done. `plugins` are
+    loaded by each worker. A case that takes more than `limit` seconds is a finding, the last of its
+    target. `heard(lines)` gets the last lines that a worker printed, `tell` each finding at once.
+    Raises GpukitError without a compiler.
     """
-    if compiler_problem() and set(modes) - {SIMULATOR, CARD}:
+    if compiler_problem() and work.keys() - {SIMULATOR, CARD}:
         raise GpukitError(compiler_problem())
     found: list[Finding] = []
-    left = [str(target) for target in wanted]
-    for mode in modes:
+    hung: set[str] = set()
+    for mode, targets in work.items():
         numbers = (0, count_of(mode, cases)) if only is None else (only, only + 1)
         order: dict[str, Any] = {
             "mode": mode, "seed": seed, "cases": numbers, "plugins": list(plugins),
         }  # fmt: skip
         if mode == "plain":
             order["prepare"] = {
-                m: count_of(m, cases) if only is None else 1 for m in modes if m in ("asan", "tsan")
+                m: count_of(m, cases) if only is None else 1 for m in work if m in ("asan", "tsan")
             }
         crew = _Crew(mode, order, step, limit, heard, tell)
-        crew.work(left)
+        crew.work([str(target) for target in targets if str(target) not in hung])
         found += crew.found
-        left = [target for target in left if target not in crew.hung]
+        hung |= crew.hung
     return found
 
 

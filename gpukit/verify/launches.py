@@ -82,7 +82,7 @@ def launches(
     if compiler_problem():
         raise GpukitError(compiler_problem())
     order = {"targets": [*names], "plugins": [*plugins], "blocks": blocks, "dtype": dtype}
-    called = ", ".join([*(names or plugins)][:3])
+    called = ", ".join([*(plugins or names)][:3])
     found: list[dict[str, Any]] = []
     variables = environment("trace")
     with WorkerProcess(WORKER, order, variables=variables, limit=TIME_LIMIT) as tracer:

@@ -27,12 +27,12 @@ class OccupancyReport:
 def occupancy_reports(
     names: Sequence[str], plugins: Sequence[str], architectures: Sequence[int]
 ) -> tuple[list[OccupancyReport], str]:
-    """One report for each launch of typical calls of the targets `names`, or of all in `plugins`.
+    """One report for each launch of typical calls of the targets `names`, with `plugins` loaded.
 
     Launches of one kernel with the same block size count once. The text says why there are none,
     where such a call fails.
     """
-    if not architectures or not (names or plugins):
+    if not (names and architectures):
         return [], ""
     try:
         found = launches(names, plugins, blocks=1)

@@ -1,4 +1,4 @@
-"""The process that looks at a plug-in first: what it registers, and whether its CUDA C compiles.
+"""The worker process that loads a plug-in, says what it registers, and compiles its CUDA C.
 
     python -m gpukit.verify.plugin_worker '{"plugins": ["mine.py"], "architectures": [80]}'
 
@@ -27,14 +27,15 @@ def main(order: dict[str, Any], reply: process.Reply) -> int:
         reply(refused=str(error))
         return 0
     kernels = [kernel for plugin in plugins for kernel in plugin.kernels]
+    files = dict.fromkeys(str(kernel.file) for kernel in kernels)
     reply(
         found=[name for plugin in plugins for name in targets(plugin)],
         left_out=[
             name for plugin in plugins for name in plugin.names if name not in targets(plugin)
         ],
-        origins=[plugin.origin for plugin in plugins],
+        files=len(files),
     )
-    for file in dict.fromkeys(str(kernel.file) for kernel in kernels):
+    for file in files:
         own = [kernel for kernel in kernels if str(kernel.file) == file]
         for arch in order["architectures"]:
             reply(compiling=f"{own[0].source.file} sm_{arch}")

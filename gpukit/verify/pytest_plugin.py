@@ -1,17 +1,20 @@
 """Checks of plug-ins as tests:  pytest --gpukit-kernel mine.py
 
-Each check is an item, so that a CI without a card proves users' kernels in one line: compiled for
-each architecture, random cases plain and under the sanitizers, and the battery against cheats. It
-all runs in other processes. Installed with gpukit; without the option it does nothing.
+Each check is a pytest item, so that a CI without a card proves users' kernels in one line: compiled
+for each architecture, random cases plain and under the sanitizers, and the battery against cheats.
+All of it runs in worker processes. Installed with gpukit; without the option it does nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from gpukit.verify.plugins import PluginFile
 
 GROUP = "gpukit"
 
@@ -57,21 +60,20 @@ class KernelFile(pytest.Collector):
         """One item a check; a plug-in that cannot be loaded is an error of collection."""
         from gpukit.errors import GpukitError
         from gpukit.launch.nvrtc import ARCHITECTURES
-        from gpukit.verify import plugins
+        from gpukit.verify.plugins import PluginFile
 
         try:
-            name = plugins.reference(self.plugin)
-            found = plugins.look(name, (), self.config.getoption("--gpukit-time-limit"))
+            subject = PluginFile(self.plugin, self.config.getoption("--gpukit-time-limit"))
         except GpukitError as error:
             raise pytest.UsageError(str(error)) from None
         for arch in ARCHITECTURES:
             label = f"compile[sm_{arch}]"
-            yield Check.from_parent(self, name=label, file=self, plugin=name, arch=arch)
-        for target in found.targets:
-            for mode in plugins.MODES:
+            yield Check.from_parent(self, name=label, file=self, subject=subject, arch=arch)
+        for target in subject.targets:
+            for mode in subject.modes:
                 label = f"{target}[{mode}]"
                 yield Check.from_parent(
-                    self, name=label, file=self, plugin=name, target=target, mode=mode
+                    self, name=label, file=self, subject=subject, target=target, mode=mode
                 )
 
 
@@ -86,7 +88,7 @@ class Check(pytest.Item):
         self,
         *,
         file: KernelFile,
-        plugin: str,
+        subject: PluginFile,
         arch: int = 0,
         target: str = "",
         mode: str = "",
@@ -94,7 +96,7 @@ class Check(pytest.Item):
     ) -> None:
         super().__init__(**settings)
         self.file = file
-        self.plugin = plugin
+        self.subject = subject
         self.arch = arch
         self.target = target
         self.mode = mode
@@ -103,22 +105,21 @@ class Check(pytest.Item):
         from gpukit.core.process import distinct
         from gpukit.device import cuda_problem
         from gpukit.emulator.build import compiler_problem
-        from gpukit.verify import plugins
         from gpukit.verify.fuzz import CARD, LEFT_OUT, fuzz
 
         option = self.config.getoption
         printed: list[str] = []
-        limit = option("--gpukit-time-limit")
+        self.subject.heard = printed.extend
         if self.arch:
-            found = plugins.look(self.plugin, (self.arch,), limit, heard=printed.extend).findings
+            found = self.subject.compile((self.arch,), lambda steps, what: None).findings
         else:
             missing = cuda_problem() if self.mode == CARD else compiler_problem()
             missing = missing or self.file.hung.get(self.target, "")
             if missing:
                 pytest.skip(missing)
             found = fuzz(
-                [self.target], [self.mode], option("--gpukit-fuzz"), option("--gpukit-seed"),
-                plugins=[self.plugin], limit=limit, heard=printed.extend,
+                {self.mode: [self.target]}, option("--gpukit-fuzz"), option("--gpukit-seed"),
+                plugins=self.subject.plugins, limit=self.subject.limit, heard=printed.extend,
             )  # fmt: skip
             if any(f.text.endswith(LEFT_OUT) for f in found):
                 self.file.hung[self.target] = f"it did not end in mode {self.mode}"
@@ -133,4 +134,4 @@ class Check(pytest.Item):
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
-        return Path(self.plugin), None, self.name
+        return Path(self.subject.name), None, self.name

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpukit.core.caches import Cache
+from gpukit.launch.numba import NumbaKernel
 from gpukit.launch.options import for_nvrtc
 from gpukit.launch.sources import FOLDER, load
 from gpukit.verify.coverage import Target
 
 if TYPE_CHECKING:
     from gpukit.static.finding import Finding
-    from gpukit.verify.check import Plan
+    from gpukit.verify.check import Checks
 
 CACHE = Cache("facts")
 
@@ -66,22 +67,20 @@ def forget(target: Target) -> None:
     CACHE.drop(str(target))
 
 
-def record(plan: Plan, counts: dict[str, int], findings: Sequence[Finding]) -> None:
-    """Record what a check has shown; `counts` are its cases for each kernel, by mode."""
-    for target in plan.targets:
+def record(checks: Checks, findings: Sequence[Finding]) -> None:
+    """Record what `checks` have shown of gpukit's own kernels, given what they found."""
+    for target in checks.subject.own:
         own = {str(target), *target.files}
         if any(f.target in own or f.target.partition(":")[0] in target.files for f in findings):
             forget(target)
             continue
-        if plan.only is not None:
+        if checks.only is not None:
             continue
-        modes = {m for m in counts if target in plan.for_mode(m)}
-        compiled = plan.files if target.emulated else {k.path for k in plan.numba_kernels}
-        whole = bool(target.files) and set(target.files) <= set(compiled)
-        remember(
-            target,
-            Facts(plan.architectures if whole else (), {m: counts[m] for m in modes if counts[m]}),
-        )
+        modes = [mode for mode, targets in checks.work.items() if str(target) in targets]
+        cases = {mode: checks.each(mode) for mode in modes if checks.each(mode)}
+        numba = all(isinstance(kernel, NumbaKernel) for kernel in target.kernels)
+        compiled = bool(target.files) and (target.emulated or numba)
+        remember(target, Facts(checks.architectures if compiled else (), cases))
 
 
 def _digest(target: Target) -> str:

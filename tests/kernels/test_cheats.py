@@ -12,9 +12,10 @@ from gpukit.errors import GpukitError
 from gpukit.launch.nvrtc import version
 from gpukit.plugins import load_kernel
 from gpukit.verify import card
+from gpukit.verify.check import Outcome
 from gpukit.verify.coverage import Target
 from gpukit.verify.fuzz import CHEATS
-from gpukit.verify.plugins import PluginOutcome, check_plugin
+from gpukit.verify.plugins import check_plugin
 from gpukit.verify.streams import mentions
 
 PLUGIN = Path(__file__).parent / "cheats" / "cheats.py"
@@ -49,7 +50,7 @@ def missing() -> str:
 
 
 @pytest.fixture(scope="module")
-def outcome() -> PluginOutcome:
+def outcome() -> Outcome:
     if reason := missing():
         pytest.skip(reason)
     return check_plugin(PLUGIN, architectures=[80], modes=[CHEATS], cases=1, limit=300)
@@ -65,7 +66,7 @@ def test_every_cheat_is_refused(outcome, name):
 
 def test_the_others_are_not(outcome):
     refused = {f.target.partition(":")[2] for f in outcome.findings}
-    registered = {target.partition(":")[2] for target in outcome.look.targets}
+    registered = {target.partition(":")[2] for target in outcome.targets}
     assert refused == set(WORDS)
     assert registered - refused == {"honest"}
 

@@ -158,7 +158,7 @@ def faulty(monkeypatch):
     monkeypatch.setattr(fuzz, "WORKER", "faulty_worker")
 
     def run(mode: str, *algos: str):
-        return fuzz.fuzz([Target("relu", algo) for algo in algos], [mode], 0, 3, only=CASE)
+        return fuzz.fuzz({mode: [Target("relu", algo) for algo in algos]}, 0, 3, only=CASE)
 
     return run
 
@@ -210,7 +210,7 @@ def test_an_interruption_ends_the_workers(monkeypatch):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            fuzz.fuzz(names, ["plain"], 10**6, 0, step=interrupt)
+            fuzz.fuzz({"plain": names}, 10**6, 0, step=interrupt)
     finally:
         signal.signal(signal.SIGINT, before)
     workers = [p for p in started if p.args[3] == fuzz.WORKER]

@@ -10,8 +10,9 @@ from click.testing import CliRunner
 from gpukit.cli.app import app
 from gpukit.static.finding import Finding
 from gpukit.verify import inventory, verified
-from gpukit.verify.check import plan
+from gpukit.verify.check import Checks, checks
 from gpukit.verify.coverage import Target, targets
+from gpukit.verify.own_kernels import OwnKernels
 from gpukit.verify.verified import Facts, known, record, remember
 
 RELU = Target("relu", "cuda")
@@ -55,6 +56,10 @@ def test_what_cannot_be_read_is_not_known(cache):
     assert known(RELU) == Facts()
 
 
+def of_relu(*modes: str, **settings) -> Checks:
+    return checks(OwnKernels("relu:cuda"), modes=modes, **settings)
+
+
 def finding(target: str) -> Finding:
     return Finding("plain", target, "", "")
 
@@ -62,18 +67,17 @@ def finding(target: str) -> Finding:
 @pytest.mark.parametrize("where", ["relu:cuda", "activation.cu", "activation.cu:unary"])
 def test_a_finding_wipes_what_was_known(where):
     remember(RELU, Facts((80,), {"plain": 20}))
-    record(plan("relu:cuda"), {"plain": 20}, [finding(where)])
+    record(of_relu("plain"), [finding(where)])
     assert known(RELU) == Facts()
 
 
 def test_a_check_is_noted():
-    wanted = plan("relu:cuda", architectures=[80, 90])
-    record(wanted, {"plain": 20, "asan": 2}, [finding("tanh:cuda")])
+    record(of_relu("plain", "asan", architectures=[80, 90]), [finding("tanh:cuda")])
     assert known(RELU) == Facts((80, 90), {"plain": 20, "asan": 2})
 
 
 def test_one_case_proves_nothing():
-    record(plan("relu:cuda", only=3), {"plain": 1}, [])
+    record(of_relu("plain", only=3), [])
     assert known(RELU) == Facts()
 
 

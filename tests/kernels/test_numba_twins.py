@@ -23,8 +23,9 @@ from gpukit.launch import numba as launch
 from gpukit.launch.numba import NumbaKernel, problem, team
 from gpukit.launch.nvrtc import ARCHITECTURES
 from gpukit.primitives import Conv, Window
-from gpukit.verify import check, coverage, fuzz, numba_kernels
+from gpukit.verify import coverage, fuzz, numba_kernels, own_kernels
 from gpukit.verify.coverage import Target
+from gpukit.verify.own_kernels import OwnKernels
 
 TIMES = int(os.environ.get("GPUKIT_TEST_CASES", "1"))
 TARGETS = [t for t in coverage.targets() if t.simulated]
@@ -78,13 +79,13 @@ def test_without_numba_cuda_it_says_what_to_install(monkeypatch):
 
 
 def test_without_numba_cuda_checks_leave_them_out_and_say_so(monkeypatch):
-    assert check.plan("relu").left_out == ("" if not problem() else f"Numba's kernels: {problem()}")
-    monkeypatch.setattr(check, "problem", lambda: "not installed: pip install")
-    plan = check.plan("relu")
-    assert [str(t) for t in plan.targets] == ["relu:cuda"]
-    assert plan.left_out == "Numba's kernels: not installed: pip install"
+    lacking = (f"Numba's kernels: {problem()}",) if problem() else ()
+    assert OwnKernels("relu").left_out == lacking
+    monkeypatch.setattr(own_kernels, "problem", lambda: "not installed: pip install")
+    assert OwnKernels("relu").targets == ("relu:cuda",)
+    assert OwnKernels("relu").left_out == ("Numba's kernels: not installed: pip install",)
     with pytest.raises(GpukitError, match="relu:numba: not installed: pip install"):
-        check.plan("relu:numba")
+        OwnKernels("relu:numba")
 
 
 @needs_numba
@@ -101,7 +102,7 @@ def test_check_compiles_and_simulates():
 def test_a_wrong_kernel_is_found_in_the_simulator(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     monkeypatch.setattr(fuzz, "WORKER", "faulty_worker")
-    (finding,) = fuzz.fuzz([Target("relu", "unchanged")], ["simulator"], 0, 3, only=1)
+    (finding,) = fuzz.fuzz({"simulator": [Target("relu", "unchanged")]}, 0, 3, only=1)
     assert "by definition" in finding.text
     assert finding.again == "gpukit kernels check relu:unchanged --seed 3 --case 1 --mode simulator"
 

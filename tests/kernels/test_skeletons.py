@@ -62,7 +62,7 @@ def test_a_skeleton_is_right(tmp_path, primitive):
     outcome = check_plugin(files[1], architectures=[80], modes=modes, cases=12, seed=1, limit=300)
     assert outcome.ok, str(outcome)
     assert outcome.cases == {"plain": 12, "cheats": 1}
-    assert outcome.look.targets == (f"{primitive}:mine",)
+    assert outcome.targets == (f"{primitive}:mine",)
 
 
 @needs_compilers

@@ -238,8 +238,6 @@ def check(
 
     with reports.printed_by(name or "") as heard:
         subject = _subject(name, modes, time_limit, heard)
-        if update_budgets and not isinstance(subject, OwnKernels):
-            raise SettingError("a plug-in has no budget; leave --update-budgets out")
         wanted = checks(
             subject, architectures=architectures, modes=modes, cases=cases, seed=seed, only=only
         )
@@ -251,10 +249,12 @@ def check(
                 if len(shown) <= reports.MOST_SHOWN:
                     bar.say(reports.line_of(finding))
 
-            if update_budgets and isinstance(subject, OwnKernels):
+            if not update_budgets:
+                outcome = run(wanted, step=bar.step, tell=tell)
+            elif isinstance(subject, OwnKernels):
                 outcome = subject.update_budgets(architectures, bar.step)
             else:
-                outcome = run(wanted, step=bar.step, tell=tell)
+                raise SettingError("a plug-in has no budget; leave --update-budgets out")
     reports.print_outcome(outcome, subject.label)
     if as_json:
         click.echo(reports.outcome_as_json(outcome, seed))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from gpukit.static.sass import Listing
+from gpukit.static.sass import Listing, innermost_loops
 
 # Arithmetic on floating-point numbers and matrices.
 _MATHS = """
@@ -74,24 +74,6 @@ def widths(listing: Listing) -> dict[str, int]:
             )
             found[f"{i.opcode}.{size}" if size else i.opcode] += 1
     return dict(found)
-
-
-def innermost_loops(listing: Listing) -> list[Listing]:
-    """Bodies of loops that hold no other, from their labels to the jumps back."""
-    places = {i.label: at for at, i in enumerate(listing) if not i.name}
-    loops = [
-        (places[i.label], at)
-        for at, i in enumerate(listing)
-        if i.opcode == "BRA" and i.label in places and places[i.label] < at
-    ]
-    # Behind its end every kernel has a jump to itself, for instructions that are fetched ahead.
-    loops = [(a, b) for a, b in loops if any(i.name and i.opcode != "BRA" for i in listing[a:b])]
-    inner = [
-        (a, b)
-        for a, b in loops
-        if not any((c, d) != (a, b) and a <= c and d <= b for c, d in loops)
-    ]
-    return [listing[a : b + 1] for a, b in inner]
 
 
 def _counts(listing: Listing) -> Counter[str]:

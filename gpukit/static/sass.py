@@ -1,4 +1,4 @@
-"""What a card would really execute: SASS by nvdisasm, and the facts that kernels promise of it.
+"""SASS, the machine code of a cubin, by nvdisasm; and what kernels promise of theirs.
 
 A hot loop is an innermost loop with at least 64 multiply-adds. In it, nothing may go to local
 memory: a spilled sum would cost more than the tile saves. Where a kernel's template argument calls
@@ -78,19 +78,34 @@ def count(listing: Listing, *opcodes: str) -> int:
     return sum(i.opcode in opcodes for i in listing)
 
 
-def hot_loops(listing: Listing) -> list[Listing]:
-    """The bodies of innermost loops with many multiply-adds: from a label to a jump back to it."""
+def innermost_loops(listing: Listing, multiply_adds: int = 0) -> list[Listing]:
+    """Bodies of loops, from a label to the jump back to it, that hold no other loop.
+
+    Only loops with so many multiply-adds count.
+    """
     places = {i.label: at for at, i in enumerate(listing) if not i.name}
     loops = [
         (places[i.label], at)
         for at, i in enumerate(listing)
-        if i.opcode == "BRA" and i.label in places and places[i.label] < at
+        if i.opcode == "BRA" and places.get(i.label, at) < at
     ]
-    hot = [(a, b) for a, b in loops if count(listing[a:b], *MULTIPLY_ADDS) >= HOT]
-    inner = [
-        (a, b) for a, b in hot if not any((c, d) != (a, b) and a <= c and d <= b for c, d in hot)
+    # Behind its end every kernel has a jump to itself, for instructions that are fetched ahead.
+    loops = [
+        (a, b)
+        for a, b in loops
+        if any(i.name and i.opcode != "BRA" for i in listing[a:b])
+        and count(listing[a:b], *MULTIPLY_ADDS) >= multiply_adds
     ]
-    return [listing[a : b + 1] for a, b in inner]
+    return [
+        listing[a : b + 1]
+        for a, b in loops
+        if not any((c, d) != (a, b) and a <= c and d <= b for c, d in loops)
+    ]
+
+
+def hot_loops(listing: Listing) -> list[Listing]:
+    """The bodies of innermost loops with many multiply-adds."""
+    return innermost_loops(listing, HOT)
 
 
 def broken_facts(source: Source, listings: dict[str, Listing]) -> list[str]:

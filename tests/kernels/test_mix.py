@@ -6,8 +6,8 @@ import pytest
 
 from gpukit.launch.nvrtc import compile_text
 from gpukit.launch.wheels import nvidia_folder
-from gpukit.static.instruction_mix import innermost_loops, instruction_mix, widths
-from gpukit.static.sass import disassemble, parse
+from gpukit.static.instruction_mix import instruction_mix, widths
+from gpukit.static.sass import disassemble, innermost_loops, parse
 
 LISTING = """
     .section .text.k,"ax",@progbits

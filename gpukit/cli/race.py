@@ -16,8 +16,8 @@ from gpukit.cli.bar import Bar
 
 if TYPE_CHECKING:
     from gpukit.device import Device
+    from gpukit.dispatch.declaration import Problem
     from gpukit.race.contest import Outcome, Race
-    from gpukit.race.counts import Problem
 
 PASSES = ("forward", "input", "weight", "all")
 RIVALS = ("torch", "torch-compiled")

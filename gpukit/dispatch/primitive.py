@@ -18,12 +18,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from gpukit.core.config import show
 from gpukit.device import CPU, Device, DeviceArray, device_of, homes
+from gpukit.dispatch.declaration import Declaration
 from gpukit.dispatch.precision import FULL, Precision
 from gpukit.dispatch.precision import precision as by_name
 from gpukit.dispatch.preference import FromFile, absent, fell_back, preferred, shown
@@ -75,14 +76,19 @@ class Implementation:
 class Primitive:
     """A named operation on arrays, called like its definition; `algo=` chooses an implementation.
 
-    Implementations are loaded, and looked for where one is missing, by `registry`.
+    Implementations are loaded, and looked for where one is missing, by `registry`. `declaration`
+    says what checks and races need to know.
     """
 
     def __init__(
-        self, reference: Callable[..., Any], registry: Registry[Primitive] = default
+        self,
+        reference: Callable[..., Any],
+        registry: Registry[Primitive] = default,
+        declaration: Declaration | None = None,
     ) -> None:
         self.registry = registry
         self.name = reference.__name__
+        self.declaration = declaration
         self.__name__ = self.name
         self.__doc__ = reference.__doc__
         self.__module__ = reference.__module__
@@ -240,12 +246,25 @@ class Primitive:
 registry: Registry[Primitive] = default
 
 
-def primitive(function: Callable[..., Any]) -> Primitive:
-    """Define a primitive by its NumPy function and enter it into the registry."""
-    if function.__name__ in registry:
-        raise TypeError(f"two primitives are called {function.__name__}")
-    made = registry[function.__name__] = Primitive(function)
-    return made
+@overload
+def primitive(given: Declaration) -> Callable[[Callable[..., Any]], Primitive]: ...
+@overload
+def primitive(given: Callable[..., Any]) -> Primitive: ...
+def primitive(given: Any) -> Any:
+    """Define a primitive by its NumPy function and enter it into the registry.
+
+    `@primitive`, or `@primitive(Declaration(…))` where kernels of it are to be checked and raced.
+    """
+
+    def enter(function: Callable[..., Any], declaration: Declaration | None = None) -> Primitive:
+        if function.__name__ in registry:
+            raise TypeError(f"two primitives are called {function.__name__}")
+        made = registry[function.__name__] = Primitive(function, declaration=declaration)
+        return made
+
+    if isinstance(given, Declaration):
+        return lambda function: enter(function, given)
+    return enter(given)
 
 
 def _is_ours(function: Callable[..., Any]) -> bool:

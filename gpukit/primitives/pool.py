@@ -7,11 +7,22 @@ Letters as in conv.py: images (N,H,W,C), output (N,P,Q,C), window R×S, padding 
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 
+from gpukit.dispatch.declaration import Argument, Declaration, Form, Problem, Sizes
+from gpukit.dispatch.dice import Case, Dice
 from gpukit.dispatch.primitive import primitive
+from gpukit.errors import SettingError
 from gpukit.primitives.accumulate import Array, long_mean
+from gpukit.primitives.calls import MAP, USUAL_MAP, call, normal, pixels
 from gpukit.primitives.windows import Window, crop_image, pad_image, zeros_padded
+
+POOL = Form("pool", ("N", "H", "W", "C", "R", "S", "stride", "pad"), (0,), layers="max_pools")
+_USUAL = (*USUAL_MAP, 2, 2, 2, 0)
+Pooled = tuple[Sizes, Sizes, Window]  # shapes of x and y, and the window
 
 
 def index_dtype(window: Window) -> type[np.unsignedinteger]:
@@ -21,7 +32,85 @@ def index_dtype(window: Window) -> type[np.unsignedinteger]:
     return np.uint16 if window.cells <= 1 << 16 else np.uint32
 
 
-@primitive
+def pooled(n: int, h: int, w: int, c: int, r: int, s: int, stride: int, pad: int) -> Pooled:
+    """The pooling of sizes in the order of POOL."""
+    if pad >= min(r, s):
+        raise SettingError(f"padding {pad} is not smaller than the window of {r}×{s}")
+    if h + 2 * pad < r or w + 2 * pad < s:
+        raise SettingError(f"a window of {r}×{s} is larger than {h}×{w} with padding {pad}")
+    window = Window((r, s), (stride, stride), ((pad, pad), (pad, pad)))
+    return (n, h, w, c), (n, *window.output_shape((h, w)), c), window
+
+
+def pooling(dice: Dice) -> Pooled:
+    """An awkward one; no window lies wholly in the padding."""
+    while True:
+        size = (dice.between(1, 4), dice.between(1, 4))
+        if dice.chance(0.04):
+            size = (dice.one(1, 16, 17), dice.one(16, 257))
+        stride = (dice.between(1, 5), dice.between(1, 5))
+        padding = tuple((dice.between(0, f - 1), dice.between(0, f - 1)) for f in size)
+        image = (dice.one(1, dice.between(1, 12)), dice.one(1, dice.between(1, 12)))
+        if max(size) > 4:
+            padding, image = ((0, 0), (0, 0)), (size[0] + 1, size[1] + 2)
+        if all(f <= n + sum(pads) for f, n, pads in zip(size, image, padding)):
+            break
+    n, c = dice.one(0, 1, 2), dice.one(1, 2, 3, 5, 8, 17)
+    window = Window(size, stride, padding)  # type: ignore[arg-type]
+    return (n, *image, c), (n, *window.output_shape(image), c), window
+
+
+def index_bytes(y: Sizes, window: Window) -> int:
+    """Of max_pool2d's index."""
+    return math.prod(y) * np.dtype(index_dtype(window)).itemsize
+
+
+def _plain(dice: Dice) -> tuple[Array, Window]:
+    """Images under square windows without padding."""
+    size = dice.one(2, 2, 3)
+    stride = dice.one(size, 2)
+    shape = (dice.one(1, 2), dice.between(size, 12), dice.between(size, 12))
+    return dice.array(*shape, dice.one(1, 3, 4, 8, 16)), Window((size, size), (stride, stride))
+
+
+def _plain_maximum(dice: Dice) -> Case:
+    x, window = _plain(dice)
+    return Case([x], {"window": window}, exact=True, length=window.cells)
+
+
+def _plain_average(dice: Dice) -> Case:
+    x, window = _plain(dice)
+    return Case([x], {"window": window}, length=window.cells)
+
+
+def _forward(sizes: Sizes, **known: Any) -> Problem:
+    x, y, window = pooled(*sizes)
+    seen = x[0] * x[3] * pixels(window, x[1:3])[0]
+    elements = max(seen, math.prod(y))
+    return call(
+        [normal(*x)],
+        y,
+        settings={"window": window},
+        flop=elements,
+        least_flop=elements,
+        read=4 * seen,
+        length=window.cells,
+        by_image=(0,),
+        **known,
+    )
+
+
+def _maximum(dice: Dice) -> Case:
+    x, _, window = pooling(dice)
+    return Case([dice.holes(dice.array(*x))], {"window": window}, exact=True)
+
+
+def _maximum_call(*sizes: int) -> Problem:
+    _, y, window = pooled(*sizes)
+    return _forward(sizes, written=4 * math.prod(y) + index_bytes(y, window), exact=True)
+
+
+@primitive(Declaration(_maximum, POOL, _maximum_call, _USUAL, plain=_plain_maximum))
 def max_pool2d(x: Array, *, window: Window) -> tuple[Array, Array]:
     """The largest cell of each window, and which one it was.
 
@@ -46,7 +135,30 @@ def max_pool2d(x: Array, *, window: Window) -> tuple[Array, Array]:
     return best, index
 
 
-@primitive
+def _maximum_grad(dice: Dice) -> Case:
+    x, y, window = pooling(dice)
+    # Any cell that is a pixel could have won; others are not in a real index, but do no harm.
+    index = dice.integers(0, window.cells, y, index_dtype(window))
+    arrays = [dice.array(*y), dice.spread(index)]
+    return Case(arrays, {"window": window, "input_shape": x}, dice.whole, window.cells)
+
+
+def _maximum_grad_call(*sizes: int) -> Problem:
+    x, y, window = pooled(*sizes)
+
+    def index(random: np.random.Generator, _: list[Array]) -> Array:
+        return max_pool2d.reference(random.standard_normal(x, np.float32), window=window)[1]
+
+    return call(
+        [normal(*y), Argument(y, index_dtype(window), index)],
+        x,
+        settings={"window": window, "input_shape": x},
+        length=window.cells,
+        by_image=(0, 1),
+    )
+
+
+@primitive(Declaration(_maximum_grad, POOL, _maximum_grad_call, _USUAL))
 def max_pool2d_grad(
     gy: Array, index: Array, *, input_shape: tuple[int, ...], window: Window
 ) -> Array:
@@ -70,7 +182,14 @@ def _cell_counts(like: Array, image: tuple[int, ...], window: Window) -> Array:
     return np.maximum(counts, 1)
 
 
-@primitive
+def _average(dice: Dice) -> Case:
+    x, _, window = pooling(dice)
+    return Case([dice.array(*x)], {"window": window}, length=window.cells)
+
+
+@primitive(
+    Declaration(_average, POOL, lambda *sizes: _forward(sizes), _USUAL, plain=_plain_average)
+)
 def avg_pool2d(x: Array, *, window: Window) -> Array:
     """The mean of each window's pixels, padding not counted: x (N,H,W,C) -> y (N,P,Q,C).
 
@@ -84,7 +203,23 @@ def avg_pool2d(x: Array, *, window: Window) -> Array:
     return (total / _cell_counts(total, x.shape[1:3], window)).astype(x.dtype)
 
 
-@primitive
+def _average_grad(dice: Dice) -> Case:
+    x, y, window = pooling(dice)
+    return Case([dice.array(*y)], {"window": window, "input_shape": x}, length=window.cells)
+
+
+def _average_grad_call(*sizes: int) -> Problem:
+    x, y, window = pooled(*sizes)
+    return call(
+        [normal(*y)],
+        x,
+        settings={"window": window, "input_shape": x},
+        length=window.cells,
+        by_image=(0,),
+    )
+
+
+@primitive(Declaration(_average_grad, POOL, _average_grad_call, _USUAL))
 def avg_pool2d_grad(gy: Array, *, input_shape: tuple[int, ...], window: Window) -> Array:
     """Each gy is shared equally among its window's pixels: gy (N,P,Q,C) -> gx `input_shape`."""
     share = gy / _cell_counts(gy, input_shape[1:3], window)
@@ -94,13 +229,44 @@ def avg_pool2d_grad(gy: Array, *, input_shape: tuple[int, ...], window: Window) 
     return crop_image(padded, input_shape, window.padding)
 
 
-@primitive
+def _map(dice: Dice) -> tuple[int, int, int, int]:
+    n, h, w = dice.one(0, 1, 3), dice.between(1, 30), dice.between(1, 30)
+    return n, h, w, dice.one(1, 2, 3, 8, 33, 100)
+
+
+def _global(dice: Dice) -> Case:
+    shape = _map(dice)
+    return Case([dice.array(*shape)], length=shape[1] * shape[2])
+
+
+@primitive(
+    Declaration(
+        _global,
+        MAP,
+        lambda n, h, w, c: call([normal(n, h, w, c)], (n, c), length=min(h * w, 200)),
+        usual=(32, 14, 14, 256),
+        layers="global_pools",
+    )
+)
 def global_avg_pool2d(x: Array) -> Array:
     """The mean of each channel's whole map: x (N,H,W,C) -> (N,C) (Lin et al., 2013)."""
     return long_mean(x, (1, 2))
 
 
-@primitive
+def _global_grad(dice: Dice) -> Case:
+    shape = _map(dice)
+    return Case([dice.array(shape[0], shape[3])], {"input_shape": shape})
+
+
+@primitive(
+    Declaration(
+        _global_grad,
+        MAP,
+        lambda *shape: call([normal(shape[0], shape[3])], shape, settings={"input_shape": shape}),
+        usual=(32, 14, 14, 256),
+        layers="global_pools",
+    )
+)
 def global_avg_pool2d_grad(gy: Array, *, input_shape: tuple[int, ...]) -> Array:
     """gy (N,C) / (H·W) at every pixel: gx `input_shape` (N,H,W,C)."""
     n, h, w, c = input_shape

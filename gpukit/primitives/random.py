@@ -7,11 +7,15 @@ of an array is word i mod 4 of the block with counter (i div 4, layer, step) und
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
+from gpukit.dispatch.declaration import Declaration
+from gpukit.dispatch.dice import Case, Dice
 from gpukit.dispatch.primitive import primitive
 from gpukit.primitives.accumulate import Array
+from gpukit.primitives.calls import MANY, MAP, call, normal
 
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _KEY_STEPS = (0x9E3779B9, 0xBB67AE85)  # the golden ratio's and √3 - 1's first 32 bits
@@ -42,7 +46,29 @@ def _words(like: Array, shape: tuple[int, ...], seed: int, layer: int, step: int
     return np.reshape(np.reshape(words, (-1,))[:size], shape)
 
 
-@primitive
+_PLACE = {"seed": 1, "layer": 0, "step": 0}
+
+
+def _place(dice: Dice) -> dict[str, Any]:
+    return {
+        "seed": dice.one(0, 7, 2**64 - 1, dice.between(0, 2**63)),
+        "layer": dice.one(0, 3, 2**32 - 1),
+        "step": dice.one(0, 1, 2**32 - 1, dice.between(0, 10**6)),
+    }
+
+
+def _philox(dice: Dice) -> Case:
+    return Case([dice.array(1)], {"shape": dice.shape(), **_place(dice)}, exact=True)
+
+
+@primitive(
+    Declaration(
+        _philox,
+        MAP,
+        lambda *shape: call([normal(1)], shape, settings={"shape": shape, **_PLACE}, exact=True),
+        usual=MANY,
+    )
+)
 def philox(like: Array, *, shape: tuple[int, ...], seed: int, layer: int, step: int) -> Array:
     """uint32 random words of `shape`, on the device of `like` (whose values do not matter).
 
@@ -52,7 +78,22 @@ def philox(like: Array, *, shape: tuple[int, ...], seed: int, layer: int, step: 
     return _words(like, shape, seed, layer, step).astype(np.uint32)
 
 
-@primitive
+def _dropout(dice: Dice) -> Case:
+    rate = dice.one(0.0, 0.25, 0.5, 0.9, 1.0)
+    settings = {"rate": rate, "scale": dice.one(1.0, 2.0, 1.25), **_place(dice)}
+    return Case([dice.holes(dice.array(*dice.shape()))], settings, exact=True)
+
+
+@primitive(
+    Declaration(
+        _dropout,
+        MAP,
+        lambda *shape: call(
+            [normal(*shape)], shape, settings={"rate": 0.5, "scale": 2.0, **_PLACE}, exact=True
+        ),
+        usual=MANY,
+    )
+)
 def dropout(x: Array, *, rate: float, seed: int, layer: int, step: int, scale: float) -> Array:
     """x·scale where the element's Philox word is at least round(rate·2³²), else 0; any shape.
 

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from gpukit.device import Device
+from gpukit.dispatch.declaration import Problem
 from gpukit.errors import DeviceError
-from gpukit.race.counts import Problem
 
 MARGIN = 0.25
 # Algorithms that need fewer operations than the definition are known by their names. What they can

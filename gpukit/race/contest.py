@@ -9,14 +9,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from gpukit.device import Device
+from gpukit.dispatch.declaration import Problem
 from gpukit.dispatch.precision import FULL
 from gpukit.dispatch.preference import no_fallbacks
 from gpukit.dispatch.primitive import REFERENCE, Implementation, registry
 from gpukit.errors import DeviceError, SettingError
 from gpukit.race import ceilings as of_device
-from gpukit.race.arguments import as_passed
 from gpukit.race.ceilings import Ceilings, Measure
-from gpukit.race.counts import Problem
 from gpukit.race.problems import problem as sized
 from gpukit.race.proof import Proof
 from gpukit.race.rivals import Rival, RivalError
@@ -228,7 +227,7 @@ def _contenders(
     """The default's name, and who takes part: those asked for that take such a call."""
     primitive = registry[problem.primitive]
     ways = primitive.implementations(race.device.kind)
-    args, settings = as_passed(problem, proof.arrays), problem.settings
+    args, settings = problem.passed(proof.arrays), problem.settings
     default = primitive.choose(race.device, None, args, settings).name
     wanted = [name for name in ways if name != REFERENCE] if race.algos is None else race.algos
     found = {default: ways[default]}
@@ -255,7 +254,7 @@ def _numba_problem() -> str:
 
 def _call(problem: Problem, name: str) -> Callable[..., Any]:
     primitive = registry[problem.primitive]
-    return lambda *arrays, **settings: primitive(*as_passed(problem, arrays), algo=name, **settings)
+    return lambda *arrays, **settings: primitive(*problem.passed(arrays), algo=name, **settings)
 
 
 def _turn(race: Race, proof: Proof, call: Callable[..., Any]) -> Turn:

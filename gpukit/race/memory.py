@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpukit.device import Device
+from gpukit.dispatch.declaration import Problem
 from gpukit.errors import SettingError
-from gpukit.race.counts import Problem
-from gpukit.race.families import FAMILIES
+from gpukit.race.problems import form_of
 from gpukit.race.proof import images_at_once
 
 _ITSELF = 1 << 29  # bytes: the arrays of the ceilings' copy
@@ -53,7 +53,7 @@ def _free_on(device: Device) -> int:
 def _on_host(problem: Problem, device: Device, rivals: int) -> int:
     times = _RESPONSE if "lrn" in problem.primitive else _PROOF
     need = _ITSELF + times * _moved(problem)
-    if FAMILIES[problem.primitive] == "conv":
+    if form_of(problem.primitive).name == "conv":
         images, *_, k, _, _, _, _, groups = problem.sizes
         columns = problem.flop // (2 * k) * groups
         need += _COLUMN * columns * min(images_at_once(problem), images) // images
@@ -64,7 +64,7 @@ def _on_host(problem: Problem, device: Device, rivals: int) -> int:
 
 def _moved(problem: Problem) -> int:
     """Bytes of arguments and results; of images also the pixels that no window sees."""
-    if FAMILIES[problem.primitive] in ("conv", "pool"):
+    if form_of(problem.primitive).name in ("conv", "pool"):
         return max(problem.bytes, 4 * math.prod(problem.sizes[:4]))
     return problem.bytes
 
@@ -74,7 +74,7 @@ def _refuse(problems: Sequence[Problem], needs: list[int], free: int | None, wha
     if free is None or need <= free:
         return
     problem = problems[needs.index(need)]
-    batched = problem.network and FAMILIES[problem.primitive] != "update"
+    batched = problem.network and form_of(problem.primitive).batched
     raise SettingError(
         f"{problem.primitive} on {problem.layer} needs about {need / 1e9:.3g} GB of {what} to be "
         f"proven and timed, and {free / 1e9:.3g} GB are free; use "

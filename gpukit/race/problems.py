@@ -1,7 +1,7 @@
 """What is raced: one call of a primitive, with its operations, bytes and the bounds of its result.
 
-A problem is known by its primitive and its sizes, whose order is the form of the primitive's
-family; whoever has both makes the same arguments (arguments.py), in any process.
+A problem is known by its primitive and its sizes, whose order is the form that the primitive
+declares; whoever has both makes the same arguments, in any process.
 """
 
 from __future__ import annotations
@@ -9,41 +9,41 @@ from __future__ import annotations
 import difflib
 from dataclasses import replace
 
+import gpukit.primitives  # noqa: F401  (fills the registry)
+from gpukit.dispatch.declaration import Declaration, Form, Problem, Sizes
+from gpukit.dispatch.primitive import registry
 from gpukit.errors import SettingError
-from gpukit.race import counts, counts_of_elements
-from gpukit.race.counts import Problem
-from gpukit.race.families import FAMILIES, FORMS, LIMITS, MOST_SIZE, UNRACED
-from gpukit.race.tables import NETWORKS, Layer, Network, Sizes
+from gpukit.race.tables import NETWORKS, Layer, Network
 
 PASSES = ("forward", "input", "weight", "all")
 
-_COUNTS = {
-    "conv": counts.conv,
-    "pool": counts.pool,
-    "map": counts_of_elements.of_map,
-    "rows": counts_of_elements.rows,
-    "reduction": counts_of_elements.reduction,
-    "dense": counts.product,
-    "matmul": counts.product,
-    "update": counts_of_elements.update,
-}
+
+def declarations() -> dict[str, Declaration]:
+    """By name, of every primitive that can be raced."""
+    found = {name: made.declaration for name, made in registry.items()}
+    return {name: known for name, known in found.items() if known and not known.unraced}
+
+
+def form_of(primitive: str) -> Form:
+    """The form of a primitive's sizes."""
+    return declarations()[primitive].form
 
 
 def problem(primitive: str, sizes: Sizes, layer: str = "", count: int = 1) -> Problem:
     """The problem of these sizes, N first; SettingError or ShapeError where they do not fit."""
-    family = FAMILIES[primitive]
-    sizes = _complete(family, sizes)
-    made = _COUNTS[family](primitive, sizes)
-    return replace(made, layer=layer or made.form, count=count)
+    made = replace(declarations()[primitive].problem(sizes), primitive=primitive, count=count)
+    return replace(made, layer=layer or made.form)
 
 
 def passes(primitive: str, chosen: str | None) -> list[str]:
     """The primitives that `--pass` means: of conv2d and dense three, else forward and gradient."""
-    if primitive in UNRACED:
-        raise SettingError(f"{primitive} cannot be raced: {UNRACED[primitive]}")
-    known = [name for name in FAMILIES if not name.endswith("_grad")]
-    if primitive not in FAMILIES:
-        close = difflib.get_close_matches(primitive, FAMILIES, n=3)
+    raced = declarations()
+    declared = registry[primitive].declaration if primitive in registry else None
+    if declared and declared.unraced:
+        raise SettingError(f"{primitive} cannot be raced: {declared.unraced}")
+    if primitive not in raced:
+        known = [name for name in raced if not name.endswith("_grad")]
+        close = difflib.get_close_matches(primitive, raced, n=3)
         hint = f"did you mean {', '.join(close)}?" if close else f"use {', '.join(known)}"
         raise SettingError(f"{primitive!r} cannot be raced: {hint}")
     if primitive.endswith("_grad") and chosen is not None:
@@ -53,9 +53,9 @@ def passes(primitive: str, chosen: str | None) -> list[str]:
         "input": f"{primitive}_input_grad",
         "weight": f"{primitive}_weight_grad",
     }
-    if by_pass["input"] not in FAMILIES:
+    if by_pass["input"] not in raced:
         by_pass["input"] = f"{primitive}_grad"
-    there = {name: p for name, p in by_pass.items() if p in FAMILIES}
+    there = {name: p for name, p in by_pass.items() if p in raced}
     if chosen == "all":
         return list(there.values())
     if (chosen or "forward") not in there:
@@ -68,8 +68,9 @@ def problems(primitive: str, layers: str | None, batch: int | None) -> list[Prob
 
     A network's name, or sizes; None: the first network that has such layers.
     """
+    form = form_of(primitive)
     if layers is not None and layers not in NETWORKS:
-        sizes = _parsed(primitive, layers)
+        sizes = _parsed(form, layers)
         if batch is not None:
             raise SettingError("sizes begin with N; --batch is for the layers of a network")
         return [problem(primitive, sizes)]
@@ -77,60 +78,29 @@ def problems(primitive: str, layers: str | None, batch: int | None) -> list[Prob
     for name in names:
         found = _layers(primitive, NETWORKS[name])
         if found:
-            whose = () if FAMILIES[primitive] == "update" else (batch or 1,)
+            first = (batch or 1,) if form.batched else ()
             made = [
-                problem(primitive, (*whose, *layer.sizes), layer.name, layer.count)
+                problem(primitive, (*first, *layer.sizes), layer.name, layer.count)
                 for layer in found
             ]
             return [replace(one, network=name) for one in made]
     others = [name for name, network in NETWORKS.items() if _layers(primitive, network)]
-    form = ",".join(FORMS[FAMILIES[primitive]][0])
-    raise SettingError(f"{layers} has no layer for {primitive}; use {', '.join([*others, form])}")
+    raise SettingError(
+        f"{layers} has no layer for {primitive}; use {', '.join([*others, str(form)])}"
+    )
 
 
 def _layers(primitive: str, network: Network) -> tuple[Layer, ...]:
-    match FAMILIES[primitive]:
-        case "conv":
-            return network.convs
-        case "pool":
-            return network.response_pools if "lrn" in primitive else network.max_pools
-        case "dense" | "matmul":
-            return network.denses
-        case "rows" | "reduction":
-            return network.softmaxes
-        case "update":
-            return (network.parameters,)
-    if primitive == "normalise_images":
-        return (network.images,)
-    if primitive.startswith("lrn"):
-        return network.responses
-    if primitive.startswith("global"):
-        return network.global_pools
-    if primitive.startswith("batch_norm") and not network.normalised:
-        return ()
-    return network.maps
+    declared = declarations()[primitive]
+    found: tuple[Layer, ...] = getattr(network, declared.layers or declared.form.layers)
+    return found
 
 
-def _parsed(primitive: str, text: str) -> Sizes:
+def _parsed(form: Form, text: str) -> Sizes:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        form = ",".join(FORMS[FAMILIES[primitive]][0])
         names = ", ".join(NETWORKS)
         raise SettingError(
             f"--layers {text}: use {names}, or sizes as whole numbers {form}"
         ) from None
-
-
-def _complete(family: str, sizes: Sizes) -> Sizes:
-    letters, optional = FORMS[family]
-    missing = len(letters) - len(sizes)
-    form = ",".join(letters)
-    if not 0 <= missing <= len(optional):
-        raise SettingError(f"{len(sizes)} sizes, where {form} are {len(letters)}")
-    whole = (*sizes, *optional[len(optional) - missing :])
-    for letter, size in zip(letters, whole):
-        low, high = LIMITS.get(letter, (1, MOST_SIZE))
-        if not low <= size <= high:
-            raise SettingError(f"{letter} = {size}: use sizes from {low} to {high} for {form}")
-    return whole

@@ -19,12 +19,10 @@ from typing import Any
 import numpy as np
 
 from gpukit.device import Device, device_of, to_host
+from gpukit.dispatch.declaration import Problem
 from gpukit.dispatch.precision import FULL, Precision
 from gpukit.dispatch.primitive import registry
-from gpukit.primitives.normalisation import lrn
-from gpukit.race.arguments import arguments, as_passed
-from gpukit.race.counts import RESPONSE, Problem
-from gpukit.race.families import MOVES
+from gpukit.primitives.normalisation import Response, lrn
 from gpukit.verify.compare import problem as difference
 
 SEEDS = (1, 2)  # of the first and the second call
@@ -32,20 +30,6 @@ SEEDS = (1, 2)  # of the first and the second call
 _MOST_BYTES = 1 << 28
 _PIECE = 1 << 22  # elements of a result that are compared at a time
 _STRETCH = 32  # an argument's share that changes before each timed run: one in so many elements
-
-# Positions of the arguments that hold a batch, for primitives whose images do not meet.
-_BY_IMAGE = {
-    "conv2d": (0,),
-    "conv2d_input_grad": (0,),
-    "max_pool2d": (0,),
-    "max_pool2d_grad": (0, 1),
-    "avg_pool2d": (0,),
-    "avg_pool2d_grad": (0,),
-    "lrn": (0,),
-    "lrn_grad": (0, 1),
-}
-# Sums over images: those of parts of the batch add up.
-_SUMMED = {"conv2d_weight_grad": (0, 1)}
 
 Call = Callable[..., Any]
 
@@ -60,7 +44,7 @@ class Proof:
     def __init__(self, problem: Problem, device: Device) -> None:
         self.problem = problem
         self.device = device
-        self._host = arguments(problem, SEEDS[0])
+        self._host = problem.arrays(SEEDS[0])
         self.arrays = [device.asarray(a.copy()) for a in self._host]
         self._wanted: list[np.ndarray] = []
         self._normal: np.ndarray | None = None
@@ -85,7 +69,7 @@ class Proof:
     def fill(self) -> None:
         """Put the second numbers into the arrays, and compute what comes of them."""
         self._host = []  # before there are others: both may not fit
-        self._host = arguments(self.problem, SEEDS[1])
+        self._host = self.problem.arrays(SEEDS[1])
         self._put()
         self._define()
 
@@ -168,7 +152,8 @@ class Proof:
     def _define(self) -> None:
         self._wanted = definition(replace(self.problem, settings=self._settled), self._host)
         if self.problem.primitive == "bias_relu_lrn_pool":
-            self._normal = _normalised(*self._host)
+            x, bias = self._host
+            self._normal = _normalised(x, bias, self.problem.settings["response"])
 
     def _spoiled(self) -> str:
         """Which argument a call wrote to, if any."""
@@ -191,7 +176,7 @@ class Proof:
                 return failure, []
             if self.problem.in_place:
                 results = [self.arrays[i] for i in self.problem.in_place]
-            elif self.problem.primitive in MOVES:
+            elif self.problem.moves:
                 self.viewed = any(np.may_share_memory(r, a) for r in results for a in self.arrays)
             self.device.synchronize()
             return "", [to_host(r) for r in results]
@@ -263,14 +248,14 @@ def _pieces(
 def definition(problem: Problem, arrays: list[np.ndarray]) -> list[np.ndarray]:
     """The definition's results in float64, computed a few images at a time."""
     function = registry[problem.primitive].reference
-    batched = _BY_IMAGE.get(problem.primitive) or _SUMMED.get(problem.primitive)
+    batched = problem.by_image or problem.summed
     if problem.in_place:  # parameter by parameter
         batched = tuple(range(len(arrays)))
     if not batched:
         settings = dict(problem.settings)
         if "dtype" in settings:
             settings["dtype"] = np.float64
-        return as_list(function(*as_passed(problem, [_wide(a) for a in arrays]), **settings))
+        return as_list(function(*problem.passed([_wide(a) for a in arrays]), **settings))
     images, step = problem.sizes[0], images_at_once(problem)
     found: list[list[np.ndarray]] = []
     for first in range(0, images, step):
@@ -281,9 +266,9 @@ def definition(problem: Problem, arrays: list[np.ndarray]) -> list[np.ndarray]:
             settings["input_shape"] = (part.stop - first, *settings["input_shape"][1:])
         results = as_list(function(*some, **settings))
         results = [some[i] for i in problem.in_place] or results
-        if problem.primitive in _SUMMED and found:
+        if problem.summed and found:
             found = [[total + more] for (total,), more in zip(found, results)]
-        elif problem.primitive in _SUMMED:
+        elif problem.summed:
             found = [[r] for r in results]
         else:
             found = found or [[] for _ in results]
@@ -297,9 +282,9 @@ def images_at_once(problem: Problem) -> int:
     return max(1, _MOST_BYTES * problem.sizes[0] // max(problem.bytes * 2, 1))
 
 
-def _normalised(x: np.ndarray, bias: np.ndarray) -> np.ndarray:
+def _normalised(x: np.ndarray, bias: np.ndarray, response: Response) -> np.ndarray:
     """What bias_relu_lrn_pool pools, in float64."""
-    return lrn.reference(np.maximum(_wide(x) + bias, 0), response=RESPONSE)
+    return lrn.reference(np.maximum(_wide(x) + bias, 0), response=response)
 
 
 def _at(index: np.ndarray, normal: np.ndarray, problem: Problem) -> np.ndarray:

@@ -16,12 +16,12 @@ from rich.table import Table
 from gpukit import __version__
 from gpukit.core import settings
 from gpukit.device import Device
+from gpukit.dispatch.declaration import Problem
 from gpukit.dispatch.precision import FULL
 from gpukit.race import on_card, on_host
 from gpukit.race.ceilings import Ceilings
 from gpukit.race.contest import VOID_SPREAD, Mean, Note, Outcome, Row, means
-from gpukit.race.counts import Problem
-from gpukit.race.families import FAMILIES, FORMS
+from gpukit.race.problems import form_of
 
 WIDTH = 140  # that the table needs
 
@@ -56,7 +56,7 @@ def console() -> Console:
 def title(problems: Sequence[Problem], device: Device) -> str:
     """What is raced, in one line."""
     first = problems[0]
-    letter = FORMS[FAMILIES[first.primitive]][0][0]
+    letter = form_of(first.primitive).letters[0]
     of = f"{first.network}, {letter} = {first.sizes[0]}" if first.network else first.form
     return f"{', '.join(dict.fromkeys(p.primitive for p in problems))}: {of}, on {device}"
 

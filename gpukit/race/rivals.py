@@ -16,10 +16,9 @@ import numpy as np
 
 from gpukit.core.process import WorkerProcess
 from gpukit.device import Device
+from gpukit.dispatch.declaration import Problem
 from gpukit.errors import DeviceError, GpukitError
 from gpukit.race import torch_ways
-from gpukit.race.arguments import arguments
-from gpukit.race.counts import Problem
 from gpukit.race.on_card import CardClock
 from gpukit.race.proof import SEEDS
 
@@ -190,7 +189,7 @@ class CardRival:
         _check_lacking(problem)
         name = f"cuda:{self._device.index}"
         with _what_it_cannot():
-            host = arguments(problem, SEEDS[1])
+            host = problem.arrays(SEEDS[1])
             self._ways, self._back = torch_ways.ways(problem, host, name, self._compiled)
         self._way = next(iter(self._ways))
 

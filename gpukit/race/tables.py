@@ -13,9 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from gpukit.dispatch.declaration import Sizes
 from gpukit.primitives.geometry import conv_output_size
-
-Sizes = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,14 @@ class Network:
     softmaxes: tuple[Layer, ...] = field(default=(Layer("classes", (1000,)),))
 
     @property
-    def images(self) -> Layer:
+    def images(self) -> tuple[Layer, ...]:
         """What the first convolution sees."""
-        return Layer("images", self.convs[0].sizes[:3])
+        return (Layer("images", self.convs[0].sizes[:3]),)
+
+    @property
+    def normalised_maps(self) -> tuple[Layer, ...]:
+        """The maps, where they are normalised by their batch."""
+        return self.maps if self.normalised else ()
 
     @property
     def response_pools(self) -> tuple[Layer, ...]:
@@ -56,13 +60,13 @@ class Network:
         )
 
     @property
-    def parameters(self) -> Layer:
+    def parameters(self) -> tuple[Layer, ...]:
         """All of them together: a convolution has a bias, or where it is normalised two vectors."""
         count = sum(i * o + o for i, o in (layer.sizes for layer in self.denses))
         for layer in self.convs:
             _, _, c, k, r, s, _, _, groups = layer.sizes
             count += layer.count * (r * s * c // groups * k + (2 if self.normalised else 1) * k)
-        return Layer("parameters", (count,))
+        return (Layer("parameters", (count,)),)
 
     @property
     def maps(self) -> tuple[Layer, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpukit.race.counts import Problem
+from gpukit.dispatch.declaration import Problem
 
 # Names of the state, in the order of gpukit's arguments after the parameters.
 _STATE = {

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from gpukit.dispatch.declaration import Problem
+from gpukit.dispatch.primitive import registry
 from gpukit.race import torch_updates
-from gpukit.race.counts import Problem
-from gpukit.race.families import BINARY, FAMILIES, MOVES, UNARY
+from gpukit.race.problems import form_of
 
 Way = Callable[[], Any]
 
@@ -26,10 +27,6 @@ LACKING = {
 # Results, by number, that PyTorch holds differently: a pooling's index counts pixels there and not
 # the cells of a window, dropout draws other masks.
 DIFFERENT = {"max_pool2d": (1,), "bias_relu_lrn_pool": (1,), "dropout": (0,)}
-
-_ACTIVATIONS = {"relu", "sigmoid", "tanh", "elu", "leaky_relu", "softplus"}
-_UNARY = {"absolute": "abs", "negative": "neg"}
-_BINARY = {"power": "pow"}
 
 
 def describe() -> dict[str, Any]:
@@ -47,10 +44,10 @@ def ways(
     import torch
 
     tensors = [torch.from_numpy(a).to(device) for a in arrays]
-    function, layouts = _TASKS[FAMILIES[problem.primitive]](problem, tensors)
+    function, layouts = _TASKS[form_of(problem.primitive).name](problem, tensors)
     found: dict[str, Way] = {}
     # PyTorch's optimisers are offered as they are: fused ones are one kernel, and not all compile.
-    compiled &= FAMILIES[problem.primitive] != "update"
+    compiled &= form_of(problem.primitive).name != "update"
     several = function if isinstance(function, dict) else {"": function}
     for (layout, values), (name, one) in itertools.product(layouts.items(), several.items()):
         label = f"{layout}, {name}" if name else layout
@@ -73,7 +70,7 @@ def _bound(function: Callable[..., Any], values: list[Any]) -> Way:
 
 def _back(problem: Problem, results: Any, images: bool) -> list[np.ndarray | None]:
     listed = list(results) if isinstance(results, (tuple, list)) else [results]
-    if FAMILIES[problem.primitive] == "update":
+    if form_of(problem.primitive).name == "update":
         listed = torch_updates.as_ours(problem, listed)
     if problem.primitive == "softmax_cross_entropy":
         listed[1] = listed[1].exp()  # PyTorch keeps the logarithms for the gradient
@@ -219,7 +216,7 @@ def _map(problem: Problem, tensors: list[Any]) -> Any:
                 ),
                 _nchw(*tensors),
             )
-    function = _moving(problem) if name in MOVES else _elementwise(problem)
+    function = _moving(problem) if problem.moves else _by_name(problem)
     return function, {"eager": tensors}
 
 
@@ -262,31 +259,16 @@ def _batch_norm(x: Any, gamma: Any, beta: Any, epsilon: float) -> Any:
     return y, mean, 1 / inverse**2 - epsilon  # gpukit keeps the variance: C numbers
 
 
-def _elementwise(problem: Problem) -> Callable[..., Any]:
+def _by_name(problem: Problem) -> Callable[..., Any]:
+    """The function that the primitive declares as PyTorch's, else the one of the same name."""
     import torch
-    from torch.nn import functional
 
-    name, aten = problem.primitive, torch.ops.aten
-    slope, alpha = problem.settings.get("slope", 0.0), problem.settings.get("alpha", 0.0)
-    if name in UNARY:
-        return getattr(torch, _UNARY.get(name, name))
-    if name in BINARY:
-        return getattr(torch, _BINARY.get(name, name))
-    if name == "leaky_relu":
-        return lambda x: functional.leaky_relu(x, slope)
-    if name == "elu":
-        return lambda x: functional.elu(x, alpha)
-    if name in _ACTIVATIONS:
-        return getattr(torch, name, None) or getattr(functional, name)
-    gradients: dict[str, Callable[..., Any]] = {
-        "relu_grad": lambda gy, y: aten.threshold_backward(gy, y, 0),
-        "sigmoid_grad": aten.sigmoid_backward,
-        "tanh_grad": aten.tanh_backward,
-        "leaky_relu_grad": lambda gy, x: aten.leaky_relu_backward(gy, x, slope, False),
-        "elu_grad": lambda gy, y: aten.elu_backward(gy, alpha, 1, 1, True, y),
-        "softplus_grad": lambda gy, x: aten.softplus_backward(gy, x, 1, 20),
-    }
-    return gradients[name]
+    name, declared = problem.primitive, registry[problem.primitive].declaration
+    if declared and declared.torch:
+        return declared.torch(torch, **problem.settings)
+    if name.endswith("_grad"):
+        return getattr(torch.ops.aten, f"{name.removesuffix('_grad')}_backward")
+    return getattr(torch, name, None) or getattr(torch.nn.functional, name)
 
 
 def _rows(problem: Problem, tensors: list[Any]) -> Any:
@@ -302,10 +284,6 @@ def _rows(problem: Problem, tensors: list[Any]) -> Any:
         gloss, p, labels = tensors
         tensors = [gloss, p.log(), labels, torch.tensor(0.0, device=p.device)]
     function = {
-        "softmax": lambda x: torch.softmax(x, 1),
-        "log_softmax": lambda x: torch.log_softmax(x, 1),
-        "softmax_grad": lambda gy, y: aten._softmax_backward_data(gy, y, 1, single),
-        "log_softmax_grad": lambda gy, y: aten._log_softmax_backward_data(gy, y, 1, single),
         "softmax_cross_entropy": _cross_entropy,
         "softmax_cross_entropy_grad": lambda gloss, logarithms, labels, weight: (
             aten._log_softmax_backward_data(
@@ -317,8 +295,8 @@ def _rows(problem: Problem, tensors: list[Any]) -> Any:
         "squared_error_grad": lambda gloss, y, t: aten.mse_loss_backward(
             (gloss / y.shape[1])[:, None].expand_as(y), y, t, 0
         ),
-    }[problem.primitive]  # fmt: skip
-    return function, {"eager": tensors}
+    }.get(problem.primitive)  # fmt: skip
+    return function or _by_name(problem), {"eager": tensors}
 
 
 def _cross_entropy(x: Any, labels: Any) -> Any:

@@ -14,7 +14,6 @@ from typing import Any
 
 from gpukit.core import process
 from gpukit.race import torch_ways
-from gpukit.race.arguments import arguments
 from gpukit.race.problems import problem
 
 
@@ -34,7 +33,7 @@ class Worker:
     ) -> dict[str, Any]:
         """The names of the ways to solve a problem."""
         made = problem(primitive, tuple(sizes))
-        self._ways, self._back = torch_ways.ways(made, arguments(made, seed), "cpu", compiled)
+        self._ways, self._back = torch_ways.ways(made, made.arrays(seed), "cpu", compiled)
         return {"ways": list(self._ways)}
 
     def result(self, way: str, file: str) -> dict[str, Any]:

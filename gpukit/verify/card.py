@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from gpukit.device import Device, cuda_count, cuda_problem, get_device, to_host
+from gpukit.dispatch.dice import Case
 from gpukit.dispatch.primitive import registry
 from gpukit.verify import run_case
-from gpukit.verify.cases import Case, flat
+from gpukit.verify.cases import flat, supported
 from gpukit.verify.coverage import Target
-from gpukit.verify.supported import drawn
 
 CARD = "cuda:0"
 BUSY = 20_000_000  # clock cycles, some ten milliseconds: longer than a host takes to launch
@@ -42,7 +42,7 @@ def run(target: Target, seed: int, number: int) -> str:
     found = run_case.run(target, seed, number, CARD)
     if found:
         return found
-    made = drawn(target, seed, number)
+    made = supported(target, seed, number)
     if made is None:
         return ""
     try:

@@ -23,13 +23,12 @@ import numpy as np
 
 from gpukit import device as devices
 from gpukit.device import get_device, to_host
+from gpukit.dispatch.dice import Case
 from gpukit.dispatch.primitive import Primitive, registry
 from gpukit.verify import launch_log, run_case, streams
-from gpukit.verify.cases import Case, copies, flat
+from gpukit.verify.cases import copies, flat, other_values, supported, usual
 from gpukit.verify.compare import equal, first_at
 from gpukit.verify.coverage import Target
-from gpukit.verify.supported import drawn, other_values
-from gpukit.verify.typical import typical
 
 FILLINGS = (0x3F, 0xFF)  # of new memory: 0.75 in float32, small in float64; and NaN
 TRIES = 40
@@ -70,7 +69,7 @@ def _telling_case(
 ) -> tuple[Case, Results, Case, Results] | None:
     """A case and one with other data, and their results by definition, which differ."""
     for number in range(TRIES):
-        made = drawn(target, seed, number)
+        made = supported(target, seed, number)
         if made is None:
             return None
         other = other_values(made, number)
@@ -241,7 +240,7 @@ def _exchange(array: np.ndarray, place: int) -> bool:
 
 def _of_a_usual_call(target: Target, primitive: Primitive) -> str:
     """What a call of a usual layer's size shows: a grid that ends before the arrays do."""
-    made = typical(target)
+    made = usual(target)
     if not made.arrays:
         return ""
     results = run_case.call(primitive, target.algo, made, _put(made))
@@ -265,7 +264,7 @@ def _of_launches(target: Target, primitive: Primitive, seed: int) -> str:
     if not target.implementation.origin:
         return ""
     for number in range(FEW):
-        made = drawn(target, seed, number)
+        made = supported(target, seed, number)
         if made is not None:
             run_case.call(primitive, target.algo, made, _put(made))
         if launch_log.has_launched(target):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+import gpukit.primitives
 from gpukit.device import cuda_count
 from gpukit.dispatch.primitive import REFERENCE, Implementation, Primitive, registry
 from gpukit.errors import SettingError
@@ -118,9 +119,11 @@ def _names_in(function: FunctionType) -> list[Any]:
 
 def primitives() -> dict[str, Primitive]:
     """All primitives by name, those of gpukit's definitions."""
-    from gpukit import primitives as reference
-
-    return {name: registry[name] for name in sorted(reference.__all__)}
+    return {
+        name: made
+        for name, made in sorted(registry.items())
+        if made.__module__.startswith(f"{gpukit.primitives.__name__}.")
+    }
 
 
 def implementations(name: str) -> dict[str, list[str]]:

@@ -25,9 +25,9 @@ from gpukit.emulator.run import Emulator, some_blocks
 from gpukit.emulator.trace import Access, from_json
 from gpukit.errors import GpukitError
 from gpukit.plugins import load_any
+from gpukit.verify.cases import usual
 from gpukit.verify.coverage import Target, targets
 from gpukit.verify.run_case import describe, placed
-from gpukit.verify.typical import typical
 from gpukit.verify.worker import left_by
 
 BLOCKS = 4  # of the middle of a grid, that are traced
@@ -133,7 +133,7 @@ def main(order: dict[str, Any], reply: process.Reply) -> int:
 
 
 def _run(target: Target, blocks: int, dtype: str) -> list[Launch]:
-    made = typical(target, dtype)
+    made = usual(target, dtype)
     device = get_device("emu")
     engine = registry.engine(device.kind)
     assert isinstance(engine, Emulator)

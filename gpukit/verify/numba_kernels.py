@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from gpukit.dispatch.dice import Case
 from gpukit.launch.numba import FLOATS, INSTALL_NUMBA, NumbaKernel, problem
 from gpukit.static.finding import Finding
 from gpukit.verify import run_case
-from gpukit.verify.cases import Case, case, copies, same
+from gpukit.verify.cases import case, copies, same
 from gpukit.verify.coverage import Target
 
 MOST_ELEMENTS = 200  # of all arrays of a case together

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gpukit.device import CPU, Device, device_of, get_device, to_host
+from gpukit.dispatch.dice import Case
 from gpukit.dispatch.preference import no_fallbacks
 from gpukit.dispatch.primitive import Primitive, registry
 from gpukit.errors import GpukitError
@@ -16,18 +17,10 @@ from gpukit.launch.kernel import Kernel
 from gpukit.launch.kernel import kernels as all_kernels
 from gpukit.launch.sources import Declaration, Instance
 from gpukit.plugins import line_in, owner
-from gpukit.verify import (  # noqa: F401  (they enter their makers)
-    cases_by_channel,
-    cases_by_element,
-    cases_of_convolution,
-    cases_of_shape,
-    cases_of_training,
-    launch_log,
-)
-from gpukit.verify.cases import MAKERS, Case, copies, flat, same
+from gpukit.verify import launch_log
+from gpukit.verify.cases import TRIES, copies, draw, flat, same, supported
 from gpukit.verify.compare import problem
 from gpukit.verify.coverage import Target
-from gpukit.verify.supported import TRIES, drawn
 
 SHOWN = 60  # characters of a setting
 
@@ -37,11 +30,11 @@ def run(target: Target, seed: int, number: int, device: str = "emu") -> str:
 
     Any error of the launcher's counts.
     """
-    if target.primitive not in MAKERS:
-        return f"nothing makes cases for {target.primitive}; see gpukit/verify/cases.py"
+    if not draw(target.primitive):
+        return f"{target.primitive} declares no random cases; see gpukit/dispatch/declaration.py"
     primitive = registry[target.primitive]
     try:
-        made = drawn(target, seed, number)
+        made = supported(target, seed, number)
     except Exception as error:  # of its `supports`
         return fault(error, target)
     if made is None:

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from samples import samples, wide_settings
+from small_calls import small_call, wide_settings
 
 from gpukit import primitives as p
 from gpukit.device import DeviceArray, cuda_count, cuda_problem, get_device, to_host
 from gpukit.dispatch.primitive import registry
 from gpukit.errors import DeviceError, SettingError
+from gpukit.verify.coverage import primitives
 
 
 def taking(primitive: Any, arrays: Any, settings: dict[str, Any]) -> list[str]:
@@ -21,7 +22,7 @@ def taking(primitive: Any, arrays: Any, settings: dict[str, Any]) -> list[str]:
     return [name for name, way in ways.items() if way.takes(tuple(arrays), settings)]
 
 
-NAMES = sorted(samples(np.float32))
+NAMES = sorted(primitives())
 UPDATES = [name for name in NAMES if name.endswith("_update")]
 PURE = [name for name in NAMES if not name.endswith("_update")]
 TWIN = get_device("cpu:1")
@@ -54,7 +55,7 @@ def test_there_is_a_card():
 
 def test_every_primitive_has_a_sample_and_is_exported():
     ours = {n for n, made in registry.items() if made.__module__.startswith(p.__name__)}
-    assert ours == set(NAMES) == set(p.__all__)
+    assert ours == set(NAMES) == {n for n, made in vars(p).items() if registry.get(n) is made}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -67,7 +68,7 @@ def test_definition_says_what_it_takes(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_definition_runs_on_another_devices_arrays(name):
     """The very function, given DeviceArrays instead of NumPy's: so it would on CuPy's."""
-    sample, definition = samples(np.float32)[name], registry[name].reference
+    sample, definition = small_call(name, np.float32), registry[name].reference
     expected = results(name, copied(sample.arrays), sample.settings, definition)
     on_twin = copied(sample.arrays, TWIN.asarray)
     made = results(name, on_twin, sample.settings, definition)
@@ -83,7 +84,7 @@ def test_definition_runs_on_another_devices_arrays(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_implementation_keeps_the_dtype(name, dtype):
     """Also where settings are NumPy float64 scalars; and agrees with the definition."""
-    sample, primitive = samples(dtype)[name], registry[name]
+    sample, primitive = small_call(name, dtype), registry[name]
     expected = results(name, copied(sample.arrays), sample.settings, primitive.reference)
     tolerance = 2e-5 if dtype == np.float32 else 1e-12
     for algo in taking(primitive, sample.arrays, sample.settings):
@@ -107,10 +108,10 @@ NOT_EMPTY = ("reduce_max", "philox", "all_finite")  # no result of zeros, or non
 @pytest.mark.parametrize("name", [n for n in PURE if n not in NOT_EMPTY])
 def test_empty_batch(name):
     """No images: results of length 0 along the batch, zeros where the batch was summed over."""
-    sample, primitive = samples(np.float32, batch=0)[name], registry[name]
+    sample, primitive = small_call(name, np.float32, batch=0), registry[name]
     for algo in taking(primitive, sample.arrays, sample.settings):
         full = parts(
-            primitive(*samples(np.float32)[name].arrays, **samples(np.float32)[name].settings)
+            primitive(*small_call(name, np.float32).arrays, **small_call(name, np.float32).settings)
         )
         made = parts(primitive(*copied(sample.arrays), algo=algo, **sample.settings))
         for ours, usual in zip(made, full, strict=True):
@@ -121,7 +122,7 @@ def test_empty_batch(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_same_call_same_bits(name):
-    sample, primitive = samples(np.float32)[name], registry[name]
+    sample, primitive = small_call(name, np.float32), registry[name]
     for algo in taking(primitive, sample.arrays, sample.settings):
         first, second = (
             results(
@@ -136,9 +137,9 @@ def test_same_call_same_bits(name):
             assert a.tobytes() == b.tobytes(), algo
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if len(samples(np.float32)[n].arrays) > 1])
+@pytest.mark.parametrize("name", [n for n in NAMES if len(small_call(n, np.float32).arrays) > 1])
 def test_two_devices_in_one_call_are_refused(name):
-    sample = samples(np.float32)[name]
+    sample = small_call(name, np.float32)
     here, *rest = sample.arrays
     with pytest.raises(DeviceError, match="cpu:1"):
         registry[name](here, *copied(tuple(rest), TWIN.asarray), **sample.settings)
@@ -157,6 +158,6 @@ def test_definition_refuses_mixed_devices_too():
 
 @pytest.mark.parametrize("name", PURE)
 def test_unknown_way_is_refused_with_the_known_ones(name):
-    sample = samples(np.float32)[name]
+    sample = small_call(name, np.float32)
     with pytest.raises(SettingError, match=rf"{name} has no algo 'magic' on cpu; use .*reference"):
         registry[name](*sample.arrays, algo="magic", **sample.settings)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from samples import samples
+from small_calls import small_call
 from test_every_primitive import NAMES, UPDATES, parts
 
 from gpukit.device import get_device, to_host
@@ -53,7 +53,7 @@ def flushed(x: np.ndarray) -> np.ndarray:
 
 
 def computed(name: str, way: str, tiny: np.float32) -> list[np.ndarray]:
-    sample = samples(np.float32)[name]
+    sample = small_call(name, np.float32)
     arrays = with_tiny(sample.arrays, tiny, np.random.default_rng(5))
     here = [_placed(a) for a in arrays]
     made = registry[name](*here, algo=way, **sample.settings)

@@ -19,12 +19,13 @@ from gpukit.dispatch.primitive import Implementation, registry
 from gpukit.emulator import compiler_problem
 from gpukit.errors import SettingError
 from gpukit.verify import coverage, fuzz, run_case
-from gpukit.verify.cases import MAKERS, case, flat
+from gpukit.verify.cases import case, draw, flat
 from gpukit.verify.compare import ROUNDOFF, problem
 from gpukit.verify.coverage import Target
 
 needs_compiler = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
 
+CONVOLUTIONS = ("conv2d", "conv2d_input_grad", "conv2d_weight_grad")
 MOVES = ("reshape", "transpose", "broadcast_to", "split", "concat", "pad", "index")  # of any dtype
 
 # A case of relu, under seed 3, that has numbers of both signs and more of them than a warp.
@@ -32,7 +33,7 @@ CASE = next(n for n in range(100) if 32 < case("relu", 3, n).arrays[0].size < 50
 
 
 def test_every_kernel_has_cases():
-    assert [t for t in coverage.targets() if t.primitive not in MAKERS] == []
+    assert [t for t in coverage.targets() if not draw(t.primitive)] == []
 
 
 def test_every_kernel_names_its_files():
@@ -60,7 +61,13 @@ def test_names(monkeypatch):
         coverage.targets("relu")
 
 
-@pytest.mark.parametrize("name", sorted(MAKERS))
+CASES = [
+    *coverage.primitives(),
+    *(f"{p}:{a}" for p in CONVOLUTIONS for a in ("depthwise", "implicit")),
+]
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_cases_depend_on_seed_and_number_only(name):
     for number in range(12):
         first, second = case(name, 5, number), case(name, 5, number)

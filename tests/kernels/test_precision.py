@@ -15,8 +15,8 @@ from gpukit.race.ceilings import Ceilings
 from gpukit.race.problems import problem as race_problem
 from gpukit.race.proof import Proof
 from gpukit.verify import compare, run_case
+from gpukit.verify.cases import supported
 from gpukit.verify.coverage import Target
-from gpukit.verify.supported import drawn
 
 LENGTHS = (1, 2, 9, 100, 1000, 4096)
 BITS = {name: made.bits for name, made in PRECISIONS.items() if made.bits}
@@ -170,7 +170,7 @@ def test_the_library_says_what_it_rounds():
 def test_cases_that_are_not_taken_are_drawn_again():
     """cublas_tf32 takes float32 only, half of all cases are float64."""
     for name in ("dense", "matmul", "conv2d"):
-        made = [drawn(Target(name, "cublas_tf32"), 0, number) for number in range(20)]
+        made = [supported(Target(name, "cublas_tf32"), 0, number) for number in range(20)]
         assert {one.arrays[0].dtype for one in made} == {np.dtype(np.float32)}
         assert {one.exact for one in made} == {True, False}
 

@@ -16,8 +16,8 @@ from gpukit.emulator.trace import Access
 from gpukit.errors import GpukitError, SettingError
 from gpukit.launch.wheels import nvidia_folder
 from gpukit.verify import coverage, kernel_report
+from gpukit.verify.cases import usual
 from gpukit.verify.launches import launches
-from gpukit.verify.typical import CALLS, OF_ONE, typical
 
 needs = [
     pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem()),
@@ -55,24 +55,27 @@ template <typename T> __global__ void far(const T* __restrict__ x, T* __restrict
 def test_usual_calls_are_taken_by_every_kernel():
     for target in coverage.targets():
         if target.emulated:
-            assert typical(target).arrays, target
+            assert usual(target).arrays, target
 
 
 def test_every_primitive_with_a_kernel_has_a_usual_call_that_its_default_takes():
     with_kernels = {target.primitive for target in coverage.targets() if target.emulated}
-    assert set(CALLS) == with_kernels
-    for name, dtype in itertools.product(CALLS, ("float32", "float64")):
-        arrays, settings = CALLS[name]().arrays, CALLS[name]().settings
+    for name, dtype in itertools.product(with_kernels, ("float32", "float64")):
+        declared = registry[name].declaration.usual_call()
+        arrays, settings = declared.arrays, declared.settings
         default = registry[name].choose(get_device("emu"), None, tuple(arrays), settings)
         assert default.name != REFERENCE, name
-        made = typical(coverage.Target(name, default.name), dtype)
+        made = usual(coverage.Target(name, default.name), dtype)
         assert [shape(a) for a in made.arrays] == [shape(a) for a in arrays], (name, dtype)
 
 
-@pytest.mark.parametrize("name", OF_ONE)
-def test_an_implementation_takes_the_call_that_is_its_own(name):
-    (target,) = coverage.targets(name)
-    assert [shape(a) for a in typical(target).arrays] == [shape(a) for a in OF_ONE[name]().arrays]
+OF_ONE = [t for t in coverage.targets() if t.algo in registry[t.primitive].declaration.usual_of]
+
+
+@pytest.mark.parametrize("target", OF_ONE, ids=str)
+def test_an_implementation_takes_the_call_that_is_its_own(target):
+    declared = registry[target.primitive].declaration.usual_call(target.algo)
+    assert [shape(a) for a in usual(target).arrays] == [shape(a) for a in declared.arrays]
 
 
 def shape(value):

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import pytest
+from small_calls import RACED, small
 from stand_ins import FakeClock
-from test_race_problems import SMALL
 
 from gpukit.device import get_device
 from gpukit.dispatch.primitive import REFERENCE, registry
 from gpukit.emulator import compiler_problem
-from gpukit.race.arguments import as_passed
-from gpukit.race.families import FAMILIES
 from gpukit.race.problems import problem
 from gpukit.race.proof import Proof
 
 
 @pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
-@pytest.mark.parametrize("primitive", FAMILIES)
+@pytest.mark.parametrize("primitive", RACED)
 def test_every_kernel_passes_the_proof(primitive):
-    proof = Proof(problem(primitive, SMALL[FAMILIES[primitive]]), get_device("emu"))
-    arrays = as_passed(proof.problem, proof.arrays)
+    proof = Proof(problem(primitive, small(primitive)), get_device("emu"))
+    arrays = proof.problem.passed(proof.arrays)
     ways = {
         name: way
         for name, way in registry[primitive].implementations("emu").items()
@@ -39,5 +37,5 @@ def test_every_kernel_passes_the_proof(primitive):
 
 def called(primitive, name, made):
     return lambda *arrays, **settings: registry[primitive](
-        *as_passed(made, arrays), algo=name, **settings
+        *made.passed(arrays), algo=name, **settings
     )

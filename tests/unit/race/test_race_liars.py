@@ -7,16 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from small_calls import RACED, small
 from stand_ins import CEILINGS, FakeClock, implementation, race
-from test_race_problems import SMALL
 
 from gpukit import primitives as p
 from gpukit.device import get_device
 from gpukit.dispatch.primitive import registry
 from gpukit.race import proof as proof_module
 from gpukit.race import report
-from gpukit.race.arguments import arguments, as_passed
-from gpukit.race.families import FAMILIES
 from gpukit.race.on_host import HostClock
 from gpukit.race.problems import problem
 from gpukit.race.proof import Proof
@@ -106,9 +104,9 @@ def test_a_result_in_the_memory_of_the_last_one_is_refused():
     assert "after 5 runs its result lies in the memory of the one before" in why
 
 
-@pytest.mark.parametrize("primitive", FAMILIES)
+@pytest.mark.parametrize("primitive", RACED)
 def test_numbers_change_in_a_stretch_and_come_back(primitive):
-    proof = Proof(problem(primitive, SMALL[FAMILIES[primitive]]), get_device("cpu"))
+    proof = Proof(problem(primitive, small(primitive)), get_device("cpu"))
     proof.fill()
     before = [a.copy() for a in proof.arrays]
     differ = []
@@ -214,15 +212,15 @@ def test_a_result_on_another_device_is_refused():
     )
 
 
-@pytest.mark.parametrize("primitive", FAMILIES)
+@pytest.mark.parametrize("primitive", RACED)
 def test_the_definition_gives_the_dtypes_that_are_asked_for(primitive):
-    made = problem(primitive, SMALL[FAMILIES[primitive]])
+    made = problem(primitive, small(primitive))
     if made.in_place:
         return
     proof = Proof(made, get_device("cpu"))
     proof.fill()
     results = registry[primitive].reference(
-        *as_passed(made, arguments(made, proof_module.SEEDS[1])), **made.settings
+        *made.passed(made.arrays(proof_module.SEEDS[1])), **made.settings
     )
     listed = [np.asarray(r) for r in proof_module.as_list(results)]
     assert proof.compare(listed) == ""

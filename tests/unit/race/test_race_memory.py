@@ -5,13 +5,12 @@ from __future__ import annotations
 import tracemalloc
 
 import pytest
+from small_calls import small
 from stand_ins import CEILINGS, race
-from test_race_problems import SMALL
 
 from gpukit.device import get_device
 from gpukit.errors import SettingError
 from gpukit.race import memory
-from gpukit.race.families import FAMILIES
 from gpukit.race.problems import problem, problems
 
 CPU = get_device("cpu")
@@ -88,7 +87,7 @@ def test_what_linux_says(tmp_path):
 def test_the_estimate_is_not_passed(primitive, sizes, monkeypatch):
     monkeypatch.setattr("gpukit.race.contest.SECONDS", 1e-9)
     monkeypatch.setattr("gpukit.race.proof._PIECE", 1 << 18)
-    race(primitive, *SMALL[FAMILIES[primitive]], algos=[], ceilings=CEILINGS)  # compiles
+    race(primitive, *small(primitive), algos=[], ceilings=CEILINGS)  # compiles
     tracemalloc.start()
     try:
         race(primitive, *sizes, algos=[], ceilings=CEILINGS)

@@ -6,12 +6,11 @@ import itertools
 
 import numpy as np
 import pytest
+from small_calls import RACED, SIZES, small
 
 from gpukit.dispatch.primitive import registry
 from gpukit.errors import GpukitError
-from gpukit.race.arguments import arguments, as_passed
-from gpukit.race.families import FAMILIES, UNRACED
-from gpukit.race.problems import passes, problem, problems
+from gpukit.race.problems import form_of, passes, problem, problems
 from gpukit.race.tables import NETWORKS
 from gpukit.verify.coverage import primitives
 
@@ -21,18 +20,6 @@ PUBLISHED = {
     "alexnet": (5, 665_784_864, 2_332_704),
     "vgg16": (13, 15_346_630_656, 14_710_464),
     "resnet50": (53, 4_087_136_256, 23_454_912),
-}
-
-# Sizes of a small problem for each family.
-SMALL = {
-    "conv": (2, 5, 6, 4, 6, 3, 2, 2, 1, 2),
-    "pool": (2, 6, 7, 3, 3, 2, 2, 1),
-    "map": (3, 4, 5, 6),
-    "rows": (5, 11),
-    "reduction": (5, 11, 0),
-    "dense": (4, 7, 9),
-    "matmul": (4, 7, 9),
-    "update": (37,),
 }
 
 
@@ -58,8 +45,10 @@ def test_networks_have_their_published_parameters(name):
 
 
 def test_every_primitive_is_raced_or_the_reason_is_said():
-    assert set(FAMILIES) | set(UNRACED) == set(primitives())
-    assert not set(FAMILIES) & set(UNRACED)
+    known = {name: made.declaration for name, made in primitives().items()}
+    unraced = {name for name, declared in known.items() if declared and declared.unraced}
+    assert set(RACED) | unraced == set(primitives())
+    assert not set(RACED) & unraced
 
 
 def weights_of(made):
@@ -118,17 +107,17 @@ def test_operations_and_bytes_of_convolution_by_hand(sizes):
     assert (forward.length, by_weight.length) == (r * s * depth, n * p * q)
 
 
-@pytest.mark.parametrize("primitive", FAMILIES)
+@pytest.mark.parametrize("primitive", RACED)
 def test_bytes_are_those_of_arguments_and_results(primitive):
     """Where every pixel is seen, arguments and results as they are, each once."""
-    sizes = SMALL[FAMILIES[primitive]]
-    if FAMILIES[primitive] == "conv":
+    sizes = small(primitive)
+    if form_of(primitive).name == "conv":
         sizes = (2, 5, 6, 4, 6, 3, 2, 1, 1, 2)
-    if FAMILIES[primitive] == "pool":
+    if form_of(primitive).name == "pool":
         sizes = (2, 6, 8, 3, 3, 2, 1, 1)
     made = problem(primitive, sizes)
-    arrays = arguments(made, 3)
-    results = registry[primitive].reference(*as_passed(made, arrays), **made.settings)
+    arrays = made.arrays(3)
+    results = registry[primitive].reference(*made.passed(arrays), **made.settings)
     if made.in_place:
         results = tuple(arrays[i] for i in made.in_place)
     results = results if isinstance(results, tuple) else (results,)
@@ -138,8 +127,8 @@ def test_bytes_are_those_of_arguments_and_results(primitive):
 
 
 def test_the_same_seed_makes_the_same_numbers():
-    made = problem("conv2d", SMALL["conv"])
-    one, same, other = (arguments(made, seed) for seed in (1, 1, 2))
+    made = problem("conv2d", SIZES["conv"])
+    one, same, other = (made.arrays(seed) for seed in (1, 1, 2))
     assert all(np.array_equal(a, b) for a, b in zip(one, same))
     assert not any(np.array_equal(a, b) for a, b in zip(one, other))
 
@@ -191,4 +180,4 @@ def test_what_cannot_be_raced_is_refused_with_the_way_out(call, words):
 
 
 def test_every_primitive_has_layers_somewhere():
-    assert all(problems(primitive, None, 1) for primitive in FAMILIES)
+    assert all(problems(primitive, None, 1) for primitive in RACED)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from small_calls import RACED, small
 from stand_ins import CEILINGS, FakeClock, implementation, race
 
 from gpukit import primitives as p
@@ -14,7 +15,6 @@ from gpukit.dispatch.primitive import registry
 from gpukit.errors import DeviceError, SettingError
 from gpukit.race import proof as proof_module
 from gpukit.race.contest import Outcome, Race, run
-from gpukit.race.families import FAMILIES
 from gpukit.race.problems import problem
 from gpukit.race.proof import Proof, definition
 
@@ -118,7 +118,8 @@ def blind(x):
     return np.array(True)
 
 
-def corner(x, bias, **settings):
+def corner(x, bias, *, relu, response, window):
+    settings = {"relu": relu, "response": response, "window": window}
     y, index = p.bias_relu_lrn_pool.reference(x, bias, **settings)
     index[0, 0, 0, 0] = (index[0, 0, 0, 0] + 1) % 9
     return y, index
@@ -298,10 +299,9 @@ class FakeRival:
         self.problem = problem
 
     def result(self):
-        from gpukit.race.arguments import arguments
         from gpukit.race.proof import SEEDS
 
-        return self.results(*arguments(self.problem, SEEDS[1]))
+        return self.results(*self.problem.arrays(SEEDS[1]))
 
     def fastest(self):
         return "plain"
@@ -334,13 +334,10 @@ def test_a_wrong_rival_is_refused_too():
      "avg_pool2d", "avg_pool2d_grad", "lrn", "lrn_grad", "sgd_update", "adam_update"],
 )  # fmt: skip
 def test_the_definition_image_by_image_is_the_definition(primitive, monkeypatch):
-    from test_race_problems import SMALL
 
-    from gpukit.race.arguments import arguments
-
-    sizes = (5, *SMALL[FAMILIES[primitive]][1:])
+    sizes = (5, *small(primitive)[1:])
     made = problem(primitive, sizes)
-    arrays = arguments(made, 1)
+    arrays = made.arrays(1)
     whole = definition(made, arrays)
     monkeypatch.setattr(proof_module, "_MOST_BYTES", made.bytes * 2 // 5 * 2)
     parts = definition(made, arrays)
@@ -373,12 +370,10 @@ def test_a_view_is_not_timed_and_a_copy_is(primitive):
     }
 
 
-@pytest.mark.parametrize("primitive", FAMILIES)
+@pytest.mark.parametrize("primitive", RACED)
 def test_every_implementation_proves_right_on_a_small_problem(primitive):
-    from test_race_problems import SMALL
-
     outcome = Outcome(CEILINGS)
-    made = problem(primitive, SMALL[FAMILIES[primitive]])
+    made = problem(primitive, small(primitive))
     device = get_device("cpu")
     run(Race([made], device, FakeClock(1.0)), outcome)
     assert outcome.refused == []

@@ -7,26 +7,24 @@ import sys
 
 import numpy as np
 import pytest
-from test_race_problems import SMALL
+from small_calls import RACED, SIZES, small
 
 from gpukit.device import get_device
 from gpukit.race import rivals, torch_ways
-from gpukit.race.arguments import arguments
-from gpukit.race.families import FAMILIES
 from gpukit.race.problems import problem
 from gpukit.race.proof import SEEDS, Proof
 
 torch = pytest.importorskip("torch")
 
 
-@pytest.mark.parametrize("primitive", FAMILIES)
+@pytest.mark.parametrize("primitive", RACED)
 def test_every_way_solves_the_problem(primitive):
     if primitive in torch_ways.LACKING:
         pytest.skip(torch_ways.LACKING[primitive])
-    made = problem(primitive, SMALL[FAMILIES[primitive]])
+    made = problem(primitive, small(primitive))
     proof = Proof(made, get_device("cpu"))
     proof.fill()
-    ways, back = torch_ways.ways(made, arguments(made, SEEDS[1]), "cpu", compiled=False)
+    ways, back = torch_ways.ways(made, made.arrays(SEEDS[1]), "cpu", compiled=False)
     assert ways
     for name, way in ways.items():
         found = back(way())
@@ -43,17 +41,17 @@ def is_dropout(y, x):
 
 
 def test_images_are_offered_in_both_layouts():
-    made = problem("conv2d", SMALL["conv"])
-    ways, _ = torch_ways.ways(made, arguments(made, 1), "cpu", compiled=False)
+    made = problem("conv2d", SIZES["conv"])
+    ways, _ = torch_ways.ways(made, made.arrays(1), "cpu", compiled=False)
     assert list(ways) == ["contiguous", "channels_last"]
 
 
 def test_the_process_answers_and_ends():
-    made = problem("conv2d", SMALL["conv"])
+    made = problem("conv2d", SIZES["conv"])
     with rivals.HostRival() as rival:
         process = rival._process
         assert rival.describe()["torch"] == torch.__version__
-        for one in (problem("argmax", SMALL["reduction"]), problem("sgd_update", (37,)), made):
+        for one in (problem("argmax", SIZES["reduction"]), problem("sgd_update", (37,)), made):
             rival.prepare(one)
             proof = Proof(one, get_device("cpu"))
             proof.fill()
@@ -61,7 +59,7 @@ def test_the_process_answers_and_ends():
         assert rival.fastest() in ("contiguous", "channels_last")
         assert rival.seconds() > 0
         with pytest.raises(rivals.RivalError, match="no gradient of LRN"):
-            rival.prepare(problem("lrn_grad", SMALL["map"]))
+            rival.prepare(problem("lrn_grad", SIZES["map"]))
         with pytest.raises(rivals.RivalError, match="PyTorch cannot: KeyError"):
             rival._ask("run", way="magic")
         process.kill()
@@ -92,8 +90,8 @@ def test_results_that_both_hold_differently_are_not_compared():
 
 
 def results_of(primitive):
-    made = problem(primitive, SMALL[FAMILIES[primitive]])
-    ways, back = torch_ways.ways(made, arguments(made, 1), "cpu", compiled=False)
+    made = problem(primitive, small(primitive))
+    ways, back = torch_ways.ways(made, made.arrays(1), "cpu", compiled=False)
     return back(next(iter(ways.values()))())
 
 

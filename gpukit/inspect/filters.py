@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gpukit import layers
 from gpukit.autograd import Parameter
-from gpukit.inspect.network import Network
+from gpukit.graph.network import Network
 
 RANDOM = 2 / 3  # the colour share that is to be expected of filters of independent random values
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpukit.errors import SettingError
+from gpukit.graph.network import Network
 from gpukit.inspect.filters import RANDOM, Filters, first_filters
-from gpukit.inspect.network import Network
 from gpukit.training.checkpoint import write_atomically
 
 if TYPE_CHECKING:

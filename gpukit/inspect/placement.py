@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gpukit import layers
-from gpukit.inspect.network import Network
+from gpukit.graph.network import Network
 from gpukit.inspect.sizes import sizes
 
 BATCH = 128

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from gpukit import layers
 from gpukit.device import Device
 from gpukit.errors import SettingError
-from gpukit.inspect.network import Network
+from gpukit.graph.network import Network
 from gpukit.layers.base import Layer
 from gpukit.layers.pooling import Pooling2D
 

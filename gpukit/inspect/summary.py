@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from gpukit.errors import printable
-from gpukit.inspect.network import Network
+from gpukit.graph.network import Network
 from gpukit.inspect.placement import BATCH, memory, traffic
 from gpukit.inspect.sizes import LayerSizes, sizes
 

@@ -1,1 +1,1 @@
-"""Models: chains and graphs of layers, their plan, and files of them."""
+"""Models: `Sequential` and `Model`, their files, and layers that are split into shards."""

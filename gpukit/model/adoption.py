@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from gpukit.device import Device
 from gpukit.errors import SettingError
+from gpukit.graph.network import Network
 from gpukit.layers.base import Layer
-from gpukit.model.base import Base
 from gpukit.model.shards import RESERVED
 
 
-def adopt(model: Base, layer: Layer, device: Device) -> None:
+def adopt(model: Network, layer: Layer, device: Device) -> None:
     """Take `layer` in: a name of its own, the model's seed and step, a random stream.
 
     A layer of another model keeps what it has, and this model goes on with its seed and step.
@@ -57,7 +57,7 @@ def adopt(model: Base, layer: Layer, device: Device) -> None:
     model.layers.append(layer)
 
 
-def _number(model: Base, layer: Layer, before: Sequence[Layer]) -> None:
+def _number(model: Network, layer: Layer, before: Sequence[Layer]) -> None:
     """Give `layer` a stream of random numbers; shards of one layer share theirs."""
     layer.context = model.context
     if not layer.takes_stream:

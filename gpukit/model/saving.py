@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +13,7 @@ import numpy as np
 from gpukit import __version__, optimizers
 from gpukit.core.config import path as as_path
 from gpukit.data.normalise import Normalise
+from gpukit.device import Device
 from gpukit.errors import CheckpointError, DeviceError, GpukitError, SettingError
 from gpukit.model.shards import Wholes
 from gpukit.training import checkpoint
@@ -23,21 +24,28 @@ _CALLBACKS = "callbacks/"
 
 
 class Saved(Trainer):
-    """A network that can be written to a file, and take one over.
-
-    `normalise` says how uint8 images become its input, `class_names` what its outputs stand for.
-    """
+    """A network that can be written to a file, and take one over."""
 
     kind: str  # the class in a checkpoint that `load_model` makes again
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.normalise: Normalise | None = None
-        self.class_names: tuple[str, ...] = ()
 
     @abstractmethod
     def structure(self) -> dict[str, Any]:
         """What `from_structure` of the same class makes the same model of, in JSON's types."""
+
+    @classmethod
+    def places(cls, structure: Mapping[str, Any]) -> int:
+        """How many devices the model that `structure` describes can be spread over."""
+        return 1
+
+    @classmethod
+    @abstractmethod
+    def from_structure(
+        cls,
+        structure: Mapping[str, Any],
+        devices: Sequence[str | Device | None] | None = None,
+        **settings: Any,
+    ) -> Self:
+        """The model that `structure` describes, on a device for each of its `places`."""
 
     def save(self, path: str | Path) -> None:
         """Write the model, its optimiser and the state of training to one safetensors file."""

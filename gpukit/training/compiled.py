@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from gpukit import losses, ops, optimizers
 from gpukit import metrics as metric_family
-from gpukit.autograd import Parameter, Tensor
-from gpukit.autograd.buffer import ParameterBuffer
+from gpukit.autograd import Tensor
 from gpukit.callbacks import CallbackList
-from gpukit.device import Device
 from gpukit.errors import SettingError
-from gpukit.layers.base import Layer
-from gpukit.layers.batch_shape import Shape
-from gpukit.layers.context import Context
+from gpukit.graph.network import Network
 from gpukit.training.state import TrainingState
 
 
-class Compiled(ABC):
+class Compiled(Network):
     """What a training step works on: a network, and what `compile` chose for it.
 
-    A subclass gives the network; it is all that is abstract here. After a step `not_finite` says
-    what first was NaN or infinite and in which step; it is empty where nothing was.
+    After a step `not_finite` says what first was NaN or infinite and in which step; it is empty
+    where nothing was.
     """
 
-    name: str
-    device: Device
-    dtype: np.dtype[Any]
-    context: Context
-    layers: list[Layer]
-
-    def __init__(self) -> None:
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
         self.stop_training = False
         self.not_finite = ""
         self.is_fitting = False
@@ -44,52 +32,6 @@ class Compiled(ABC):
         self._optimizer: optimizers.Optimizer | None = None
         self._loss: losses.Loss | None = None
         self._metrics: list[metric_family.Metric] = []
-
-    # The network
-
-    @property
-    @abstractmethod
-    def output_device(self) -> Device:
-        """Where the output is, and the loss."""
-
-    @property
-    @abstractmethod
-    def output_shape(self) -> Shape | None:
-        """Shape of the output, its batch axis None; None where it is not known yet."""
-
-    @property
-    @abstractmethod
-    def last_layer(self) -> Layer:
-        """The layer that makes the output."""
-
-    @property
-    @abstractmethod
-    def parameters(self) -> list[Parameter]:
-        """All parameters, also those that are not trained, layer by layer."""
-
-    @abstractmethod
-    def parameter_buffers(self) -> list[ParameterBuffer]:
-        """The buffers that hold the trainable parameters and their gradients."""
-
-    @abstractmethod
-    def prepare(self, x: np.ndarray) -> None:
-        """Build what is not built yet for samples like x, and refuse what does not fit."""
-
-    @abstractmethod
-    def to_device(self, x: Any, shift: np.ndarray | None = None) -> Any:
-        """A batch as the network computes with it; `shift` (N, C) is added to uint8 channels."""
-
-    @abstractmethod
-    def as_input(self, x: Any) -> Any:
-        """Whatever a user gives as samples, as the network computes with it."""
-
-    @abstractmethod
-    def forward(self, x: Any, training: bool | None, logits: bool) -> Any:
-        """The output for x; where `logits` is asked for, without the activation at its end."""
-
-    @abstractmethod
-    def __call__(self, x: Any, training: bool | None = None) -> Any:
-        """The output for samples x (N, …)."""
 
     # What `compile` chose
 
@@ -135,31 +77,6 @@ class Compiled(ABC):
         if activation is None or activation != self.loss.fused_activation:
             return None
         return self.loss.from_logits_variant()
-
-    def forget_penalties(self) -> None:
-        """Forget the penalties on activities of earlier forward passes."""
-        for layer in self.layers:
-            layer.reset_losses()
-
-    def penalty(self) -> Tensor | None:
-        """Sum of what regularisers add to the loss; None where there are none."""
-        total = None
-        for layer in self.layers:
-            term = layer.regularization()
-            if term is not None:
-                term = ops.to_device(term, self.output_device)
-                total = term if total is None else total + term
-        return total
-
-    def zero_grad(self) -> None:
-        """Forget the gradients of all parameters."""
-        for parameter in self.parameters:
-            parameter.zero_grad()
-
-    def constrain(self) -> None:
-        """Apply the constraints of all layers to their parameters."""
-        for layer in self.layers:
-            layer.apply_constraints()
 
     def measure(
         self, y: Any, outputs: Tensor, fused: bool = True

@@ -18,7 +18,8 @@ from gpukit.core.config import number, show, snake_case, whole
 from gpukit.core.settings import training_mode
 from gpukit.data.feed import ArrayFeed, Batch, Feed
 from gpukit.device import to_host
-from gpukit.errors import CheckpointError, DataError, DTypeError, SettingError, ShapeError
+from gpukit.errors import CheckpointError, DataError, SettingError
+from gpukit.graph.network import as_array
 from gpukit.losses import SparseCategoricalCrossentropy, losses_of
 from gpukit.ops.loss import check_labels
 from gpukit.training.compiled import Compiled
@@ -359,21 +360,6 @@ def as_arrays(x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     if len(x) != len(y):
         raise DataError(f"x has {len(x)} samples and y {len(y)}; there must be one target a sample")
     return x, y
-
-
-def as_array(name: str, value: Any) -> np.ndarray:
-    """`value` as a host array with a batch axis, its numbers as they are."""
-    try:
-        array = to_host(value.array) if isinstance(value, Tensor) else to_host(value)
-    except ValueError as error:
-        raise ShapeError(f"{name} is no array: {error}") from None
-    masked = isinstance(array, np.ma.MaskedArray)
-    if array.ndim == 0 or array.dtype.kind not in "biuf" or masked:
-        kind = "masked " if masked else ""
-        raise DTypeError(
-            f"{name} is {kind}{array.dtype} of shape {array.shape}; pass an array of numbers"
-        )
-    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def _split_end(

@@ -119,7 +119,7 @@ def _convolution(
     settings: dict[str, Any] = {"conv": conv}
     shape = ConvShape(x, (window, window, x[3], filters), conv)
     w, y, pixels = shape.w, shape.y, math.prod(x[:3])
-    # What follows the first two adds their bias (model/fusion.py).
+    # What follows the first two adds their bias (graph/fusion.py).
     bias, activation = (None, None) if layer in ("conv1", "conv2") else ((filters,), "relu")
     yield Pass(
         layer, "conv2d", (x, w, bias), settings | {"activation": activation},

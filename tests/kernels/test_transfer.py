@@ -19,8 +19,8 @@ from gpukit import Tensor, ops
 from gpukit.autograd import differentiable
 from gpukit.backends.cuda.runtime import transfer
 from gpukit.device import device_of
+from gpukit.graph.execution import Plan, Step, execute
 from gpukit.layers import ToDevice
-from gpukit.model.execution import Plan, Step, execute
 
 CROSSING = ToDevice("cpu")  # the layer of a step that only copies
 

@@ -39,6 +39,7 @@ HOUSE = (
     "metrics",
     "optimizers",
     "layers",
+    "graph",
     "callbacks",
     "training",
     "inspect",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gpukit.inspect.network import Network
+from gpukit.graph.network import Network
 from gpukit.inspect.sizes import LayerSizes
 from gpukit.networks.alexnet.sizes import INPUT_SIZE
 

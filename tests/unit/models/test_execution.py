@@ -16,8 +16,8 @@ from gpukit.autograd import schedule as columns
 from gpukit.backends.cpu.runtime import threads
 from gpukit.core.settings import is_strict, is_training, strict, training_mode
 from gpukit.device import get_device, to_host
+from gpukit.graph.execution import execute
 from gpukit.layers import Add, Dense, Input, ReLU, ToDevice
-from gpukit.model.execution import execute
 from gpukit.models import Model
 
 WAIT = 20  # seconds after which a test that hangs fails
@@ -79,7 +79,7 @@ def test_columns_meet_forward_and_back():
 
 def test_without_threads_columns_do_not_meet(monkeypatch):
     """So the barriers of the test above do show an overlap."""
-    monkeypatch.setattr("gpukit.model.execution.run", one_after_the_other)
+    monkeypatch.setattr("gpukit.graph.execution.run", one_after_the_other)
     there = threading.Barrier(2, timeout=0.1)
     with pytest.raises(threading.BrokenBarrierError):
         two_columns(Both(there.wait), Both(there.wait))(np.ones((2, 3), np.float32))
@@ -94,7 +94,7 @@ def test_bits_are_those_of_one_step_after_the_other(monkeypatch, dtype):
         monkeypatch.setattr(threads, "_pool", threads.ThreadPool(threads_))
         runs.append(loss_and_gradients(twins, x, y))
     runs.append(loss_and_gradients(narrow(dtype, **FORMS["one device"]), x, y))
-    monkeypatch.setattr("gpukit.model.execution.run", one_after_the_other)
+    monkeypatch.setattr("gpukit.graph.execution.run", one_after_the_other)
     monkeypatch.setattr(columns, "run", one_after_the_other)
     runs.append(loss_and_gradients(twins, x, y))
     for other in runs[1:]:

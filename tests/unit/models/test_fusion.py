@@ -9,6 +9,7 @@ import pytest
 
 from gpukit.core.settings import training_mode
 from gpukit.errors import ShapeError
+from gpukit.graph.execution import Plan, execute, steps_of
 from gpukit.layers import (
     Add,
     Conv2D,
@@ -18,7 +19,6 @@ from gpukit.layers import (
     LocalResponseNormalization,
     MaxPooling2D,
 )
-from gpukit.model.execution import Plan, execute, steps_of
 from gpukit.models import Model, Sequential, alexnet
 from gpukit.optimizers import SGD
 

@@ -16,9 +16,9 @@ from gpukit import ops
 from gpukit import primitives as p
 from gpukit.device import Device
 from gpukit.dispatch.primitive import REFERENCE
+from gpukit.graph.execution import Step
 from gpukit.layers import Conv2D, Layer, LocalResponseNormalization, MaxPooling2D
 from gpukit.layers.windowed import strictness
-from gpukit.model.execution import Step
 
 
 def fuse(steps: Sequence[Step]) -> list[Step]:

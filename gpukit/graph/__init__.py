@@ -1,0 +1,1 @@
+"""Networks as graphs of layers: their plan, fusion of its steps, the forward pass."""

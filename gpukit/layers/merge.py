@@ -21,9 +21,6 @@ class _Merge(Layer):
             f"joins a list of inputs, got one of {show_shape(input_shape)}; pass [a, b]"
         )
 
-    def output_shape_of_many(self, input_shapes: list[Shape]) -> Shape:
-        raise NotImplementedError
-
     def call(self, inputs: Any, training: bool) -> Any:
         if not isinstance(inputs, (list, tuple)):
             self.output_shape(tuple(inputs.shape))

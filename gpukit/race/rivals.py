@@ -83,7 +83,7 @@ class HostRival:
         self._ways: list[str] = []
         self._way = ""
         self._folder = tempfile.TemporaryDirectory(prefix="gpukit-race-")
-        self._process = WorkerProcess("gpukit.race.torch_worker")
+        self._worker = WorkerProcess("gpukit.race.torch_worker")
 
     def __enter__(self) -> HostRival:
         return self
@@ -98,13 +98,13 @@ class HostRival:
 
     def close(self) -> None:
         """End the process."""
-        self._process.close()
+        self._worker.close()
         self._folder.cleanup()
 
     def _ask(self, do: str, **order: Any) -> dict[str, Any]:
-        answer = self._process.ask(do, **order)
+        answer = self._worker.ask(do, **order)
         if answer is None:
-            said = self._process.text().strip().splitlines()
+            said = self._worker.text().strip().splitlines()
             raise RivalError(f"PyTorch's process ended: {said[-1] if said else 'without a word'}")
         if "error" in answer:
             raise RivalError(f"PyTorch cannot: {answer['error']}")

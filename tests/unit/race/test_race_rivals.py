@@ -49,7 +49,7 @@ def test_images_are_offered_in_both_layouts():
 def test_the_process_answers_and_ends():
     made = problem("conv2d", SIZES["conv"])
     with rivals.HostRival() as rival:
-        process = rival._process
+        process = rival._worker._process
         assert rival.describe()["torch"] == torch.__version__
         for one in (problem("argmax", SIZES["reduction"]), problem("sgd_update", (37,)), made):
             rival.prepare(one)
@@ -73,7 +73,7 @@ def test_the_process_ends_with_its_parent():
     """Killed without a chance to clean up, the race leaves nobody behind."""
     program = (
         "import os, signal; from gpukit.race.rivals import HostRival; rival = HostRival(); "
-        "rival.describe(); print(rival._process.pid, flush=True); os.kill(os.getpid(), 9)"
+        "rival.describe(); print(rival._worker._process.pid, flush=True); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     child = int(done.stdout)

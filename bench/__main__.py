@@ -1,4 +1,4 @@
-"""python -m bench [group …] [--match TEXT] [--compiled] [--json FILE] [--record]: see README.md."""
+"""python -m bench [group …] [--device cuda] [--json FILE] [--record] …: see README.md."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import datetime
 import json
 import math
-import platform
 import re
 import subprocess
 import sys
@@ -14,40 +13,28 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np  # before gpukit and with no environment set: that is how users come
+import numpy as np  # noqa: F401  (before gpukit, no environment set: that is how users come)
 
-from bench import alexnet, cases, launch, loading, ours
-from bench.duel import VOID_SPREAD, Result, duel
-from bench.rival import Rival
+from bench import launch, loading, networks
+from bench.contest import Result
+from gpukit.cli.race import batch_on, hold
+from gpukit.device import Device, get_device
+from gpukit.errors import DeviceError
+from gpukit.race import report
+from gpukit.race.contest import VOID_SPREAD, Outcome
+from gpukit.race.suites import ALL, suite
 
-# group: (function of ours, task of the rival, cases)
-GROUPS: dict[str, list[tuple[str, list[Any]]]] = {
-    "conv": [
-        ("conv2d", cases.CONVS),
-        ("conv2d_input_grad", cases.CONVS),
-        ("conv2d_weight_grad", cases.CONVS),
-    ],
-    "pool": [("max_pool2d", cases.POOLS), ("max_pool2d_grad", cases.POOLS)],
-    "lrn": [("lrn", cases.RESPONSES), ("lrn_step", cases.RESPONSES)],
-    "norm": [("batch_norm_step", cases.BATCH_NORMS)],
-    "softmax": [("softmax", cases.SOFTMAXES)],
-    "dense": [("dense", cases.DENSES)],
-    "lenet": [("lenet_step", cases.LENETS)],
+# Raced by gpukit's own harness: every pass of these primitives in the suites' layers.
+PRIMITIVES = {
+    "conv": ["conv2d"],
+    "pool": ["max_pool2d"],
+    "lrn": ["lrn", "bias_relu_lrn_pool"],
+    "images": ["normalise_images"],
+    "norm": ["batch_norm"],
+    "softmax": ["softmax"],
+    "dense": ["dense"],
 }
-# Whole networks, which take minutes: run where they are named.
-NETWORKS = {"alexnet": alexnet.training, "alexnet-inference": alexnet.inference}
 RESULTS = Path(__file__).parent / "results"
-
-
-def cpu_name() -> str:
-    """The CPU's model name."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def import_times(rounds: int = 5) -> dict[str, float]:
@@ -62,48 +49,39 @@ def import_times(rounds: int = 5) -> dict[str, float]:
     return best
 
 
-def environment(rival: Rival) -> dict[str, Any]:
-    """What the figures depend on."""
-    import numba
-
-    import gpukit
-    from gpukit.backends.cpu.runtime import blas
-    from gpukit.core import settings
-
-    return {
-        "date": datetime.date.today().isoformat(),
-        "cpu": cpu_name(),
-        "threads": settings.threads(),
-        "blas": f"{blas.version()} ({blas.core_type()})",
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "numba": numba.__version__,
-        "gpukit": gpukit.__version__,
-        "rival": rival.describe(),
-    }
-
-
 def row(result: Result) -> str:
     """One line of the table."""
-    speed = f"{result.gflop / result.ours_ms * 1e3:7.0f}" if result.gflop else " " * 7
-    note = f"void: spread {result.spread:.0%}" if result.void else result.way
+    note = f"void: spread {result.spread:.0%}" if result.void else result.variant
     if result.ours_mb is not None:
         note += f"; peak {result.ours_mb:.0f} and {result.theirs_mb:.0f} MB"
     return (
         f"{result.group:20} {result.name:26} {result.ours_ms:9.3f} {result.theirs_ms:9.3f} "
-        f"{result.ratio:6.2f} {result.spread:6.0%} {speed}  {note}"
+        f"{result.ratio:6.2f} {result.spread:6.0%}  {note}"
     )
 
 
-def summary(results: list[Result]) -> list[str]:
-    """Geometric mean of the ratios by group, void ones left out."""
-    lines = []
-    for group in dict.fromkeys(r.group for r in results):
-        ratios = [math.log(r.ratio) for r in results if r.group == group and not r.void]
-        count = sum(r.group == group for r in results)
-        mean = f"{math.exp(sum(ratios) / len(ratios)):.2f}" if ratios else "void"
-        lines.append(f"{group:20} geometric mean {mean} of {len(ratios)} of {count} cases")
-    return lines
+def raced(outcome: Outcome) -> list[Result]:
+    """gpukit's default against the fastest rival, layer by layer, as the other groups have it."""
+    found = []
+    rivals = {(r.primitive, r.sizes): r for r in outcome.rows if r.ratio_to_rival == 1 and r.rival}
+    for mine in outcome.rows:
+        theirs = rivals.get((mine.primitive, mine.sizes))
+        if theirs is None or not mine.default:
+            continue
+        found.append(
+            Result(
+                group=mine.primitive,
+                name=f"{mine.layer}-batch-{mine.sizes.partition(',')[0]}",
+                ours_ms=mine.ms,
+                theirs_ms=theirs.ms,
+                ratio=mine.ms / theirs.ms,
+                spread=max(mine.spread, theirs.spread),
+                rounds=min(mine.rounds, theirs.rounds),
+                variant=f"{theirs.name}, {theirs.variant}",
+                gflop=mine.gflops * mine.ms / 1e3,
+            )
+        )
+    return found
 
 
 def merged(path: Path, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -119,70 +97,102 @@ def merged(path: Path, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(kept.values())
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the groups asked for, print a table, write JSON where asked."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    known = [*GROUPS, *NETWORKS, "loading", "launch", "import"]
-    parser.add_argument("groups", nargs="*", metavar="group", help=", ".join(known))
-    parser.add_argument("--match", default="", help="only cases whose name contains this")
-    parser.add_argument("--compiled", action="store_true", help="let PyTorch compile, too")
-    parser.add_argument("--dry", action="store_true", help="networks: tiny, only to see them run")
-    parser.add_argument("--retries", type=int, default=1, help="more tries for a void case (1)")
-    parser.add_argument("--json", type=Path, help="write the results to this file")
-    parser.add_argument("--record", action="store_true", help=f"write them to {RESULTS.name}/")
-    options = parser.parse_args(arguments)
-    groups = options.groups or [*GROUPS, "loading", "launch", "import"]
-    unknown = set(groups) - set(known)
-    if unknown:
-        parser.error(f"no group {', '.join(sorted(unknown))}; use {', '.join(known)}")
-    if options.dry and options.record:
-        parser.error("--dry measures nothing that is worth recording; leave out --record")
+def compete(groups: list[str], device: Device, options: argparse.Namespace) -> dict[str, Any]:
+    """Run the groups, print what comes of them; what is to be written."""
+    begun = time.monotonic()
     results: list[Result] = []
-    with Rival() as rival:
-        print(f"{'':47} {'gpukit':>9} {'PyTorch':>9} {'ratio':>6} spread GFLOP/s")
-        print(f"{'median ms; ratio < 1: gpukit is faster':47}")
-        for group in groups:
-            if group in NETWORKS:
-                for result in NETWORKS[group](options.match, options.dry):
-                    results.append(result)
-                    print(row(result), flush=True)
-            for task, shapes in GROUPS.get(group, []):
-                for case in shapes:
-                    if options.match not in case.name:
-                        continue
-                    mine = getattr(ours, task)(case)
-                    flop = getattr(case, "gflop", None)
-                    tries: list[Result] = []
-                    while not tries or (tries[-1].void and len(tries) <= options.retries):
-                        tries.append(
-                            duel(task, case.name, mine, rival, task, case, options.compiled, flop)
-                        )
-                    results.append(min(tries, key=lambda result: result.spread))
-                    print(row(results[-1]), flush=True)
-        about = environment(rival)
-    if "loading" in groups:
-        for result in loading.race():
-            results.append(result)
-            print(row(result), flush=True)
-    print(*summary(results), sep="\n")
+    found: dict[str, Any] = {**report.machine(device), "problems": [], "left_out": []}
+    print(f"{'median ms; ratio < 1: gpukit is faster':47} {'gpukit':>9} {'rival':>9}  ratio spread")
+    makers = {
+        name: lambda name=name: networks.race(
+            name, device, options.match, options.dry, options.compiled
+        )
+        for name in networks.GROUPS
+    } | {"loading": loading.race}
+    for name, make in makers.items():
+        if name not in groups:
+            continue
+        if time.monotonic() - begun > options.seconds:
+            found["left_out"].append(name)
+            continue
+        try:
+            for result in make():
+                results.append(result)
+                print(row(result), flush=True)
+        except Exception as error:  # whatever it is, the other groups are worth their time
+            found["problems"].append(f"{name}: {type(error).__name__}: {error}")
+            print(found["problems"][-1], flush=True)
     print(f"A case is void when the interquartile range passes {VOID_SPREAD:.0%} of the median.")
-    report: dict[str, Any] = {**about, "results": [r.as_dict() for r in results]}
+    if primitives := [p for group in groups for p in PRIMITIVES.get(group, ())]:
+        problems = suite(ALL, batch_on(device), primitives)
+        problems = [p for p in problems if options.match in p.layer]
+        if problems:
+            rivals = ["torch", "torch-compiled"] if options.compiled else ["torch"]
+            left = options.seconds - (time.monotonic() - begun)
+            outcome, about = hold(problems, device, [], rivals, seconds=left)
+            found |= {"race": report.as_dict(outcome, about)}
+            found["problems"] += [f"{n.primitive} {n.layer}: {n.why}" for n in outcome.refused]
+            results += raced(outcome)
     if "launch" in groups:
-        report["launch"] = launch.measure()
-        print(*launch.lines(report["launch"]), sep="\n")
+        found["launch"] = launch.measure()
+        print(*launch.lines(found["launch"]), sep="\n")
     if "import" in groups:
-        report["import_ms"] = import_times()
-        print("import, ms:", ", ".join(f"{k} {v:.0f}" for k, v in report["import_ms"].items()))
-    machine = re.sub(r"[^a-z0-9]+", "-", f"{about['cpu']} {about['threads']} threads".lower())
-    targets = [options.json] if options.json else []
-    if options.record:
+        found["import_ms"] = import_times()
+        print("import, ms:", ", ".join(f"{k} {v:.0f}" for k, v in found["import_ms"].items()))
+    if found["left_out"]:
+        print(f"left out after {options.seconds:g} s: {', '.join(found['left_out'])}")
+    return {**found, "results": [r.as_dict() for r in results]}
+
+
+def write(found: dict[str, Any], json_file: Path | None, record: bool) -> None:
+    """Write what was found to a file, and merged into the machine's."""
+    targets = [json_file] if json_file else []
+    if record:
         RESULTS.mkdir(exist_ok=True)
-        targets.append(RESULTS / f"{machine.strip('-')}.json")
-        report["results"] = merged(targets[-1], report["results"])
+        threads = f" {found['threads']} threads" if "threads" in found else ""
+        machine = re.sub(r"[^a-z0-9]+", "-", f"{found['machine']}{threads}".lower()).strip("-")
+        targets.append(RESULTS / f"{machine}.json")
     for target in targets:
-        target.write_text(json.dumps(report, indent=1) + "\n")
+        results = found["results"]
+        if target.parent == RESULTS:
+            results = merged(target, results)
+        target.write_text(json.dumps({**found, "results": results}, indent=1) + "\n")
         print(f"written to {target}")
 
 
+def main(arguments: list[str] | None = None) -> int:
+    """Run the groups asked for, print a table, write JSON where asked."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    known = [*networks.GROUPS, "loading", *PRIMITIVES, "launch", "import"]
+    parser.add_argument("groups", nargs="*", metavar="group", help=", ".join(known))
+    parser.add_argument("--device", default="cpu", help="cpu, or a card (cpu)")
+    parser.add_argument("--match", default="", help="only cases whose name contains this")
+    parser.add_argument("--compiled", action="store_true", help="let PyTorch compile, too")
+    parser.add_argument("--dry", action="store_true", help="networks: tiny, only to see them run")
+    parser.add_argument("--rehearse", action="store_true", help="the same, on a card without speed")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin nothing after that")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
+    parser.add_argument("--record", action="store_true", help=f"write them to {RESULTS.name}/")
+    options = parser.parse_args(arguments)
+    try:
+        device = get_device(options.device)
+    except DeviceError as error:
+        print(error, file=sys.stderr)
+        return 2
+    # Whole networks, which take minutes: AlexNet runs where it is named.
+    usual = ["lenet", *PRIMITIVES, *(["loading", "launch", "import"] * (device.kind == "cpu"))]
+    groups = options.groups or usual
+    if unknown := set(groups) - set(known):
+        parser.error(f"no group {', '.join(sorted(unknown))}; use {', '.join(known)}")
+    rehearsed = options.rehearse or device.kind == "emu"
+    if (rehearsed or options.dry) and options.record:
+        parser.error("a rehearsal measures nothing that is worth recording; leave out --record")
+    if rehearsed:
+        return 1 if networks.rehearse([g for g in groups if g in networks.GROUPS], device) else 0
+    found = compete(groups, device, options)
+    write(found, options.json, options.record)
+    return 1 if found["problems"] else 0
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,113 +1,164 @@
-"""Whole networks against each other, each in a process of its own, so that memory is its own too.
+"""Entrants of a contest of whole networks, each in a worker process, so that memory is its own too.
 
-A contestant is a function "module:function" that returns `(check, run)`: `check()` gives figures
-that all contestants must agree on, `run()` does once what is timed.
+An entrant's side is a function "module:function" that returns `(check, run)`: `check()` gives
+figures that all entrants must agree on, `run()` does once what is timed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-import multiprocessing
+import os
 import resource
 import statistics
+import sys
 import time
-from collections.abc import Sequence
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from bench.duel import PAUSE_S, Result, spread
+from gpukit.core import process
+from gpukit.race.contest import VOID_SPREAD, spread
+from gpukit.race.rivals import PAUSE_S
+
+BRIEF_S = 0.1  # a shorter run counts the second time: the others have used the caches
 
 
-class Contestant:
-    """A process that makes `function(*arguments)` and runs it when asked; a context manager."""
+@dataclass(frozen=True)
+class Result:
+    """Medians in milliseconds; `ratio` below 1 means that gpukit is faster.
 
-    def __init__(self, name: str, function: str, *arguments: Any) -> None:
-        self.name = name
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, function, arguments))
-        self._process.daemon = True
-        self._process.start()
+    The most memory that each process held, or on a card each one's pool, in 10⁶ bytes, is there for
+    whole networks only.
+    """
 
-    def __enter__(self) -> Contestant:
-        return self
+    group: str
+    name: str
+    ours_ms: float
+    theirs_ms: float
+    ratio: float
+    spread: float
+    rounds: int
+    variant: str
+    gflop: float | None = None
+    ours_mb: float | None = None
+    theirs_mb: float | None = None
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    @property
+    def void(self) -> bool:
+        """Whether the times scatter too much to say anything."""
+        return self.spread > VOID_SPREAD
 
-    def close(self) -> None:
-        """End the process."""
-        if self._process.is_alive():
-            self._pipe.send("stop")
-            self._process.join(20)
-            self._process.kill()
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "void": self.void}
 
-    def _ask(self, command: str) -> Any:
-        self._pipe.send(command)
-        try:
-            answer = self._pipe.recv()
-        except EOFError:
-            raise RuntimeError(f"{self.name}: the process ended; was memory short?") from None
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+
+class Entrant(Protocol):
+    """One side of a contest."""
+
+    name: str
 
     def check(self) -> list[float]:
         """The figures to agree on."""
-        return list(self._ask("check"))
 
     def run(self) -> float:
         """Seconds of one run."""
-        return float(self._ask("run"))
+
+    def peak_mb(self) -> float:
+        """The most memory in 10⁶ bytes that it held."""
+
+    def close(self) -> None:
+        """Let its memory go."""
+
+
+def started(module: str) -> process.WorkerProcess:
+    """A worker process of a module of this checkout."""
+    return process.WorkerProcess(module, variables={"PYTHONPATH": os.pathsep.join(sys.path)})
+
+
+def asked(worker: process.WorkerProcess, name: str, do: str, **order: Any) -> dict[str, Any]:
+    """A worker's reply to an order; RuntimeError where it fails or the worker ended."""
+    reply = worker.ask(do, **order)
+    if reply is None:
+        said = "\n".join(worker.printed())
+        raise RuntimeError(f"{name}: the process ended; was memory short?\n{said}")
+    if "error" in reply:
+        raise RuntimeError(f"{name}: {reply['error']}")
+    return reply
+
+
+class Contestant:
+    """A worker process that makes a side, `function(*arguments)`, and runs it when asked."""
+
+    def __init__(self, name: str, function: str, *arguments: Any) -> None:
+        self.name = name
+        self._worker = started("bench.contest")
+        self._ask("make", function=function, arguments=arguments)
+
+    def close(self) -> None:
+        """End the process."""
+        self._worker.close()
+
+    def _ask(self, do: str, **order: Any) -> dict[str, Any]:
+        return asked(self._worker, self.name, do, **order)
+
+    def check(self) -> list[float]:
+        """The figures to agree on."""
+        return list(self._ask("check")["figures"])
+
+    def run(self) -> float:
+        """Seconds of one run by its own clock; then a pause for its threads to fall asleep."""
+        took = float(self._ask("run")["seconds"])
+        time.sleep(PAUSE_S)
+        return took
 
     def peak_mb(self) -> float:
         """The most memory (10⁶ bytes) that the process held since its check began."""
-        return float(self._ask("peak"))
+        return float(self._ask("peak")["mb"])
 
 
-def _serve(pipe: Connection, function: str, arguments: tuple[Any, ...]) -> None:
-    try:
-        module, name = function.split(":")
-        check, run = getattr(importlib.import_module(module), name)(*arguments)
-    except Exception as error:
-        pipe.recv()
-        pipe.send(error)
-        return
-    while (command := pipe.recv()) != "stop":
-        try:
-            if command == "check":
-                _forget_peak()
-                pipe.send(check())
-            elif command == "run":
-                start = time.perf_counter()
-                run()
-                pipe.send(time.perf_counter() - start)
-            else:
-                pipe.send(_peak_mb())
-        except Exception as error:
-            pipe.send(error)
+class _Side:
+    """In the worker process: what it was told to make."""
+
+    def make(self, function: str, arguments: list[Any]) -> dict[str, Any]:
+        self._check, self._run = made(function, *arguments)
+        return {}
+
+    def check(self) -> dict[str, Any]:
+        with contextlib.suppress(OSError):  # the peak begins anew: setting up is not measured
+            Path("/proc/self/clear_refs").write_text("5")
+        return {"figures": self._check()}
+
+    def run(self) -> dict[str, Any]:
+        took = seconds(self._run)
+        return {"seconds": seconds(self._run) if took < BRIEF_S else took}
+
+    def peak(self) -> dict[str, Any]:
+        with contextlib.suppress(OSError):
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith("VmHWM"):
+                    return {"mb": int(line.split()[1]) * 1024 / 1e6}
+        return {"mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6}
 
 
-def _forget_peak() -> None:
-    """Let the peak begin anew, where the system can: setting up is not what is measured."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+def made(function: str, *arguments: Any) -> tuple[Callable[[], list[float]], Callable[[], Any]]:
+    """A side by the name of its function."""
+    module, name = function.split(":")
+    check, run = getattr(importlib.import_module(module), name)(*arguments)
+    return check, run
 
 
-def _peak_mb() -> float:
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) * 1024 / 1e6
-    except OSError:
-        pass
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+def seconds(run: Callable[[], Any]) -> float:
+    """How long a call takes."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
 
 
 def agree(name: str, figures: Sequence[float], wanted: Sequence[float], limit: float) -> None:
-    """AssertionError where a contestant's figures differ by more than `limit` of the largest."""
+    """AssertionError where an entrant's figures differ by more than `limit` of the largest."""
     limit *= max(map(abs, wanted))
     for mine, other in zip(figures, wanted, strict=True):
         if not abs(mine - other) <= limit:
@@ -115,12 +166,7 @@ def agree(name: str, figures: Sequence[float], wanted: Sequence[float], limit: f
 
 
 def contest(
-    group: str,
-    case: str,
-    ours: Sequence[Contestant],
-    rival: Contestant,
-    rounds: int,
-    gflop: float | None = None,
+    group: str, case: str, ours: Sequence[Entrant], rival: Entrant, rounds: int
 ) -> list[Result]:
     """Time all in turns, `rounds` times; one result for each of `ours`."""
     everybody = [rival, *ours]
@@ -130,8 +176,6 @@ def contest(
     for _ in range(rounds):
         for one, measured in zip(everybody, times):
             measured.append(one.run())
-            # OpenMP's threads spin for a while after a call.
-            time.sleep(PAUSE_S)
     theirs = statistics.median(times[0])
     results = []
     for one, measured in zip(ours, times[1:]):
@@ -145,10 +189,14 @@ def contest(
                 ratio=median / theirs,
                 spread=max(spread(measured), spread(times[0])),
                 rounds=rounds,
-                way=rival.name,
-                gflop=gflop,
+                variant=rival.name,
                 ours_mb=round(one.peak_mb()),
                 theirs_mb=round(rival.peak_mb()),
             )
         )
     return results
+
+
+if __name__ == "__main__":
+    side = _Side()
+    process.serve({"make": side.make, "check": side.check, "run": side.run, "peak": side.peak})

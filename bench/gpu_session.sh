@@ -10,9 +10,9 @@
 #                                                         gpukit kernels check --mode card
 #             a plug-in that works on a stream of its own refused    tests/kernels/test_cheats.py
 #             LeNet-5 trained, losses held to the CPU's
-# race        against PyTorch with cuDNN: kernels, training steps of LeNet-5 and AlexNet
-#                                                         bench/cuda_race.py
-#             AlexNet's convolutions raced as a kernel author would      gpukit race
+# race        against PyTorch with cuDNN: training steps of LeNet-5 and AlexNet, predictions
+#                                                         python -m bench --device cuda
+#             AlexNet's layers, pass by pass              gpukit race --suite alexnet
 # sanitizers  compute-sanitizer's four tools on a short run, each with its summary line asserted,
 #             and two of them on a planted bug that they must find; cuBLAS, of which racecheck and
 #             initcheck complain without end, is left out of these two
@@ -22,8 +22,8 @@
 # folder $OUT (gpu-session): session.json, which holds all of them, also when this script is killed,
 # race.json, session.log, tests.log, sanitizer.log; of one part to $OUT/PART. Exits with 0 only if no
 # step failed. Compiled kernels are kept for the next part in $CACHE.
-# To keep the race:
-# cp $OUT/race.json bench/results/CARD.json (or python -m bench.cuda_race --record).
+# To keep the race: cp $OUT/race.json bench/results/CARD.json (or python -m bench --device cuda
+# --record).
 #
 # The machine needs Python ≥ 3.11 with pip, setuptools ≥ 77, NumPy ≥ 2, CuPy 14, PyTorch, numba,
 # pytest, pytest-xdist, hypothesis, rich, safetensors, pillow, matplotlib; a driver; compute-sanitizer
@@ -201,10 +201,10 @@ checked() {
     return $code
 }
 
-# raced ARGUMENT…: the same of `gpukit race conv2d`.
+# raced ARGUMENT…: the same of `gpukit race`.
 raced() {
     local code=0
-    "$python" -m gpukit race conv2d --quiet --json "$@" | tee "$work/raced.txt" |
+    "$python" -m gpukit race --quiet --json "$@" | tee "$work/raced.txt" |
         grep -v --line-buffered '^{'
     code=${PIPESTATUS[0]}
     tail -n 1 "$work/raced.txt" >"$parts/layers.json"
@@ -245,7 +245,7 @@ if [ -n "$dry" ]; then
     check_options="softmax --mode card --fuzz 2"
     train_options="--limit 128 --epochs 1"
     race_options=(--rehearse)
-    layers="1,13,13,8,8,3,3 --device cpu" # a stand-in has no speed that could be proven
+    suite="conv2d --suite lenet5 --batch 1 --device cpu" # a stand-in has no speed to be proven
     short_run="--cases 1 --only relu,softmax,dense --no-lenet"
 else
     workers=$(nproc)
@@ -253,8 +253,8 @@ else
     pytest_options=(-n "$workers")
     check_options="--all --mode card --fuzz 4"
     train_options="--limit 2000 --epochs 2"
-    race_options=(--seconds 150 --json "$OUT/race.json")
-    layers=alexnet
+    race_options=(--seconds 80 --json "$OUT/race.json")
+    suite="--suite alexnet --seconds 100"
     short_run="--cases 1"
 fi
 
@@ -269,8 +269,9 @@ checks() {
 }
 
 race() {
-    step "race" 190 session.log "$python" -m bench.cuda_race --device $device "${race_options[@]}"
-    step "layers" 60 session.log bash -c "raced --layers $layers --rivals torch"
+    step "race" 110 session.log "$python" -m bench lenet alexnet alexnet-inference \
+        --device $device "${race_options[@]}"
+    step "layers" 140 session.log bash -c "raced $suite"
 }
 
 sanitizers() {

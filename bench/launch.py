@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench import ours
-from bench.cases import LENETS
+from bench.gpukit_side import training
+from bench.networks import LeNet
 from gpukit import device, models, optimizers
 from gpukit.dispatch.primitive import registry
 from gpukit.launch import engine, kernel
@@ -83,7 +83,7 @@ def cost(work: Callable[[], Any], times: int, rounds: int) -> Cost:
     return Cost(statistics.median(found), min(found))
 
 
-def loop_step() -> ours.Task:
+def loop_step() -> Callable[[], Any]:
     """One training step of LeNet-5 as `fit` does it: images by their labels, loss and accuracy."""
     rng = np.random.default_rng(0)
     model = models.lenet5(seed=0, device="emu")
@@ -95,13 +95,13 @@ def loop_step() -> ours.Task:
     return lambda: loop.train_step(model, model.to_device(x), y)
 
 
-def public_step() -> ours.Task:
+def public_step() -> Callable[[], Any]:
     """The same by the public API: loss, gradients, SGD with momentum."""
-    ours.use("emu")
-    return ours.lenet_step(next(case for case in LENETS if case.batch == BATCH))
+    _, step = training(LeNet(BATCH).as_order(), "lenet", "emu")
+    return step
 
 
-def count(step: ours.Task) -> dict[str, int]:
+def count(step: Callable[[], Any]) -> dict[str, int]:
     """What one step does: launches, their scalars, look-ups of devices, calls of functions."""
     idle, calls = Idle(), Counter[str]()
 
@@ -126,7 +126,7 @@ def count(step: ours.Task) -> dict[str, int]:
     }
 
 
-def launches_of(step: ours.Task) -> list[Callable[[], None]]:
+def launches_of(step: Callable[[], Any]) -> list[Callable[[], None]]:
     """Every launch of one step, to be done again."""
     found: list[Callable[[], None]] = []
     original = kernel.Kernel.launch

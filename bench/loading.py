@@ -12,22 +12,25 @@ from __future__ import annotations
 import multiprocessing
 import statistics
 import tempfile
-import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from bench.duel import Result, spread
+from bench.contest import Result, asked, seconds, started
+from gpukit.core import process
+from gpukit.core.process import WorkerProcess
 from gpukit.data import Augment, ImageFeed, scan
+from gpukit.race.contest import spread
 
 WIDTH, HEIGHT = 500, 375  # the usual size in ImageNet
 IMAGES, BATCH, SIZE, SQUARE, WORKERS = 256, 64, 227, 256, 2
 ROUNDS = 9
-WAYS = ("same calls", "usual calls")
+VARIANTS = ("same calls", "usual calls")
 
 
 def photograph(seed: int) -> np.ndarray:
@@ -70,8 +73,8 @@ def ours(root: Path) -> tuple[ImageFeed, Callable[[int], Iterator[np.ndarray]]]:
     return feed, lambda epoch: (batch.x for batch in feed.epoch(epoch))
 
 
-def _loader(root: Path, way: str) -> Callable[[int], Iterator[Any]]:
-    """The rival's batches by epoch; runs in a process of its own."""
+def _loader(root: Path, variant: str) -> Callable[[int], Iterator[Any]]:
+    """The rival's batches by epoch; runs in a worker process."""
     import torch
     from torch.utils.data import DataLoader, Dataset
 
@@ -89,7 +92,7 @@ def _loader(root: Path, way: str) -> Callable[[int], Iterator[Any]]:
         def __getitem__(self, index: int) -> tuple[Any, int]:
             ((top, left, flip),), _ = augment.draw(1, epoch.value, index, SQUARE, SIZE)
             with Image.open(paths[index]) as picture:
-                if way == "same calls":
+                if variant == "same calls":
                     picture.draft(None, _draft(picture.size))
                     cut = _direct(picture.convert("RGB"), top, left)
                 else:
@@ -145,67 +148,72 @@ def _whole(picture: Image.Image, top: int, left: int) -> Image.Image:
     return resized.crop((x, y, x + SIZE, y + SIZE))
 
 
-def _serve(pipe: Connection, root: Path) -> None:
-    """Answer (way, epoch, whether the pixels are wanted) with them or with seconds."""
-    loaders: dict[str, Callable[[int], Iterator[Any]]] = {}
-    while True:
-        try:
-            way, epoch, wanted = pipe.recv()
-        except EOFError:
-            return
-        loader = loaders.setdefault(way, _loader(root, way))
-        if wanted:
-            pipe.send(np.concatenate([x.numpy() for x in loader(epoch)]))
-            continue
-        start = time.perf_counter()
-        for _ in loader(epoch):
-            pass
-        pipe.send(time.perf_counter() - start)
+class _Rival:
+    """In the worker process: loaders by variant, over the pictures in a folder."""
+
+    def __init__(self) -> None:
+        self._loaders: dict[str, Callable[[int], Iterator[Any]]] = {}
+
+    def _batches(self, root: str, variant: str, epoch: int) -> Iterator[Any]:
+        loader = self._loaders.setdefault(variant, _loader(Path(root), variant))
+        return loader(epoch)
+
+    def pixels(self, file: str, **order: Any) -> dict[str, Any]:
+        """Write all pixels of an epoch to a file; their shape."""
+        pixels = np.concatenate([x.numpy() for x in self._batches(**order)])
+        pixels.tofile(file)
+        return {"shape": pixels.shape}
+
+    def run(self, **order: Any) -> dict[str, Any]:
+        """Seconds of an epoch."""
+        return {"seconds": seconds(lambda: deque(self._batches(**order), maxlen=0))}
 
 
 def race() -> Iterator[Result]:
     """Compare pixels, then alternate epochs; milliseconds are per image."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, started("bench.loading") as rival:
         root = Path(folder)
         write_photographs(root)
-        context = multiprocessing.get_context("spawn")
-        pipe, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, root))
-        process.start()
-        theirs.close()
         feed, batches = ours(root)
-        try:
-            with feed:
-                for way in WAYS:
-                    yield _duel(way, batches, pipe)
-        finally:
-            pipe.close()  # the rival stops
-            process.join(30)
+        with feed:
+            for variant in VARIANTS:
+                yield _contest(root, variant, batches, rival)
 
 
-def _duel(way: str, batches: Callable[[int], Iterator[np.ndarray]], pipe: Connection) -> Result:
-    pipe.send((way, 0, True))
-    theirs, mine = pipe.recv(), np.concatenate(list(batches(0)))
+def _contest(
+    root: Path,
+    variant: str,
+    batches: Callable[[int], Iterator[np.ndarray]],
+    rival: WorkerProcess,
+) -> Result:
+    def ask(do: str, epoch: int, **more: Any) -> dict[str, Any]:
+        return asked(rival, "DataLoader", do, root=str(root), variant=variant, epoch=epoch, **more)
+
+    file = root / "pixels"
+    shape = ask("pixels", 0, file=str(file))["shape"]
+    theirs, mine = np.fromfile(file, np.uint8).reshape(shape), np.concatenate(list(batches(0)))
     distance = np.abs(theirs.astype(np.int16) - mine)
-    if theirs.shape != mine.shape or (distance.any() if way == WAYS[0] else distance.mean() > 15):
-        raise SystemExit(f"loading, {way}: the pixels differ by up to {distance.max()}")
+    same = variant == VARIANTS[0]
+    if theirs.shape != mine.shape or (distance.any() if same else distance.mean() > 15):
+        raise SystemExit(f"loading, {variant}: the pixels differ by up to {distance.max()}")
     times: dict[str, list[float]] = {"ours": [], "theirs": []}
     for number in range(1, ROUNDS + 2):
-        pipe.send((way, number, False))
-        times["theirs"].append(pipe.recv())
-        start = time.perf_counter()
-        for _ in batches(number):
-            pass
-        times["ours"].append(time.perf_counter() - start)
-    seconds = {who: statistics.median(values[1:]) for who, values in times.items()}
-    rates = {who: IMAGES / value for who, value in seconds.items()}
+        times["theirs"].append(float(ask("run", number)["seconds"]))
+        times["ours"].append(seconds(partial(deque, batches(number), maxlen=0)))
+    medians = {who: statistics.median(values[1:]) for who, values in times.items()}
+    rates = {who: IMAGES / value for who, value in medians.items()}
     return Result(
         group="loading",
-        name=f"{way}, {WORKERS} workers",
-        ours_ms=seconds["ours"] / IMAGES * 1e3,
-        theirs_ms=seconds["theirs"] / IMAGES * 1e3,
-        ratio=seconds["ours"] / seconds["theirs"],
+        name=f"{variant}, {WORKERS} workers",
+        ours_ms=medians["ours"] / IMAGES * 1e3,
+        theirs_ms=medians["theirs"] / IMAGES * 1e3,
+        ratio=medians["ours"] / medians["theirs"],
         spread=max(spread(values[1:]) for values in times.values()),
         rounds=ROUNDS,
-        way=f"{rates['ours']:.0f} against {rates['theirs']:.0f} images/s",
+        variant=f"{rates['ours']:.0f} against {rates['theirs']:.0f} images/s",
     )
+
+
+if __name__ == "__main__":
+    loaders = _Rival()
+    process.serve({"pixels": loaders.pixels, "run": loaders.run})

@@ -1,37 +1,47 @@
-"""Every benchmark under pytest-benchmark, against PyTorch where that is installed.
+"""Every layer of the suites under pytest-benchmark, against PyTorch where that is installed.
 
-`pytest bench -n 0 [-k TEXT]`: gpukit and PyTorch in turns, the ratios in the summary and in the
+`pytest bench -n 0 [-k TEXT]`: each is raced as `gpukit race --suite` does it, the figures in the
 JSON's extra_info; then pytest-benchmark's own figures of gpukit's side.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
-from bench import ours
-from bench.__main__ import GROUPS
-from bench.duel import Result, duel
-from bench.rival import Rival
-
-_TASKS = [
-    pytest.param(task, case, id=f"{task}-{case.name}")
-    for tasks in GROUPS.values()
-    for task, shapes in tasks
-    for case in shapes
-]
+from gpukit.cli.race import batch_on
+from gpukit.device import CPU
+from gpukit.dispatch.declaration import Problem
+from gpukit.dispatch.primitive import registry
+from gpukit.race import rivals
+from gpukit.race.ceilings import ceilings
+from gpukit.race.contest import Outcome, Race, run
+from gpukit.race.on_host import HostClock
+from gpukit.race.suites import ALL, suite
 
 
-@pytest.mark.parametrize(("task", "case"), _TASKS)
-def test_speed(
-    benchmark: Any, task: str, case: Any, rival: Rival | None, record: list[Result]
-) -> None:
-    run = getattr(ours, task)(case)
-    if rival is not None:
-        flop = getattr(case, "gflop", None)
-        result = duel(task, case.name, run, rival, task, case, gflop=flop)
-        record.append(result)
-        benchmark.extra_info.update(result.as_dict())
-    benchmark.group = task
-    benchmark.pedantic(run, rounds=7, warmup_rounds=2)
+@pytest.fixture(scope="session")
+def rival() -> Iterator[dict[str, rivals.Rival]]:
+    """PyTorch, where it is there."""
+    if rivals.missing():
+        yield {}
+        return
+    with rivals.HostRival() as worker:
+        yield {"torch": worker}
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [pytest.param(p, id=f"{p.primitive}-{p.layer}") for p in suite(ALL, batch_on(CPU))],
+)
+def test_speed(benchmark: Any, problem: Problem, rival: dict[str, rivals.Rival]) -> None:
+    outcome = Outcome(ceilings(CPU))
+    run(Race([problem], CPU, HostClock(), [], rival), outcome)
+    assert outcome.ok, outcome.refused
+    benchmark.extra_info.update({row.name: asdict(row) for row in outcome.rows})
+    benchmark.group = problem.primitive
+    call, passed = registry[problem.primitive], problem.passed(problem.arrays(1))
+    benchmark.pedantic(lambda: call(*passed, **problem.settings), rounds=7, warmup_rounds=2)

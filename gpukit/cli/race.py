@@ -1,11 +1,13 @@
-"""`gpukit race`: implementations of a primitive and rivals, proven, then timed in turns."""
+"""`gpukit race`: implementations of primitives and rivals, proven, then timed in turns."""
 
 from __future__ import annotations
 
 import faulthandler
 import json
+import math
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,31 +23,46 @@ if TYPE_CHECKING:
 
 PASSES = ("forward", "input", "weight", "all")
 RIVALS = ("torch", "torch-compiled")
+SUITES = ("alexnet", "vgg16", "resnet50", "lenet5", "all")
 HOST_BATCH, CARD_BATCH = 8, 32
 
 
 @click.command()
-@click.argument("primitive")
+@click.argument("primitives", nargs=-1, metavar="PRIMITIVE")
+@click.option(
+    "--suite", "suite_name", type=click.Choice(SUITES),
+    help="All passes of this network's layers, or of all networks; of PRIMITIVE only, if named.",
+)  # fmt: skip
 @click.option(
     "--layers", metavar="NAME|SIZES",
-    help="alexnet, vgg16, resnet50, or sizes, for conv2d N,H,W,C,K,R,S,stride,pad,groups.",
+    help="alexnet, vgg16, resnet50, lenet5, or sizes, for conv2d N,H,W,C,K,R,S,stride,pad,groups.",
 )  # fmt: skip
 @click.option(
     "--batch", type=click.IntRange(1), metavar="N",
     help=f"Images in a network's layers.  [default: {HOST_BATCH} on cpu, {CARD_BATCH} on a card]",
 )  # fmt: skip
-@click.option("--pass", "chosen", type=click.Choice(PASSES), help="Default: forward.")
+@click.option(
+    "--pass",
+    "chosen",
+    type=click.Choice(PASSES),
+    help="Default: forward; of a suite, all.",
+)
 @click.option(
     "--kernel", "kernels", multiple=True, metavar="FILE",
     help="A plug-in that takes part; may be repeated.",
 )  # fmt: skip
 @click.option(
     "--algo", "algos", multiple=True, metavar="NAME",
-    help="This implementation, beside the default; may be repeated. Default: all.",
+    help="This implementation, beside the default; may be repeated. Default: all, of a suite none.",
 )  # fmt: skip
 @click.option(
-    "--rivals", multiple=True, type=click.Choice(RIVALS), help="PyTorch, if it is installed."
-)
+    "--rivals", multiple=True, type=click.Choice(RIVALS),
+    help="PyTorch, if it is installed. Default: none, of a suite torch.",
+)  # fmt: skip
+@click.option(
+    "--seconds", type=click.FloatRange(0), default=math.inf, metavar="N",
+    help="Begin no layer after that time.",
+)  # fmt: skip
 @click.option("--device", help="cpu or a card.  [default: a card where there is one]")
 @click.option("--out", type=click.Path(dir_okay=False), metavar="FILE.png", help="Draw the rows.")
 @click.option("--quiet", is_flag=True, help="No progress.")
@@ -53,47 +70,80 @@ HOST_BATCH, CARD_BATCH = 8, 32
 @click.pass_context
 def race(
     context: click.Context,
-    primitive: str,
+    primitives: tuple[str, ...],
+    suite_name: str | None,
     layers: str | None,
     batch: int | None,
     chosen: str | None,
     kernels: tuple[str, ...],
     algos: tuple[str, ...],
     rivals: tuple[str, ...],
+    seconds: float,
     device: str | None,
     out: str | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Race the implementations of a primitive, and rivals.
+    """Race the implementations of a primitive, or of a network's layers, and rivals.
 
     \b
     gpukit race conv2d --layers alexnet --pass all --rivals torch
     gpukit race conv2d --layers 32,56,56,64,64,3,3,1,1,1 --kernel mine.py --json
     gpukit race softmax --layers 128,1000
+    gpukit race --suite alexnet
+    gpukit race conv2d dense --suite all --json
 
     PRIMITIVE is conv2d, max_pool2d, softmax …
     Each is first held to the definition in float64; only what is right is timed, in turns. A
     result that is wrong, or faster than this device can be, is refused: exit code 1.
     """
     from gpukit.device import default_device, get_device
-    from gpukit.errors import SettingError
-    from gpukit.race import memory, report
-    from gpukit.race.ceilings import ceilings
-    from gpukit.race.contest import Outcome, Race, run, work
+    from gpukit.race.report import as_dict
 
     if out is not None:
         _check_writable(Path(out))
     _name_crashes()
     place = get_device(device) if device else default_device()
-    problems = _problems(primitive, chosen, layers, batch, place)
+    if suite_name is None:
+        problems = _problems(primitives, chosen, layers, batch, place)
+    else:
+        problems = _suite(suite_name, primitives, chosen, layers, batch, place)
     _refuse_emulated(place)
-    memory.check(problems, place, len(set(rivals)))
     _load(kernels, [p.primitive for p in problems], place)
+    chosen_algos: Sequence[str] | None = algos or None
+    if suite_name is not None:
+        chosen_algos, rivals = algos, rivals or RIVALS[:1]
+    outcome, about = hold(problems, place, chosen_algos, rivals, seconds, quiet)
+    if as_json:
+        click.echo(json.dumps(as_dict(outcome, about)))
+    if out is not None:  # last: a picture that fails costs no figures
+        _draw(Path(out), outcome, about)
+    context.exit(0 if outcome.ok else 1)
+
+
+def hold(
+    problems: Sequence[Problem],
+    place: Device,
+    algos: Sequence[str] | None,
+    rivals: Sequence[str],
+    seconds: float = math.inf,
+    quiet: bool = False,
+) -> tuple[Outcome, dict[str, Any]]:
+    """Hold a race and print its table; what came of it, and the machine and the rivals.
+
+    `algos` None: every implementation. An interruption prints what was timed until then.
+    """
+    from gpukit.errors import SettingError
+    from gpukit.race import memory, report
+    from gpukit.race.ceilings import ceilings
+    from gpukit.race.contest import Outcome, Race, run, work
+
+    memory.check(problems, place, len(set(rivals)))
     console = report.console()
     with ExitStack() as closing:
-        planned = Race(problems, place, _clock(place), algos or None)
-        about = report.machine(place) | {"network": problems[0].network}
+        planned = Race(problems, place, _clock(place), algos, seconds=seconds)
+        networks = ", ".join(dict.fromkeys(p.network for p in problems))
+        about = report.machine(place) | {"network": networks}
         first = ceilings(place)
         outcome = Outcome(first)
         about["rivals"] = _meet(planned, rivals, outcome, closing)
@@ -115,11 +165,7 @@ def race(
     report.show(outcome, console)
     if outcome.ceilings != first:
         report.say(console, f"measured again: {report.headline(about, outcome.ceilings)}")
-    if as_json:
-        click.echo(json.dumps(report.as_dict(outcome, about)))
-    if out is not None:  # last: a picture that fails costs no figures
-        _draw(Path(out), outcome, about)
-    context.exit(0 if outcome.ok else 1)
+    return outcome, about
 
 
 def _check_writable(path: Path) -> None:
@@ -150,15 +196,45 @@ def _refuse_emulated(device: Device) -> None:
         raise DeviceError(no_speed(device))
 
 
+def batch_on(device: Device) -> int:
+    """Images in a network's layers, where no number is given."""
+    return CARD_BATCH if device.kind == "cuda" else HOST_BATCH
+
+
 def _problems(
-    primitive: str, chosen: str | None, layers: str | None, batch: int | None, device: Device
+    primitives: tuple[str, ...],
+    chosen: str | None,
+    layers: str | None,
+    batch: int | None,
+    device: Device,
 ) -> list[Problem]:
+    from gpukit.errors import SettingError
     from gpukit.race.problems import passes, problems
     from gpukit.race.tables import NETWORKS
 
+    if len(primitives) != 1:
+        raise SettingError("name one primitive, as in gpukit race conv2d, or use --suite")
     if batch is None and (layers is None or layers in NETWORKS):
-        batch = CARD_BATCH if device.kind == "cuda" else HOST_BATCH
-    return [p for name in passes(primitive, chosen) for p in problems(name, layers, batch)]
+        batch = batch_on(device)
+    return [p for name in passes(primitives[0], chosen) for p in problems(name, layers, batch)]
+
+
+def _suite(
+    name: str,
+    primitives: tuple[str, ...],
+    chosen: str | None,
+    layers: str | None,
+    batch: int | None,
+    device: Device,
+) -> list[Problem]:
+    from gpukit.errors import SettingError
+    from gpukit.race.suites import suite
+
+    if layers is not None:
+        raise SettingError(f"--suite {name} has layers of its own; leave --layers out")
+    if chosen is not None and not primitives:
+        raise SettingError("--pass is of a primitive that is named; name one, or leave --pass out")
+    return suite(name, batch or batch_on(device), primitives, chosen)
 
 
 def _load(kernels: tuple[str, ...], primitives: list[str], device: Device) -> None:
@@ -186,7 +262,7 @@ def _clock(device: Device) -> Any:
 
 
 def _meet(
-    planned: Race, names: tuple[str, ...], outcome: Outcome, closing: ExitStack
+    planned: Race, names: Sequence[str], outcome: Outcome, closing: ExitStack
 ) -> dict[str, Any]:
     """Start the rivals that are there; what they are."""
     from gpukit.race.contest import Note

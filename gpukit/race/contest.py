@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -110,6 +111,7 @@ class Race:
     algos: Sequence[str] | None = None
     rivals: dict[str, Rival] = field(default_factory=dict)
     measure: Measure | None = None
+    seconds: float = math.inf  # after which no problem is begun
 
     def __post_init__(self) -> None:
         if self.device.kind == "emu":
@@ -132,8 +134,14 @@ def run(race: Race, outcome: Outcome, step: Step = lambda amount, what: None) ->
     """
     for problem in race.problems:
         outcome.layers[problem.primitive] = outcome.layers.get(problem.primitive, 0) + 1
+    until = time.monotonic() + race.seconds
     with race.device.current(), no_fallbacks():
         for problem in race.problems:
+            if time.monotonic() > until:
+                why = f"no time left after {race.seconds:.0f} s"
+                outcome.left_out.append(Note(problem.primitive, problem.layer, "everybody", why))
+                step(sum(_estimate(race, problem, outcome.ceilings)), f"{problem.layer}: left out")
+                continue
             _solve(race, problem, outcome, step)
             outcome.rows = [_scaled(row, outcome.ceilings) for row in outcome.rows]
 
@@ -145,8 +153,9 @@ def work(race: Race, found: Ceilings) -> float:
 
 def _estimate(race: Race, problem: Problem, found: Ceilings) -> tuple[float, float]:
     """Of the proof, and of the turns."""
-    ways = registry[problem.primitive].implementations(race.device.kind)
-    count = len(ways) + len(race.rivals)
+    found_here = registry[problem.primitive].implementations(race.device.kind)
+    count = len(found_here) if race.algos is None else 1 + len(race.algos)
+    count += len(race.rivals)
     floor = found.floor(problem)
     return floor * (15 + 6 * count), count * max(SECONDS, 4 * LEAST * floor)
 

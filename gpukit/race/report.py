@@ -24,6 +24,7 @@ from gpukit.race.contest import VOID_SPREAD, Mean, Note, Outcome, Row, means
 from gpukit.race.problems import form_of
 
 WIDTH = 140  # that the table needs
+_NAMED = 6  # so many primitives are named in the title
 
 
 def machine(device: Device) -> dict[str, Any]:
@@ -57,8 +58,11 @@ def title(problems: Sequence[Problem], device: Device) -> str:
     """What is raced, in one line."""
     first = problems[0]
     letter = form_of(first.primitive).letters[0]
-    of = f"{first.network}, {letter} = {first.sizes[0]}" if first.network else first.form
-    return f"{', '.join(dict.fromkeys(p.primitive for p in problems))}: {of}, on {device}"
+    networks = ", ".join(dict.fromkeys(p.network for p in problems))
+    of = f"{networks}, {letter} = {first.sizes[0]}" if networks else first.form
+    names = list(dict.fromkeys(p.primitive for p in problems))
+    what = ", ".join(names) if len(names) <= _NAMED else f"{len(names)} primitives"
+    return f"{what}: {of}, on {device}"
 
 
 def headline(about: dict[str, Any], found: Ceilings) -> str:

@@ -1,10 +1,12 @@
-"""Layers of the networks that everybody knows, for images of 3 channels and 1000 classes.
+"""Layers of well-known networks, most for images of 3 channels and 1000 classes.
 
 alexnet   Krizhevsky, Sutskever and Hinton, 2012, section 3.5 and figure 2: two columns, so groups
           of 2 in conv2, conv4 and conv5; images of 227×227, as its stride of 4 needs.
 vgg16     Simonyan and Zisserman, 2014, table 1, column D; images of 224×224.
 resnet50  He, Zhang, Ren and Sun, 2015, table 1, with the stride of a block in its 3×3 convolution,
           as most implementations have it; images of 224×224.
+lenet5    LeCun, Bottou, Bengio and Haffner, 1998, as gpukit's lenet5 has it: one channel, 10
+          classes, images of 28×28.
 
 A layer that a network has several times stands here once, with its count.
 """
@@ -38,6 +40,22 @@ class Network:
     normalised: bool = False
     global_pools: tuple[Layer, ...] = ()
     softmaxes: tuple[Layer, ...] = field(default=(Layer("classes", (1000,)),))
+
+    @property
+    def primitives(self) -> tuple[str, ...]:
+        """What a training step calls, and its softmax: each with its gradients."""
+        there = {
+            ("conv2d", "conv2d_input_grad", "conv2d_weight_grad", "relu", "relu_grad"): self.convs,
+            ("batch_norm", "batch_norm_grad"): self.normalised_maps,
+            ("lrn", "lrn_grad"): self.responses,
+            ("bias_relu_lrn_pool", "bias_relu_lrn_pool_grad"): self.responses,
+            ("max_pool2d", "max_pool2d_grad"): self.max_pools,
+            ("global_avg_pool2d", "global_avg_pool2d_grad"): self.global_pools,
+            ("dense", "dense_input_grad", "dense_weight_grad"): self.denses,
+            ("softmax", "softmax_cross_entropy", "softmax_cross_entropy_grad"): self.softmaxes,
+            ("normalise_images", "sgd_update"): self.images,
+        }
+        return tuple(name for names, layers in there.items() if layers for name in names)
 
     @property
     def images(self) -> tuple[Layer, ...]:
@@ -192,4 +210,11 @@ RESNET50 = Network(
     global_pools=(Layer("pool5", (7, 7, 2048)),),
 )
 
-NETWORKS = {"alexnet": ALEXNET, "vgg16": VGG16, "resnet50": RESNET50}
+LENET5 = Network(
+    convs=(_conv("c1", 28, 1, 6, 5, pad=2), _conv("c3", 14, 6, 16, 5)),
+    max_pools=(_pool("s2", 28, 6, 2, 2), _pool("s4", 10, 16, 2, 2)),
+    denses=(Layer("f5", (400, 120)), Layer("f6", (120, 84)), Layer("output", (84, 10))),
+    softmaxes=(Layer("classes", (10,)),),
+)
+
+NETWORKS = {"alexnet": ALEXNET, "vgg16": VGG16, "resnet50": RESNET50, "lenet5": LENET5}

@@ -16,7 +16,7 @@ from gpukit.emulator import compiler_problem
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.skipif(
-    not (CHECKOUT / "bench" / "alexnet.py").exists(), reason="no checkout with benchmarks"
+    not (CHECKOUT / "bench" / "networks.py").exists(), reason="no checkout with benchmarks"
 )
 
 
@@ -78,24 +78,26 @@ print(result.ours_ms, result.theirs_ms, result.ratio, result.spread)
 def test_the_weights_fit_the_model():
     code = """
 import json
-from bench.alexnet import DRY, weights
-from gpukit.models import alexnet
-net = DRY[0]
+from bench.networks import GROUPS, weights
+from gpukit.models import alexnet, lenet5
+net = GROUPS["alexnet"].dry
 model = alexnet(columns=1, groups=True, width=net.width, input_size=net.size, classes=net.classes)
-print(json.dumps({p.name: p.shape for p in model.parameters}))
-print(json.dumps({name: array.shape for name, array in weights(net).items()}))
+for net, model in ((net, model), (GROUPS["lenet"].dry, lenet5())):
+    print(json.dumps({p.name: p.shape for p in model.parameters}))
+    print(json.dumps({name: array.shape for name, array in weights(net).items()}))
 """
     done = python(code)
     assert done.returncode == 0, done.stderr
-    own, made = map(json.loads, done.stdout.splitlines())
+    own, made, lenets, lenets_made = map(json.loads, done.stdout.splitlines())
     assert own == made
+    assert lenets == lenets_made
     assert np.prod(own["fc8/kernel"]) > 0
 
 
 @needs_rival
 @needs_compiler
 def test_alexnet_on_a_card_is_rehearsed_on_an_emulated_one():
-    done = python("", "-m", "bench.cuda_race", "--device", "emu", "alexnet")
+    done = python("", "-m", "bench", "alexnet", "alexnet-inference", "--device", "emu")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 cases rehearsed on emu:0, 0 wrong" in done.stdout
 
@@ -103,26 +105,26 @@ def test_alexnet_on_a_card_is_rehearsed_on_an_emulated_one():
 @needs_rival
 def test_an_alexnet_that_computes_something_else_is_not_timed_on_a_card():
     code = """
-from bench import alexnet_on_card, alexnet_rivals
-for task in alexnet_on_card.SIDES:
-    mine, ways = alexnet_on_card.contenders(task, alexnet_on_card.TINY, "cpu", "cpu")
-    print(task, *ways)
-alexnet_rivals.MOMENTUM, alexnet_rivals.LRN = 0.0, {**alexnet_rivals.LRN, "size": 3}
-for task in alexnet_on_card.SIDES:
+from bench import networks, rival_sides
+alexnets = ("alexnet", "alexnet-inference")
+for group in alexnets:
+    print(group, *networks.rehearsed(group, "cpu"))
+rival_sides.MOMENTUM, rival_sides.LRN = 0.0, {**rival_sides.LRN, "size": 3}
+for group in alexnets:
     try:
-        alexnet_on_card.contenders(task, alexnet_on_card.TINY, "cpu", "cpu")
+        networks.rehearsed(group, "cpu")
     except AssertionError as error:
-        print(task, error)
+        print(group, error)
 """
     done = python(code)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[:2] == [
-        "alexnet_step contiguous channels_last",
-        "alexnet_inference contiguous channels_last",
+        "alexnet eager channels_last",
+        "alexnet-inference eager channels_last",
     ]
-    assert lines[2].startswith("alexnet_step PyTorch, contiguous, computes [")
-    assert lines[3].startswith("alexnet_inference PyTorch, contiguous, computes [")
+    assert lines[2].startswith("alexnet PyTorch, eager, computes [")
+    assert lines[3].startswith("alexnet-inference PyTorch, eager, computes [")
 
 
 @needs_rival
@@ -131,7 +133,7 @@ def test_peaks_on_a_card_are_those_of_each_pool_in_one_more_run():
 import sys, types
 from types import SimpleNamespace
 import torch
-from bench import alexnet_on_card
+from bench import on_card
 
 class Pool:
     def __init__(self, taken): self.live, self.taken, self.peak = taken, 2 * taken, 2 * taken
@@ -146,7 +148,9 @@ torch.cuda.empty_cache = theirs.free_all_blocks
 torch.cuda.reset_peak_memory_stats = theirs.reset
 torch.cuda.max_memory_reserved = lambda: theirs.peak
 mb = 10**6
-print(alexnet_on_card.peaks(lambda: ours.run(25 * mb), lambda: theirs.run(50 * mb), 200 * mb))
+on_card.flusher = lambda: SimpleNamespace(buffer=SimpleNamespace(nbytes=200 * mb))
+our_mb = on_card.our_peak(lambda: ours.run(25 * mb))
+print((our_mb, on_card.their_peak(lambda: theirs.run(50 * mb))))
 """
     done = python(code)
     assert done.stdout.strip() == "(125.0, 150.0)", done.stderr

@@ -243,3 +243,59 @@ def test_what_does_not_fit_into_memory_is_refused(gpukit, monkeypatch):
     result = gpukit(*RACE)
     assert result.code == 2
     assert "use smaller --layers or a smaller --batch (no 9 GB)" in result.err
+
+
+def test_a_suite_races_every_pass_of_a_networks_layers(gpukit, monkeypatch):
+    from gpukit.race import tables
+
+    tiny = tables.Network(
+        convs=(tables.Layer("tiny", (5, 5, 2, 3, 3, 3, 1, 1, 1)),),
+        max_pools=(),
+        denses=(tables.Layer("fc", (7, 5)),),
+    )
+    monkeypatch.setattr(rivals, "missing", lambda: "PyTorch is not installed")
+    monkeypatch.setitem(tables.NETWORKS, "lenet5", tiny)
+    suite = ["race", "--suite", "lenet5", "--batch", "2", "--device", "cpu", "--json"]
+    result = gpukit(*suite)
+    assert result.code == 0, result.err
+    assert [(r["primitive"], r["layer"]) for r in result.json["rows"]] == [
+        *((f"conv2d{p}", "tiny") for p in ("", "_input_grad", "_weight_grad")),
+        ("relu", "tiny"), ("relu_grad", "tiny"),
+        *((f"dense{p}", "fc") for p in ("", "_input_grad", "_weight_grad")),
+        ("softmax", "classes"), ("softmax_cross_entropy", "classes"),
+        ("softmax_cross_entropy_grad", "classes"),
+        ("normalise_images", "images"), ("sgd_update", "parameters"),
+    ]  # fmt: skip
+    assert all(row["default"] for row in result.json["rows"])
+    assert "13 primitives: lenet5, N = 2, on cpu" in result.out
+    assert "left out: torch on every layer" in result.out
+    some = gpukit(*suite, "dense", "--pass", "input", "--algo", "gemm", "--seconds", "1000")
+    assert {r["primitive"] for r in some.json["rows"]} == {"dense_input_grad"}
+    none = gpukit(*suite, "relu", "--seconds", "0")
+    assert none.code == 1
+    assert "left out: everybody on tiny (relu): no time left after 0 s" in none.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--suite", "alexnet", "--layers", "alexnet"], "leave --layers out"),
+        (["--suite", "alexnet", "--pass", "input"], "leave --pass out"),
+        (["batch_norm", "--suite", "alexnet"], "no layer of alexnet calls batch_norm"),
+        (["relu", "tanh"], "name one primitive"),
+        ([], "name one primitive"),
+    ],
+)
+def test_what_is_no_suite_is_refused(gpukit, arguments, told):
+    result = gpukit("race", *arguments, "--device", "cpu")
+    assert result.code == 2
+    assert told in result.err
+
+
+def test_a_suite_of_all_networks_names_them():
+    from gpukit.cli import race
+    from gpukit.race.suites import SUITES, suite
+
+    assert race.SUITES == SUITES
+    layers = {p.layer for p in suite("all", 8, ["conv2d"])}
+    assert {"alexnet-conv1", "vgg16-conv1_1", "resnet50-conv1", "lenet5-c1"} <= layers

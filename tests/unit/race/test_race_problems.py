@@ -163,7 +163,7 @@ def test_passes(primitive, chosen, found):
         (lambda: problems("reduce_sum", "5,7,2", None), "axis = 2: use sizes from 0 to 1"),
         (lambda: passes("relu", "weight"), "use forward, input or all"),
         (lambda: passes("relu_grad", "all"), "leave --pass out"),
-        (lambda: problems("conv2d", "lenet", 1), "use alexnet, vgg16, resnet50, or sizes"),
+        (lambda: problems("conv2d", "lenet", 1), "use alexnet, vgg16, resnet50, lenet5, or sizes"),
         (lambda: problems("conv2d", "1,2,3", None), "N,H,W,C,K,R,S,stride,pad,groups"),
         (lambda: problems("conv2d", "1,5,5,3,4,3,3,1,0,2", None), "do not divide into groups"),
         (lambda: problems("conv2d", "1,2,2,3,4,3,3", None), "larger than 2×2"),

@@ -1,6 +1,6 @@
-"""AlexNet as users of PyTorch and onnxruntime write it.
+"""LeNet-5 and AlexNet as users of PyTorch and onnxruntime write them.
 
-On the CPU it runs only in a process of its own, on a card beside gpukit.
+On the CPU they run only in a worker process, on a card beside gpukit.
 """
 
 from __future__ import annotations
@@ -10,13 +10,46 @@ from typing import Any
 
 import numpy as np
 
-from bench.alexnet import DECAY, DROPOUT, LRN, MOMENTUM, RATE, Net, images, loss_of, weights
+from bench.networks import (
+    DROPOUT,
+    LRN,
+    MOMENTUM,
+    AlexNet,
+    Net,
+    images,
+    loss_of,
+    net_of,
+    weights,
+)
 
-Pair = tuple[Callable[[], list[float]], Callable[[], Any]]
+Side = tuple[Callable[[], list[float]], Callable[[], Any]]
 
 
 def _torch_model(net: Net) -> Any:
     import torch
+    from torch import nn
+
+    model = _alexnet(net) if isinstance(net, AlexNet) else _lenet(net)
+    layers = [m for m in model if isinstance(m, (nn.Conv2d, nn.Linear))]
+    with torch.no_grad():
+        for (kernel, bias), layer in zip(rival_weights(net), layers, strict=True):
+            layer.weight.copy_(torch.from_numpy(kernel))
+            layer.bias.copy_(torch.from_numpy(bias))
+    return model
+
+
+def _lenet(net: Net) -> Any:
+    from torch import nn
+
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(),
+        nn.Linear(84, net.classes),
+    )  # fmt: skip
+
+
+def _alexnet(net: AlexNet) -> Any:
     from torch import nn
 
     class Response(nn.Module):
@@ -32,7 +65,7 @@ def _torch_model(net: Net) -> Any:
 
     a, b, c, d, e = net.maps
     units, flat = net.units, net.last_size**2 * net.maps[4]
-    model = nn.Sequential(
+    return nn.Sequential(
         nn.Conv2d(3, a, 11, stride=4), nn.ReLU(), Response(), nn.MaxPool2d(3, 2),
         nn.Conv2d(a, b, 5, padding=2, groups=2), nn.ReLU(), Response(), nn.MaxPool2d(3, 2),
         nn.Conv2d(b, c, 3, padding=1), nn.ReLU(),
@@ -43,52 +76,50 @@ def _torch_model(net: Net) -> Any:
         nn.Linear(units, units), nn.ReLU(), nn.Dropout(DROPOUT),
         nn.Linear(units, net.classes),
     )  # fmt: skip
-    layers = [m for m in model if isinstance(m, (nn.Conv2d, nn.Linear))]
-    with torch.no_grad():
-        for (kernel, bias), layer in zip(rival_weights(net), layers, strict=True):
-            layer.weight.copy_(torch.from_numpy(kernel))
-            layer.bias.copy_(torch.from_numpy(bias))
-    return model
 
 
 def rival_weights(net: Net) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Kernel (K, C/groups, R, S) or (out, in) and bias of each layer; fc6 reads channels first."""
+    """Kernel (K, C/groups, R, S) or (out, in) and bias of each layer; the first dense layer
+    reads channels first."""
     made = weights(net)
     result = []
+    first = next(layer for layer, shape in net.shapes().items() if len(shape) == 2)
     for layer in net.shapes():
         kernel = made[f"{layer}/kernel"]
         if kernel.ndim == 4:
             kernel = kernel.transpose(3, 2, 0, 1)
-        elif layer == "fc6":
-            size = net.last_size
-            places = kernel.reshape(size, size, -1, net.units)
-            kernel = places.transpose(3, 2, 0, 1).reshape(net.units, -1)
+        elif layer == first:
+            size, units = net.last_size, kernel.shape[1]
+            places = kernel.reshape(size, size, -1, units)
+            kernel = places.transpose(3, 2, 0, 1).reshape(units, -1)
         else:
             kernel = kernel.T
         result.append((np.ascontiguousarray(kernel), made[f"{layer}/bias"]))
     return result
 
 
-def _placed(net: Net, way: str, device: str) -> tuple[Any, Any, Any]:
-    """Model, images and labels on `device`, in the layout of `way`."""
+def _placed(net: Net, variant: str, device: str) -> tuple[Any, Any, Any]:
+    """Model, images and labels on `device`, in the layout of `variant`."""
     import torch
 
     model = _torch_model(net).to(device)
     x, labels = images(net)
     batch = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2))).to(device)
-    if way == "channels_last":
+    if variant == "channels_last":
         model = model.to(memory_format=torch.channels_last)
         batch = batch.contiguous(memory_format=torch.channels_last)
     return model, batch, torch.from_numpy(labels).to(device)
 
 
-def training(net: Net, way: str, device: str = "cpu") -> Pair:
-    """A step of training with momentum and weight decay; `way`: eager, channels_last, compiled."""
+def training(order: dict[str, Any], variant: str, device: str = "cpu") -> Side:
+    """A step of training with momentum; `variant`: eager, channels_last, compiled."""
     import torch
     from torch import nn
 
-    model, x, labels = _placed(net, way, device)
-    optimiser = torch.optim.SGD(model.parameters(), lr=RATE, momentum=MOMENTUM, weight_decay=DECAY)
+    net = net_of(order)
+    model, x, labels = _placed(net, variant, device)
+    settings = {"lr": net.rate, "momentum": MOMENTUM, "weight_decay": net.decay}
+    optimiser = torch.optim.SGD(model.parameters(), **settings)
 
     def step(forward: Any) -> float:
         optimiser.zero_grad(set_to_none=True)
@@ -106,15 +137,15 @@ def training(net: Net, way: str, device: str = "cpu") -> Pair:
             layer.p = DROPOUT
         return losses
 
-    forward = torch.compile(model) if way == "compiled" else model
+    forward = torch.compile(model) if variant == "compiled" else model
     return check, lambda: step(forward)
 
 
-def inference(net: Net, way: str, device: str = "cpu") -> Pair:
+def inference(order: dict[str, Any], variant: str, device: str = "cpu") -> Side:
     """Scores of a batch, eager, on the host in the end."""
     import torch
 
-    model, x, labels = _placed(net, way, device)
+    model, x, labels = _placed(net_of(order), variant, device)
     model.eval()
 
     def run() -> Any:
@@ -124,10 +155,12 @@ def inference(net: Net, way: str, device: str = "cpu") -> Pair:
     return lambda: [loss_of(run().numpy(), labels.cpu().numpy())], run
 
 
-def onnx_inference(net: Net) -> Pair:
-    """Scores of a batch by onnxruntime."""
+def onnx_inference(order: dict[str, Any], variant: str) -> Side:
+    """Scores of a batch by onnxruntime, which has one variant."""
     import onnxruntime
 
+    net = net_of(order)
+    assert isinstance(net, AlexNet)
     session = onnxruntime.InferenceSession(
         onnx_model(net).SerializeToString(), providers=["CPUExecutionProvider"]
     )
@@ -140,7 +173,7 @@ def onnx_inference(net: Net) -> Pair:
     return lambda: [loss_of(run(), labels)], run
 
 
-def onnx_model(net: Net) -> Any:
+def onnx_model(net: AlexNet) -> Any:
     """The same network as an ONNX graph; LRN has no groups there, so each half is an image."""
     from onnx import TensorProto, helper, numpy_helper
 

@@ -101,10 +101,10 @@ def _neighbours(values, sums, size, length):  # type: ignore[no-untyped-def]
 @jit
 def _forward(x, bias, relu, y, index, plan, shape, numbers, first_line, last_line):  # type: ignore[no-untyped-def]
     """Lines first_line … last_line (a row of windows) of y and index."""
-    height, width, channels, p_count, q_count = plan[1], plan[2], plan[3], plan[4], plan[5]
-    rows, columns, step_h, step_w, top, left = (
-        plan[6], plan[7], plan[8], plan[9], plan[10], plan[11],
-    )  # fmt: skip
+    pool = plan[0]
+    height, width, channels = pool.height, pool.width, pool.channels
+    p_count, q_count, rows, columns = pool.p_count, pool.q_count, pool.rows, pool.columns
+    step_h, step_w, top, left = pool.step_h, pool.step_w, pool.top, pool.left
     _, groups, size = shape
     k, scale, beta = numbers
     depth = channels // groups
@@ -171,10 +171,10 @@ def _forward(x, bias, relu, y, index, plan, shape, numbers, first_line, last_lin
 @jit
 def _collect(gy, index, g, plan, shape, image, row):  # type: ignore[no-untyped-def]
     """g, with gaps = what the pooling's gradient gives to one row of an image."""
-    width, channels, p_count, q_count = plan[2], plan[3], plan[4], plan[5]
-    rows, columns, step_h, step_w, top, left = (
-        plan[6], plan[7], plan[8], plan[9], plan[10], plan[11],
-    )  # fmt: skip
+    pool = plan[0]
+    width, channels = pool.width, pool.channels
+    p_count, q_count, rows, columns = pool.p_count, pool.q_count, pool.rows, pool.columns
+    step_h, step_w, top, left = pool.step_h, pool.step_w, pool.top, pool.left
     _, groups, size = shape
     depth = channels // groups
     stride = depth + size // 2
@@ -206,7 +206,8 @@ def _backward(gy, x, bias, relu, index, gx, gbias, plan, shape, numbers, first_l
 
     gx = g·d^-beta - 2·scale·beta·a·Σ' g·a·d^(-beta-1) where a > 0 (or without ReLU).
     """
-    height, width, channels = plan[1], plan[2], plan[3]
+    pool = plan[0]
+    height, width, channels = pool.height, pool.width, pool.channels
     _, groups, size = shape
     k, scale, beta = numbers
     depth = channels // groups
@@ -280,7 +281,7 @@ def _(
     y, index = empty(shape, x.dtype), empty(shape, np.dtype(np.uint8))
     if y.size == 0:
         return y, index
-    plan = pool_plan(x.shape, output, window)
+    plan = pool_plan(x.shape, window)
     axes = (x.shape[3], response.groups, response.size)
     numbers = tuple(x.dtype.type(v) for v in response.numbers)
     source, shift, on = flat(x), _bias(bias, x.dtype), bool(relu)
@@ -305,7 +306,7 @@ def _(
     window: Window,
 ) -> tuple[Array, Array | None]:
     gx = empty(x.shape, x.dtype)
-    plan = pool_plan(x.shape, gy.shape[1:3], window)
+    plan = pool_plan(x.shape, window)
     axes = (x.shape[3], response.groups, response.size)
     numbers = tuple(x.dtype.type(v) for v in response.numbers)
     gradient, source, shift, on = flat(gy), flat(x), _bias(bias, x.dtype), bool(relu)

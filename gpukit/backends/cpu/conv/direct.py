@@ -5,7 +5,7 @@ speed; but depthwise convolution (one input channel a group) has no product of m
 one pass over line and kernel row is as much as memory allows. That is the default for depthwise;
 elsewhere it is here to be raced.
 
-`plan` as in im2col.py. Loops run over output lines, kernel cells, pixels, channels.
+`plan` is `Plan.numbers` of plan.py. Loops run over output lines, kernel cells, pixels, channels.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ _MOST_PARTS = 8
 @jit
 def _forward(x, w, bias, y, plan, first_line, last_line, activation):  # type: ignore[no-untyped-def]
     """y[q, k] += x[q·stride + s·dilation - left, c] · w[r, s, c, k] for lines first … last."""
-    height, width, channels, outputs = plan[1], plan[2], plan[3], plan[4]
-    rows, columns, p_count, q_count = plan[5], plan[6], plan[7], plan[8]
-    step_h, step_w, top, left = plan[9], plan[10], plan[11], plan[12]
-    apart_h, apart_w, groups = plan[13], plan[14], plan[15]
+    conv = plan[0]
+    height, width, channels, outputs = conv.height, conv.width, conv.channels, conv.outputs
+    rows, columns, p_count, q_count = conv.rows, conv.columns, conv.p_count, conv.q_count
+    step_h, step_w, top, left = conv.step_h, conv.step_w, conv.top, conv.left
+    apart_h, apart_w, groups = conv.apart_h, conv.apart_w, conv.groups
     depth, kernels = channels // groups, outputs // groups
     for line in range(first_line, last_line):
         image, row = divmod(line, p_count)
@@ -70,10 +71,11 @@ def _forward(x, w, bias, y, plan, first_line, last_line, activation):  # type: i
 @jit(reorder=True)
 def _input_grad(gy, w, gx, plan, first_image, last_image):  # type: ignore[no-untyped-def]
     """gx[pixel, c] += Σ_k gy[q, k] · w[r, s, c, k] for whole images."""
-    height, width, channels, outputs = plan[1], plan[2], plan[3], plan[4]
-    rows, columns, p_count, q_count = plan[5], plan[6], plan[7], plan[8]
-    step_h, step_w, top, left = plan[9], plan[10], plan[11], plan[12]
-    apart_h, apart_w, groups = plan[13], plan[14], plan[15]
+    conv = plan[0]
+    height, width, channels, outputs = conv.height, conv.width, conv.channels, conv.outputs
+    rows, columns, p_count, q_count = conv.rows, conv.columns, conv.p_count, conv.q_count
+    step_h, step_w, top, left = conv.step_h, conv.step_w, conv.top, conv.left
+    apart_h, apart_w, groups = conv.apart_h, conv.apart_w, conv.groups
     depth, kernels = channels // groups, outputs // groups
     size = height * width * channels
     clear_run(gx, first_image * size, (last_image - first_image) * size)
@@ -106,10 +108,11 @@ def _input_grad(gy, w, gx, plan, first_image, last_image):  # type: ignore[no-un
 @jit
 def _weight_grad(x, gy, gw, plan, first_line, last_line):  # type: ignore[no-untyped-def]
     """gw[r, s, c, k] += x[pixel, c] · gy[q, k] over some output lines."""
-    height, width, channels, outputs = plan[1], plan[2], plan[3], plan[4]
-    rows, columns, p_count, q_count = plan[5], plan[6], plan[7], plan[8]
-    step_h, step_w, top, left = plan[9], plan[10], plan[11], plan[12]
-    apart_h, apart_w, groups = plan[13], plan[14], plan[15]
+    conv = plan[0]
+    height, width, channels, outputs = conv.height, conv.width, conv.channels, conv.outputs
+    rows, columns, p_count, q_count = conv.rows, conv.columns, conv.p_count, conv.q_count
+    step_h, step_w, top, left = conv.step_h, conv.step_w, conv.top, conv.left
+    apart_h, apart_w, groups = conv.apart_h, conv.apart_w, conv.groups
     depth, kernels = channels // groups, outputs // groups
     clear_run(gw, 0, len(gw))
     for line in range(first_line, last_line):

@@ -9,8 +9,7 @@ kernel, so that
 In NHWC the S·C values of one kernel row are one contiguous run of the input, which is what makes
 the copy cheap. A panel of about half of L2 is copied and multiplied before it leaves the cache.
 
-`plan` (int64 array, see `Plan` in conv.py) carries the shape: N H W C K R S P Q, stride, top and
-left padding, dilation, groups, lines a panel, kernel rows a panel, whether x itself is the panel.
+`plan` is `Plan.numbers` of plan.py.
 """
 
 from __future__ import annotations
@@ -28,10 +27,11 @@ def fill_panel(x, panel, plan, group, first_line, last_line, first_row, last_row
     Filled strictly from front to back, so that a run may be copied with some values too many; the
     panel has room for 16 more at its end.
     """
-    height, width, channels = plan[1], plan[2], plan[3]
-    columns, p_count, q_count = plan[6], plan[7], plan[8]
-    step_h, step_w, top, left = plan[9], plan[10], plan[11], plan[12]
-    apart_h, apart_w, groups = plan[13], plan[14], plan[15]
+    conv = plan[0]
+    height, width, channels = conv.height, conv.width, conv.channels
+    columns, p_count, q_count = conv.columns, conv.p_count, conv.q_count
+    step_h, step_w, top, left = conv.step_h, conv.step_w, conv.top, conv.left
+    apart_h, apart_w, groups = conv.apart_h, conv.apart_w, conv.groups
     depth = channels // groups
     row_run = columns * depth
     whole_runs = groups == 1 and apart_w == 1
@@ -90,11 +90,13 @@ def fill_panel(x, panel, plan, group, first_line, last_line, first_row, last_row
 @jit
 def forward(x, w, bias, y, panel, plan, first_line, last_line, activation):  # type: ignore[no-untyped-def]
     """Output lines first_line … last_line of y (N·P, Q, K), panel by panel."""
-    outputs, rows, columns, q_count, groups = plan[4], plan[5], plan[6], plan[8], plan[15]
-    lines_a_panel, rows_a_panel = plan[16], plan[17]
-    depth = plan[3] // groups
+    conv = plan[0]
+    channels, outputs, rows, columns = conv.channels, conv.outputs, conv.rows, conv.columns
+    q_count, groups = conv.q_count, conv.groups
+    lines_a_panel, rows_a_panel = conv.panel_lines, conv.panel_rows
+    depth = channels // groups
     kernels = outputs // groups
-    in_place = plan[18] == 1  # 1×1, stride 1, no padding: the input is the panel
+    in_place = conv.in_place == 1  # 1×1, stride 1, no padding: the input is the panel
     for first in range(first_line, last_line, lines_a_panel):
         last = min(first + lines_a_panel, last_line)
         pixels = (last - first) * q_count
@@ -108,7 +110,7 @@ def forward(x, w, bias, y, panel, plan, first_line, last_line, activation):  # t
                 out = y[start + group * kernels :]
                 if in_place:
                     # (pixels, K/G) = (pixels, C/G) @ (C/G, K/G)
-                    values = x[first * q_count * plan[3] + group * depth :]
+                    values = x[first * q_count * channels + group * depth :]
                     gemm(
                         False,
                         False,
@@ -116,7 +118,7 @@ def forward(x, w, bias, y, panel, plan, first_line, last_line, activation):  # t
                         kernels,
                         length,
                         values,
-                        plan[3],
+                        channels,
                         weights,
                         outputs,
                         beta,
@@ -147,10 +149,11 @@ def forward(x, w, bias, y, panel, plan, first_line, last_line, activation):  # t
 @jit
 def add_panel(panel, gx, plan, group, first_line, last_line, first_row, last_row):  # type: ignore[no-untyped-def]
     """The reverse of `fill_panel`: gx under cell (r, s) += panel[pixel, (r - first_row, s, c)]."""
-    height, width, channels = plan[1], plan[2], plan[3]
-    columns, p_count, q_count = plan[6], plan[7], plan[8]
-    step_h, step_w, top, left = plan[9], plan[10], plan[11], plan[12]
-    apart_h, apart_w, groups = plan[13], plan[14], plan[15]
+    conv = plan[0]
+    height, width, channels = conv.height, conv.width, conv.channels
+    columns, p_count, q_count = conv.columns, conv.p_count, conv.q_count
+    step_h, step_w, top, left = conv.step_h, conv.step_w, conv.top, conv.left
+    apart_h, apart_w, groups = conv.apart_h, conv.apart_w, conv.groups
     depth = channels // groups
     row_run = columns * depth
     whole_runs = groups == 1 and apart_w == 1
@@ -181,13 +184,14 @@ def input_grad(gy, w, gx, panel, plan, first_image, last_image):  # type: ignore
 
     panel[pixels, r·S·C/G] = gy[pixels, K/G] @ w[r·S·C/G, K/G]ᵀ, then added under the windows.
     """
-    pixels_in = plan[1] * plan[2]
-    channels, outputs, rows, columns = plan[3], plan[4], plan[5], plan[6]
-    p_count, q_count, groups = plan[7], plan[8], plan[15]
-    lines_a_panel, rows_a_panel = plan[16], plan[17]
+    conv = plan[0]
+    pixels_in = conv.height * conv.width
+    channels, outputs, rows, columns = conv.channels, conv.outputs, conv.rows, conv.columns
+    p_count, q_count, groups = conv.p_count, conv.q_count, conv.groups
+    lines_a_panel, rows_a_panel = conv.panel_lines, conv.panel_rows
     depth = channels // groups
     kernels = outputs // groups
-    if plan[18] == 1:
+    if conv.in_place == 1:
         pixels = (last_image - first_image) * pixels_in
         for group in range(groups):
             gemm(
@@ -236,9 +240,10 @@ def weight_grad(x, gy, gw, panel, plan, first_line, last_line, first_row, last_r
 
     gw[r·S·C/G, K/G] (+)= panel[pixels, r·S·C/G]ᵀ @ gy[pixels, K/G]
     """
-    outputs, columns, q_count, groups = plan[4], plan[6], plan[8], plan[15]
-    lines_a_panel = plan[16]
-    depth = plan[3] // groups
+    conv = plan[0]
+    channels, outputs, columns = conv.channels, conv.outputs, conv.columns
+    q_count, groups, lines_a_panel = conv.q_count, conv.groups, conv.panel_lines
+    depth = channels // groups
     kernels = outputs // groups
     length = (last_row - first_row) * columns * depth
     for first in range(first_line, last_line, lines_a_panel):
@@ -248,15 +253,15 @@ def weight_grad(x, gy, gw, panel, plan, first_line, last_line, first_row, last_r
         for group in range(groups):
             gradient = gy[first * q_count * outputs + group * kernels :]
             out = gw[first_row * columns * depth * outputs + group * kernels :]
-            if plan[18] == 1:
+            if conv.in_place == 1:
                 gemm(
                     True,
                     False,
                     length,
                     kernels,
                     pixels,
-                    x[first * q_count * plan[3] + group * depth :],
-                    plan[3],
+                    x[first * q_count * channels + group * depth :],
+                    channels,
                     gradient,
                     outputs,
                     beta,

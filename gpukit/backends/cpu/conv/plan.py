@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
 from gpukit.backends.cpu.conv.widen import pixels_together
 from gpukit.backends.cpu.runtime.common import Array, Pair, is_float
+from gpukit.backends.cpu.runtime.records import record
 from gpukit.backends.cpu.runtime.threads import cuts
 from gpukit.primitives.windows import NO_PADDING, Conv
 
@@ -67,10 +66,15 @@ def make_plan(
     # Equal panels rather than a short last one.
     panels = -(-lines // panel_lines)
     panel_lines = -(-lines // panels) if panels else 1
-    numbers = [
-        n, h, w, c, k, r, s, rows, columns, *conv.stride, *conv.offset, *conv.dilation,
-        conv.groups, panel_lines, panel_rows, int(in_place),
-    ]  # fmt: skip
+    numbers = record(
+        height=h, width=w, channels=c, outputs=k, rows=r, columns=s,
+        p_count=rows, q_count=columns,
+        step_h=conv.stride[0], step_w=conv.stride[1], top=conv.offset[0], left=conv.offset[1],
+        apart_h=conv.dilation[0], apart_w=conv.dilation[1], groups=conv.groups,
+        panel_lines=panel_lines,
+        panel_rows=panel_rows,  # of the kernel
+        in_place=int(in_place),  # whether x itself is the panel
+    )  # fmt: skip
     return Plan(
         output_shape=(n, rows, columns, k),
         together=pixels_together(kernel_shape, columns, conv),
@@ -79,7 +83,7 @@ def make_plan(
         panel_rows=panel_rows,
         panel_size=0 if in_place else panel_lines * columns * panel_rows * row_run + 16,
         work=lines * columns * r * s * depth * (k + _COPY_WORK * conv.groups * (not in_place)),
-        numbers=np.array(numbers, dtype=np.int64),
+        numbers=numbers,
     )
 
 

@@ -11,8 +11,7 @@ lines at a time. The gradient by the input at stride 1 is the same loop over gy 
 turned around. The gradient by the weights is a tile too: 14 places of a kernel row by 32 filters,
 summed over the pixels of some lines.
 
-`plan` (int64 array): N H W C K R S P Q, strides, top, left, padded width, groups, vectors a block,
-lines a chunk, whether images are copied, and for weights, the length of a run and tiles in it.
+`plan` is `Tiling.numbers` of tiling.py.
 """
 
 from __future__ import annotations
@@ -20,10 +19,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import numpy as np
-
 from gpukit.backends.cpu.activation.piecewise import finish
-from gpukit.backends.cpu.runtime.common import Array
 from gpukit.backends.cpu.runtime.jit import at, jit
 from gpukit.backends.cpu.runtime.tile import tile
 from gpukit.backends.cpu.runtime.vectors import VECTOR, clear_run, copy_run
@@ -32,8 +28,9 @@ from gpukit.backends.cpu.runtime.vectors import VECTOR, clear_run, copy_run
 @jit
 def pack(w, packed, plan, first, last):  # type: ignore[no-untyped-def]
     """Blocks first … last of the weights w (R·S, C/G, K) in the order of `forward`."""
-    outputs, groups, width = plan[4], plan[14], plan[15] * VECTOR
-    cells = plan[5] * plan[6] * (plan[3] // groups)
+    conv = plan[0]
+    outputs, groups, width = conv.outputs, conv.groups, conv.vectors * VECTOR
+    cells = conv.rows * conv.columns * (conv.channels // groups)
     for block in range(first, last):
         out = block * cells * width
         for cell in range(cells):
@@ -46,8 +43,9 @@ def pack_turned(w, packed, plan, first, last):  # type: ignore[no-untyped-def]
 
     `plan` is of that convolution: packed[…, r, s, k, c] = w[R - 1 - r, S - 1 - s, c, k].
     """
-    outputs, groups, width = plan[3], plan[14], plan[15] * VECTOR
-    cells, depth, kernels = plan[5] * plan[6], plan[4] // groups, outputs // groups
+    conv = plan[0]
+    outputs, groups, width = conv.channels, conv.groups, conv.vectors * VECTOR
+    cells, depth, kernels = conv.rows * conv.columns, conv.outputs // groups, outputs // groups
     blocks = depth // width
     for block in range(first, last):
         group, own = divmod(block, blocks)
@@ -63,10 +61,11 @@ def pack_turned(w, packed, plan, first, last):  # type: ignore[no-untyped-def]
 @jit
 def _rows_under(x, padded, plan, image, first_line, last_line):  # type: ignore[no-untyped-def]
     """Copy the input rows under some output lines of an image, with their padding."""
-    height, row = plan[1], plan[2] * plan[3]
-    wide, left = plan[13] * plan[3], plan[12] * plan[3]
-    above = first_line * plan[9] - plan[11]
-    for i in range((last_line - first_line - 1) * plan[9] + plan[5]):
+    conv = plan[0]
+    height, row = conv.height, conv.width * conv.channels
+    wide, left = conv.wide * conv.channels, conv.left * conv.channels
+    above = first_line * conv.step_h - conv.top
+    for i in range((last_line - first_line - 1) * conv.step_h + conv.rows):
         out = i * wide
         if above + i < 0 or above + i >= height:
             clear_run(padded, out, wide)
@@ -82,9 +81,12 @@ def forward(pixels: int, vectors: int) -> Any:
 
     @jit
     def run(x, packed, bias, y, padded, plan, first, last, activation):  # type: ignore[no-untyped-def]
-        height, channels, outputs, rows, columns = plan[1], plan[3], plan[4], plan[5], plan[6]
-        p_count, q_count, step_h, step_w = plan[7], plan[8], plan[9], plan[10]
-        wide, groups, chunk_lines, copied = plan[13], plan[14], plan[16], plan[17] == 1
+        conv = plan[0]
+        height, channels, outputs = conv.height, conv.channels, conv.outputs
+        rows, columns = conv.rows, conv.columns
+        p_count, q_count, step_h, step_w = conv.p_count, conv.q_count, conv.step_h, conv.step_w
+        wide, groups = conv.wide, conv.groups
+        chunk_lines, copied = conv.chunk_lines, conv.copied == 1
         depth, kernels, width = channels // groups, outputs // groups, vectors * VECTOR
         chunks = -(-p_count // chunk_lines)
         tiles = -(-q_count // pixels)
@@ -130,12 +132,14 @@ def weight_grad(pixels: int, vectors: int) -> Any:
 
     @jit
     def run(x, gy, sums, padded, packed, plan, first, last, first_block, last_block):  # type: ignore[no-untyped-def]
-        height, channels, outputs = plan[1], plan[3], plan[4]
-        p_count, q_count, step_h, step_w = plan[7], plan[8], plan[9], plan[10]
-        wide, groups, chunk_lines, copied = plan[13], plan[14], plan[16], plan[17] == 1
-        length, tiles = plan[18], plan[19]
+        conv = plan[0]
+        height, channels, outputs = conv.height, conv.channels, conv.outputs
+        p_count, q_count, step_h, step_w = conv.p_count, conv.q_count, conv.step_h, conv.step_w
+        wide, groups = conv.wide, conv.groups
+        chunk_lines, copied = conv.chunk_lines, conv.copied == 1
+        length, tiles = conv.length, conv.tiles
         depth, kernels, width = channels // groups, outputs // groups, vectors * VECTOR
-        cells = 1 if groups == 1 else plan[6]
+        cells = 1 if groups == 1 else conv.columns
         chunks = -(-p_count // chunk_lines)
         source = padded if copied else x
         for chunk in range(first, last):
@@ -152,8 +156,8 @@ def weight_grad(pixels: int, vectors: int) -> Any:
                 for pixel in range(lines * q_count):
                     place = gradient + pixel * outputs + block * width
                     copy_run(packed, pixel * width, gy, place, width)
-                out = block * plan[5] * cells * tiles * pixels * width
-                for r in range(plan[5]):
+                out = block * conv.rows * cells * tiles * pixels * width
+                for r in range(conv.rows):
                     for s in range(cells):
                         run_start = start + (r * wide + s) * channels + group
                         for t in range(tiles):
@@ -172,9 +176,10 @@ def weight_grad(pixels: int, vectors: int) -> Any:
 @jit
 def collect(parts, gw, plan, pixels, first, last):  # type: ignore[no-untyped-def]
     """gw = the sums of all `parts` of `weight_grad`, blocks first … last put in their places."""
-    outputs, rows, groups, width = plan[4], plan[5], plan[14], plan[15] * VECTOR
-    length, tiles = plan[18], plan[19]
-    runs = rows * (1 if groups == 1 else plan[6])
+    conv = plan[0]
+    outputs, rows, groups, width = conv.outputs, conv.rows, conv.groups, conv.vectors * VECTOR
+    length, tiles = conv.length, conv.tiles
+    runs = rows * (1 if groups == 1 else conv.columns)
     for block in range(first, last):
         source = block * runs * tiles * pixels * width
         for place in range(runs):
@@ -193,8 +198,3 @@ def collect(parts, gw, plan, pixels, first, last):  # type: ignore[no-untyped-de
 def tallest(length: int, most: int) -> int:
     """The height of equal tiles for `length` pixels or places, as few as `most` allows."""
     return -(-length // -(-length // most))
-
-
-def numbers_array(numbers: list[int]) -> Array:
-    """A plan as compiled code reads it."""
-    return np.array(numbers, dtype=np.int64)

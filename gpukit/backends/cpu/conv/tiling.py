@@ -16,6 +16,7 @@ from gpukit.backends.cpu.activation.piecewise import bias_pattern
 from gpukit.backends.cpu.conv import tiled
 from gpukit.backends.cpu.runtime.common import ACTIVATIONS, FLOAT32, Array, flat
 from gpukit.backends.cpu.runtime.memory import empty, scratch
+from gpukit.backends.cpu.runtime.records import record
 from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
 from gpukit.backends.cpu.runtime.tile import TALLEST
 from gpukit.backends.cpu.runtime.vectors import VECTOR
@@ -47,6 +48,7 @@ class Tiling:
     gradient_size: int
     pixels: int
     places: int
+    tiles: int
     numbers: Array
 
 
@@ -66,10 +68,18 @@ def make_tiling(input_shape: tuple[int, ...], kernel_shape: tuple[int, ...], con
     lines = -(-rows // chunks)
     run = s * depth if groups == 1 else depth
     places = tiled.tallest(run, TALLEST[vectors])
-    numbers = [
-        n, h, w, c, k, r, s, rows, columns, *conv.stride, *conv.offset, wide, groups,
-        vectors, lines, int(copied), run, -(-run // places),
-    ]  # fmt: skip
+    tiles = -(-run // places)
+    numbers = record(
+        height=h, width=w, channels=c, outputs=k, rows=r, columns=s,
+        p_count=rows, q_count=columns,
+        step_h=conv.stride[0], step_w=conv.stride[1], top=conv.offset[0], left=conv.offset[1],
+        wide=wide,  # padded rows
+        groups=groups,
+        vectors=vectors,  # of a block
+        chunk_lines=lines,
+        copied=int(copied),  # whether images go through a padded buffer
+        length=run, tiles=tiles,  # of a weight gradient's run
+    )  # fmt: skip
     return Tiling(
         output_shape=(n, rows, columns, k),
         vectors=vectors,
@@ -79,7 +89,8 @@ def make_tiling(input_shape: tuple[int, ...], kernel_shape: tuple[int, ...], con
         gradient_size=lines * columns * vectors * VECTOR,
         pixels=tiled.tallest(columns, TALLEST[vectors]),
         places=places,
-        numbers=tiled.numbers_array(numbers),
+        tiles=tiles,
+        numbers=numbers,
     )
 
 
@@ -168,7 +179,7 @@ def weight_grad(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Con
     tiling = make_tiling(x.shape, tuple(kernel_shape), conv)
     pixels, width = tiling.places, tiling.vectors * VECTOR
     runs = kernel_shape[0] * (1 if conv.groups == 1 else kernel_shape[1])
-    size = runs * int(tiling.numbers[19]) * pixels * width
+    size = runs * tiling.tiles * pixels * width
     affordable = max(_PART_BYTES // (4 * size * tiling.blocks), 1)
     count = min(max(tiling.chunks // _PART_CHUNKS, 1), _MOST_PARTS, affordable)
     parts = cuts(tiling.chunks, count)

@@ -16,10 +16,10 @@ from gpukit.primitives.windows import Window
 @jit
 def _average(x, y, plan, first_line, last_line):  # type: ignore[no-untyped-def]
     """Lines first_line … last_line of y: the mean of the pixels that each window holds."""
-    height, width, channels, p_count, q_count = plan[1], plan[2], plan[3], plan[4], plan[5]
-    rows, columns, step_h, step_w, top, left = (
-        plan[6], plan[7], plan[8], plan[9], plan[10], plan[11],
-    )  # fmt: skip
+    pool = plan[0]
+    height, width, channels = pool.height, pool.width, pool.channels
+    p_count, q_count, rows, columns = pool.p_count, pool.q_count, pool.rows, pool.columns
+    step_h, step_w, top, left = pool.step_h, pool.step_w, pool.top, pool.left
     for line in range(first_line, last_line):
         image, p = divmod(line, p_count)
         h = p * step_h - top
@@ -43,10 +43,10 @@ def _average(x, y, plan, first_line, last_line):  # type: ignore[no-untyped-def]
 @jit
 def _share(gy, gx, plan, first_image, last_image):  # type: ignore[no-untyped-def]
     """gx of whole images: every window gives each of its pixels an equal share."""
-    height, width, channels, p_count, q_count = plan[1], plan[2], plan[3], plan[4], plan[5]
-    rows, columns, step_h, step_w, top, left = (
-        plan[6], plan[7], plan[8], plan[9], plan[10], plan[11],
-    )  # fmt: skip
+    pool = plan[0]
+    height, width, channels = pool.height, pool.width, pool.channels
+    p_count, q_count, rows, columns = pool.p_count, pool.q_count, pool.rows, pool.columns
+    step_h, step_w, top, left = pool.step_h, pool.step_w, pool.top, pool.left
     size = height * width * channels
     gx[first_image * size : last_image * size] = 0
     for line in range(first_image * p_count, last_image * p_count):
@@ -85,7 +85,7 @@ def _(x: Array, *, window: Window) -> Array:
     output = window.output_shape(x.shape[1:3])
     y = empty((x.shape[0], *output, x.shape[3]), x.dtype)
     if y.size:
-        plan = pool_plan(x.shape, output, window)
+        plan = pool_plan(x.shape, window)
         source, target, tasks = flat(x), y.reshape(-1), unit_tasks(x.shape[0] * output[0], x.size)
         parallel_for(len(tasks), lambda i: _average(source, target, plan, *tasks[i]))
     return y
@@ -95,7 +95,7 @@ def _(x: Array, *, window: Window) -> Array:
 def _(gy: Array, *, input_shape: tuple[int, ...], window: Window) -> Array:
     gx = empty(tuple(input_shape), gy.dtype)
     if gx.size:
-        plan = pool_plan(input_shape, gy.shape[1:3], window)
+        plan = pool_plan(tuple(input_shape), window)
         gradient, target, tasks = flat(gy), gx.reshape(-1), unit_tasks(input_shape[0], gx.size)
         parallel_for(len(tasks), lambda i: _share(gradient, target, plan, *tasks[i]))
     return gx

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from gpukit import primitives as reference
 from gpukit.backends.cpu.runtime.common import Array, Pair, flat, is_float
 from gpukit.backends.cpu.runtime.jit import at, jit
 from gpukit.backends.cpu.runtime.memory import empty
+from gpukit.backends.cpu.runtime.records import record
 from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
 from gpukit.backends.cpu.runtime.vectors import VECTOR, choose_vector, pool_vector
 from gpukit.primitives.windows import Window
@@ -24,10 +26,10 @@ def _max_forward(x, y, index, plan, first_line, last_line):  # type: ignore[no-u
 
     `not v <= best` is true for a NaN too, `best == best` keeps the first NaN.
     """
-    height, width, channels, p_count, q_count = plan[1], plan[2], plan[3], plan[4], plan[5]
-    rows, columns, step_h, step_w, top, left = (
-        plan[6], plan[7], plan[8], plan[9], plan[10], plan[11],
-    )  # fmt: skip
+    pool = plan[0]
+    height, width, channels = pool.height, pool.width, pool.channels
+    p_count, q_count, rows, columns = pool.p_count, pool.q_count, pool.rows, pool.columns
+    step_h, step_w, top, left = pool.step_h, pool.step_w, pool.top, pool.left
     # Vectors may write beyond a pixel's channels: what is written later overwrites that.
     end = last_line * q_count * channels
     for line in range(first_line, last_line):
@@ -93,10 +95,10 @@ def _max_forward(x, y, index, plan, first_line, last_line):  # type: ignore[no-u
 @jit
 def _max_backward(gy, index, gx, plan, first_image, last_image):  # type: ignore[no-untyped-def]
     """gx of whole images: every window gives its gy to the cell that won."""
-    height, width, channels, p_count, q_count = plan[1], plan[2], plan[3], plan[4], plan[5]
-    rows, columns, step_h, step_w, top, left = (
-        plan[6], plan[7], plan[8], plan[9], plan[10], plan[11],
-    )  # fmt: skip
+    pool = plan[0]
+    height, width, channels = pool.height, pool.width, pool.channels
+    p_count, q_count, rows, columns = pool.p_count, pool.q_count, pool.rows, pool.columns
+    step_h, step_w, top, left = pool.step_h, pool.step_w, pool.top, pool.left
     image_size = height * width * channels
     # Windows that tile the image write every pixel once: no zeros first, no adding.
     tiles = (
@@ -146,10 +148,16 @@ def _max_backward(gy, index, gx, plan, first_image, last_image):  # type: ignore
                                 gx[at(pixel + c)] += g if index[at(out + c)] == cell else 0
 
 
-def pool_plan(input_shape: tuple[int, ...], output: tuple[int, ...], window: Window) -> Array:
-    """What compiled code reads: N H W C P Q, window, stride, top and left padding."""
-    numbers = [*input_shape, *output, *window.size, *window.stride, *window.offset]
-    return np.array(numbers, dtype=np.int64)
+@lru_cache(maxsize=1024)
+def pool_plan(input_shape: tuple[int, ...], window: Window) -> Array:
+    """What compiled code reads of images (N,H,W,C) and how they are pooled."""
+    (_, h, w, c), (p_count, q_count) = input_shape, window.output_shape(input_shape[1:3])
+    return record(
+        height=h, width=w, channels=c, p_count=p_count, q_count=q_count,
+        rows=window.size[0], columns=window.size[1],
+        step_h=window.stride[0], step_w=window.stride[1],
+        top=window.offset[0], left=window.offset[1],
+    )  # fmt: skip
 
 
 def unit_tasks(units: int, size: int) -> list[Pair]:
@@ -168,7 +176,7 @@ def _(x: Array, *, window: Window) -> tuple[Array, Array]:
     shape = (x.shape[0], *output, x.shape[3])
     y, index = empty(shape, x.dtype), empty(shape, np.dtype(np.uint8))
     if y.size:
-        plan = pool_plan(x.shape, output, window)
+        plan = pool_plan(x.shape, window)
         source, best, which = flat(x), y.reshape(-1), index.reshape(-1)
         tasks = unit_tasks(shape[0] * shape[1], x.size)
         parallel_for(len(tasks), lambda i: _max_forward(source, best, which, plan, *tasks[i]))
@@ -179,7 +187,7 @@ def _(x: Array, *, window: Window) -> tuple[Array, Array]:
 def _(gy: Array, index: Array, *, input_shape: tuple[int, ...], window: Window) -> Array:
     gx = empty(input_shape, gy.dtype)
     if gx.size:
-        plan = pool_plan(input_shape, gy.shape[1:3], window)
+        plan = pool_plan(tuple(input_shape), window)
         gradient, which, target = flat(gy), flat(index), gx.reshape(-1)
         tasks = unit_tasks(input_shape[0], gx.size)
         parallel_for(len(tasks), lambda i: _max_backward(gradient, which, target, plan, *tasks[i]))

@@ -90,7 +90,7 @@ def span(f: int, d: int = 1) -> int:
 
 def output_size(n: int, f: int, s: int, padding: Pair, d: int = 1) -> int:
     """Places for a window along one axis: floor((n + pads - span) / s) + 1; below 1, none."""
-    return (n + sum(padding) - span(f, d)) // s + 1
+    return (n + padding[0] + padding[1] - (f - 1) * d - 1) // s + 1
 
 
 def pad_image(x: Array, padding: Padding) -> Array:

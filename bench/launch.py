@@ -27,6 +27,7 @@ import numpy as np
 from bench.gpukit_side import training
 from bench.networks import LeNet
 from gpukit import device, models, optimizers
+from gpukit.device import emulated
 from gpukit.dispatch.primitive import registry
 from gpukit.launch import engine, kernel
 from gpukit.training import loop
@@ -57,12 +58,12 @@ class Nothing:
 @contextmanager
 def engine_in_place(instead: engine.Engine) -> Iterator[None]:
     """Within the block, `instead` runs the kernels of emu, and emu's memory stays unwritten."""
-    written, device._unwritten = device._unwritten, np.empty
+    written, emulated.unwritten = emulated.unwritten, np.empty
     try:
         with registry.instead("emu", instead):
             yield
     finally:
-        device._unwritten = written
+        emulated.unwritten = written
 
 
 class Cost(NamedTuple):

@@ -90,7 +90,7 @@ def _run_cards(
     work: Work,
     crossings: Collection[int],
 ) -> None:
-    from gpukit.backends.cuda.runtime import transfer
+    from gpukit.device import transfer
 
     begun: dict[int, list[transfer.Arrival]] = {}  # copies by the tasks that began them
     try:

@@ -23,7 +23,7 @@ from typing import Any, overload
 import numpy as np
 
 from gpukit.core.config import show
-from gpukit.device import CPU, Device, DeviceArray, device_of, homes
+from gpukit.device import BACKENDS, CPU, Device, device_of, homes
 from gpukit.dispatch.declaration import Declaration
 from gpukit.dispatch.precision import FULL, Precision
 from gpukit.dispatch.precision import precision as by_name
@@ -33,10 +33,8 @@ from gpukit.errors import SettingError
 
 REFERENCE = "reference"
 
-# An emulated card has no implementations of its own: it runs those of a real one, unless they are
-# `on(…, emulated=False)`.
-_registered_as = {"emu": "cuda"}
-_NUMBERS = {int, float, bool, type(None)}  # arguments that are on no device
+# Arguments of these types alone, which is the common case, are the host's.
+_ON_HOST = {np.ndarray, int, float, bool, type(None)}
 
 
 @dataclass(eq=False, slots=True)
@@ -62,12 +60,6 @@ class Implementation:
     def takes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether these arguments are within the declared limits."""
         return self.supports is None or bool(self.supports(*args, **kwargs))
-
-    def is_default(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Whether a call without `algo` may take it."""
-        if self.supports is not None and not self.supports(*args, **kwargs):
-            return False
-        return self.default_when is None or bool(self.default_when(*args, **kwargs))
 
     def __repr__(self) -> str:
         return f"Implementation({self.kind}:{self.name})"
@@ -164,10 +156,11 @@ class Primitive:
         return {**self._known(kind), REFERENCE: self._reference}
 
     def _known(self, kind: str) -> dict[str, Implementation]:
-        if kind not in _registered_as:
-            return self._by_kind.get(kind, {})
-        of_cards = self._by_kind.get(_registered_as[kind], {})
-        return {name: found for name, found in of_cards.items() if found.emulated}
+        backend = BACKENDS.get(kind, kind)
+        known = self._by_kind.get(backend, {})
+        if kind == backend:
+            return known
+        return {name: found for name, found in known.items() if found.emulated}
 
     def choose(
         self, device: Device, algo: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -178,50 +171,56 @@ class Primitive:
         else the default, which is said once. Raises SettingError for an `algo` that is not there.
         """
         kind = device.kind
-        self.registry.load(kind)
+        if kind not in self.registry.loaded:
+            self.registry.load(kind)
         asked = preferred(self.name) if algo is None else algo
         if asked is None:
-            return self._default(kind, args, kwargs)
+            return self._default(device, args, kwargs)
         if not isinstance(asked, str):
             raise SettingError(
                 f"{self.name}: algo={show(asked)}: use the name of an implementation"
             )
-        chosen = self.find(device.kind, asked)
+        chosen = self.find(kind, asked)
         if chosen is None and algo is not None and not isinstance(algo, FromFile):
-            raise SettingError(self.lacks(device.kind, algo))
+            raise SettingError(self.lacks(kind, algo))
         if chosen is not None and chosen.takes(args, kwargs):
             return chosen
-        taken = self._default(device.kind, args, kwargs)
+        taken = self._default(device, args, kwargs)
         takes = f"{asked} does not take {shown(args, kwargs)}"
-        fell_back(self.name, asked, device.kind, taken.name, takes if chosen else absent(asked))
+        fell_back(self.name, asked, kind, taken.name, takes if chosen else absent(asked))
         return taken
 
     def find(self, kind: str, name: str) -> Implementation | None:
         """The implementation `name` on `kind`; looked for among installed plug-ins, too, unless
         only a file gives the name."""
-        self.registry.load(kind)
+        if kind not in self.registry.loaded:
+            self.registry.load(kind)
         if name == REFERENCE:
             return self._reference
         found = self._known(kind).get(name)
         if isinstance(name, FromFile):
             return found
-        if found is None and name not in self._known(_registered_as.get(kind, kind)):
+        if found is None and name not in self._known(BACKENDS.get(kind, kind)):
             for search in self.registry.searches:
                 search(name)
             found = self._known(kind).get(name)
         return found
 
-    def _default(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Implementation:
-        real = _registered_as.get(kind, kind)
-        for found in self._by_kind.get(real, {}).values():
-            if (found.emulated or kind == real) and found.is_default(args, kwargs):
+    def _default(self, device: Device, args: tuple[Any, ...], kwargs: Any) -> Implementation:
+        real = device.kind == device.backend
+        for found in self._by_kind.get(device.backend, {}).values():
+            if (
+                (real or found.emulated)
+                and (found.supports is None or found.supports(*args, **kwargs))
+                and (found.default_when is None or found.default_when(*args, **kwargs))
+            ):
                 return found
         return self._reference
 
     def lacks(self, kind: str, algo: str) -> str:
         """That there is no such implementation on `kind`, and which there are."""
         names = ", ".join([*self._known(kind), REFERENCE])
-        real = _registered_as.get(kind, kind)
+        real = BACKENDS.get(kind, kind)
         only = " (it needs a real card)" if algo in self._by_kind.get(real, {}) else ""
         if not only:
             others = [k for k, known in self._by_kind.items() if algo in known]
@@ -229,18 +228,12 @@ class Primitive:
         return f"{self.name} has no algo {algo!r} on {kind}{only}; use {names}"
 
     def __call__(self, *args: Any, algo: str | None = None, **kwargs: Any) -> Any:
-        device = _device_of_arguments(args)
-        if device.is_twin:
-            args = tuple(_data(a) for a in args)
-            return _tag(self.choose(device, algo, args, kwargs).function(*args, **kwargs), device)
-        function = self.choose(device, algo, args, kwargs).function
-        if device.kind == "cuda":
-            with device.current():
-                result = function(*args, **kwargs)
+        if _ON_HOST.issuperset(map(type, args)):
+            device: Device = CPU
         else:
-            result = function(*args, **kwargs)
-        # NumPy's functions make scalars of results of shape (); arrays in means arrays out.
-        return np.asarray(result) if isinstance(result, np.generic) else result
+            device = _device_of_arguments(args)
+            args = device.operands(args)
+        return device.run(self.choose(device, algo, args, kwargs).function, args, kwargs)
 
 
 registry: Registry[Primitive] = default
@@ -276,12 +269,6 @@ def _parameters(function: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
 
 
 def _device_of_arguments(args: tuple[Any, ...]) -> Device:
-    # The common case, all NumPy, costs one type comparison an argument.
-    for a in args:
-        if type(a) is not np.ndarray and type(a) not in _NUMBERS:
-            break
-    else:
-        return CPU
     arrays: list[Any] = []
     for a in args:
         if type(a) in homes:
@@ -291,21 +278,3 @@ def _device_of_arguments(args: tuple[Any, ...]) -> Device:
         elif a is not None and not isinstance(a, (int, float, np.generic)):
             arrays.append(a)
     return device_of(*arrays)
-
-
-def _data(value: Any) -> Any:
-    if isinstance(value, DeviceArray):
-        return value.data
-    if isinstance(value, (list, tuple)):
-        return type(value)(_data(v) for v in value)
-    return value
-
-
-def _tag(value: Any, device: Device) -> Any:
-    if isinstance(value, np.ndarray):
-        return DeviceArray(value, device)
-    if isinstance(value, np.generic):
-        return DeviceArray(np.asarray(value), device)
-    if isinstance(value, tuple):
-        return tuple(_tag(v, device) for v in value)
-    return value

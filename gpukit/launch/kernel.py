@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.device import CPU, device_of
+from gpukit.device import device_of
 from gpukit.dispatch.primitive import registry
 from gpukit.errors import DeviceError, DTypeError, GpukitError, ShapeError
 from gpukit.launch.engine import Bound, Call
@@ -112,7 +112,7 @@ class Kernel:
             )
         values = tuple([convert(a) for convert, a in zip(bound.converters, arguments)])
         device = device_of(*[values[i] for i in bound.pointers if values[i] is not None])
-        if device is CPU or device.is_twin:
+        if not device.runs_kernels:
             raise DeviceError(
                 f"{bound.title}: argument {bound.parameters[bound.pointers[0]].name} is on "
                 f"{device}; kernels take arrays on cuda or emu"

@@ -108,14 +108,14 @@ class NumbaKernel:
         if len(floats) > 1:
             raise TypeError(f"{self.name}: arrays of {floats} in one launch")
         device = device_of(*arrays)
-        if device.kind != "cuda":
+        if device.in_host_memory:
             self.function[grid, block](*values)
             return
+        import cupy
         from numba import cuda
         from numba.cuda.cudadrv.driver import CudaAPIError
 
         quieten()
-        cupy = device._cupy()
         with cupy.cuda.Device(device.index), cuda.gpus[device.index]:
             pointer = cupy.cuda.get_current_stream().ptr
             stream = cuda.external_stream(pointer) if pointer else 0

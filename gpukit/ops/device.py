@@ -13,15 +13,7 @@ from gpukit.device import Device, device_of, get_device, to_host
 @differentiable(integers=("x",))
 def _move(x: Any, *, device: Device) -> Any:
     home = device_of(x)
-    return _copy(x, home, device), (CopyBack(lambda gy: _copy(gy, device, home)),)
-
-
-def _copy(x: Any, home: Device, target: Device) -> Any:
-    if home.kind == target.kind == "cuda":
-        from gpukit.backends.cuda.runtime import transfer
-
-        return transfer.copy(x, target)
-    return target.asarray(x)
+    return device.receive(x), (CopyBack(home.receive),)
 
 
 def to_device(x: Any, device: str | Device) -> Any:

@@ -21,8 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from gpukit import device as devices
-from gpukit.device import get_device, to_host
+from gpukit.device import emulated, get_device, to_host
 from gpukit.dispatch.dice import Case
 from gpukit.dispatch.primitive import Primitive, registry
 from gpukit.verify import launch_log, run_case, streams
@@ -291,12 +290,12 @@ def _why_nothing_tells(target: Target, primitive: Primitive, seed: int) -> str:
 @contextmanager
 def filling(byte: int) -> Iterator[None]:
     """Within the block, new memory on emu is full of `byte`."""
-    before = devices.UNWRITTEN
-    devices.UNWRITTEN = byte
+    before = emulated.UNWRITTEN
+    emulated.UNWRITTEN = byte
     try:
         yield
     finally:
-        devices.UNWRITTEN = before
+        emulated.UNWRITTEN = before
 
 
 def _put(made: Case) -> list[Any]:

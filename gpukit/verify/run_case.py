@@ -190,7 +190,7 @@ def _kind(value: Any) -> str:
 
 def _is_view(results: Any, arrays: list[Any], device: Device) -> bool:
     """Whether one of the results has an argument's memory; of a card's arrays that is not asked."""
-    if device.kind == "cuda":
+    if not device.in_host_memory:
         return False
     theirs = [to_host(a) for a in flat(arrays) if hasattr(a, "dtype")]
     ours = [to_host(r) for r in _given(results)]

@@ -212,7 +212,7 @@ def test_where_it_is_to_be_had():
         assert ("cublas" in ways) == ("cublas_tf32" in ways) == (name in names)
         assert "cublas" not in primitive.implementations("emu")
     x, w = np.ones((2, 3), np.float32), np.ones((3, 2), np.float32)
-    assert not p.dense.implementations("cuda")["cublas"].is_default((x, w), {})
+    assert not p.dense.implementations("cuda")["cublas"].default_when(x, w)
     assert not p.dense.implementations("cuda")["cublas_tf32"].takes((x.astype(float), w), {})
     with pytest.raises(SettingError, match="needs a real card"):
         p.dense(*on_emu(x, w), algo="cublas")

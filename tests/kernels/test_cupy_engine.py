@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gpukit.device import Device
+from gpukit.device import CudaDevice
 from gpukit.errors import GpukitError
 from gpukit.launch.cupy import CupyEngine
 from gpukit.launch.engine import Call
@@ -103,7 +103,7 @@ KERNELS = {arch: Kernel(FEATURES, "sums", min_arch=arch) for arch in (75, 90)}
 def call(x=None, shared=0, arch=75, index=1, block=(32, 1, 1)) -> Call:
     arguments = (x, x, np.int32(8))
     bound = KERNELS[arch].bind(T=np.float32)
-    return Call(bound, Device("cuda", index), (2, 1, 1), block, arguments, shared)
+    return Call(bound, CudaDevice(index), (2, 1, 1), block, arguments, shared)
 
 
 @pytest.fixture

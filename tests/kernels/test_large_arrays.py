@@ -42,9 +42,9 @@ def reserved(shape, dtype) -> np.ndarray:
 @pytest.fixture
 def emu(monkeypatch):
     """The device, whose new arrays are reserved memory where they are large."""
-    from gpukit import device
+    from gpukit.device import EmulatedDevice, emulated
 
-    small = device._unwritten
+    small = emulated.unwritten
 
     def unwritten(shape, dtype):
         large = int(np.prod(tuple(shape), dtype=np.int64)) > 2**24
@@ -53,8 +53,8 @@ def emu(monkeypatch):
     def zeros(self, shape, dtype=np.float32):
         return self.wrap(reserved(tuple(shape), dtype))
 
-    monkeypatch.setattr(device, "_unwritten", unwritten)
-    monkeypatch.setattr(device.Device, "zeros", zeros)
+    monkeypatch.setattr(emulated, "unwritten", unwritten)
+    monkeypatch.setattr(EmulatedDevice, "zeros", zeros)
     return get_device("emu")
 
 

@@ -17,8 +17,7 @@ import pytest
 
 from gpukit import Tensor, ops
 from gpukit.autograd import differentiable
-from gpukit.backends.cuda.runtime import transfer
-from gpukit.device import device_of
+from gpukit.device import device_of, transfer
 from gpukit.graph.execution import Plan, Step, execute
 from gpukit.layers import ToDevice
 
@@ -218,7 +217,7 @@ def cross_often(cards, ways):
         for number in range(5):
             for a, b in ways:
                 x = cards.array(a, np.arange(45) + number)
-                y = transfer.copy(x, place(cards, b))
+                y = place(cards, b).receive(x)
                 with cards.cuda.Device(b):
                     results.append((y.times(2), 2 * (np.arange(45) + number)))
                 del x, y
@@ -281,8 +280,8 @@ def test_without_one_of_the_waits_values_are_wrong_in_some_order(cards, monkeypa
 
 def test_peers_copy_directly_after_access_was_enabled_once(cards):
     for _ in range(3):
-        transfer.copy(cards.array(0, np.zeros(45)), place(cards, 1))
-        transfer.copy(cards.array(1, np.zeros(45)), place(cards, 0))
+        place(cards, 1).receive(cards.array(0, np.zeros(45)))
+        place(cards, 0).receive(cards.array(1, np.zeros(45)))
     if cards.cuda.runtime.deviceCanAccessPeer(0, 1):
         assert cards.log == [
             ("enable", 0, 1), ("peer", 0, 1, 180), ("enable", 1, 0), ("peer", 1, 0, 180),
@@ -304,11 +303,11 @@ def test_access_that_something_else_enabled_is_no_error(cards, status):
     cards.enable_error = status
     x, there = cards.array(0, np.arange(45)), place(cards, 1)
     if status == 704:
-        y = transfer.copy(x, there)
+        y = there.receive(x)
         np.testing.assert_array_equal(cards.values(y, random.Random(0)), np.arange(45))
     else:
         with pytest.raises(cards.RuntimeFailure):
-            transfer.copy(x, there)
+            there.receive(x)
 
 
 def test_the_source_computes_on_and_so_does_the_target_up_to_what_reads_the_copy(cards):
@@ -438,7 +437,7 @@ def test_two_columns_forward_and_back_whatever_the_order(cards):
 
 
 def test_empty_arrays_cross(cards):
-    y = transfer.copy(CardArray(cards, 0, (0, 3)), place(cards, 1))
+    y = place(cards, 1).receive(CardArray(cards, 0, (0, 3)))
     assert y.shape == (0, 3) and device_of(y) is place(cards, 1)
     assert not any(entry[0] in ("peer", "down", "up") for entry in cards.log)
 
@@ -446,6 +445,6 @@ def test_empty_arrays_cross(cards):
 def test_sources_are_let_go_once_they_are_copied(cards):
     there = place(cards, 1)
     for _ in range(10):
-        transfer.copy(cards.array(0, np.zeros(45)), there)
+        there.receive(cards.array(0, np.zeros(45)))
         cards.drain(random.Random(0))
     assert len(transfer._transfers().sources) == 1

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from alexnets import GROUPED, assert_agree, loss_and_gradients, narrow, samples
 
-from gpukit.backends.cuda.runtime import transfer
-from gpukit.device import cuda_count, get_device, to_host
+from gpukit.device import cuda_count, get_device, to_host, transfer
 
 pytestmark = [
     pytest.mark.gpu,

@@ -55,7 +55,7 @@ def dotted(path: Path) -> str:
 
 
 def room(path: Path) -> str:
-    """gpukit/ops for a file in it, gpukit/device for gpukit/device.py; tests by folder too."""
+    """gpukit/ops for a file in it, gpukit/errors for gpukit/errors.py; tests by folder too."""
     if path.parts[0] in ("kernels", "bench"):
         return path.parts[0]
     inside = path.parts[1] if len(path.parts) > 2 or path.parts[0] == "gpukit" else ""

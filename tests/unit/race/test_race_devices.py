@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from stand_ins import CEILINGS
 
-from gpukit.device import Device, get_device
+from gpukit.device import CudaDevice, get_device
 from gpukit.errors import DeviceError
 from gpukit.race import ceilings as of_device
 from gpukit.race import on_card, on_host
@@ -81,7 +81,7 @@ class FakeArray:
         self.cupy.log.append("max")
 
 
-CARD = Device("cuda", 0)
+CARD = CudaDevice(0)
 
 
 def test_a_turn_flushes_the_cache_then_times_the_task_alone():

@@ -44,11 +44,11 @@ def test_rivals_need_memory_too(monkeypatch):
 
 
 def test_a_cards_memory_is_asked_for_too(monkeypatch):
-    from gpukit.device import Device
+    from gpukit.device import CudaDevice
 
     monkeypatch.setattr(memory, "available", lambda: None)
     monkeypatch.setattr(memory, "_free_on", lambda device: 10**8)
-    card = Device("cuda", 0)
+    card = CudaDevice(0)
     memory.check([problem("relu", (1, 64, 64, 64))], card)
     with pytest.raises(SettingError, match="memory on cuda:0"):
         memory.check(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpukit.backends.cuda.runtime.common import BLOCK, divide_up, empty_like, index_type
-from gpukit.device import device_of
+from gpukit.device import device_of, to_host
 from gpukit.launch.kernel import Kernel
 
 Array = Any
@@ -96,14 +96,12 @@ def memory_of(view: Array) -> tuple[Array, int]:
 def _strided(view: Array, extent: int) -> Array:
     """`extent` elements from the first of `view` on, one after another."""
     device = device_of(view)
-    if device.kind == "cuda":
-        from cupy.lib import stride_tricks
+    if device.in_host_memory:
+        as_strided = np.lib.stride_tricks.as_strided
+        return device.wrap(as_strided(to_host(view), (extent,), (view.dtype.itemsize,)))
+    from cupy.lib import stride_tricks
 
-        return stride_tricks.as_strided(view, (extent,), (view.dtype.itemsize,))
-    flat = np.lib.stride_tricks.as_strided(
-        view.data if device.tags else view, (extent,), (view.dtype.itemsize,)
-    )
-    return device.wrap(flat)
+    return stride_tricks.as_strided(view, (extent,), (view.dtype.itemsize,))
 
 
 def _merged(x: Array, y: Array) -> list[Axis]:

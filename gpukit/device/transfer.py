@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from gpukit.device import Device, device_of
+from gpukit.device.base import Device
 
 STAGE = 4 << 20  # bytes of one of the two pinned buffers between two cards that are no peers
 ALREADY_ENABLED = 704  # cudaErrorPeerAccessAlreadyEnabled
@@ -25,13 +25,13 @@ ALREADY_ENABLED = 704  # cudaErrorPeerAccessAlreadyEnabled
 _begun: ContextVar[list[Arrival] | None] = ContextVar("gpukit_begun_copies", default=None)
 
 
-def copy(x: Any, target: Device) -> Any:
-    """`x` of another card on the card `target`, in memory of its own; returns before it is there.
+def copy(x: Any, home: Device, target: Device) -> Any:
+    """`x` of the card `home` on the card `target`; returns before the copy is there.
 
     What `target` computes from now on waits for the copy; inside `begun_only` the caller sees to
     that.
     """
-    y, arrival = _transfers().copy(x, device_of(x), target)
+    y, arrival = _transfers().copy(x, home, target)
     begun = _begun.get()
     if begun is None:
         arrival.wait()

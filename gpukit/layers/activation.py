@@ -13,15 +13,11 @@ from gpukit.layers.base import Layer, LayerOptions, register
 
 # Slopes as Keras has them: 0.2 for the name, 0.3 for the layer.
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
-    "elu": ops.elu,
+    **{name: getattr(ops, name) for name in ops.activation.__all__},
     "exponential": ops.exp,
     "leaky_relu": functools.partial(ops.leaky_relu, slope=0.2),
     "log_softmax": ops.log_softmax,
-    "relu": ops.relu,
-    "sigmoid": ops.sigmoid,
     "softmax": ops.softmax,
-    "softplus": ops.softplus,
-    "tanh": ops.tanh,
 }
 
 
@@ -36,9 +32,8 @@ def activation_name(spec: Any) -> Any:
         if spec == "linear":
             return None
         if spec.lower() not in ACTIVATIONS:
-            raise SettingError(
-                f"unknown activation {show(spec)}; use one of {', '.join(['linear', *ACTIVATIONS])}"
-            )
+            known = ", ".join(["linear", *sorted(ACTIVATIONS)])
+            raise SettingError(f"unknown activation {show(spec)}; use one of {known}")
         return spec.lower()
     for name, function in ACTIVATIONS.items():
         if spec is function:

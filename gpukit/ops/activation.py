@@ -1,4 +1,4 @@
-"""Activations: element by element, and softmax over the last axis."""
+"""Activations: element by element."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 from gpukit import primitives as p
 from gpukit.autograd import differentiable
 from gpukit.ops.passes import gradient_by
+
+__all__ = ["elu", "leaky_relu", "relu", "sigmoid", "softplus", "tanh"]
 
 
 @differentiable
@@ -49,17 +51,3 @@ def softplus(x: Any, *, algo: str | None = None) -> Any:
     """ln(1 + exp(x)), without overflow."""
     y = p.softplus(x, algo=algo)
     return y, (lambda gy: gradient_by(algo, p.softplus_grad, gy, x),)
-
-
-@differentiable
-def softmax(x: Any, *, algo: str | None = None) -> Any:
-    """exp(x) / Σ exp(x) over the last axis, without overflow."""
-    y = p.softmax(x, algo=algo)
-    return y, (lambda gy: gradient_by(algo, p.softmax_grad, gy, y),)
-
-
-@differentiable
-def log_softmax(x: Any, *, algo: str | None = None) -> Any:
-    """x − ln Σ exp(x) over the last axis, without overflow."""
-    y = p.log_softmax(x, algo=algo)
-    return y, (lambda gy: gradient_by(algo, p.log_softmax_grad, gy, y),)

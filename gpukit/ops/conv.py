@@ -12,6 +12,8 @@ from gpukit.ops.epilogue import Epilogue, check_epilogue
 from gpukit.ops.passes import Algo, ways
 from gpukit.ops.windows import checked_conv
 
+__all__ = ["conv2d"]
+
 _PASSES = {
     "forward": p.conv2d,
     "input_grad": p.conv2d_input_grad,

@@ -7,7 +7,9 @@ from typing import Any
 from gpukit.autograd import differentiable
 from gpukit.autograd.results import operand
 from gpukit.autograd.tape import CopyBack
-from gpukit.device import Device, device_of, get_device, to_host
+from gpukit.device import Device, device_of, get_device
+
+__all__ = ["to_device"]
 
 
 @differentiable(integers=("x",))
@@ -26,6 +28,3 @@ def to_device(x: Any, device: str | Device) -> Any:
     if here is target:
         return x
     return _move(x, device=target)
-
-
-__all__ = ["to_device", "to_host"]

@@ -10,6 +10,22 @@ from gpukit import primitives as p
 from gpukit.autograd import differentiable
 from gpukit.errors import ShapeError
 
+__all__ = [
+    "absolute",
+    "add",
+    "divide",
+    "exp",
+    "log",
+    "maximum",
+    "minimum",
+    "multiply",
+    "negative",
+    "power",
+    "sqrt",
+    "square",
+    "subtract",
+]
+
 
 def sum_to(grad: Any, like: Any) -> Any:
     """`grad` summed over the axes along which `like` was broadcast."""

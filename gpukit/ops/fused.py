@@ -11,6 +11,8 @@ from gpukit.ops.normalisation import checked_response
 from gpukit.ops.passes import gradient_by
 from gpukit.ops.pool import pool_window
 
+__all__ = ["bias_relu_lrn_pool"]
+
 
 @differentiable
 def bias_relu_lrn_pool(

@@ -11,6 +11,8 @@ from gpukit.errors import ShapeError
 from gpukit.ops.epilogue import Epilogue, check_epilogue
 from gpukit.ops.passes import Algo, ways
 
+__all__ = ["dense", "matmul"]
+
 _PASSES = {"forward": p.dense, "input_grad": p.dense_input_grad, "weight_grad": p.dense_weight_grad}
 
 

@@ -1,4 +1,4 @@
-"""Losses by sample; their mean over the batch is what training minimises."""
+"""Softmax over the last axis, and losses of each sample, whose mean training minimises."""
 
 from __future__ import annotations
 
@@ -11,6 +11,22 @@ from gpukit.autograd import differentiable
 from gpukit.device import device_of
 from gpukit.errors import DataError, ShapeError
 from gpukit.ops.passes import gradient_by
+
+__all__ = ["log_softmax", "softmax", "softmax_cross_entropy", "squared_error"]
+
+
+@differentiable
+def softmax(x: Any, *, algo: str | None = None) -> Any:
+    """exp(x) / Σ exp(x) over the last axis, without overflow."""
+    y = p.softmax(x, algo=algo)
+    return y, (lambda gy: gradient_by(algo, p.softmax_grad, gy, y),)
+
+
+@differentiable
+def log_softmax(x: Any, *, algo: str | None = None) -> Any:
+    """x − ln Σ exp(x) over the last axis, without overflow."""
+    y = p.log_softmax(x, algo=algo)
+    return y, (lambda gy: gradient_by(algo, p.log_softmax_grad, gy, y),)
 
 
 @differentiable(integers=("targets",))

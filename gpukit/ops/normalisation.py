@@ -11,6 +11,8 @@ from gpukit.errors import SettingError, ShapeError
 from gpukit.ops.passes import gradient_by
 from gpukit.primitives.normalisation import Response
 
+__all__ = ["batch_norm", "batch_norm_inference", "lrn"]
+
 
 @differentiable
 def batch_norm(

@@ -11,6 +11,8 @@ from gpukit.ops.passes import gradient_by
 from gpukit.ops.windows import checked_window
 from gpukit.primitives.windows import Window
 
+__all__ = ["avg_pool2d", "global_avg_pool2d", "max_pool2d"]
+
 
 @differentiable
 def max_pool2d(

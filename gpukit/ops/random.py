@@ -9,6 +9,8 @@ from gpukit.autograd import differentiable
 from gpukit.core.config import show
 from gpukit.errors import SettingError
 
+__all__ = ["dropout"]
+
 
 @differentiable
 def dropout(

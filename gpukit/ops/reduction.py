@@ -11,6 +11,8 @@ from gpukit.autograd.results import operand
 from gpukit.core.config import whole
 from gpukit.errors import ShapeError
 
+__all__ = ["all_finite", "argmax", "max", "mean", "sum"]
+
 Axis = int | tuple[int, ...] | None
 
 

@@ -16,6 +16,8 @@ from gpukit.errors import DTypeError, GpukitError, SettingError, ShapeError
 from gpukit.ops.elementwise import sum_to
 from gpukit.ops.passes import gradient_by
 
+__all__ = ["broadcast_to", "concat", "flatten", "index", "pad", "reshape", "split", "transpose"]
+
 
 @differentiable
 def reshape(x: Any, *, shape: Sequence[int], algo: str | None = None) -> Any:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import gpukit.primitives  # noqa: F401  (fills the registry)
-from gpukit.dispatch.primitive import REFERENCE, registry
+from gpukit.dispatch.primitive import REFERENCE, Primitive, registry
 from gpukit.errors import SettingError
 from gpukit.scaffold.names import unusable
 from gpukit.scaffold.start import words
@@ -26,48 +26,16 @@ class Skeleton:
     expression: str = ""
 
 
-_UNARY = {
-    "relu": "v > T(0) || v != v ? v : T(0)",
-    "sigmoid": "T(1) / (T(1) + exp(-v))",
-    "tanh": "tanh(v)",
-    "negative": "-v",
-    "absolute": "v < T(0) ? -v : v",
-    "square": "v * v",
-    "sqrt": "sqrt(v)",
-    "exp": "exp(v)",
-    "log": "log(v)",
-    "sign": "v > T(0) ? T(1) : v < T(0) ? T(-1) : v",
-    "softplus": "gpukit::maximum(v, T(0)) + log1p(exp(v < T(0) ? v : -v))",
-}
-_GRADIENT = {
-    "relu_grad": "v > T(0) ? g : T(0)",
-    "sigmoid_grad": "g * v * (T(1) - v)",
-    "tanh_grad": "g * (T(1) - v * v)",
-}
-_BINARY = {
-    "add": "a + b",
-    "subtract": "a - b",
-    "multiply": "a * b",
-    "divide": "a / b",
-    "power": "pow(a, b)",
-    "maximum": "a > b || a != a ? a : b",
-    "minimum": "a < b || a != a ? a : b",
-}
-_SOFTMAX = {"softmax": "exp(from[k] - m) / sum", "log_softmax": "from[k] - m - log(sum)"}
-_OWN = (
-    "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "dense", "matmul", "max_pool2d",
-    "avg_pool2d", "batch_norm_inference", "lrn", "dropout", "argmax", "concat", "sgd_update",
-    "adam_update",
-)  # fmt: skip
+def _skeleton(primitive: Primitive) -> Skeleton | None:
+    """The one that a primitive declares, or files of its own name."""
+    declared = primitive.declaration
+    if declared and declared.skeleton:
+        return Skeleton(declared.skeleton, declared.expression)
+    has_own = (FOLDER / f"{primitive.name}.cu").is_file()
+    return Skeleton(primitive.name) if has_own else None
 
-SKELETONS: dict[str, Skeleton] = {
-    **{name: Skeleton(name) for name in _OWN},
-    **{name: Skeleton("unary", text) for name, text in _UNARY.items()},
-    **{name: Skeleton("gradient", text) for name, text in _GRADIENT.items()},
-    **{name: Skeleton("binary", text) for name, text in _BINARY.items()},
-    **{name: Skeleton("softmax", text) for name, text in _SOFTMAX.items()},
-}
 
+SKELETONS = {name: found for name, made in registry.items() if (found := _skeleton(made))}
 START = Skeleton("start")  # of every other primitive: made from its signature
 
 

@@ -13,12 +13,12 @@ from kernels.test_large_arrays import emu as emu  # the fixture
 from kernels.test_large_arrays import ends_of, reserved
 
 from gpukit import primitives as p
-from gpukit.backends.cuda.activation.cuda_c import teams
 from gpukit.backends.cuda.conv import depthwise as conv_depthwise
 from gpukit.backends.cuda.conv import im2col
 from gpukit.backends.cuda.conv import implicit as conv_implicit
 from gpukit.backends.cuda.conv.shape import ConvShape
 from gpukit.backends.cuda.linear import gemm
+from gpukit.backends.cuda.loss.cuda_c import teams
 from gpukit.backends.cuda.runtime import tiling
 from gpukit.device import get_device, to_host
 from gpukit.emulator import compiler_problem

@@ -1,18 +1,12 @@
-"""The other activations and softmax, in pieces (see elementwise.py), as the definitions say."""
+"""The other activations, in pieces (see elementwise.py), as the definitions say."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from gpukit import primitives as p
-from gpukit.backends.cpu.activation.piecewise import pieces_of
 from gpukit.backends.cpu.elementwise import HEAVY, LIGHT, in_pieces, same
 from gpukit.backends.cpu.runtime.common import Array, is_float
-from gpukit.backends.cpu.runtime.memory import empty
-from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
 
 
 def _decay(x: Array, out: Array) -> None:
@@ -114,69 +108,3 @@ def _(gy: Array, y: Array, *, alpha: float) -> Array:
         np.copyto(out, gy, where=y > 0)
 
     return in_pieces(bend, LIGHT, gy, y)
-
-
-def _by_rows(function: Callable[..., None], *inputs: Array) -> Array:
-    """y with `function(y_rows, *input_rows)` called for pieces of whole rows (…,K)."""
-    x = inputs[0]
-    y = empty(x.shape, x.dtype)
-    if y.size == 0:
-        return y
-    width = x.shape[-1]
-    out = y.reshape(-1, width)
-    values = [np.ascontiguousarray(v).reshape(-1, width) for v in inputs]
-    tasks = cuts(len(out), min(len(out), len(pieces_of(x.size, HEAVY))))
-
-    def task(i: int) -> None:
-        rows = slice(*tasks[i])
-        function(out[rows], *[v[rows] for v in values])
-
-    parallel_for(len(tasks), task)
-    return y
-
-
-def _sums(x: Array) -> Array:
-    """Row sums, kept as a column; pairwise, as NumPy adds along a contiguous axis."""
-    return np.asarray(np.sum(x, axis=-1, keepdims=True))
-
-
-def _softmax(out: Array, x: Array) -> None:
-    np.subtract(x, np.max(x, axis=-1, keepdims=True), out=out)
-    np.exp(out, out=out)
-    out /= _sums(out)
-
-
-def _softmax_grad(out: Array, gy: Array, y: Array) -> None:
-    np.multiply(gy, y, out=out)
-    np.subtract(gy, _sums(out), out=out)
-    out *= y
-
-
-def _log_softmax(out: Array, x: Array) -> None:
-    np.subtract(x, np.max(x, axis=-1, keepdims=True), out=out)
-    out -= np.log(_sums(np.exp(out)))
-
-
-def _log_softmax_grad(out: Array, gy: Array, y: Array) -> None:
-    np.exp(y, out=out)
-    out *= _sums(gy)
-    np.subtract(gy, out, out=out)
-
-
-def _register_rows(primitive: Any, function: Callable[..., None], inputs: int) -> None:
-    if inputs == 1:
-
-        @primitive.on("cpu", name="rows", supports=is_float)
-        def _(x: Array) -> Array:
-            return _by_rows(function, x)
-    else:
-
-        @primitive.on("cpu", name="rows", supports=same)
-        def _(gy: Array, y: Array) -> Array:
-            return _by_rows(function, gy, y)
-
-
-_register_rows(p.softmax, _softmax, 1)
-_register_rows(p.softmax_grad, _softmax_grad, 2)
-_register_rows(p.log_softmax, _log_softmax, 1)
-_register_rows(p.log_softmax_grad, _log_softmax_grad, 2)

@@ -1,50 +1,29 @@
-"""Launchers of activations: kernels/activation.cu by element, kernels/loss.cu by row."""
+"""Launchers of kernels/activation.cu: activations of each element."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from gpukit import primitives as p
 from gpukit.backends.cuda.runtime.common import (
     BLOCK,
-    MARGIN,
-    MOST_INT,
     contiguous,
     divide_up,
     empty_like,
     is_float,
 )
 from gpukit.dispatch.primitive import Primitive
-from gpukit.errors import ShapeError
 from gpukit.launch.kernel import Kernel
 
 Array = Any
 
-WARP = 32
-WARP_CLASSES = 1024  # rows up to this long are a warp's, longer ones a block's
-
 _unary = Kernel("activation.cu", "unary")
 _gradient = Kernel("activation.cu", "gradient")
-_softmax = Kernel("loss.cu", "softmax")
-_softmax_gradient = Kernel("loss.cu", "softmax_gradient")
 
 
 def pack_grid(x: Array) -> int:
     """Blocks for one thread a pack of 16 bytes (kernels/pack.cuh)."""
     return divide_up(x.size, BLOCK * (16 // x.dtype.itemsize))
-
-
-def teams(rows: int, classes: int) -> tuple[int, int]:
-    """(blocks, threads of the team that has a row) for kernels/loss.cu."""
-    most = MOST_INT - MARGIN
-    if max(rows, classes) > most:
-        raise ShapeError(
-            f"softmax of {rows} rows of {classes} classes: kernels count either to {most}; cut the "
-            f"batch into parts, or use algo='reference'"
-        )
-    team = WARP if classes <= WARP_CLASSES else BLOCK
-    return divide_up(rows, BLOCK // team), team
 
 
 def _forward(x: Array, function: str, setting: float = 0.0) -> Array:
@@ -119,57 +98,3 @@ def _(x: Array, *, alpha: float) -> Array:
 @p.elu_grad.on("cuda", name="cuda", supports=lambda gy, y, *, alpha: _takes_pair(gy, y))
 def _(gy: Array, y: Array, *, alpha: float) -> Array:
     return _backward(gy, y, "EluGrad", alpha)
-
-
-def _has_rows(x: Array) -> bool:
-    return is_float(x) and x.ndim > 0 and (x.size == 0 or x.size // x.shape[-1] < 2**31)
-
-
-def _rows(x: Array) -> tuple[int, int]:
-    return math.prod(x.shape[:-1]), x.shape[-1]
-
-
-def _row_forward(x: Array, log: bool) -> Array:
-    x = contiguous(x)
-    y = empty_like(x)
-    if x.size:
-        rows, classes = _rows(x)
-        grid, team = teams(rows, classes)
-        _softmax.launch(grid, BLOCK, x, y, rows, classes, T=x.dtype, TEAM=team, LOG=log)
-    return y
-
-
-def _row_backward(gy: Array, y: Array, log: bool) -> Array:
-    gy, y = contiguous(gy), contiguous(y)
-    gx = empty_like(gy)
-    if gy.size:
-        rows, classes = _rows(gy)
-        grid, team = teams(rows, classes)
-        _softmax_gradient.launch(
-            grid, BLOCK, gy, y, gx, rows, classes, T=gy.dtype, TEAM=team, LOG=log
-        )
-    return gx
-
-
-def _has_row_pairs(gy: Array, y: Array) -> bool:
-    return _takes_pair(gy, y) and _has_rows(gy)
-
-
-@p.softmax.on("cuda", name="cuda", supports=_has_rows)
-def _(x: Array) -> Array:
-    return _row_forward(x, log=False)
-
-
-@p.softmax_grad.on("cuda", name="cuda", supports=_has_row_pairs)
-def _(gy: Array, y: Array) -> Array:
-    return _row_backward(gy, y, log=False)
-
-
-@p.log_softmax.on("cuda", name="cuda", supports=_has_rows)
-def _(x: Array) -> Array:
-    return _row_forward(x, log=True)
-
-
-@p.log_softmax_grad.on("cuda", name="cuda", supports=_has_row_pairs)
-def _(gy: Array, y: Array) -> Array:
-    return _row_backward(gy, y, log=True)

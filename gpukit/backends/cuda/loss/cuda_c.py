@@ -1,4 +1,4 @@
-"""Launchers of losses: loss.cu's cross-entropy, for labels and for targets; loss.cu."""
+"""Launchers of kernels/loss.cu: softmax, cross-entropy of labels and targets, squared error."""
 
 from __future__ import annotations
 
@@ -8,23 +8,102 @@ from typing import Any
 import numpy as np
 
 from gpukit import primitives as p
-from gpukit.backends.cuda.activation.cuda_c import WARP, WARP_CLASSES, teams
 from gpukit.backends.cuda.reduction.axes import EACH, reduce_middle
-from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, empty_like, is_float
+from gpukit.backends.cuda.runtime.common import (
+    BLOCK,
+    MARGIN,
+    MOST_INT,
+    contiguous,
+    divide_up,
+    empty_like,
+    is_float,
+)
 from gpukit.device import device_of
+from gpukit.errors import ShapeError
 from gpukit.launch.kernel import Kernel
 
 Array = Any
 
+WARP = 32
+WARP_CLASSES = 1024  # rows up to this long are a warp's, longer ones a block's
+
 # Label types that are compiled; others are converted to the last, which holds them all.
 LABELS = (np.dtype(np.uint8), np.dtype(np.int32), np.dtype(np.int64))
 
+_softmax = Kernel("loss.cu", "softmax")
+_softmax_gradient = Kernel("loss.cu", "softmax_gradient")
 _labels = Kernel("loss.cu", "cross_entropy_labels")
 _targets = Kernel("loss.cu", "cross_entropy_targets")
 _labels_gradient = Kernel("loss.cu", "cross_entropy_labels_gradient")
 _targets_gradient = Kernel("loss.cu", "cross_entropy_targets_gradient")
 _squared = Kernel("loss.cu", "squared_error")
 _squared_gradient = Kernel("loss.cu", "squared_error_gradient")
+
+
+def teams(rows: int, classes: int) -> tuple[int, int]:
+    """(blocks, threads of the team that has a row) for kernels/loss.cu."""
+    most = MOST_INT - MARGIN
+    if max(rows, classes) > most:
+        raise ShapeError(
+            f"softmax of {rows} rows of {classes} classes: kernels count either to {most}; cut the "
+            f"batch into parts, or use algo='reference'"
+        )
+    team = WARP if classes <= WARP_CLASSES else BLOCK
+    return divide_up(rows, BLOCK // team), team
+
+
+def _has_rows(x: Array) -> bool:
+    return is_float(x) and x.ndim > 0 and (x.size == 0 or x.size // x.shape[-1] < 2**31)
+
+
+def _rows(x: Array) -> tuple[int, int]:
+    return math.prod(x.shape[:-1]), x.shape[-1]
+
+
+def _row_forward(x: Array, log: bool) -> Array:
+    x = contiguous(x)
+    y = empty_like(x)
+    if x.size:
+        rows, classes = _rows(x)
+        grid, team = teams(rows, classes)
+        _softmax.launch(grid, BLOCK, x, y, rows, classes, T=x.dtype, TEAM=team, LOG=log)
+    return y
+
+
+def _row_backward(gy: Array, y: Array, log: bool) -> Array:
+    gy, y = contiguous(gy), contiguous(y)
+    gx = empty_like(gy)
+    if gy.size:
+        rows, classes = _rows(gy)
+        grid, team = teams(rows, classes)
+        _softmax_gradient.launch(
+            grid, BLOCK, gy, y, gx, rows, classes, T=gy.dtype, TEAM=team, LOG=log
+        )
+    return gx
+
+
+def _has_row_pairs(gy: Array, y: Array) -> bool:
+    return is_float(gy, y) and gy.shape == y.shape and _has_rows(gy)
+
+
+@p.softmax.on("cuda", name="cuda", supports=_has_rows)
+def _(x: Array) -> Array:
+    return _row_forward(x, log=False)
+
+
+@p.softmax_grad.on("cuda", name="cuda", supports=_has_row_pairs)
+def _(gy: Array, y: Array) -> Array:
+    return _row_backward(gy, y, log=False)
+
+
+@p.log_softmax.on("cuda", name="cuda", supports=_has_rows)
+def _(x: Array) -> Array:
+    return _row_forward(x, log=True)
+
+
+@p.log_softmax_grad.on("cuda", name="cuda", supports=_has_row_pairs)
+def _(gy: Array, y: Array) -> Array:
+    return _row_backward(gy, y, log=True)
 
 
 def _fits(scores: Array, targets: Array) -> bool:

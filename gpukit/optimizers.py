@@ -48,7 +48,7 @@ class Optimizer(Configurable):
     """Base of all optimisers.
 
     `learning_rate` is a number or a `gpukit.schedules` schedule of the steps done. At most one of
-    the clippings: `clipnorm` bounds the norm of each parameter's gradient (of each part's, where a
+    the clippings: `clipnorm` bounds the norm of each parameter's gradient (of each shard's, where a
     layer is split), `global_clipnorm` that of all of them together, `clipvalue` each value.
     `iterations` counts the steps.
     """

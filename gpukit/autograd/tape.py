@@ -225,15 +225,15 @@ def _on_several_devices(order: list[Node | Leaf], grad: Any) -> None:
     def work(turn: int) -> None:
         i = turns[turn]
         node, todo[i] = todo[i], None
-        parts, arrived[i] = arrived[i], []
-        if node is None or not parts:
+        terms, arrived[i] = arrived[i], []
+        if node is None or not terms:
             return
         # The order of a pass over one device, whichever thread was first.
-        parts.sort(key=itemgetter(0))
-        total = parts[0][1]
-        for _, part in parts[1:]:
-            total = total + part
-        del parts
+        terms.sort(key=itemgetter(0))
+        total = terms[0][1]
+        for _, term in terms[1:]:
+            total = total + term
+        del terms
         if not isinstance(node, Node):
             node.accumulate(total)
             return

@@ -384,8 +384,8 @@ def differentiable(
     parameters = inspect.signature(function).parameters.values()
     array_names = [p.name for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD]
     name = function.__name__
-    ours = function.__module__.startswith("gpukit.")
-    checked_settings = checks(function) if ours else {}
+    own = function.__module__.startswith("gpukit.")
+    checked_settings = checks(function) if own else {}
 
     @functools.wraps(function)
     def operation(*args: Any, **settings: Any) -> Any:
@@ -418,7 +418,7 @@ def differentiable(
         except (AttributeError, TypeError) as error:
             refuse_scalars(name, array_names, arrays, error)
             raise
-        result, gradients, *extras = made if ours else checked(name, made, arrays)
+        result, gradients, *extras = made if own else checked(name, made, arrays)
         if not tensors:
             return (result, *extras[0]) if extras else result
         node = None

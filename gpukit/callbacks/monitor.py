@@ -67,7 +67,7 @@ class EarlyStopping(Monitor):
     """Stops when `monitor` has not improved by more than `min_delta` for `patience` epochs.
 
     `baseline`: epochs that do not beat it count as without improvement. `restore_best_weights`
-    ends with the weights of the best epoch. The first `start_from_epoch` epochs are not looked at.
+    ends with the weights of the best epoch. The first `start_from_epoch` epochs do not count.
     """
 
     def __init__(
@@ -292,8 +292,8 @@ class ModelCheckpoint(Monitor):
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         self.best = _figure(state["best"])
-        # A checkpoint is a file like others: nothing is removed that could not be one of ours.
+        # The state comes from a file: remove nothing that this callback cannot have written.
         fixed = re.split(r"\{[^{}]*\}", self.filepath)
-        ours = re.compile(r"[^/\\]*".join(map(re.escape, fixed)))
+        possible = re.compile(r"[^/\\]*".join(map(re.escape, fixed)))
         written = map(str, state.get("written", []))
-        self._written = [name for name in written if ours.fullmatch(name)]
+        self._written = [name for name in written if possible.fullmatch(name)]

@@ -85,7 +85,7 @@ class Network(ABC):
         """The layer that makes the output."""
 
     def forward(self, x: Any, training: bool | None, logits: bool) -> Any:
-        """The output for x; where `logits` is asked for, without the softmax at its end."""
+        """The output for x; with `logits`, without the activation at its end."""
         return execute(self.plan(logits), x, training)
 
     def plan(self, logits: bool = False) -> Plan:

@@ -6,8 +6,8 @@ from __future__ import annotations
 class Context:
     """The key of layers' random numbers: a seed and the number of training steps done.
 
-    `sample` is the place of the first sample in the batch that it is of, where a step is computed
-    in parts. `streams` counts the layers that were given a stream of random numbers of their own.
+    `sample` is the position in the batch of the first sample of the current micro-batch. `streams`
+    counts the layers that have a stream of random numbers of their own.
     """
 
     __slots__ = ("sample", "seed", "step", "streams")

@@ -170,9 +170,9 @@ class Content:
 
     def check(self, model: Saved) -> None:
         """Refuse what does not belong to `model`."""
-        ours = Wholes(model.layers).shapes
+        shapes = Wholes(model.layers).shapes
         for name, array in self.parameters.items():
-            if name not in ours:
+            if name not in shapes:
                 raise CheckpointError(f"is of another model: {model.name} has no {name!r}")
             if array.dtype.kind != "f":
                 raise CheckpointError(f"{name!r} is {array.dtype}, no floating point numbers")

@@ -28,7 +28,7 @@ _NAMES = (EMBEDDED_NAME, *SOURCES)
 BATCH = 256  # images at once where nothing is learnt
 CENTRE = Augment("centre", flip=False)
 TEN = Augment("ten", flip=False)
-# Of a folder without a part for it, this much is for testing: the same for every run.
+# The share of a folder without test images that is held out for testing, the same in every run.
 _TEST_SPLIT, _TEST_SEED = 0.1, 0
 _HELD_OUT = 1  # stream of the order by which images are kept for validation
 _COLOURS = 1024  # images from which the mean and the axes of colours are taken

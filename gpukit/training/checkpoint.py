@@ -191,10 +191,10 @@ def write_atomically(path: str | Path, content: bytes, folder: int | None = None
 def remove_leftovers(path: str | Path) -> None:
     """Remove what processes left that were killed while they wrote `path`; none may be writing."""
     path = Path(path)
-    ours = re.compile(rf"\.{re.escape(path.name)}\.\d+-[0-9a-f]{{8}}{re.escape(PART)}")
+    written = re.compile(rf"\.{re.escape(path.name)}\.\d+-[0-9a-f]{{8}}{re.escape(PART)}")
     with contextlib.suppress(OSError):
         for found in path.parent.iterdir():
-            if ours.fullmatch(found.name):
+            if written.fullmatch(found.name):
                 found.unlink()
 
 
@@ -212,14 +212,14 @@ def _sync_folder(folder: Path | int) -> None:
 
 
 def _digest(tensors: Mapping[str, np.ndarray], text: str) -> str:
-    parts = (
+    tensors_in_words = (
         (
             f"{name} {array.dtype} {array.shape}",
             [np.asarray(array, order="C").reshape(-1).view(np.uint8).data],
         )
         for name, array in sorted(tensors.items())
     )
-    return _hashed(parts, text)
+    return _hashed(tensors_in_words, text)
 
 
 def _hashed(tensors: Iterable[tuple[str, Iterable[Any]]], text: str) -> str:

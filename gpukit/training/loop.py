@@ -365,7 +365,7 @@ def as_arrays(x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
 def _split_end(
     x: np.ndarray, y: np.ndarray, fraction: float
 ) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
-    """Keras's validation split: the last part of the data, the same in every epoch."""
+    """Keras's validation split: the end of the data, the same in every epoch."""
     if fraction == 0:
         return x, y, None
     first = int(len(x) * (1 - fraction))

@@ -1,6 +1,6 @@
 """The error of a training step that ran out of memory: what held it, and what would fit.
 
-Measured, not planned: steps on a few samples are computed again with every allocation counted.
+Measured, not predicted: steps on few samples are recomputed with every allocation counted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NAMED = 6  # layers at most, the largest
 
 
 class _Held:
-    """What each layer's outputs, and what is kept for the way back, add to memory."""
+    """Bytes that outputs and saved arrays of each layer add to memory, seen as a watcher."""
 
     def __init__(self) -> None:
         self.bytes: dict[str, int] = {}
@@ -53,11 +53,11 @@ def shortage(model: Compiled, work: Work, reason: str) -> OutOfMemoryError:
     gc.collect()
     release()
     count = len(work.batch.x)
-    parts = max(1, min(work.accumulate, count))
+    number = max(1, min(work.accumulate, count))
     state = model.training_state
     where = (
         f"{model.name}: memory ended in epoch {state.epoch + 1}, step {state.batch + 1}, on a "
-        f"batch of {count}{f' in {parts} parts' if parts > 1 else ''}"
+        f"batch of {count}{f' in {number} parts' if number > 1 else ''}"
     )
     free = available()
     try:
@@ -68,12 +68,12 @@ def shortage(model: Compiled, work: Work, reason: str) -> OutOfMemoryError:
             f"smaller network or a larger machine ({reason or 'MemoryError'})"
         )
     held = sorted(needs.layers.items(), key=lambda layer: -layer[1])
-    part = -(-count // parts)
-    shown = [f"{name} {size(held_by * part)}" for name, held_by in held[:NAMED]]
+    samples = -(-count // number)  # of the largest micro-batch
+    shown = [f"{name} {size(held_by * samples)}" for name, held_by in held[:NAMED]]
     if held[NAMED:]:
         rest = sum(held_by for _, held_by in held[NAMED:])
-        shown.append(f"{len(held) - NAMED} others {size(rest * part)}")
-    takes = f"takes {size(needs.fixed + needs.a_sample * part)} ({', '.join(shown)})"
+        shown.append(f"{len(held) - NAMED} others {size(rest * samples)}")
+    takes = f"takes {size(needs.fixed + needs.a_sample * samples)} ({', '.join(shown)})"
     if free is None:
         return OutOfMemoryError(
             f"{where}: it {takes}; use smaller batches or a larger --accumulate"
@@ -82,7 +82,7 @@ def shortage(model: Compiled, work: Work, reason: str) -> OutOfMemoryError:
     if fits < 1:
         way_out = "not even one sample fits: use smaller inputs or a smaller network"
     else:
-        fits = min(fits, part - 1) or 1
+        fits = min(fits, samples - 1) or 1
         way_out = (
             f"at most {fits} fit: use --batch-size {fits}, or --accumulate {-(-count // fits)} "
             "(accumulate= of fit) for the same gradient in parts"
@@ -96,7 +96,7 @@ def measure(model: Compiled, batch: Batch) -> Needs:
     few, more = (min(n, count) for n in SAMPLES)
     if few == more:
         few = max(1, more - 1)
-    _peak(model, batch, more)  # what is made once and kept is no part of a step
+    _peak(model, batch, more)  # what is made once and kept does not count
     least, low = _peak(model, batch, few)
     most, high = _peak(model, batch, more)
     samples = max(more - few, 1)

@@ -167,24 +167,24 @@ class Bar(Progress):
         return f"epoch {min(state.epoch + 1, self._epochs)}/{self._epochs}"
 
     def _figures(self, figures: dict[str, float], now: float) -> str:
-        parts = [f"{name} {figures[name]:.4f}" for name in ("loss", "accuracy") if name in figures]
+        shown = [f"{name} {figures[name]:.4f}" for name in ("loss", "accuracy") if name in figures]
         rate, eta = self._pace.images_per_second, self._pace.eta(now)
         if rate is not None:
-            parts.append(f"{rate:,.0f} images/s")
+            shown.append(f"{rate:,.0f} images/s")
         if eta is not None:
-            parts.append(f"ETA {_clock(eta)}")
-        return "  ".join(parts)
+            shown.append(f"ETA {_clock(eta)}")
+        return "  ".join(shown)
 
 
 def _epoch_line(logs: dict[str, float], epochs: int, images: int) -> str:
-    parts = [f"epoch {int(logs['epoch']) + 1:>{len(str(epochs))}}/{epochs}"]
+    shown = [f"epoch {int(logs['epoch']) + 1:>{len(str(epochs))}}/{epochs}"]
     for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
         if name in logs:
-            parts.append(f"{name} {logs[name]:.4f}")
+            shown.append(f"{name} {logs[name]:.4f}")
     seconds = logs["seconds"]
     if seconds > 0:
-        parts.append(f"{images / seconds:,.0f} images/s")
-    return "  ".join(parts)
+        shown.append(f"{images / seconds:,.0f} images/s")
+    return "  ".join(shown)
 
 
 def _clock(seconds: float) -> str:

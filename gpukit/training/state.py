@@ -14,7 +14,7 @@ from gpukit.errors import CheckpointError
 class TrainingState:
     """Position and running figures of a run.
 
-    `epoch` epochs are complete and `batch` batches of the one under way; `sums` holds a weighted
+    `epoch` epochs are complete and `batch` batches of the current one; `sums` holds a weighted
     sum and its weight for each figure of that epoch, `history` the figures of the complete ones.
     `stopped` says that a callback has asked for the end. `callbacks` and `callback_arrays` are
     what callbacks remembered when training, here or in an earlier process, last stood still.
@@ -32,7 +32,7 @@ class TrainingState:
     callback_arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
     def add(self, name: str, total: float, weight: float) -> None:
-        """Count `total` over `weight` samples towards a figure of the epoch under way."""
+        """Count `total` over `weight` samples towards a figure of the current epoch."""
         entry = self.sums.setdefault(name, [0.0, 0.0])
         entry[0] += total
         entry[1] += weight
@@ -45,7 +45,7 @@ class TrainingState:
         }
 
     def finish_epoch(self, logs: dict[str, float]) -> None:
-        """Close the epoch under way with its figures."""
+        """End the current epoch with its figures."""
         self.history.append(logs)
         self.epoch += 1
         self.batch = 0

@@ -36,9 +36,9 @@ class Trainer(Compiled):
         A feed has batches, an order and a seed of its own. `validation_data` is a pair (x, y) or a
         feed; `validation_split` takes that fraction from the end of the data, before any shuffling.
         `verbose` is "auto" or 1 (a progress bar on stderr), 2 (a line an epoch) or 0. `accumulate`
-        computes each batch in so many parts, one after the other in less memory, and adds their
-        gradients up. Every `replay` steps (0: never) one is computed twice; ReplayError where the
-        bits differ. Returns the history: `.history["loss"]` and so on, one figure an epoch.
+        computes each batch in so many micro-batches, one after the other in less memory, and sums
+        their gradients. Every `replay` steps (0: never) one is computed twice; ReplayError where
+        the bits differ. Returns the history: `.history["loss"]` and so on, one figure an epoch.
         """
         return loop.fit(
             self,

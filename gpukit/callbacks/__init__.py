@@ -1,8 +1,8 @@
 """Callbacks: what `fit` calls at the beginning and end of training, epochs and batches.
 
-Logs hold epoch (from 0), loss, accuracy and other metrics, val_loss, val_accuracy …, lr, seconds.
-A callback that remembers something gives it as JSON by `state`, so that a resumed run goes on as
-the unbroken one would have.
+Logs hold epoch (from 0), loss, accuracy and other metrics, val_loss, val_accuracy …, lr, seconds. A
+callback with state returns it as JSON from `state`, so that a resumed run continues as an
+uninterrupted one would have.
 """
 
 from gpukit.callbacks.base import Callback, CallbackList

@@ -1,4 +1,4 @@
-"""The base of callbacks: the events of training; and a list of callbacks as one."""
+"""Base class of callbacks, with the events of training, and CallbackList."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class CallbackList(Callback):
         return {key: callback.state() for key, callback in self._keys().items()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Each callback takes what one of its class at its place left; others begin anew."""
+        """Each callback loads what the saved one of its class and index left; others start fresh."""
         for key, callback in self._keys().items():
             if key in state:
                 callback.load_state(state[key])

@@ -1,6 +1,6 @@
 """The command line: `gpukit train evaluate predict summary info data kernels race`.
 
-What is imported here is little: signals and streams are in order before the rest is loaded.
+Little is imported here, so that signals and streams are set up before the rest is loaded.
 """
 
 from __future__ import annotations

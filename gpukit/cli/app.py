@@ -1,9 +1,8 @@
-"""The commands gathered, and what becomes of errors.
+"""The command group, and how errors become exit codes.
 
-Exit codes: 0 done; 1 a fault of gpukit's, which asks for a report; 2 the user's, one line with the
-way out; 3 a step that was computed twice gave other bits; 130 for SIGINT, 143 for SIGTERM and
-SIGHUP; 141 where the reader of stdout has gone.
-Progress goes to stderr, results to stdout.
+Exit codes: 0 done; 1 a bug in gpukit, with a request for a report; 2 a user error, one line with
+the way out; 3 a step that was computed twice gave different bits; 130 for SIGINT, 143 for SIGTERM
+and SIGHUP; 141 where the reader of stdout has exited. Progress goes to stderr, results to stdout.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ ISSUES = "https://github.com/gpukit/gpukit/issues"
 
 
 class _Commands(click.Group):
-    """Keeps a file that ends too early from click, which takes any EOFError for Ctrl-C."""
+    """Hides EOFErrors of truncated files from click, which takes any of them for Ctrl-C."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -71,7 +70,7 @@ for command in (train, evaluate, predict, summary, info, data, kernels, race):
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; the exit code."""
     verbose = "--verbose" in arguments
-    # Where figures overflow, training ends with a line of its own; NumPy's warnings add nothing.
+    # Training reports overflow itself; NumPy's warnings add nothing.
     warnings.filterwarnings("ignore", category=RuntimeWarning, module="gpukit")
     warnings.formatwarning = lambda message, *_: f"gpukit: {' '.join(str(message).split())}\n"
     given = [argument for argument in arguments if argument != "--verbose"]
@@ -115,10 +114,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _users(error: Exception) -> str | None:
-    """What to say of an error that the user can mend; None for a fault of gpukit's."""
+    """The message of a user error; None for a bug in gpukit."""
     if isinstance(error, GpukitError):
         return str(error)
-    # Threads are refused where there is no room for their stacks.
+    # Threads cannot start where there is no memory for their stacks.
     if isinstance(error, MemoryError) or "can't start new thread" in str(error):
         return (
             "there is not enough memory; use a smaller --batch-size, --input or --limit "

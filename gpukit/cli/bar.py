@@ -1,4 +1,4 @@
-"""The bar of commands that take their time."""
+"""Progress bar of long commands."""
 
 from __future__ import annotations
 

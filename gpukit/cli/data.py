@@ -1,4 +1,4 @@
-"""`gpukit data`: which sets of images there are, fetched and looked at."""
+"""`gpukit data`: lists, fetches, shows and exports data sets."""
 
 from __future__ import annotations
 

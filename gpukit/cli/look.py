@@ -1,4 +1,4 @@
-"""`gpukit summary` and `gpukit info`: the sizes of a model, and of what it runs on."""
+"""`gpukit summary` and `gpukit info`: sizes of a model; versions and devices."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def summary(
 
 
 def _settings(model: str, given: dict[str, Any]) -> dict[str, Any]:
-    """What the function that makes `model` is called with: first values that cost no time."""
+    """Arguments of the function that builds `model`, with initial values that take no time."""
     from gpukit import models
     from gpukit.runs import recipes
 
@@ -118,7 +118,7 @@ def _only(given: dict[str, Any], allowed: set[str], why: str) -> None:
 
 
 def _implementations(run: Path, kernels: tuple[str, ...]) -> list[str]:
-    """What computes by users' kernels: those of a run, and what plug-ins take over."""
+    """Which primitives use users' kernels: those of a run, and those that plug-ins take over."""
     from gpukit.cli.kernel_reports import limits
     from gpukit.plugins import load_kernel
     from gpukit.runs import RunSettings, is_run

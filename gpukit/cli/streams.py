@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, without a reader, or poor in characters.
+"""Standard streams that are closed, full, without a reader, or of a small character set.
 
 A command started with a closed descriptor 0, 1 or 2 (by a daemon, by cron) finds /dev/null there:
 what it opens next must not get that number, which processes that it starts take for a stream.

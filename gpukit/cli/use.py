@@ -1,4 +1,4 @@
-"""`gpukit evaluate` and `gpukit predict`: what a trained network is worth, and what it says."""
+"""`gpukit evaluate` and `gpukit predict`: tests trained networks, and classifies pictures."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
-"""Caches on disk: an entry is checked before it is trusted, and written whole or not at all.
+"""Caches on disk: entries are verified before use and written atomically.
 
-An entry is a file of its bytes and, behind them, a SHA-256 of its name and bytes: an empty, cut or
-changed file does not hold, nor one that was copied from another name. It is then dropped, and made
-again. Entries are written to `.NAME.part`, synced and renamed. The part is also the lock: a process
-that makes an entry holds it, and the system lets go when that process dies.
+An entry is a file of its bytes, followed by a SHA-256 of its name and bytes: an empty, truncated or
+changed file is invalid, and so is one copied from another name. Invalid entries are dropped and
+rebuilt. Entries are written to `.NAME.part`, synced and renamed. That file is also the lock: the
+process that builds an entry holds it, and the system releases it when the process dies.
 
-Where a cache cannot be written (a full disk, no permission), that is said once, and work goes on.
+Where a cache cannot be written (a full disk, no permission), one warning says so, and work
+continues.
 """
 
 from __future__ import annotations
@@ -68,21 +69,21 @@ class Cache:
         return settings.cache_dir() / self.kind
 
     def read(self, key: str) -> bytes | None:
-        """The bytes of an entry; None where there is none, or none that holds."""
+        """The bytes of an entry; None where there is no valid one."""
         found = self._find(key)
         return None if found is None else found[1]
 
     def write(self, key: str, content: bytes) -> Path | None:
-        """Keep an entry, in place of an older one: its file, or None where it cannot be kept."""
+        """Write an entry, replacing an older one: its file, or None where it cannot be kept."""
         return self._try(key, lambda: content, anew=True)
 
     def drop(self, key: str) -> None:
-        """Let go of an entry."""
+        """Remove an entry."""
         for folder in self._folders():
             _remove(folder / self._name(key))
 
     def file(self, key: str, make: Callable[[], bytes]) -> Path:
-        """The file of an entry, which `make` makes where none holds; processes make one in turn.
+        """The file of an entry, built by `make` if there is no valid one; one process builds at a time.
 
         Where the cache cannot be written, it lies in a temporary folder, which this process shares
         with those that it starts, and removes at its end. GpukitError without room there either.
@@ -117,7 +118,7 @@ class Cache:
         return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:40] + self.suffix
 
     def _find(self, key: str) -> tuple[Path, bytes] | None:
-        """The first file of this name that holds; those that do not are dropped."""
+        """The first valid file of this name; invalid ones are dropped."""
         for folder in self._folders():
             path = folder / self._name(key)
             try:
@@ -189,7 +190,7 @@ class Cache:
 
 
 def prepare() -> None:
-    """To be called before processes are started that compile: they share what cannot be kept."""
+    """Call before starting processes that compile: they share entries that cannot be kept."""
     folder = settings.cache_dir()
     if os.environ.get(SPARE) or (folder not in _said and _usable(folder)):
         return
@@ -224,7 +225,7 @@ def _usable(folder: Path) -> bool:
 
 
 def _say(error: OSError) -> None:
-    """Say once for each cache folder that it cannot be written, and try it no more."""
+    """Warn once for each cache folder that it cannot be written, and do not try it again."""
     folder = settings.cache_dir()
     if folder in _said:
         return

@@ -1,8 +1,8 @@
-"""Objects that are made of settings: written down as JSON, and found again by name.
+"""Objects configured by settings: saved as JSON and looked up by name.
 
 Layers, initialisers, regularisers, losses, optimisers … keep each constructor argument in an
-attribute of the same name. That is all it takes to write one down and to make it again. Nothing
-that was written down is ever evaluated: names are looked up in a table.
+attribute of the same name. That is enough to save one and to build it again. Nothing that is loaded
+is ever evaluated: names are looked up in a table.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reads files that may hold anything: none without an end, no error without the file's name."""
+"""Reads files from untrusted sources: no endless ones, and every error names the file."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def regular(path: str | Path, error: type[GpukitError] = DataError) -> BinaryIO:
     except ValueError as found:  # a name with a zero byte
         raise error(f"{path}: cannot be read ({reason(found)})") from None
     _refuse(path, mode, error)
-    # Should a pipe have taken its place, it is not waited for.
+    # Do not block on a pipe that has replaced it.
     descriptor = os.open(
         path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     )

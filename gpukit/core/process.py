@@ -1,4 +1,4 @@
-"""Worker processes: how one starts, takes orders, replies, and ends with all that it started.
+"""Worker processes: starting one, sending orders, reading replies, ending all that it started.
 
 A worker is a module whose last line is `sys.exit(process.work(main))`, for one order, or
 `process.serve({"name": function})`, for orders one after another. An order and a reply are a line
@@ -119,7 +119,7 @@ class WorkerProcess:
         self.close()
 
     def close(self) -> None:
-        """End it, and let go of all that belongs to it."""
+        """End it and free its resources."""
         self.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._log):

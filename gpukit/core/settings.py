@@ -49,7 +49,7 @@ def training_mode(on: bool = True) -> Iterator[None]:
 
 
 def cache_dir() -> Path:
-    """Folder of compiled kernels and tuning results: GPUKIT_CACHE, else the platform's."""
+    """Folder of caches: GPUKIT_CACHE, else the platform's."""
     return _folder("GPUKIT_CACHE", "user_cache_path")
 
 
@@ -81,7 +81,7 @@ def _folder(variable: str, platform_folder: str) -> Path:
         folder = Path(getattr(platformdirs, platform_folder)("gpukit", appauthor=False))
     except RuntimeError:
         folder = Path("~")
-    # Older platformdirs give a folder of the name ~ where there is no home.
+    # Older platformdirs return a folder named ~ where there is no home.
     return folder if folder.is_absolute() else _homeless(variable) / platform_folder
 
 
@@ -91,7 +91,7 @@ def _homeless(variable: str) -> Path:
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
-        # Anyone may make it before us, and put there what we would run.
+        # Another user could create it first and put code there that this process would run.
         ours = found.st_uid == os.getuid() and stat.S_ISDIR(found.st_mode)
         if ours and not found.st_mode & 0o077:
             return folder

@@ -15,5 +15,5 @@ def watched() -> list[signal.Signals]:
 
 
 def exit_code(signum: int) -> int:
-    """130 for SIGINT; 143 for SIGTERM and SIGHUP: a terminal that goes away asks for the same."""
+    """130 for SIGINT; 143 for SIGTERM and SIGHUP (the terminal was closed)."""
     return 128 + (signal.SIGINT if signum == signal.SIGINT else signal.SIGTERM)

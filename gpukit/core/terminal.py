@@ -1,4 +1,4 @@
-"""Shows lines to the person who watches; a terminal that cannot show them never ends the work."""
+"""Writes lines to stderr; a terminal that cannot show them never ends the work."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 Source: POSIX.1-1988's ustar. A block of 512 bytes is a header: name 0–99, size 124–135 in octal,
 checksum 148–155, kind 156, first part of the name 345–499; the file follows, filled up to blocks.
-What later formats added, long names, sparse files, links, is passed by: the files that are asked
-for need none of it, and nothing that a header says takes memory.
+Later extensions (long names, sparse files, links) are skipped: the wanted files need none of them,
+and no memory is allocated by what a header says.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What is drawn anew for a picture in each epoch: where it is cut, mirrored, how it is coloured.
+"""Random augmentation of a picture in each epoch: crop, mirroring, colour.
 
-All of it is a function of (seed, epoch, index of the picture), so that neither the order of the
-pictures nor who reads them changes it. Source: Krizhevsky, Sutskever, Hinton (2012), section 4.1.
+It is a function of (seed, epoch, index of the picture), independent of the order of pictures and of
+the worker that reads them. Source: Krizhevsky, Sutskever, Hinton (2012), section 4.1.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class ColourNoise:
 
 @dataclass(frozen=True)
 class Augment:
-    """How squares of pictures become a network's input.
+    """How a network's input is cut from squares of pictures.
 
     `crop` is "random", "centre", or "ten" (corners and centre, and the same mirrored); `flip`
     mirrors every other picture by chance; `colour` adds noise along the colours' axes.

@@ -1,4 +1,4 @@
-"""Cuts arrays into batches, in an order that (seed, epoch) fixes."""
+"""Splits arrays into batches, in an order determined by (seed, epoch)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which data sets there are by name, and which of them are on this machine."""
+"""Named data sets, and which of them are on this machine."""
 
 from __future__ import annotations
 

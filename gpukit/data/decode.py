@@ -1,4 +1,4 @@
-"""Turns pictures in files into square crops of one size, in this process or in a worker's."""
+"""Decodes pictures into square crops of one size, in this process or in a worker."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHANNELS = 3
 
 @dataclass(frozen=True)
 class Bad:
-    """A picture that cannot be read, why, and the one that took its place (-1: none)."""
+    """A picture that cannot be read, the reason, and the one that replaced it (-1: none)."""
 
     index: int
     reason: str
@@ -66,7 +66,7 @@ def read_crops(
 
 
 class Decoder:
-    """Reads the pictures that indices name: the same pixels whoever reads them.
+    """Reads pictures by index: the same pixels in every process.
 
     `path(index)` gives the file, `labels` int64 (N,) the classes; `size`, `square`, `seed` and
     `augment` fix the crops. A file that cannot be read raises `DataError`; where `skip`, the next

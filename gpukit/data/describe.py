@@ -1,4 +1,4 @@
-"""What a loaded data set holds: in figures, and as one picture."""
+"""Describes a loaded data set: statistics, and a contact sheet."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def describe_folder(folder: ImageFolder, name: str) -> dict[str, Any]:
 def contact_sheet(data: Dataset, columns: int = 12) -> NDArray[np.uint8]:
     """The first `columns` train images of each class, a row a class: uint8 (rows·H, columns·W, C).
 
-    Places that no image fills are black.
+    Empty cells are black.
     """
     if columns < 1:
         raise SettingError(f"columns={columns}: use 1 or more")

@@ -1,4 +1,4 @@
-"""Brings one address into one file, in as many requests as broken connections make it take."""
+"""Downloads one address into one file, resuming after broken connections."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ _SCHEMES = ("http", "https")
 
 
 class NotDelivered(Exception):
-    """The address does not deliver. What came is kept, for a later call to resume."""
+    """The download failed. Received bytes are kept, for a later call to resume."""
 
 
 class _Broken(Exception):
-    """A request that broke off, and may be tried again."""
+    """A request that was interrupted and may be retried."""
 
 
 def download(
     url: str, part: Path, largest: int, progress: Progress | None = None, *, label: str = ""
 ) -> bool:
-    """Bring `part` to the full length of what `url` holds, resuming the piece that is there.
+    """Download `url` to `part`, resuming the piece that is there.
 
     Whether the server can resume is seen from its answers; where it cannot, it starts anew.
     `largest` bounds the bytes. A request that brings less than GPUKIT_DATA_SLOWEST bytes a second
@@ -179,9 +179,9 @@ def _copy(
 
 
 class _Watch:
-    """Ends a request that brings less than `least` bytes in TIMEOUT seconds, whatever it waits for.
+    """Ends a request that receives less than `least` bytes in TIMEOUT seconds.
 
-    A server that sends a byte a second keeps every timeout of a socket. The connection is shut
+    A server that sends a byte a second never triggers a socket's timeout. The connection is shut
     under the reader, in whose thread `reason()` says then why.
     """
 
@@ -306,7 +306,7 @@ def _broken(error: Exception) -> _Broken:
 
 
 def _printable(text: str) -> str:
-    """One line without control characters: servers' words reach a terminal."""
+    """One line without control characters, because servers' text is printed to a terminal."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 

@@ -1,4 +1,4 @@
-"""What training takes its batches from: arrays in memory here, folders of pictures elsewhere."""
+"""Feeds, from which training takes batches, and the one of arrays in memory."""
 
 from __future__ import annotations
 
@@ -58,16 +58,16 @@ class Feed(ABC):
     def epoch(self, number: int = 0, start: int = 0) -> Iterator[Batch]:
         """The batches of epoch `number`, from batch `start` on.
 
-        They depend on `number` and on what the feed was made with, and on nothing else: what an
-        interrupted epoch had left comes again to the bit.
+        They depend on `number` and on the feed's settings alone: the remaining batches of an
+        interrupted epoch come again with the same bits.
         """
 
     def config(self) -> dict[str, Any]:
-        """What a run must find again to go on with this feed, in JSON's types."""
+        """What must match for a run to resume with this feed, in JSON's types."""
         return {}
 
     def take_up(self, config: dict[str, Any]) -> None:
-        """Go on as the feed that `config` is of; raises `CheckpointError` where this is another."""
+        """Resume as the feed of `config`; raises `CheckpointError` where this is another."""
         return None
 
     def remarks(self) -> list[str]:

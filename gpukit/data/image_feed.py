@@ -1,4 +1,4 @@
-"""Batches of pictures that are read from files as they are needed."""
+"""Feed of pictures that are read from files on demand."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ class ImageFeed(Feed):
     def take_up(self, config: dict[str, Any]) -> None:
         here = self.config()
         begun = Augment.from_config(config.get("augment", {}))
-        # The colours of the run's beginning: worked out anew, their last bits might differ.
+        # Keep the colours of the first run: computed again, their last bits might differ.
         same = replace(begun, colour=None) == replace(self.augment, colour=None)
         for name, value in here.items():
             if name != "augment" and config.get(name) != value:

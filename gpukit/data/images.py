@@ -1,4 +1,4 @@
-"""Reads a picture from a file and makes it like those of the set that a network was trained on."""
+"""Reads a picture and converts it to look like those that a network was trained on."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The engine of devices emu:0 …: CUDA C compiled by g++ and run on the CPU.
 
-`include/` is what makes CUDA C of C++, `runtime/` runs threads, blocks and launches.
+`include/` has the headers that make CUDA C compile as C++, `runtime/` runs threads, blocks and
+launches.
 """
 
 from gpukit.emulator.build import compiler_problem

@@ -1,7 +1,7 @@
-"""g++ makes a library of each instance of a kernel, and of the runtime, once a machine.
+"""Compiles each instance of a kernel, and the runtime, to a library by g++, once on each machine.
 
-Libraries lie in the cache folder under a hash of everything that goes into them. The digest at the
-end of such a file is no part of the library, and no loader minds it.
+Libraries are cached under a hash of everything that goes into them. The digest at the end of the
+file is not part of the library; loaders ignore it.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def compiler_problem() -> str:
 def runtime_library(mode: str) -> Path:
     """The runtime, compiled for `mode`."""
     text = '#include "runtime/runtime.cpp"\n'
-    # The runtime itself is not watched: it only tells the sanitizers what it does.
+    # The runtime itself is not instrumented: it only informs the sanitizers.
     flags = ("-O2", "-g1", "-Wall", "-Wextra", *_DEFINES[mode], f"-I{HERE}")
     return _library("runtime", text, (*_COMMON[:4], *flags))
 
@@ -135,7 +135,7 @@ def _compile(name: str, text: str, flags: tuple[str, ...]) -> bytes:
         source.write_text(text, encoding="utf-8")
         result = Path(folder) / "kernel.so"
         command = [compiler(), *flags, str(source), "-o", str(result)]
-        # A sanitizer preloaded for this process is not meant for the compiler.
+        # The compiler must not inherit a sanitizer preloaded for this process.
         variables = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
         done = subprocess.run(command, capture_output=True, text=True, env=variables)
         if done.returncode:

@@ -1,4 +1,4 @@
-"""One launch in a worker process, under the checker of one's choice.
+"""Runs one launch in a worker process under a chosen checker.
 
 The caller survives whatever the kernel does: a crash, a sanitizer's report, an endless loop.
 
@@ -7,7 +7,7 @@ The caller survives whatever the kernel does: a crash, a sanitizer's report, an 
 | plain | divergent barriers, deadlock, lanes missing from a mask, canaries overwritten |
 | asan | overruns of shared and global memory; of inner dimensions, misaligned vectors (UBSan) |
 | tsan | races: only barriers and __syncwarp order memory |
-| trace | nothing, but counts what each line asks memory for, see trace.py |
+| trace | nothing, but counts memory accesses by line, see trace.py |
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ASAN_EXIT, TSAN_EXIT, FAULT_EXIT = 86, 66, 3
 
 @dataclass(frozen=True)
 class Report:
-    """How a launch went: `finding` is "", "fault", "asan", "ubsan", "tsan", "crash" or "timeout".
+    """Result of a launch: `finding` is "", "fault", "asan", "ubsan", "tsan", "crash" or "timeout".
 
     `text` says what was found, `arrays` holds the array arguments after a launch without finding,
     `accesses` what it asked memory for in mode "trace".
@@ -57,7 +57,7 @@ def environment(mode: str) -> dict[str, str]:
     if mode in ("plain", "trace"):
         return variables
     variables["LD_PRELOAD"] = sanitizer_runtime(mode)
-    # Threads of a BLAS library would be watched for nothing, at a high price.
+    # Instrumenting the threads of a BLAS library would be slow and useless.
     variables["OPENBLAS_NUM_THREADS"] = "1"
     if mode == "asan":
         variables["ASAN_OPTIONS"] = (
@@ -83,7 +83,7 @@ def check(
 ) -> Report:
     """Launch `kernel` on emu:0 in a worker process; arrays among `arguments` are NumPy's."""
     bound = kernel.bind(**template)
-    # Compiled here, where no sanitizer slows the compiler down.
+    # Compile in this process, where no sanitizer slows the compiler down.
     runtime_library(mode)
     kernel_library(bound, mode)
     with tempfile.TemporaryDirectory(prefix="gpukit-check-") as name:
@@ -126,7 +126,7 @@ def read_array(path: Path) -> np.ndarray:
 
 
 def finding(code: int, text: str) -> str:
-    """What an exit code and the text on stderr of a watched process mean."""
+    """The finding that the exit code and stderr of a checked process mean."""
     if "WARNING: ThreadSanitizer" in text:
         return "tsan"
     if "ERROR: AddressSanitizer" in text:

@@ -1,4 +1,4 @@
-"""Copies of a launch's arrays with something on either side that shows what was written there."""
+"""Copies of a launch's arrays between canaries that show writes out of bounds."""
 
 from __future__ import annotations
 

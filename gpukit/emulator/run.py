@@ -1,12 +1,11 @@
 """Launches on the device kind "emu": libraries loaded once, arguments passed by address.
 
-GPUKIT_EMU_SEED (default 1) shuffles the order of blocks and threads; 0 runs them in order.
-A launch that takes more than GPUKIT_EMU_LIMIT seconds (default 600, 0 for ever) is ended.
-GPUKIT_EMU_CHECK=1 puts canaries around the arrays of every launch. GPUKIT_EMU_FTZ=1 takes
-subnormals of single precision for zeros, as kernels do that CuPy compiles. GPUKIT_EMU_BUILD chooses
-the build: plain, asan, tsan or trace. Those in the middle need the sanitizer's library loaded
-before Python, see check.py; in the last, threads run in order and memory accesses are counted, see
-trace.py.
+GPUKIT_EMU_SEED (default 1) shuffles the order of blocks and threads; 0 runs them in order. A launch
+that takes more than GPUKIT_EMU_LIMIT seconds (default 600, 0 for no limit) is terminated.
+GPUKIT_EMU_CHECK=1 puts canaries around the arrays of every launch. GPUKIT_EMU_FTZ=1 flushes float32
+subnormals to zero, as in kernels that CuPy compiles. GPUKIT_EMU_BUILD chooses the build: plain,
+asan, tsan or trace. asan and tsan need the sanitizer's library loaded before Python, see check.py;
+in trace, threads run in order and memory accesses are counted, see trace.py.
 """
 
 from __future__ import annotations

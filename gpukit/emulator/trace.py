@@ -1,9 +1,8 @@
-"""What a kernel asked memory for, by source line: from a launch of the emulator's build "trace".
+"""Counts memory accesses by source line, from a launch of the emulator's build "trace".
 
-A request is what the lanes of a warp ask for by one instruction at one time. Global memory is moved
-in sectors of 32 bytes, shared memory lies in 32 banks of 4 bytes: CUDA C++ Programming Guide,
-"Device Memory Accesses" and "Shared Memory". Arrays are taken to begin at a multiple of 256 bytes,
-as freshly allocated ones do.
+A request is one memory instruction of a warp. Global memory is moved in sectors of 32 bytes, shared
+memory has 32 banks of 4 bytes: CUDA C++ Programming Guide, "Device Memory Accesses" and "Shared
+Memory". Arrays are taken to begin at a multiple of 256 bytes, as freshly allocated ones do.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ class Access:
 
     `places` are "file:line", that of the access first, then those of the calls around it. `lanes`
     counts lanes that took part, over all requests. For global memory `moved` counts sectors and
-    `least` the sectors that the same bytes fit into; for shared memory `moved` counts turns that
-    the banks take and `least` the parts of requests: one for up to 4 bytes a lane, two for 8, four
-    for 16. `worst` is the most sectors of a request, or turns of a part. `cut`: the launch did more
-    than was written down.
+    `least` the sectors that the same bytes fit into; for shared memory `moved` counts the cycles of
+    the banks and `least` the transactions: one a request for up to 4 bytes a lane, two for 8, four
+    for 16. `worst` is the most sectors of a request, or cycles of a transaction. `cut`: the launch
+    did more accesses than were recorded.
     """
 
     kernel: str

@@ -1,8 +1,8 @@
-"""One instance of a kernel as a C++ source, with every line where it was.
+"""Translates one instance of a kernel to C++, keeping line numbers.
 
-Most of CUDA C is made C++ by a header (include/gpukit_emulator.h). Text is changed only where a
-header cannot: shared arrays become references into memory that the runtime owns, and
-`#pragma unroll` becomes GCC's.
+A header (include/gpukit_emulator.h) makes most of CUDA C valid C++. Text is changed only where a
+header cannot do it: shared arrays become references into memory that the runtime owns, and `#pragma
+unroll` becomes GCC's.
 """
 
 from __future__ import annotations

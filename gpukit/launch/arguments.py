@@ -1,4 +1,4 @@
-"""What a kernel's parameters take: a converter for each, made once when the kernel is bound.
+"""Converters of a kernel's arguments, one for each parameter, made once when the kernel is bound.
 
 A converter gives the argument as engines take it (an array as it is, None for a null pointer, a
 NumPy scalar of the parameter's type) or raises a GpukitError that names kernel and parameter.

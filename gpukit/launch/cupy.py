@@ -24,7 +24,7 @@ _NULL = np.int64(0)
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A kernel on a card: CuPy's function, and what the driver says that its blocks may be."""
+    """A kernel on a card: CuPy's function, and the driver's limits of its blocks."""
 
     function: Any
     threads: int  # most of a block

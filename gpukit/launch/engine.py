@@ -1,4 +1,4 @@
-"""What runs kernels: a card by CuPy (kind "cuda"), or the emulator on the CPU (kind "emu").
+"""Engines run kernels: CuPy on a card (kind "cuda"), or the emulator on the CPU (kind "emu").
 
 An engine takes a checked `Call`. Backends enter what makes theirs into the registry (`makers`).
 """
@@ -35,7 +35,7 @@ class Bound:
 
     @cached_property
     def title(self) -> str:
-        """What errors call it, and where it stands."""
+        """Its name in errors, and its place in the source."""
         return f"kernel {self.expression} ({self.declaration.place})"
 
     @property
@@ -44,12 +44,12 @@ class Bound:
 
     @cached_property
     def converters(self) -> tuple[Converter, ...]:
-        """What checks each argument of a launch and makes of it what engines take."""
+        """The function that checks and converts each argument of a launch for engines."""
         return tuple(converter(p, d, self.title) for p, d in zip(self.parameters, self.dtypes))
 
     @cached_property
     def pointers(self) -> tuple[int, ...]:
-        """The places of arrays among the parameters."""
+        """The indices of array parameters."""
         return tuple(i for i, p in enumerate(self.parameters) if p.is_pointer)
 
 

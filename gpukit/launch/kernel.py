@@ -1,4 +1,4 @@
-"""A CUDA C kernel as a Python object: its own declaration checks every launch.
+"""A CUDA C kernel as a Python object: every launch is checked against its declaration.
 
 _relu = Kernel("activation.cu", "relu_forward")      # nothing is read or compiled yet
 _relu.launch(grid, block, x, y, n, T=x.dtype)        # on the device of its arrays
@@ -73,7 +73,7 @@ class Kernel:
 
     @property
     def declaration(self) -> Declaration:
-        """What the source says of this kernel; GpukitError if it has none of that name."""
+        """This kernel's declaration in the source; GpukitError if there is none of that name."""
         found = self.source.kernels
         if self.name not in found:
             raise GpukitError(

@@ -1,8 +1,8 @@
-"""What a block may ask of a card: threads within its kernel's launch bounds, and shared memory.
+"""Limits of a block: threads within its kernel's launch bounds, and shared memory.
 
 Shared memory counts static (`__shared__ float a[64]`) and dynamic (`extern __shared__`, the
-`shared` of a launch) together. A block has FREE_SHARED bytes for nothing; a launcher that wants
-more asks the driver first, which gives up to what the card has. Static arrays alone never pass
+`shared` of a launch) together. Every block may use FREE_SHARED bytes; for more the launcher must
+raise the kernel's limit through the driver, up to the card's. Static arrays alone never exceed
 FREE_SHARED: the compiler refuses them.
 """
 
@@ -24,7 +24,7 @@ MOST_SHARED = {
 
 
 def too_many_threads(block: tuple[int, int, int], most: int) -> str:
-    """Why a kernel that is built for blocks of `most` threads cannot have this one; or empty."""
+    """Why this block exceeds a kernel's launch bound of `most` threads; empty if it does not."""
     threads = block[0] * block[1] * block[2]
     if threads <= most:
         return ""

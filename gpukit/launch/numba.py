@@ -77,7 +77,7 @@ class NumbaKernel:
 
     @cached_property
     def function(self) -> Any:
-        """What `cuda.jit` made. Raises GpukitError without numba-cuda."""
+        """The compiled dispatcher. Raises GpukitError without numba-cuda."""
         if problem():
             raise GpukitError(f"kernels/{self.path}: {problem()}")
         module = importlib.import_module(f"gpukit.kernels.{self.file.replace('/', '.')}")
@@ -151,7 +151,7 @@ class NumbaKernel:
 
 
 def team(work: int, most: int) -> int:
-    """Threads of a block that puts together what they found: the power of two that holds `work`.
+    """Threads of a block that reduces their results: the power of two that holds `work`.
 
     At least a warp's 32, at most `most`.
     """
@@ -160,7 +160,7 @@ def team(work: int, most: int) -> int:
 
 @cache
 def quieten() -> None:
-    """Do not let Numba warn of small grids: small networks have small arrays."""
+    """Silence Numba's warnings about small grids: small networks have small arrays."""
     from numba.core.errors import NumbaPerformanceWarning
 
     warnings.filterwarnings("ignore", "Grid size", NumbaPerformanceWarning)

@@ -1,7 +1,7 @@
-"""NVIDIA's run-time compiler from its wheel: kernels compiled for every card, on any machine.
+"""NVIDIA's run-time compiler, from its wheel: compiles for every architecture on any machine.
 
 NVRTC needs neither driver nor card. Real targets (`-arch=sm_80`) run the assembler too, so inline
-PTX is checked and the log tells registers, spills and shared memory of every kernel. Options are
+PTX is checked and the log reports registers, spills and shared memory of every kernel. Options are
 those that CuPy passes (options.py); GPUKIT_NVRTC names the folder of another version.
 
     python -m gpukit.launch.nvrtc kernels/activation.cu --arch 75 --arch 120
@@ -27,7 +27,7 @@ ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 
 @dataclass(frozen=True)
 class Resources:
-    """What one thread (registers, spilled bytes, local bytes) or block (shared bytes) takes."""
+    """Resources of one thread (registers, spilled bytes, local bytes) and block (shared bytes)."""
 
     registers: int = 0
     spill_stores: int = 0
@@ -44,7 +44,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A compiled source: code, the whole log, and per name expression what it takes."""
+    """A compiled source: code, the whole log, and resources by name expression."""
 
     cubin: bytes
     ptx: bytes
@@ -55,7 +55,7 @@ class Compiled:
 
 
 class CompileError(GpukitError):
-    """The compiler refused a source; the message ends with its whole log."""
+    """A source does not compile; the message ends with the compiler's whole log."""
 
 
 def compile_text(

@@ -1,9 +1,9 @@
-"""The options with which kernels are compiled: the same by NVRTC here and by CuPy on a card.
+"""Compiler options of kernels: the same for NVRTC here and for CuPy on a card.
 
-CuPy puts options of its own around those that a RawModule is given (`OURS`): its headers before
-them, a toolkit's behind, then how float32 treats subnormals and what a function without a space is.
-`for_nvrtc` has all of them in CuPy's order, so that what is checked is what runs
-(tests/kernels/test_nvrtc.py holds it to CuPy 14.2, cupy/_core/core.pyx and cupy/cuda/compiler.py).
+CuPy adds options around those of a RawModule (`OURS`): its headers before them, a toolkit's after
+them, then how float32 treats subnormals and the default execution space. `for_nvrtc` gives all of
+them in CuPy's order, so that the checked code is the code that runs (tests/kernels/test_nvrtc.py
+holds it to CuPy 14.2, cupy/_core/core.pyx and cupy/cuda/compiler.py).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ REPORT = "--ptxas-options=-v"  # ours alone: registers and spills in the log, no
 def for_nvrtc(arch: int, headers: bool) -> tuple[str, ...]:
     """What CuPy passes for sm_`arch`, with its folders where a source includes `headers`.
 
-    Without CuPy, the wheels' headers stand for those that it brings along.
+    Without CuPy, the wheels' headers replace those that it bundles.
     """
     before, after = _folders() if headers else ((), ())
     return (*before, *OURS, *after, FLUSH, f"-arch=sm_{arch}", DEVICE)

@@ -1,7 +1,7 @@
-"""Where NVIDIA's compiler, headers and disassembler lie: in wheels (extra `kernels`), nowhere else.
+"""Finds NVIDIA's compiler, headers and disassembler in wheels (extra `kernels`) only.
 
-A toolkit that happens to be installed on a machine is never looked at, so that every machine
-compiles with the same headers. Another version of the compiler is taken where someone names it:
+An installed CUDA toolkit is never used, so that every machine compiles with the same headers.
+Another version of the compiler can be chosen:
 
     pip install --no-deps --target nvrtc-13.0 "nvidia-cuda-nvrtc==13.0.*"
     GPUKIT_NVRTC=nvrtc-13.0 gpukit kernels check --all --fuzz 0

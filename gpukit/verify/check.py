@@ -14,6 +14,7 @@ from gpukit.core import caches
 from gpukit.core.process import Heard
 from gpukit.device import cuda_count, cuda_problem
 from gpukit.errors import DeviceError, GpukitError, SettingError
+from gpukit.launch.numba import NumbaKernel
 from gpukit.launch.nvrtc import ARCHITECTURES
 from gpukit.static.finding import Finding
 from gpukit.verify import card, verified
@@ -181,7 +182,7 @@ def run(
             modes = [*wanted.work]
             for mode in modes[modes.index(finding.check) + 1 :]:
                 counts[mode] -= wanted.each(mode) if finding.target in wanted.work[mode] else 0
-    verified.record(wanted, findings)
+    record(wanted, findings)
     step(0, "occupancy and hot loops")
     # A launch of a kernel that failed may hang.
     failed = {finding.target for finding in findings}
@@ -192,6 +193,21 @@ def run(
         subject.targets, made.compiled, counts, findings, made.resources, reports,
         subject.left_out, not_seen,
     )  # fmt: skip
+
+
+def record(wanted: Checks, findings: Sequence[Finding]) -> None:
+    """Record the verified facts of gpukit's own kernels; a finding wipes those of its kernel."""
+    for target in wanted.subject.own:
+        names = {str(target), *target.files}
+        if any(f.target in names or f.target.partition(":")[0] in names for f in findings):
+            verified.forget(target)
+        elif wanted.only is None:
+            modes = [mode for mode, targets in wanted.work.items() if str(target) in targets]
+            cases = {mode: wanted.each(mode) for mode in modes if wanted.each(mode)}
+            numba = all(isinstance(kernel, NumbaKernel) for kernel in target.kernels)
+            compiled = bool(target.files) and (target.emulated or numba)
+            facts = verified.Facts(wanted.architectures if compiled else (), cases)
+            verified.remember(target, facts)
 
 
 def _run_cases(wanted: Checks, step: Step, tell: Tell) -> list[Finding]:

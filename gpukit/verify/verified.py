@@ -10,20 +10,14 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gpukit.core.caches import Cache
-from gpukit.launch.numba import NumbaKernel
 from gpukit.launch.options import for_nvrtc
 from gpukit.launch.sources import FOLDER, load
 from gpukit.verify.coverage import Target
-
-if TYPE_CHECKING:
-    from gpukit.static.finding import Finding
-    from gpukit.verify.check import Checks
 
 CACHE = Cache("facts")
 
@@ -65,22 +59,6 @@ def remember(target: Target, facts: Facts) -> None:
 def forget(target: Target) -> None:
     """Nothing is known of `target` any more."""
     CACHE.drop(str(target))
-
-
-def record(checks: Checks, findings: Sequence[Finding]) -> None:
-    """Record what `checks` have shown of gpukit's own kernels, given what they found."""
-    for target in checks.subject.own:
-        own = {str(target), *target.files}
-        if any(f.target in own or f.target.partition(":")[0] in target.files for f in findings):
-            forget(target)
-            continue
-        if checks.only is not None:
-            continue
-        modes = [mode for mode, targets in checks.work.items() if str(target) in targets]
-        cases = {mode: checks.each(mode) for mode in modes if checks.each(mode)}
-        numba = all(isinstance(kernel, NumbaKernel) for kernel in target.kernels)
-        compiled = bool(target.files) and (target.emulated or numba)
-        remember(target, Facts(checks.architectures if compiled else (), cases))
 
 
 def _digest(target: Target) -> str:

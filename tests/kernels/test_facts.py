@@ -10,10 +10,10 @@ from click.testing import CliRunner
 from gpukit.cli.app import app
 from gpukit.static.finding import Finding
 from gpukit.verify import inventory, verified
-from gpukit.verify.check import Checks, checks
+from gpukit.verify.check import Checks, checks, record
 from gpukit.verify.coverage import Target, targets
 from gpukit.verify.own_kernels import OwnKernels
-from gpukit.verify.verified import Facts, known, record, remember
+from gpukit.verify.verified import Facts, known, remember
 
 RELU = Target("relu", "cuda")
 

@@ -62,41 +62,47 @@ class Target:
 
     @property
     def kernels(self) -> list[Kernel | NumbaKernel]:
-        """The kernels that its launcher names, itself or through functions that it calls."""
-        return [v for v in self._named if isinstance(v, (Kernel, NumbaKernel))]
+        """The kernels that it launches; of a plug-in that does not say, those in its code."""
+        named = self.implementation.kernels
+        return kernels_in(self._launcher) if named is None else list(named)
 
     @property
     def functions(self) -> list[FunctionType]:
         """Its launcher and the functions that this calls, of launchers' modules."""
-        return [v for v in self._named if isinstance(v, FunctionType)]
+        return [v for v in _reached_from(self._launcher) if isinstance(v, FunctionType)]
 
     @property
     def _launcher(self) -> Any:
         return self.implementation.function
 
-    @property
-    def _named(self) -> list[Any]:
-        """Kernels and functions that its launcher names, itself or through others."""
-        found: list[Any] = []
-        seen: set[int] = set()
-        ahead: list[Any] = [self._launcher]
-        while ahead:
-            value = ahead.pop()
-            if id(value) in seen:
-                continue
-            seen.add(id(value))
-            if isinstance(value, (Kernel, NumbaKernel)):
-                found.append(value)
-            elif isinstance(value, (tuple, list)):
-                ahead += value
-            elif isinstance(value, dict):
-                ahead += value.values()
-            elif isinstance(value, type) and _is_launcher(value.__module__):
-                ahead += vars(value).values()
-            elif isinstance(value, FunctionType) and _is_launcher(value.__module__):
-                found.append(value)
-                ahead += _names_in(value)
-        return found
+
+def kernels_in(launcher: Any) -> list[Kernel | NumbaKernel]:
+    """The kernels that the code of a launcher names, itself or through functions that it calls."""
+    return [v for v in _reached_from(launcher) if isinstance(v, (Kernel, NumbaKernel))]
+
+
+def _reached_from(launcher: Any) -> list[Any]:
+    """Kernels and functions of launchers' modules that a launcher names, itself or by others."""
+    found: list[Any] = []
+    seen: set[int] = set()
+    ahead: list[Any] = [launcher]
+    while ahead:
+        value = ahead.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, (Kernel, NumbaKernel)):
+            found.append(value)
+        elif isinstance(value, (tuple, list)):
+            ahead += value
+        elif isinstance(value, dict):
+            ahead += value.values()
+        elif isinstance(value, type) and _is_launcher(value.__module__):
+            ahead += vars(value).values()
+        elif isinstance(value, FunctionType) and _is_launcher(value.__module__):
+            found.append(value)
+            ahead += _names_in(value)
+    return found
 
 
 def _is_launcher(module: str) -> bool:

@@ -46,6 +46,25 @@ def test_every_kernel_names_its_files():
     assert Target("dense", "gemm").files == ("linear.cu",)
 
 
+def test_own_launchers_name_the_kernels_that_are_in_their_code():
+    for name, kinds in ((n, coverage.implementations(n)) for n in coverage.primitives()):
+        for algo in kinds["cuda"]:
+            impl = Target(name, algo).implementation
+            assert impl.kernels is not None, impl
+            assert set(impl.kernels) == set(coverage.kernels_in(impl.function)), (name, algo)
+
+
+def test_a_plug_in_may_name_its_kernels_or_not():
+    ours = Target("relu", "cuda").implementation
+    told = Target("relu_grad", "cuda").kernels
+    for named, found in ((None, list(ours.kernels or ())), (told, told)):
+        registry["relu"].on("cuda", name="mine", kernels=named)(ours.function)
+        try:
+            assert Target("relu", "mine").kernels == found
+        finally:
+            registry["relu"].remove(Target("relu", "mine").implementation)
+
+
 def test_names(monkeypatch):
     assert coverage.targets("bias_grad") == [Target("bias_grad", "cuda")]
     assert {t.algo for t in coverage.targets("conv2d")} >= {"first", "direct", "im2col", "numba"}

@@ -16,7 +16,7 @@ from gpukit.backends.cuda.runtime.common import (
     index_type,
     is_float,
 )
-from gpukit.backends.cuda.runtime.strides import packed
+from gpukit.backends.cuda.runtime.strides import COPY_KERNELS, packed
 from gpukit.dispatch.primitive import Primitive
 from gpukit.launch.kernel import Kernel
 
@@ -107,7 +107,7 @@ def _launch_binary(function: str, x: Array, y: Array) -> Array:
 def _register_unary(name: str) -> None:
     primitive: Primitive = getattr(p, name)
 
-    @primitive.on("cuda", name="cuda", supports=lambda x: is_float(x))
+    @primitive.on("cuda", name="cuda", supports=lambda x: is_float(x), kernels=(_unary,))
     def _(x: Array) -> Array:
         x = contiguous(x)
         y = empty_like(x)
@@ -120,7 +120,9 @@ def _register_binary(name: str) -> None:
     primitive: Primitive = getattr(p, name)
     function = name.capitalize()
 
-    @primitive.on("cuda", name="cuda", supports=_fits)
+    @primitive.on(
+        "cuda", name="cuda", supports=_fits, kernels=(_binary, _scalar, _strided, *COPY_KERNELS)
+    )
     def _(x: Array, y: Array) -> Array:
         if _is_number(x):
             return _launch_scalar(function, y, x, first=True)

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from gpukit import primitives as p
-from gpukit.backends.cuda.conv.choice import bias_gradient
+from gpukit.backends.cuda.conv.choice import BIAS_KERNELS, bias_gradient
 from gpukit.backends.cuda.normalisation.lrn import (
+    PLAIN_GRADIENT_KERNELS,
+    PLAIN_KERNELS,
     backward_halo,
     fits,
     forward_halo,
@@ -23,7 +25,12 @@ from gpukit.backends.cuda.normalisation.lrn import (
     template,
     warp_blocks,
 )
-from gpukit.backends.cuda.pool.cuda_c import max_pool, max_pool_gradient
+from gpukit.backends.cuda.pool.cuda_c import (
+    MAX_GRADIENT_KERNELS,
+    MAX_KERNELS,
+    max_pool,
+    max_pool_gradient,
+)
 from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.backends.cuda.runtime.tiling import time_of
 from gpukit.launch.kernel import Kernel
@@ -87,7 +94,9 @@ def _gradient_fits(
     )
 
 
-@p.bias_relu_lrn_pool.on("cuda", name="cuda", supports=_fits)
+@p.bias_relu_lrn_pool.on(
+    "cuda", name="cuda", supports=_fits, kernels=(_forward, *PLAIN_KERNELS, *MAX_KERNELS)
+)
 def _(
     x: Array, bias: Array | None, *, relu: bool, response: Response, window: Window
 ) -> tuple[Array, Array]:
@@ -110,7 +119,12 @@ def _(
     return y, index
 
 
-@p.bias_relu_lrn_pool_grad.on("cuda", name="cuda", supports=_gradient_fits)
+@p.bias_relu_lrn_pool_grad.on(
+    "cuda",
+    name="cuda",
+    supports=_gradient_fits,
+    kernels=(_backward, *BIAS_KERNELS, *PLAIN_GRADIENT_KERNELS, *MAX_GRADIENT_KERNELS),
+)
 def _(
     gy: Array,
     x: Array,

@@ -32,7 +32,7 @@ def _fits(x: Array, mean: Array, scale: Array, shift: Array | None, *, dtype: An
     )
 
 
-@p.normalise_images.on("cuda", name="cuda", supports=_fits)
+@p.normalise_images.on("cuda", name="cuda", supports=_fits, kernels=(_normalise,))
 def _(x: Array, mean: Array, scale: Array, shift: Array | None, *, dtype: Any) -> Array:
     x, y = contiguous(x), empty_like(x, dtype=np.dtype(dtype))
     if x.size:

@@ -25,7 +25,7 @@ def _place(seed: int, layer: int, step: int) -> tuple[int, int, int, int]:
     return seed & _LOW, (seed >> 32) & _LOW, int(layer) & _LOW, int(step) & _LOW
 
 
-@p.philox.on("cuda", name="cuda")
+@p.philox.on("cuda", name="cuda", kernels=(_philox,))
 def _(like: Array, *, shape: tuple[int, ...], seed: int, layer: int, step: int) -> Array:
     words = empty_like(like, shape, np.uint32)
     size = math.prod(shape)
@@ -34,7 +34,7 @@ def _(like: Array, *, shape: tuple[int, ...], seed: int, layer: int, step: int) 
     return words
 
 
-@p.dropout.on("cuda", name="cuda", supports=lambda x, **_: is_float(x))
+@p.dropout.on("cuda", name="cuda", supports=lambda x, **_: is_float(x), kernels=(_dropout,))
 def _(x: Array, *, rate: float, seed: int, layer: int, step: int, scale: float) -> Array:
     x = contiguous(x)
     y = empty_like(x)

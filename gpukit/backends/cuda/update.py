@@ -26,7 +26,7 @@ def _fits(*arrays: Array | None, **_: Any) -> bool:
     return bool(is_float(*arrays) and in_place)
 
 
-@p.sgd_update.on("cuda", name="cuda", supports=_fits)
+@p.sgd_update.on("cuda", name="cuda", supports=_fits, kernels=(_plain, _momentum))
 def _(
     w: Array,
     v: Array | None,
@@ -49,7 +49,7 @@ def _(
     )
 
 
-@p.adam_update.on("cuda", name="cuda", supports=_fits)
+@p.adam_update.on("cuda", name="cuda", supports=_fits, kernels=(_adam,))
 def _(
     w: Array,
     m: Array,
@@ -73,7 +73,9 @@ def _(
     )  # fmt: skip
 
 
-@p.rmsprop_update.on("cuda", name="cuda", supports=_fits)
+@p.rmsprop_update.on(
+    "cuda", name="cuda", supports=_fits, kernels=(_rmsprop_plain, _rmsprop_momentum)
+)
 def _(
     w: Array,
     a: Array,
@@ -98,7 +100,7 @@ def _(
     )
 
 
-@p.adagrad_update.on("cuda", name="cuda", supports=_fits)
+@p.adagrad_update.on("cuda", name="cuda", supports=_fits, kernels=(_adagrad,))
 def _(w: Array, a: Array, g: Array, *, lr: float, epsilon: float, weight_decay: float) -> None:
     if not w.size:
         return

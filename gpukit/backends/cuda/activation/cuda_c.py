@@ -57,11 +57,11 @@ def _register(name: str, function: str) -> None:
     forward: Primitive = getattr(p, name)
     backward: Primitive = getattr(p, f"{name}_grad")
 
-    @forward.on("cuda", name="cuda", supports=_takes)
+    @forward.on("cuda", name="cuda", supports=_takes, kernels=(_unary,))
     def _(x: Array) -> Array:
         return _forward(x, function)
 
-    @backward.on("cuda", name="cuda", supports=_takes_pair)
+    @backward.on("cuda", name="cuda", supports=_takes_pair, kernels=(_gradient,))
     def _(gy: Array, y: Array) -> Array:
         return _backward(gy, y, f"{function}Grad")
 
@@ -70,31 +70,37 @@ for _name, _function in (("relu", "Relu"), ("sigmoid", "Sigmoid"), ("tanh", "Tan
     _register(_name, _function)
 
 
-@p.softplus.on("cuda", name="cuda", supports=_takes)
+@p.softplus.on("cuda", name="cuda", supports=_takes, kernels=(_unary,))
 def _(x: Array) -> Array:
     return _forward(x, "Softplus")
 
 
-@p.softplus_grad.on("cuda", name="cuda", supports=lambda gy, x: _takes_pair(gy, x))
+@p.softplus_grad.on(
+    "cuda", name="cuda", supports=lambda gy, x: _takes_pair(gy, x), kernels=(_gradient,)
+)
 def _(gy: Array, x: Array) -> Array:
     return _backward(gy, x, "SoftplusGrad")
 
 
-@p.leaky_relu.on("cuda", name="cuda", supports=_takes)
+@p.leaky_relu.on("cuda", name="cuda", supports=_takes, kernels=(_unary,))
 def _(x: Array, *, slope: float) -> Array:
     return _forward(x, "LeakyRelu", slope)
 
 
-@p.leaky_relu_grad.on("cuda", name="cuda", supports=lambda gy, x, *, slope: _takes_pair(gy, x))
+@p.leaky_relu_grad.on(
+    "cuda", name="cuda", supports=lambda gy, x, *, slope: _takes_pair(gy, x), kernels=(_gradient,)
+)
 def _(gy: Array, x: Array, *, slope: float) -> Array:
     return _backward(gy, x, "LeakyReluGrad", slope)
 
 
-@p.elu.on("cuda", name="cuda", supports=_takes)
+@p.elu.on("cuda", name="cuda", supports=_takes, kernels=(_unary,))
 def _(x: Array, *, alpha: float) -> Array:
     return _forward(x, "Elu", alpha)
 
 
-@p.elu_grad.on("cuda", name="cuda", supports=lambda gy, y, *, alpha: _takes_pair(gy, y))
+@p.elu_grad.on(
+    "cuda", name="cuda", supports=lambda gy, y, *, alpha: _takes_pair(gy, y), kernels=(_gradient,)
+)
 def _(gy: Array, y: Array, *, alpha: float) -> Array:
     return _backward(gy, y, "EluGrad", alpha)

@@ -40,11 +40,11 @@ def _register(name: str) -> None:
     forward: Primitive = getattr(p, name)
     backward: Primitive = getattr(p, f"{name}_grad")
 
-    @forward.on("cuda", name="numba", supports=_fits, emulated=False)
+    @forward.on("cuda", name="numba", supports=_fits, emulated=False, kernels=(kernel,))
     def _(x: Array) -> Array:
         return _by_element(kernel, x)
 
-    @backward.on("cuda", name="numba", supports=_pair_fits, emulated=False)
+    @backward.on("cuda", name="numba", supports=_pair_fits, emulated=False, kernels=(gradient,))
     def _(gy: Array, y: Array) -> Array:
         return _by_element(gradient, gy, y)
 

@@ -18,7 +18,7 @@ from typing import Any
 from gpukit import primitives as p
 from gpukit.backends.cuda.conv import im2col
 from gpukit.backends.cuda.conv.shape import ConvShape, conv_shape, deep
-from gpukit.backends.cuda.linear.gemm import ACTIVATIONS, MOST, is_packed, sum_parts
+from gpukit.backends.cuda.linear.gemm import ACTIVATIONS, MOST, SUM_KERNELS, is_packed, sum_parts
 from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.backends.cuda.runtime.tiling import MOST_DEEP, THREADS, Splits, plan, split, tiles
 from gpukit.device import device_of
@@ -40,13 +40,14 @@ _forward_narrow = Kernel("conv/direct_narrow.cu", "conv2d_forward_narrow")
 _input_narrow = Kernel("conv/direct_narrow.cu", "conv2d_input_grad_narrow")
 _weight_narrow = Kernel("conv/direct_narrow.cu", "conv2d_weight_grad_narrow")
 _column_sums = Kernel("conv/bias.cu", "column_sums")
+BIAS_KERNELS = (_column_sums,)
 
 
 def _floats(a: Array, b: Array, bias: Array | None = None, **_: Any) -> bool:
     return is_float(a, b, bias)
 
 
-@p.conv2d.on("cuda", name="direct", supports=_floats)
+@p.conv2d.on("cuda", name="direct", supports=_floats, kernels=(_forward, _forward_narrow))
 def _(
     x: Array, w: Array, b: Array | None = None, *, conv: Conv, activation: str | None = None
 ) -> Array:
@@ -80,7 +81,7 @@ def _forward_run(
     )  # fmt: skip
 
 
-@p.conv2d_input_grad.on("cuda", name="direct", supports=_floats)
+@p.conv2d_input_grad.on("cuda", name="direct", supports=_floats, kernels=(_input, _input_narrow))
 def _(gy: Array, w: Array, *, input_shape: tuple[int, ...], conv: Conv) -> Array:
     shape = conv_shape(tuple(input_shape), w.shape, conv).check()
     gy, w = contiguous(gy), contiguous(w)
@@ -112,7 +113,9 @@ def _input_run(gy: Array, w: Array, gx: Array, shape: ConvShape) -> None:
     )  # fmt: skip
 
 
-@p.conv2d_weight_grad.on("cuda", name="direct", supports=_floats)
+@p.conv2d_weight_grad.on(
+    "cuda", name="direct", supports=_floats, kernels=(_weight, _weight_narrow, *SUM_KERNELS)
+)
 def _(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Conv) -> Array:
     shape = conv_shape(x.shape, tuple(kernel_shape), conv).check()
     x, gy = contiguous(x), contiguous(gy)
@@ -158,7 +161,7 @@ def _parts(gw: Array, splits: Splits, more: bool) -> Array:
     return gw if splits.parts == 1 and not more else empty_like(gw, (splits.parts, gw.size))
 
 
-@p.conv2d.on("cuda", name="im2col", supports=_floats)
+@p.conv2d.on("cuda", name="im2col", supports=_floats, kernels=im2col.PANEL_KERNELS)
 def _(
     x: Array, w: Array, b: Array | None = None, *, conv: Conv, activation: str | None = None
 ) -> Array:
@@ -166,13 +169,13 @@ def _(
     return im2col.forward(contiguous(x), contiguous(w), contiguous(b), shape, activation)
 
 
-@p.conv2d_input_grad.on("cuda", name="im2col", supports=_floats)
+@p.conv2d_input_grad.on("cuda", name="im2col", supports=_floats, kernels=im2col.INPUT_KERNELS)
 def _(gy: Array, w: Array, *, input_shape: tuple[int, ...], conv: Conv) -> Array:
     shape = conv_shape(tuple(input_shape), w.shape, conv).check()
     return im2col.input_grad(contiguous(gy), contiguous(w), shape)
 
 
-@p.conv2d_weight_grad.on("cuda", name="im2col", supports=_floats)
+@p.conv2d_weight_grad.on("cuda", name="im2col", supports=_floats, kernels=im2col.PANEL_KERNELS)
 def _(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Conv) -> Array:
     shape = conv_shape(x.shape, tuple(kernel_shape), conv).check()
     if shape.pixels == 0:
@@ -180,7 +183,12 @@ def _(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Conv) -> Arra
     return im2col.weight_grad(contiguous(x), contiguous(gy), shape)
 
 
-@p.bias_grad.on("cuda", name="cuda", supports=lambda gy: is_float(gy) and gy.shape[-1] <= MOST)
+@p.bias_grad.on(
+    "cuda",
+    name="cuda",
+    supports=lambda gy: is_float(gy) and gy.shape[-1] <= MOST,
+    kernels=(_column_sums,),
+)
 def bias_gradient(gy: Array) -> Array:
     columns = gy.shape[-1]
     if gy.size == 0:

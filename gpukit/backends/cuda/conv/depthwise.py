@@ -10,7 +10,7 @@ from typing import Any
 
 from gpukit import primitives as p
 from gpukit.backends.cuda.conv.shape import ConvShape, conv_shape
-from gpukit.backends.cuda.linear.gemm import ACTIVATIONS, is_packed, sum_parts
+from gpukit.backends.cuda.linear.gemm import ACTIVATIONS, SUM_KERNELS, is_packed, sum_parts
 from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.backends.cuda.runtime.tiling import split
 from gpukit.device import device_of
@@ -139,7 +139,9 @@ def _has_few(first: Array, second: Array, *_: Any, conv: Conv, **settings: Any) 
     return bool(filters <= _FEW * conv.groups)
 
 
-@p.conv2d.on("cuda", name="depthwise", supports=_takes_forward, default_when=_has_few)
+@p.conv2d.on(
+    "cuda", name="depthwise", supports=_takes_forward, default_when=_has_few, kernels=(_forward,)
+)
 def _(
     x: Array, w: Array, b: Array | None = None, *, conv: Conv, activation: str | None = None
 ) -> Array:
@@ -147,13 +149,25 @@ def _(
     return forward(contiguous(x), contiguous(w), contiguous(b), shape, activation)
 
 
-@p.conv2d_input_grad.on("cuda", name="depthwise", supports=_takes_input, default_when=_has_few)
+@p.conv2d_input_grad.on(
+    "cuda",
+    name="depthwise",
+    supports=_takes_input,
+    default_when=_has_few,
+    kernels=(_forward, _input),
+)
 def _(gy: Array, w: Array, *, input_shape: tuple[int, ...], conv: Conv) -> Array:
     shape = conv_shape(tuple(input_shape), w.shape, conv).check()
     return input_grad(contiguous(gy), contiguous(w), shape)
 
 
-@p.conv2d_weight_grad.on("cuda", name="depthwise", supports=_takes_weight, default_when=_has_few)
+@p.conv2d_weight_grad.on(
+    "cuda",
+    name="depthwise",
+    supports=_takes_weight,
+    default_when=_has_few,
+    kernels=(_weight, *SUM_KERNELS),
+)
 def _(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Conv) -> Array:
     shape = conv_shape(x.shape, tuple(kernel_shape), conv).check()
     return weight_grad(contiguous(x), contiguous(gy), shape)

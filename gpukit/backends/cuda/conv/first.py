@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from gpukit import primitives as p
 from gpukit.backends.cuda.conv.shape import ConvShape, conv_shape
-from gpukit.backends.cuda.linear.gemm import ACTIVATIONS, sum_parts
+from gpukit.backends.cuda.linear.gemm import ACTIVATIONS, SUM_KERNELS, sum_parts
 from gpukit.backends.cuda.runtime.common import contiguous, divide_up, empty_like, is_float
 from gpukit.backends.cuda.runtime.tiling import Splits, split
 from gpukit.device import device_of
@@ -103,7 +103,7 @@ def _forward_fits(
     return is_float(x, w, b) and _suits(shape) and forward_tile(shape, x.dtype.itemsize) is not None
 
 
-@p.conv2d.on("cuda", name="first", supports=_forward_fits)
+@p.conv2d.on("cuda", name="first", supports=_forward_fits, kernels=(_forward,))
 def _(
     x: Array, w: Array, b: Array | None = None, *, conv: Conv, activation: str | None = None
 ) -> Array:
@@ -128,7 +128,9 @@ def _gradient_fits(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: 
     return is_float(x, gy) and _suits(shape) and gradient_tile(shape, x.dtype.itemsize) is not None
 
 
-@p.conv2d_weight_grad.on("cuda", name="first", supports=_gradient_fits)
+@p.conv2d_weight_grad.on(
+    "cuda", name="first", supports=_gradient_fits, kernels=(_weight, *SUM_KERNELS)
+)
 def _(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Conv) -> Array:
     shape = conv_shape(x.shape, tuple(kernel_shape), conv).check()
     x, gy = contiguous(x), contiguous(gy)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from gpukit.backends.cuda.conv.shape import ConvShape
-from gpukit.backends.cuda.linear.gemm import MOST, Operand, is_packed, product
+from gpukit.backends.cuda.linear.gemm import MOST, PRODUCT_KERNELS, Operand, is_packed, product
 from gpukit.backends.cuda.runtime.common import BLOCK, divide_up, empty_like
 from gpukit.backends.cuda.runtime.tiling import MOST_DEEP
 from gpukit.errors import SettingError, ShapeError
@@ -24,6 +24,8 @@ PANEL_BYTES = 64 << 20
 
 _im2col = Kernel("conv/im2col.cu", "im2col")
 _col2im = Kernel("conv/im2col.cu", "col2im")
+PANEL_KERNELS = (_im2col, *PRODUCT_KERNELS)
+INPUT_KERNELS = (_col2im, *PANEL_KERNELS)
 
 
 class Panels:

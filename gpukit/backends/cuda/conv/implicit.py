@@ -10,7 +10,7 @@ from typing import Any
 
 from gpukit import primitives as p
 from gpukit.backends.cuda.conv.shape import ConvShape, conv_shape, deep
-from gpukit.backends.cuda.linear.gemm import ACTIVATIONS, is_packed, sum_parts
+from gpukit.backends.cuda.linear.gemm import ACTIVATIONS, SUM_KERNELS, is_packed, sum_parts
 from gpukit.backends.cuda.runtime.common import contiguous, empty_like, is_float
 from gpukit.backends.cuda.runtime.tiling import (
     COPIED,
@@ -145,7 +145,13 @@ def _never(*_: Any, **__: Any) -> bool:
     return False
 
 
-@p.conv2d.on("cuda", name="implicit", supports=_floats, default_when=_cuts_forward)
+@p.conv2d.on(
+    "cuda",
+    name="implicit",
+    supports=_floats,
+    default_when=_cuts_forward,
+    kernels=(_forward, *SUM_KERNELS),
+)
 def _(
     x: Array, w: Array, b: Array | None = None, *, conv: Conv, activation: str | None = None
 ) -> Array:
@@ -153,13 +159,21 @@ def _(
     return forward(contiguous(x), contiguous(w), contiguous(b), shape, activation)
 
 
-@p.conv2d_input_grad.on("cuda", name="implicit", supports=_floats, default_when=_cuts_input)
+@p.conv2d_input_grad.on(
+    "cuda",
+    name="implicit",
+    supports=_floats,
+    default_when=_cuts_input,
+    kernels=(_input, *SUM_KERNELS),
+)
 def _(gy: Array, w: Array, *, input_shape: tuple[int, ...], conv: Conv) -> Array:
     shape = conv_shape(tuple(input_shape), w.shape, conv).check()
     return input_grad(contiguous(gy), contiguous(w), shape)
 
 
-@p.conv2d_weight_grad.on("cuda", name="implicit", supports=_floats, default_when=_never)
+@p.conv2d_weight_grad.on(
+    "cuda", name="implicit", supports=_floats, default_when=_never, kernels=(_weight, *SUM_KERNELS)
+)
 def _(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Conv) -> Array:
     shape = conv_shape(x.shape, tuple(kernel_shape), conv).check()
     return weight_grad(contiguous(x), contiguous(gy), shape)

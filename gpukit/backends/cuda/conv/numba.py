@@ -54,7 +54,7 @@ def _weight_panels_fit(x: Array, gy: Array, *, kernel_shape: Any, conv: Conv) ->
     return is_float(x, gy) and _within(shape) and panels.fit(shape)
 
 
-@p.conv2d.on("cuda", name="numba", supports=_fits, emulated=False)
+@p.conv2d.on("cuda", name="numba", supports=_fits, emulated=False, kernels=(_forward,))
 def _(
     x: Array, w: Array, b: Array | None = None, *, conv: Conv, activation: str | None = None
 ) -> Array:
@@ -70,7 +70,9 @@ def _(
     return y
 
 
-@p.conv2d_input_grad.on("cuda", name="numba", supports=_input_fits, emulated=False)
+@p.conv2d_input_grad.on(
+    "cuda", name="numba", supports=_input_fits, emulated=False, kernels=(_input,)
+)
 def _(gy: Array, w: Array, *, input_shape: tuple[int, ...], conv: Conv) -> Array:
     shape = conv_shape(tuple(input_shape), w.shape, conv)
     gy, w = contiguous(gy), contiguous(w)
@@ -80,7 +82,9 @@ def _(gy: Array, w: Array, *, input_shape: tuple[int, ...], conv: Conv) -> Array
     return gx
 
 
-@p.conv2d_weight_grad.on("cuda", name="numba", supports=_weight_fits, emulated=False)
+@p.conv2d_weight_grad.on(
+    "cuda", name="numba", supports=_weight_fits, emulated=False, kernels=(_weight,)
+)
 def _(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Conv) -> Array:
     shape = conv_shape(x.shape, tuple(kernel_shape), conv)
     if shape.pixels == 0:
@@ -92,7 +96,13 @@ def _(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Conv) -> Arra
     return gw
 
 
-@p.conv2d.on("cuda", name="numba_im2col", supports=_panels_fit, emulated=False)
+@p.conv2d.on(
+    "cuda",
+    name="numba_im2col",
+    supports=_panels_fit,
+    emulated=False,
+    kernels=panels.FORWARD_KERNELS,
+)
 def _(
     x: Array, w: Array, b: Array | None = None, *, conv: Conv, activation: str | None = None
 ) -> Array:
@@ -100,13 +110,25 @@ def _(
     return panels.forward(contiguous(x), contiguous(w), contiguous(b), shape, activation)
 
 
-@p.conv2d_input_grad.on("cuda", name="numba_im2col", supports=_input_panels_fit, emulated=False)
+@p.conv2d_input_grad.on(
+    "cuda",
+    name="numba_im2col",
+    supports=_input_panels_fit,
+    emulated=False,
+    kernels=panels.INPUT_KERNELS,
+)
 def _(gy: Array, w: Array, *, input_shape: tuple[int, ...], conv: Conv) -> Array:
     shape = conv_shape(tuple(input_shape), w.shape, conv)
     return panels.input_grad(contiguous(gy), contiguous(w), shape)
 
 
-@p.conv2d_weight_grad.on("cuda", name="numba_im2col", supports=_weight_panels_fit, emulated=False)
+@p.conv2d_weight_grad.on(
+    "cuda",
+    name="numba_im2col",
+    supports=_weight_panels_fit,
+    emulated=False,
+    kernels=panels.WEIGHT_KERNELS,
+)
 def _(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Conv) -> Array:
     shape = conv_shape(x.shape, tuple(kernel_shape), conv)
     if shape.pixels == 0:

@@ -27,6 +27,9 @@ _col2im = NumbaKernel("conv/im2col", "col2im")
 _forward = NumbaKernel("conv/im2col", "forward_product")
 _input = NumbaKernel("conv/im2col", "input_product")
 _weight = NumbaKernel("conv/im2col", "weight_product")
+FORWARD_KERNELS = (_im2col, _forward)
+INPUT_KERNELS = (_col2im, _input)
+WEIGHT_KERNELS = (_im2col, _weight)
 
 
 def _numbers_an_image(shape: ConvShape) -> int:

@@ -27,7 +27,7 @@ from gpukit import primitives as p
 from gpukit.backends.cuda.conv import im2col
 from gpukit.backends.cuda.conv.shape import conv_shape
 from gpukit.backends.cuda.linear.dense import multiply
-from gpukit.backends.cuda.linear.gemm import Operand, address, finish
+from gpukit.backends.cuda.linear.gemm import PRODUCT_KERNELS, Operand, address, finish
 from gpukit.backends.cuda.runtime.common import contiguous, is_float
 from gpukit.device import device_of
 from gpukit.errors import GpukitError, ShapeError
@@ -132,38 +132,38 @@ def _register(name: str, mode: int, supports: Any, precision: str) -> None:
         "precision": precision,
     }
 
-    @p.dense.on("cuda", **limits)
+    @p.dense.on("cuda", **limits, kernels=PRODUCT_KERNELS)
     def _(x: Array, w: Array, b: Array | None = None, *, activation: str | None = None) -> Array:
         shape = (x.shape[0], w.shape[1], w.shape[0])
         return multiply(x, w, shape, by=by, bias=contiguous(b), activation=activation)
 
-    @p.dense_input_grad.on("cuda", **limits)
+    @p.dense_input_grad.on("cuda", **limits, kernels=PRODUCT_KERNELS)
     def _(gy: Array, w: Array) -> Array:
         shape = (gy.shape[0], w.shape[0], w.shape[1])
         return multiply(gy, w, shape, transpose_b=True, by=by)
 
-    @p.dense_weight_grad.on("cuda", **limits)
+    @p.dense_weight_grad.on("cuda", **limits, kernels=PRODUCT_KERNELS)
     def _(x: Array, gy: Array) -> Array:
         shape = (x.shape[1], gy.shape[1], x.shape[0])
         return multiply(x, gy, shape, transpose_a=True, by=by)
 
-    @p.matmul.on("cuda", **limits)
+    @p.matmul.on("cuda", **limits, kernels=PRODUCT_KERNELS)
     def _(a: Array, b: Array) -> Array:
         return multiply(a, b, (a.shape[0], b.shape[1], a.shape[1]), by=by)
 
-    @p.conv2d.on("cuda", **limits)
+    @p.conv2d.on("cuda", **limits, kernels=im2col.PANEL_KERNELS)
     def _(
         x: Array, w: Array, b: Array | None = None, *, conv: Conv, activation: str | None = None
     ) -> Array:
         shape = conv_shape(x.shape, w.shape, conv).check()
         return im2col.forward(contiguous(x), contiguous(w), contiguous(b), shape, activation, by)
 
-    @p.conv2d_input_grad.on("cuda", **limits)
+    @p.conv2d_input_grad.on("cuda", **limits, kernels=im2col.INPUT_KERNELS)
     def _(gy: Array, w: Array, *, input_shape: tuple[int, ...], conv: Conv) -> Array:
         shape = conv_shape(tuple(input_shape), w.shape, conv).check()
         return im2col.input_grad(contiguous(gy), contiguous(w), shape, by)
 
-    @p.conv2d_weight_grad.on("cuda", **limits)
+    @p.conv2d_weight_grad.on("cuda", **limits, kernels=im2col.PANEL_KERNELS)
     def _(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Conv) -> Array:
         shape = conv_shape(x.shape, tuple(kernel_shape), conv).check()
         if shape.pixels == 0:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gpukit import primitives as p
-from gpukit.backends.cuda.linear.gemm import Operand, product
+from gpukit.backends.cuda.linear.gemm import PRODUCT_KERNELS, Operand, product
 from gpukit.backends.cuda.runtime.common import contiguous, empty_like, is_float
 from gpukit.device import device_of
 
@@ -40,22 +40,22 @@ def multiply(
     return out
 
 
-@p.dense.on("cuda", name="gemm", supports=_floats)
+@p.dense.on("cuda", name="gemm", supports=_floats, kernels=PRODUCT_KERNELS)
 def _(x: Array, w: Array, b: Array | None = None, *, activation: str | None = None) -> Array:
     shape = (x.shape[0], w.shape[1], w.shape[0])
     return multiply(x, w, shape, bias=contiguous(b), activation=activation)
 
 
-@p.dense_input_grad.on("cuda", name="gemm", supports=_floats)
+@p.dense_input_grad.on("cuda", name="gemm", supports=_floats, kernels=PRODUCT_KERNELS)
 def _(gy: Array, w: Array) -> Array:
     return multiply(gy, w, (gy.shape[0], w.shape[0], w.shape[1]), transpose_b=True)
 
 
-@p.dense_weight_grad.on("cuda", name="gemm", supports=_floats)
+@p.dense_weight_grad.on("cuda", name="gemm", supports=_floats, kernels=PRODUCT_KERNELS)
 def _(x: Array, gy: Array) -> Array:
     return multiply(x, gy, (x.shape[1], gy.shape[1], x.shape[0]), transpose_a=True)
 
 
-@p.matmul.on("cuda", name="gemm", supports=_floats)
+@p.matmul.on("cuda", name="gemm", supports=_floats, kernels=PRODUCT_KERNELS)
 def _(a: Array, b: Array) -> Array:
     return multiply(a, b, (a.shape[0], b.shape[1], a.shape[1]))

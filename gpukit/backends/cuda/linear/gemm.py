@@ -16,6 +16,8 @@ MOST = 2**31 - 2**16  # rows, columns, elements that an int counts, a tile more 
 
 _gemm = Kernel("linear.cu", "gemm")
 _split_sum = Kernel("linear.cu", "split_sum")
+PRODUCT_KERNELS = (_gemm, _split_sum)
+SUM_KERNELS = (_split_sum,)
 
 
 class Operand(NamedTuple):

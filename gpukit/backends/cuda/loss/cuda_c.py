@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gpukit import primitives as p
-from gpukit.backends.cuda.reduction.axes import EACH, reduce_middle
+from gpukit.backends.cuda.reduction.axes import EACH, REDUCE_KERNELS, reduce_middle
 from gpukit.backends.cuda.runtime.common import (
     BLOCK,
     MARGIN,
@@ -86,22 +86,22 @@ def _has_row_pairs(gy: Array, y: Array) -> bool:
     return is_float(gy, y) and gy.shape == y.shape and _has_rows(gy)
 
 
-@p.softmax.on("cuda", name="cuda", supports=_has_rows)
+@p.softmax.on("cuda", name="cuda", supports=_has_rows, kernels=(_softmax,))
 def _(x: Array) -> Array:
     return _row_forward(x, log=False)
 
 
-@p.softmax_grad.on("cuda", name="cuda", supports=_has_row_pairs)
+@p.softmax_grad.on("cuda", name="cuda", supports=_has_row_pairs, kernels=(_softmax_gradient,))
 def _(gy: Array, y: Array) -> Array:
     return _row_backward(gy, y, log=False)
 
 
-@p.log_softmax.on("cuda", name="cuda", supports=_has_rows)
+@p.log_softmax.on("cuda", name="cuda", supports=_has_rows, kernels=(_softmax,))
 def _(x: Array) -> Array:
     return _row_forward(x, log=True)
 
 
-@p.log_softmax_grad.on("cuda", name="cuda", supports=_has_row_pairs)
+@p.log_softmax_grad.on("cuda", name="cuda", supports=_has_row_pairs, kernels=(_softmax_gradient,))
 def _(gy: Array, y: Array) -> Array:
     return _row_backward(gy, y, log=True)
 
@@ -119,7 +119,7 @@ def _as_labels(targets: Array) -> Array:
     return targets if targets.dtype in LABELS else targets.astype(LABELS[-1])
 
 
-@p.softmax_cross_entropy.on("cuda", name="cuda", supports=_fits)
+@p.softmax_cross_entropy.on("cuda", name="cuda", supports=_fits, kernels=(_labels, _targets))
 def _(logits: Array, targets: Array) -> tuple[Array, Array]:
     logits = contiguous(logits)
     rows, classes = logits.shape
@@ -145,6 +145,7 @@ def _(logits: Array, targets: Array) -> tuple[Array, Array]:
     supports=lambda gloss, probabilities, targets: (
         is_float(gloss, probabilities) and _fits(probabilities, targets)
     ),
+    kernels=(_labels_gradient, _targets_gradient),
 )
 def _(gloss: Array, probabilities: Array, targets: Array) -> Array:
     gloss, probabilities = contiguous(gloss), contiguous(probabilities)
@@ -171,7 +172,7 @@ def _alike(y: Array, t: Array) -> bool:
     return is_float(y, t) and y.shape == t.shape and y.ndim > 0
 
 
-@p.squared_error.on("cuda", name="cuda", supports=_alike)
+@p.squared_error.on("cuda", name="cuda", supports=_alike, kernels=(_squared, *REDUCE_KERNELS))
 def _(y: Array, t: Array) -> Array:
     y, t = contiguous(y), contiguous(t)
     rows, length = y.shape[0], math.prod(y.shape[1:])
@@ -194,6 +195,7 @@ def _(y: Array, t: Array) -> Array:
     "cuda",
     name="cuda",
     supports=lambda gloss, y, t: _alike(y, t) and is_float(gloss, y),
+    kernels=(_squared_gradient,),
 )
 def _(gloss: Array, y: Array, t: Array) -> Array:
     gloss, y, t = contiguous(gloss), contiguous(y), contiguous(t)

@@ -49,11 +49,11 @@ def _register(name: str) -> None:
     forward: Primitive = getattr(p, name)
     backward: Primitive = getattr(p, f"{name}_grad")
 
-    @forward.on("cuda", name="numba", supports=_has_rows, emulated=False)
+    @forward.on("cuda", name="numba", supports=_has_rows, emulated=False, kernels=(kernel,))
     def _(x: Array) -> Array:
         return _by_row(kernel, x)
 
-    @backward.on("cuda", name="numba", supports=_has_row_pairs, emulated=False)
+    @backward.on("cuda", name="numba", supports=_has_row_pairs, emulated=False, kernels=(gradient,))
     def _(gy: Array, y: Array) -> Array:
         return _by_row(gradient, gy, y)
 
@@ -77,7 +77,9 @@ def _prepared(targets: Array) -> Array:
     return targets
 
 
-@p.softmax_cross_entropy.on("cuda", name="numba", supports=_fits, emulated=False)
+@p.softmax_cross_entropy.on(
+    "cuda", name="numba", supports=_fits, emulated=False, kernels=(_labels, _targets)
+)
 def _(logits: Array, targets: Array) -> tuple[Array, Array]:
     logits, targets = contiguous(logits), _prepared(targets)
     rows, classes = logits.shape
@@ -95,6 +97,7 @@ def _(logits: Array, targets: Array) -> tuple[Array, Array]:
         is_float(gloss, probabilities) and _fits(probabilities, targets)
     ),
     emulated=False,
+    kernels=(_labels_gradient, _targets_gradient),
 )
 def _(gloss: Array, probabilities: Array, targets: Array) -> Array:
     gloss, probabilities = contiguous(gloss), contiguous(probabilities)

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from gpukit import primitives as p
-from gpukit.backends.cuda.reduction.axes import reduce_middle
+from gpukit.backends.cuda.reduction.axes import REDUCE_KERNELS, reduce_middle
 from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.device import device_of
 from gpukit.launch.kernel import Kernel
@@ -83,7 +83,7 @@ def _fits(x: Array, *others: Array, **_: Any) -> bool:
     return is_float(x, *others) and x.ndim > 0
 
 
-@p.batch_norm.on("cuda", name="cuda", supports=_fits)
+@p.batch_norm.on("cuda", name="cuda", supports=_fits, kernels=(_moments, _join, _normalise))
 def _(x: Array, gamma: Array, beta: Array, *, epsilon: float) -> tuple[Array, Array, Array]:
     x, gamma, beta = contiguous(x), contiguous(gamma), contiguous(beta)
     mean, variance = _statistics(x)
@@ -91,7 +91,7 @@ def _(x: Array, gamma: Array, beta: Array, *, epsilon: float) -> tuple[Array, Ar
     return y, mean, variance
 
 
-@p.batch_norm_inference.on("cuda", name="cuda", supports=_fits)
+@p.batch_norm_inference.on("cuda", name="cuda", supports=_fits, kernels=(_normalise,))
 def _(
     x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, *, epsilon: float
 ) -> Array:
@@ -99,7 +99,9 @@ def _(
     return _pass(_normalise, empty_like(x), *arrays, epsilon=epsilon)
 
 
-@p.batch_norm_grad.on("cuda", name="cuda", supports=_fits)
+@p.batch_norm_grad.on(
+    "cuda", name="cuda", supports=_fits, kernels=(_sums, _input_gradient, *REDUCE_KERNELS)
+)
 def _(
     gy: Array, x: Array, gamma: Array, mean: Array, variance: Array, *, epsilon: float
 ) -> tuple[Array, Array, Array]:

@@ -20,6 +20,8 @@ _gradient = Kernel("normalisation/lrn.cu", "lrn_gradient")
 _plain = Kernel("normalisation/lrn.cu", "lrn_plain")
 _terms = Kernel("normalisation/lrn.cu", "lrn_terms")
 _plain_gradient = Kernel("normalisation/lrn.cu", "lrn_plain_gradient")
+PLAIN_GRADIENT_KERNELS = (_plain_gradient, _terms)
+PLAIN_KERNELS = (_plain,)
 
 
 def template(response: Response) -> dict[str, Any]:
@@ -88,7 +90,7 @@ def fits(*arrays: Array, response: Response) -> bool:
     )
 
 
-@p.lrn.on("cuda", name="cuda", supports=fits)
+@p.lrn.on("cuda", name="cuda", supports=fits, kernels=(_lrn, _plain))
 def _(x: Array, *, response: Response) -> Array:
     x = contiguous(x)
     if not x.size:
@@ -103,7 +105,7 @@ def _(x: Array, *, response: Response) -> Array:
     return y
 
 
-@p.lrn_grad.on("cuda", name="cuda", supports=fits)
+@p.lrn_grad.on("cuda", name="cuda", supports=fits, kernels=(_gradient, _terms, _plain_gradient))
 def _(gy: Array, x: Array, *, response: Response) -> Array:
     gy, x = contiguous(gy), contiguous(x)
     if not x.size:

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from gpukit import primitives as p
-from gpukit.backends.cuda.reduction.axes import reduce_middle
+from gpukit.backends.cuda.reduction.axes import REDUCE_KERNELS, reduce_middle
 from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.launch.kernel import Kernel
 from gpukit.primitives.pool import index_dtype
@@ -21,6 +21,8 @@ _max_gradient = Kernel("pool.cu", "max_pool_gradient")
 _average = Kernel("pool.cu", "average_pool")
 _average_gradient = Kernel("pool.cu", "average_pool_gradient")
 _global_gradient = Kernel("pool.cu", "global_average_gradient")
+MAX_GRADIENT_KERNELS = (_max_gradient,)
+MAX_KERNELS = (_max,)
 
 
 def _sizes(image: tuple[int, ...], output: tuple[int, ...], window: Window) -> tuple[int, ...]:
@@ -50,7 +52,7 @@ def _gradient_fits(gy: Array, *, input_shape: tuple[int, ...], **_: Any) -> bool
     return is_float(gy) and max(math.prod(gy.shape[1:]), math.prod(input_shape[1:])) <= MOST
 
 
-@p.max_pool2d.on("cuda", name="cuda", supports=_fits)
+@p.max_pool2d.on("cuda", name="cuda", supports=_fits, kernels=(_max,))
 def max_pool(x: Array, *, window: Window) -> tuple[Array, Array]:
     x = contiguous(x)
     output = window.output_shape(x.shape[1:3])
@@ -70,6 +72,7 @@ def max_pool(x: Array, *, window: Window) -> tuple[Array, Array]:
     supports=lambda gy, index, **settings: (
         index.dtype == index_dtype(settings["window"]) and _gradient_fits(gy, **settings)
     ),
+    kernels=(_max_gradient,),
 )
 def max_pool_gradient(
     gy: Array, index: Array, *, input_shape: tuple[int, ...], window: Window
@@ -85,7 +88,7 @@ def max_pool_gradient(
     return gx
 
 
-@p.avg_pool2d.on("cuda", name="cuda", supports=_fits)
+@p.avg_pool2d.on("cuda", name="cuda", supports=_fits, kernels=(_average,))
 def _(x: Array, *, window: Window) -> Array:
     x = contiguous(x)
     output = window.output_shape(x.shape[1:3])
@@ -98,7 +101,7 @@ def _(x: Array, *, window: Window) -> Array:
     return y
 
 
-@p.avg_pool2d_grad.on("cuda", name="cuda", supports=_gradient_fits)
+@p.avg_pool2d_grad.on("cuda", name="cuda", supports=_gradient_fits, kernels=(_average_gradient,))
 def _(gy: Array, *, input_shape: tuple[int, ...], window: Window) -> Array:
     gy = contiguous(gy)
     gx = empty_like(gy, input_shape)
@@ -111,14 +114,19 @@ def _(gy: Array, *, input_shape: tuple[int, ...], window: Window) -> Array:
 
 
 @p.global_avg_pool2d.on(
-    "cuda", name="cuda", supports=lambda x: is_float(x) and x.shape[0] * x.shape[3] <= MOST // 2
+    "cuda",
+    name="cuda",
+    supports=lambda x: is_float(x) and x.shape[0] * x.shape[3] <= MOST // 2,
+    kernels=REDUCE_KERNELS,
 )
 def _(x: Array) -> Array:
     n, h, w, c = x.shape
     return reduce_middle(contiguous(x), (n, h * w, c), (n, c), "Sum", divisor=max(h * w, 1))
 
 
-@p.global_avg_pool2d_grad.on("cuda", name="cuda", supports=_gradient_fits)
+@p.global_avg_pool2d_grad.on(
+    "cuda", name="cuda", supports=_gradient_fits, kernels=(_global_gradient,)
+)
 def _(gy: Array, *, input_shape: tuple[int, ...]) -> Array:
     gy = contiguous(gy)
     gx = empty_like(gy, input_shape)

@@ -42,7 +42,7 @@ def _max_gradient_fits(gy: Array, index: Array, **settings: Any) -> bool:
     return index.dtype == index_dtype(settings["window"]) and _gradient_fits(gy, **settings)
 
 
-@p.max_pool2d.on("cuda", name="numba", supports=_fits, emulated=False)
+@p.max_pool2d.on("cuda", name="numba", supports=_fits, emulated=False, kernels=(_max,))
 def _(x: Array, *, window: Window) -> tuple[Array, Array]:
     x = contiguous(x)
     y = empty_like(x, _output(x, window))
@@ -52,7 +52,9 @@ def _(x: Array, *, window: Window) -> tuple[Array, Array]:
     return y, index
 
 
-@p.max_pool2d_grad.on("cuda", name="numba", supports=_max_gradient_fits, emulated=False)
+@p.max_pool2d_grad.on(
+    "cuda", name="numba", supports=_max_gradient_fits, emulated=False, kernels=(_max_gradient,)
+)
 def _(gy: Array, index: Array, *, input_shape: tuple[int, ...], window: Window) -> Array:
     gy, index = contiguous(gy), contiguous(index)
     gx = empty_like(gy, input_shape)
@@ -61,7 +63,7 @@ def _(gy: Array, index: Array, *, input_shape: tuple[int, ...], window: Window) 
     return gx
 
 
-@p.avg_pool2d.on("cuda", name="numba", supports=_fits, emulated=False)
+@p.avg_pool2d.on("cuda", name="numba", supports=_fits, emulated=False, kernels=(_average,))
 def _(x: Array, *, window: Window) -> Array:
     x = contiguous(x)
     y = empty_like(x, _output(x, window))
@@ -70,7 +72,9 @@ def _(x: Array, *, window: Window) -> Array:
     return y
 
 
-@p.avg_pool2d_grad.on("cuda", name="numba", supports=_gradient_fits, emulated=False)
+@p.avg_pool2d_grad.on(
+    "cuda", name="numba", supports=_gradient_fits, emulated=False, kernels=(_average_gradient,)
+)
 def _(gy: Array, *, input_shape: tuple[int, ...], window: Window) -> Array:
     gy = contiguous(gy)
     gx = empty_like(gy, input_shape)

@@ -30,6 +30,7 @@ WIDEST = 32  # columns side by side in a block
 
 _reduce = Kernel("reduction.cu", "reduce")
 _argmax = Kernel("reduction.cu", "argmax")
+REDUCE_KERNELS = (_reduce,)
 
 
 def _power_of_two(n: int, most: int) -> int:
@@ -122,17 +123,17 @@ def _max_fits(x: Array, *, axis: Axis, keepdims: bool) -> bool:
     return x.size > 0 and _fits(x, axis=axis, keepdims=keepdims)
 
 
-@p.reduce_sum.on("cuda", name="cuda", supports=_fits)
+@p.reduce_sum.on("cuda", name="cuda", supports=_fits, kernels=(_reduce,))
 def _(x: Array, *, axis: Axis, keepdims: bool) -> Array:
     return _reduced(x, axis, keepdims, "Sum")
 
 
-@p.reduce_mean.on("cuda", name="cuda", supports=_fits)
+@p.reduce_mean.on("cuda", name="cuda", supports=_fits, kernels=(_reduce,))
 def _(x: Array, *, axis: Axis, keepdims: bool) -> Array:
     return _reduced(x, axis, keepdims, "Sum", mean=True)
 
 
-@p.reduce_max.on("cuda", name="cuda", supports=_max_fits)
+@p.reduce_max.on("cuda", name="cuda", supports=_max_fits, kernels=(_reduce,))
 def _(x: Array, *, axis: Axis, keepdims: bool) -> Array:
     return _reduced(x, axis, keepdims, "Max")
 
@@ -143,7 +144,7 @@ def _argmax_fits(x: Array, *, axis: int) -> bool:
     return x.size // x.shape[axis] <= MOST_INT - MARGIN
 
 
-@p.argmax.on("cuda", name="cuda", supports=_argmax_fits)
+@p.argmax.on("cuda", name="cuda", supports=_argmax_fits, kernels=(_argmax,))
 def _(x: Array, *, axis: int) -> Array:
     at = axis % x.ndim
     shape = (*x.shape[:at], *x.shape[at + 1 :])

@@ -19,7 +19,7 @@ _parts = Kernel("reduction.cu", "finite_parts")
 _all = Kernel("reduction.cu", "all_set")
 
 
-@p.all_finite.on("cuda", name="cuda", supports=lambda x: is_float(x))
+@p.all_finite.on("cuda", name="cuda", supports=lambda x: is_float(x), kernels=(_parts, _all))
 def _(x: Array) -> Array:
     x = contiguous(x)
     each = BLOCK * PACKS * (16 // x.dtype.itemsize)

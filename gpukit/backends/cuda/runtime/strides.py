@@ -26,6 +26,7 @@ UNITS = {size: np.dtype(f"uint{8 * size}") for size in (1, 2, 4, 8)}  # by bytes
 
 _move = Kernel("shape.cu", "move")
 _turn = Kernel("shape.cu", "turn")
+COPY_KERNELS = (_move, _turn)
 
 
 class Axis(NamedTuple):

@@ -19,7 +19,7 @@ from gpukit.backends.cuda.runtime.common import (
     index_type,
     is_float,
 )
-from gpukit.backends.cuda.runtime.strides import UNITS, copy, movable, packed
+from gpukit.backends.cuda.runtime.strides import COPY_KERNELS, UNITS, copy, movable, packed
 from gpukit.device import device_of, to_host
 from gpukit.launch.kernel import Kernel
 
@@ -126,7 +126,12 @@ def laid_out(key: Key, shape: tuple[int, ...]) -> Layout:
     )
 
 
-@p.index.on("cuda", name="cuda", supports=lambda x, *, key: movable(x) and _known(key))
+@p.index.on(
+    "cuda",
+    name="cuda",
+    supports=lambda x, *, key: movable(x) and _known(key),
+    kernels=(_gather, *COPY_KERNELS),
+)
 def _(x: Array, *, key: Any) -> Array:
     steps = parsed(key, x.ndim)
     view = x[steps.slices]
@@ -146,7 +151,10 @@ def _(x: Array, *, key: Any) -> Array:
 
 
 @p.index_grad.on(
-    "cuda", name="cuda", supports=lambda gy, *, key, input_shape: is_float(gy) and _known(key)
+    "cuda",
+    name="cuda",
+    supports=lambda gy, *, key, input_shape: is_float(gy) and _known(key),
+    kernels=(_add_picked, *COPY_KERNELS),
 )
 def _(gy: Array, *, key: Any, input_shape: tuple[int, ...]) -> Array:
     gx = device_of(gy).zeros(input_shape, gy.dtype)

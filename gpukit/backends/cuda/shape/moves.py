@@ -14,7 +14,14 @@ import numpy as np
 
 from gpukit import primitives as p
 from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, empty_like, index_type
-from gpukit.backends.cuda.runtime.strides import UNITS, copy, movable, packed, repeated
+from gpukit.backends.cuda.runtime.strides import (
+    COPY_KERNELS,
+    UNITS,
+    copy,
+    movable,
+    packed,
+    repeated,
+)
 from gpukit.launch.kernel import Kernel
 
 Array = Any
@@ -26,24 +33,28 @@ PADDED_AXES = 3  # that the kernel pads at once, after merging; it takes rows of
 _pad = Kernel("shape.cu", "pad")
 
 
-@p.reshape.on("cuda", name="view", supports=lambda x, *, shape: movable(x))
+@p.reshape.on("cuda", name="view", supports=lambda x, *, shape: movable(x), kernels=COPY_KERNELS)
 def _(x: Array, *, shape: tuple[int, ...]) -> Array:
     return packed(x).reshape(shape)
 
 
-@p.transpose.on("cuda", name="cuda", supports=lambda x, *, axes: movable(x))
+@p.transpose.on("cuda", name="cuda", supports=lambda x, *, axes: movable(x), kernels=COPY_KERNELS)
 def _(x: Array, *, axes: tuple[int, ...]) -> Array:
     return packed(np.transpose(x, axes))
 
 
-@p.broadcast_to.on("cuda", name="cuda", supports=lambda x, *, shape: movable(x))
+@p.broadcast_to.on(
+    "cuda", name="cuda", supports=lambda x, *, shape: movable(x), kernels=COPY_KERNELS
+)
 def _(x: Array, *, shape: tuple[int, ...]) -> Array:
     if x.size == 1 and x.ndim <= len(shape):
         return repeated(x, shape)
     return packed(np.broadcast_to(x, shape))
 
 
-@p.split.on("cuda", name="cuda", supports=lambda x, *, sections, axis: movable(x))
+@p.split.on(
+    "cuda", name="cuda", supports=lambda x, *, sections, axis: movable(x), kernels=COPY_KERNELS
+)
 def _(x: Array, *, sections: tuple[int, ...], axis: int) -> tuple[Array, ...]:
     ends = list(accumulate(sections))
     return tuple(packed(part) for part in np.split(x, ends[:-1], axis=axis))
@@ -55,7 +66,7 @@ def _joins(arrays: Sequence[Array], *, axis: int) -> bool:
     return movable(*arrays) and len(others) == 1
 
 
-@p.concat.on("cuda", name="cuda", supports=_joins)
+@p.concat.on("cuda", name="cuda", supports=_joins, kernels=COPY_KERNELS)
 def _(arrays: Sequence[Array], *, axis: int) -> Array:
     first, at = arrays[0], axis % arrays[0].ndim
     length = sum(a.shape[at] for a in arrays)
@@ -83,7 +94,12 @@ def _padded_axes(shape: tuple[int, ...], widths: Widths) -> list[Widened]:
     return merged or [(1, 0, 0)]
 
 
-@p.pad.on("cuda", name="cuda", supports=lambda x, *, widths, value: movable(x))
+@p.pad.on(
+    "cuda",
+    name="cuda",
+    supports=lambda x, *, widths, value: movable(x),
+    kernels=(_pad, *COPY_KERNELS),
+)
 def _(x: Array, *, widths: Widths, value: float) -> Array:
     shape = tuple(n + sum(pair) for n, pair in zip(x.shape, widths))
     if not math.prod(shape):

@@ -29,6 +29,11 @@
 
 #include "covering.cuh"
 
+// Images h×w of c channels, p×q windows of r×s cells, and how they slide.
+struct Pool {
+    int h, w, c, p, q, r, s, stride_h, stride_w, top, left;
+};
+
 // A window's cells that are pixels, along one axis: cells `from` … `to` - 1.
 struct Cells {
     int from, to;
@@ -40,27 +45,25 @@ __device__ __forceinline__ Cells inside(int start, int cells, int pixels) {
 
 template <typename T, typename I>
 __global__ void __launch_bounds__(256, 4)
-max_pool(const T* __restrict__ x, T* __restrict__ y, I* __restrict__ index, int size,
-         int h, int w, int c, int p, int q, int r, int s, int stride_h, int stride_w, int top,
-         int left) {
+max_pool(const T* __restrict__ x, T* __restrict__ y, I* __restrict__ index, int size, Pool pool) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;  // ((n·P + p)·Q + q)·C + c
     if (i >= size) return;
-    const int channel = i % c, pixel = i / c;
-    const int column = pixel % q * stride_w - left;
-    const int row = pixel / q % p * stride_h - top;
-    const int image = pixel / q / p;
-    const Cells rows = inside(row, r, h), columns = inside(column, s, w);
+    const int channel = i % pool.c, pixel = i / pool.c;
+    const int column = pixel % pool.q * pool.stride_w - pool.left;
+    const int row = pixel / pool.q % pool.p * pool.stride_h - pool.top;
+    const int image = pixel / pool.q / pool.p;
+    const Cells rows = inside(row, pool.r, pool.h), columns = inside(column, pool.s, pool.w);
     T best = 0;
     int winner = 0;
     bool fresh = true;
     for (int a = rows.from; a < rows.to; ++a) {
-        const T* line = x + ((image * h + row + a) * w + column) * c + channel;
+        const T* line = x + ((image * pool.h + row + a) * pool.w + column) * pool.c + channel;
         for (int b = columns.from; b < columns.to; ++b) {
-            const T cell = line[b * c];
+            const T cell = line[b * pool.c];
             // !(cell <= best) is true for a NaN too; best == best keeps the first NaN.
             if (fresh || (!(cell <= best) && best == best)) {
                 best = cell;
-                winner = a * s + b;
+                winner = a * pool.s + b;
                 fresh = false;
             }
         }
@@ -72,20 +75,20 @@ max_pool(const T* __restrict__ x, T* __restrict__ y, I* __restrict__ index, int 
 template <typename T, typename I>
 __global__ void __launch_bounds__(256, 4)
 max_pool_gradient(const T* __restrict__ gy, const I* __restrict__ index, T* __restrict__ gx, int size,
-                  int h, int w, int c, int p, int q, int r, int s, int stride_h, int stride_w,
-                  int top, int left) {
+                  Pool pool) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;  // ((n·H + h)·W + w)·C + c
     if (i >= size) return;
-    const int channel = i % c, pixel = i / c;
-    const int column = pixel % w, row = pixel / w % h, image = pixel / w / h;
-    const Windows down = covering(row, top, r, stride_h, p);
-    const Windows across = covering(column, left, s, stride_w, q);
+    const int channel = i % pool.c, pixel = i / pool.c;
+    const int column = pixel % pool.w, row = pixel / pool.w % pool.h;
+    const int image = pixel / pool.w / pool.h;
+    const Windows down = covering(row, pool.top, pool.r, pool.stride_h, pool.p);
+    const Windows across = covering(column, pool.left, pool.s, pool.stride_w, pool.q);
     T sum = 0;
     for (int a = down.last; a >= down.first; --a) {
-        const int above = (row + top - a * stride_h) * s;
+        const int above = (row + pool.top - a * pool.stride_h) * pool.s;
         for (int b = across.last; b >= across.first; --b) {
-            const int cell = above + column + left - b * stride_w;
-            const int from = ((image * p + a) * q + b) * c + channel;
+            const int cell = above + column + pool.left - b * pool.stride_w;
+            const int from = ((image * pool.p + a) * pool.q + b) * pool.c + channel;
             if (static_cast<int>(index[from]) == cell) sum += gy[from];
         }
     }
@@ -94,21 +97,20 @@ max_pool_gradient(const T* __restrict__ gy, const I* __restrict__ index, T* __re
 
 template <typename T>
 __global__ void __launch_bounds__(256, 4)
-average_pool(const T* __restrict__ x, T* __restrict__ y, int size, int h, int w, int c, int p, int q,
-             int r, int s, int stride_h, int stride_w, int top, int left) {
+average_pool(const T* __restrict__ x, T* __restrict__ y, int size, Pool pool) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;  // ((n·P + p)·Q + q)·C + c
     if (i >= size) return;
-    const int channel = i % c, pixel = i / c;
-    const int column = pixel % q * stride_w - left;
-    const int row = pixel / q % p * stride_h - top;
-    const int image = pixel / q / p;
-    const Cells rows = inside(row, r, h), columns = inside(column, s, w);
+    const int channel = i % pool.c, pixel = i / pool.c;
+    const int column = pixel % pool.q * pool.stride_w - pool.left;
+    const int row = pixel / pool.q % pool.p * pool.stride_h - pool.top;
+    const int image = pixel / pool.q / pool.p;
+    const Cells rows = inside(row, pool.r, pool.h), columns = inside(column, pool.s, pool.w);
     // Row by row, then the rows: a float32 sum over a whole map errs by R + S roundings, not R·S.
     T total = 0;
     for (int a = rows.from; a < rows.to; ++a) {
-        const T* line = x + ((image * h + row + a) * w + column) * c + channel;
+        const T* line = x + ((image * pool.h + row + a) * pool.w + column) * pool.c + channel;
         T sum = 0;
-        for (int b = columns.from; b < columns.to; ++b) sum += line[b * c];
+        for (int b = columns.from; b < columns.to; ++b) sum += line[b * pool.c];
         total += sum;
     }
     const int count = (rows.to - rows.from) * (columns.to - columns.from);
@@ -117,22 +119,23 @@ average_pool(const T* __restrict__ x, T* __restrict__ y, int size, int h, int w,
 
 template <typename T>
 __global__ void __launch_bounds__(256, 4)
-average_pool_gradient(const T* __restrict__ gy, T* __restrict__ gx, int size, int h, int w, int c,
-                      int p, int q, int r, int s, int stride_h, int stride_w, int top, int left) {
+average_pool_gradient(const T* __restrict__ gy, T* __restrict__ gx, int size, Pool pool) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;  // ((n·H + h)·W + w)·C + c
     if (i >= size) return;
-    const int channel = i % c, pixel = i / c;
-    const int column = pixel % w, row = pixel / w % h, image = pixel / w / h;
-    const Windows down = covering(row, top, r, stride_h, p);
-    const Windows across = covering(column, left, s, stride_w, q);
+    const int channel = i % pool.c, pixel = i / pool.c;
+    const int column = pixel % pool.w, row = pixel / pool.w % pool.h;
+    const int image = pixel / pool.w / pool.h;
+    const Windows down = covering(row, pool.top, pool.r, pool.stride_h, pool.p);
+    const Windows across = covering(column, pool.left, pool.s, pool.stride_w, pool.q);
     T sum = 0;
     for (int a = down.last; a >= down.first; --a) {
-        const Cells rows = inside(a * stride_h - top, r, h);
+        const Cells rows = inside(a * pool.stride_h - pool.top, pool.r, pool.h);
 #pragma unroll 1  // a division each: unrolled, their operands spill
         for (int b = across.last; b >= across.first; --b) {
-            const Cells columns = inside(b * stride_w - left, s, w);
+            const Cells columns = inside(b * pool.stride_w - pool.left, pool.s, pool.w);
             const int count = (rows.to - rows.from) * (columns.to - columns.from);
-            sum += gy[((image * p + a) * q + b) * c + channel] / static_cast<T>(count);
+            const int from = ((image * pool.p + a) * pool.q + b) * pool.c + channel;
+            sum += gy[from] / static_cast<T>(count);
         }
     }
     gx[i] = sum;

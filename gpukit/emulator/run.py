@@ -106,7 +106,7 @@ class Emulator:
         for i, argument in enumerate(call.arguments):
             if argument is None:
                 values.append(ctypes.c_void_p(None))
-            elif isinstance(argument, np.generic):
+            elif isinstance(argument, (np.generic, np.ndarray)):
                 values.append(np.asarray(argument))
                 pointers[i] = values[-1].ctypes.data
                 continue
@@ -260,6 +260,8 @@ def _code(dtype: np.dtype, is_pointer: bool, is_const: bool) -> str:
         letter = {2: "s2", 4: "f", 8: "d"}[dtype.itemsize]
     elif dtype.kind == "b":
         letter = "b"
+    elif dtype.kind == "V":
+        letter = f"s{dtype.itemsize}"
     else:
         letter = f"{dtype.kind}{dtype.itemsize}"
     return ("PK" if is_const else "P") * is_pointer + letter

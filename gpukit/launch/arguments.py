@@ -1,7 +1,8 @@
 """Converters of a kernel's arguments, one for each parameter, made once when the kernel is bound.
 
 A converter gives the argument as engines take it (an array as it is, None for a null pointer, a
-NumPy scalar of the parameter's type) or raises a GpukitError that names kernel and parameter.
+NumPy scalar of the parameter's type, of a struct an array of shape ()) or raises a GpukitError that
+names kernel and parameter.
 """
 
 from __future__ import annotations
@@ -23,8 +24,12 @@ def converter(parameter: Parameter, dtype: np.dtype, kernel: str) -> Converter:
     where = f"{kernel}: argument {parameter.name}"
     if parameter.is_pointer:
         return _array(where, dtype, parameter.name.endswith("_or_null"))
-    makers = {"b": _flag, "i": _integer, "u": _integer}
-    return makers.get(dtype.kind, _real)(where, parameter.type, dtype)
+    return _scalar(where, parameter.type, dtype)
+
+
+def _scalar(where: str, c_type: str, dtype: np.dtype) -> Converter:
+    makers = {"b": _flag, "i": _integer, "u": _integer, "V": _struct}
+    return makers.get(dtype.kind, _real)(where, c_type, dtype)
 
 
 def _array(where: str, dtype: np.dtype, may_be_null: bool) -> Converter:
@@ -95,6 +100,31 @@ def _real(where: str, c_type: str, dtype: np.dtype) -> Converter:
                 raise _wrong(where, c_type, dtype, value)
             value = number
         return make(value)
+
+    return convert
+
+
+def _struct(where: str, c_type: str, dtype: np.dtype) -> Converter:
+    """Takes a NamedTuple with the struct's members; CuPy passes arrays of one element by value."""
+    names = dtype.names or ()
+    members = [_scalar(f"{where}.{name}", str(dtype[name]), dtype[name]) for name in names]
+    # By identity: (1, 2) equals (True, 2.0). The value is kept, so that its id stays its own.
+    made: dict[int, tuple[Any, np.ndarray]] = {}
+
+    def convert(value: Any) -> np.ndarray:
+        found = made.get(id(value))
+        if found is not None:
+            return found[1]
+        if getattr(value, "_fields", None) != names:
+            kind = type(value).__name__
+            raise DTypeError(
+                f"{where} takes a {c_type} with the members {', '.join(names)}, got a {kind}"
+            )
+        struct = np.array(tuple(make(v) for make, v in zip(members, value)), dtype)
+        struct.flags.writeable = False
+        if len(made) < REMEMBERED:
+            made[id(value)] = value, struct
+        return struct
 
     return convert
 

@@ -54,7 +54,7 @@ class Bound:
 
 
 class Call(NamedTuple):
-    """One launch: arrays of the device (or None) and NumPy scalars in the order of parameters."""
+    """One launch: arrays of the device (or None), NumPy scalars and structs, as parameters go."""
 
     bound: Bound
     device: Device

@@ -99,7 +99,8 @@ class Kernel:
     ) -> None:
         """Run on the device of the arrays among `arguments`, with `shared` bytes of extern shared.
 
-        None stands for a null pointer where the parameter's name ends in `_or_null`. Raises
+        None stands for a null pointer where the parameter's name ends in `_or_null`, a NamedTuple
+        with the same members for a struct. Raises
         GpukitError for arguments that the kernel's declaration does not allow, before anything
         runs.
         """
@@ -140,14 +141,25 @@ class Kernel:
         dtypes = []
         for p in declaration.parameters:
             c_name = texts.get(p.type, p.type)
-            if c_name not in DTYPES:
+            dtype = DTYPES.get(c_name)
+            if dtype is None and not p.is_pointer:
+                dtype = self._struct(c_name)
+            if dtype is None:
                 raise DTypeError(
                     f"kernel {self.name} ({declaration.place}): parameter {p.name} has the type "
-                    f"{c_name!r}, which cannot be passed; use {', '.join(DTYPES)}"
+                    f"{c_name!r}, which cannot be passed; use {', '.join(DTYPES)}, or a struct "
+                    "of them by value"
                 )
-            dtypes.append(DTYPES[c_name])
+            dtypes.append(dtype)
         instance = Instance(self.name, tuple(texts.values()), self.min_arch)
         return Bound(self.source, declaration, instance, tuple(dtypes))
+
+    def _struct(self, struct: str) -> np.dtype | None:
+        """The dtype of a struct of numbers in the source, laid out as C lays it out."""
+        members = self.source.structs.get(struct, ())
+        if not members or not all(kind in DTYPES and name.isidentifier() for kind, name in members):
+            return None
+        return np.dtype([(name, DTYPES[kind]) for kind, name in members], align=True)
 
 
 def _beside(maker: dict[str, Any], file: str | Path) -> str | Path:

@@ -28,6 +28,7 @@ FOLDER = _folder()
 TYPES = ("float", "double")  # what the letter T of an instance stands for
 
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)".*$')
+_STRUCT = re.compile(r"\bstruct\s+(\w+)\s*\{([^{}()]*)\}\s*;")
 _INSTANCES = re.compile(r"//[ \t]*instances(?:[ \t]+sm_(\d+))?:[ \t]*(.+)$", re.MULTILINE)
 
 
@@ -110,6 +111,18 @@ class Source:
             if declaration.name in found:
                 raise GpukitError(f"{declaration.place}: a second kernel {declaration.name}")
             found[declaration.name] = declaration
+        return found
+
+    @cached_property
+    def structs(self) -> dict[str, tuple[tuple[str, str], ...]]:
+        """(Type, name) of every member of each struct without functions, by the struct's name."""
+        found = {}
+        for name, inside in _STRUCT.findall(self.masked):
+            members: list[tuple[str, str]] = []
+            for statement in split(inside.replace(";", ",")):
+                *kind, member = statement.split(" ")
+                members.append((" ".join(kind) if kind else members[-1][0], member))
+            found[name] = tuple(members)
         return found
 
     @cached_property

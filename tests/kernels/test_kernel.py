@@ -6,12 +6,14 @@ from __future__ import annotations
 import enum
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
-from gpukit.device import get_device
+from gpukit.device import get_device, to_host
 from gpukit.dispatch.primitive import registry
+from gpukit.emulator.build import compiler_problem
 from gpukit.errors import DeviceError, DTypeError, GpukitError, ShapeError
 from gpukit.launch.engine import Call
 from gpukit.launch.kernel import Kernel
@@ -101,6 +103,62 @@ def test_only_some_numbers_are_remembered(calls):
         SUMS.launch(1, 32, x, x, n, T=np.float32)
     assert [int(call.arguments[2]) for call in calls] == list(range(-300, 700))
     assert {call.bound for call in calls} == {SUMS.bind(T=np.float32)}, "one for all launches"
+
+
+class Counts(NamedTuple):
+    n: int
+    scale: float
+    wide: int
+
+
+COUNTS = """
+struct Counts {
+    int n;
+    float scale;
+    long long wide;
+};
+extern "C" __global__ void counted(double* y, Counts counts) {
+    y[0] = counts.n;
+    y[1] = counts.scale;
+    y[2] = counts.wide;
+}
+struct Many {
+    int n[4];
+};
+extern "C" __global__ void unreadable(double* y, Many many) {}
+"""
+
+
+@pytest.fixture
+def counted(tmp_path):
+    (tmp_path / "counts.cu").write_text(COUNTS)
+    return Kernel(tmp_path / "counts.cu", "counted")
+
+
+@pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
+def test_structs_go_by_value_with_c_s_layout(counted):
+    y = emu(dtype=np.float64)
+    counted.launch(1, 1, y, Counts(7, 0.5, 2**40))
+    np.testing.assert_array_equal(to_host(y)[:3], [7, 0.5, 2**40])
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            (7, 0.5, 2),
+            "argument counts takes a Counts with the members n, scale, wide, got a tuple",
+        ),
+        (Counts(2**31, 0.5, 2), "argument counts.n=2147483648 does not fit into int32"),
+        (Counts(7, 0.5, 2.0), "argument counts.wide takes a int64"),
+    ],
+)
+def test_wrong_structs_are_refused(calls, counted, given, words):
+    counted.launch(1, 1, emu(dtype=np.float64), Counts(7, 0.5, 2))
+    with pytest.raises(DTypeError, match=words):
+        counted.launch(1, 1, emu(dtype=np.float64), given)
+    with pytest.raises(DTypeError, match="'Many', which cannot be passed"):
+        Kernel(counted.file, "unreadable").bind()
 
 
 def test_unknown_kernels_and_files_are_named():

@@ -336,7 +336,15 @@ def test_kernels_run(cupy, x):
     np.testing.assert_array_equal(launched(cupy, x).get(), 2 * np.arange(6))
 
 
+@needs_compiler
+def test_arrays_of_one_element_go_by_value(cupy, x):
+    y = launched(cupy, x, factor=np.array([2], np.float32), n=np.array(6, np.int32))
+    np.testing.assert_array_equal(y.get(), 2 * np.arange(6))
+
+
 LAUNCHES = {
+    "an array of two for a number": ({"n": np.zeros(2, np.int32)}, TypeError, "if of size one"),
+    "an array of other numbers": ({"n": np.array([6])}, TypeError, "bytes of a int64"),
     "a Python float": ({"factor": 2.0}, TypeError, "bytes of a float64"),
     "an int of 8 bytes": ({"n": np.int64(6)}, TypeError, "bytes of a int64"),
     "an integer for a float": ({"factor": np.int32(2)}, TypeError, "bytes of a int32"),

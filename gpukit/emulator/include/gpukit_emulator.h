@@ -80,7 +80,8 @@ static inline int __syncthreads_or(int predicate, GPUKIT_HERE) {
 
 namespace gpukit_emulator {
 
-// What a parameter is, in a letter: P pointer, K to const; f d b and i1 … u8 for integers.
+// What a parameter is, in a letter: P pointer, K to const; f d b, i1 … u8 for integers, s and
+// the size for structs.
 template <class T> struct Code {
     static void write(char*& to) {
         if constexpr (std::is_pointer_v<T>) {
@@ -99,7 +100,9 @@ template <class T> struct Code {
             *to++ = static_cast<char>('0' + sizeof(T));
         } else {
             *to++ = 's';
-            *to++ = static_cast<char>('0' + sizeof(T) % 10);
+            for (size_t unit = 1000; unit; unit /= 10) {
+                if (sizeof(T) >= unit) *to++ = static_cast<char>('0' + sizeof(T) / unit % 10);
+            }
         }
     }
 };
@@ -109,7 +112,7 @@ template <auto kernel> struct Thunk;
 template <class... A, void (*kernel)(A...)> struct Thunk<kernel> {
     static void run(void** arguments) { run(arguments, std::index_sequence_for<A...>()); }
     static const char* signature() {
-        static char text[4 * sizeof...(A) + 2];
+        static char text[8 * sizeof...(A) + 2];
         char* to = text;
         ((Code<std::remove_cv_t<A>>::write(to), *to++ = ' '), ...);
         *to = 0;

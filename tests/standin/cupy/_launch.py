@@ -181,7 +181,15 @@ def _argument(kernel: str, parameter: Any, dtype: np.dtype, value: Any) -> Any:
         if value is None or (isinstance(value, np.int64) and value == 0):
             return None
         raise TypeError(f"{where} is a pointer, got {type(value).__name__}")
-    if isinstance(value, np.generic):
+    if isinstance(value, np.ndarray):
+        if value.size != 1:
+            raise TypeError(
+                f"{where}: numpy.ndarrays go by value, if of size one; it has shape {value.shape}"
+            )
+        if value.dtype != dtype:
+            raise TypeError(f"{where} is a {dtype}; CuPy would pass the bytes of a {value.dtype}")
+        return value.reshape(())
+    if isinstance(value, np.generic) and value.dtype.kind != "V":
         given = value.dtype
     elif type(value) in (bool, int, float):
         given = np.dtype({bool: np.bool_, int: np.int64, float: np.float64}[type(value)])

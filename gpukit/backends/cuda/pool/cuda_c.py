@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from gpukit import primitives as p
 from gpukit.backends.cuda.reduction.axes import REDUCE_KERNELS, reduce_middle
@@ -25,9 +26,28 @@ MAX_GRADIENT_KERNELS = (_max_gradient,)
 MAX_KERNELS = (_max,)
 
 
-def _sizes(image: tuple[int, ...], output: tuple[int, ...], window: Window) -> tuple[int, ...]:
-    """h, w, c, p, q, r, s, strides, top and left padding: what every kernel of pool.cu takes."""
-    return (*image[1:], *output, *window.size, *window.stride, *window.offset)
+class Pool(NamedTuple):
+    """The struct of pool.cu: images h×w of c channels, p×q windows of r×s cells, how they slide."""
+
+    h: int
+    w: int
+    c: int
+    p: int
+    q: int
+    r: int
+    s: int
+    stride_h: int
+    stride_w: int
+    top: int
+    left: int
+
+
+@lru_cache(maxsize=1024)
+def _pool(image: tuple[int, ...], window: Window) -> Pool:
+    """For images (N,H,W,C)."""
+    output = window.output_shape(image[1:3])
+    slide = (*window.size, *window.stride, *window.offset)
+    return Pool._make((*image[1:], *output, *slide))
 
 
 def _runs(*arrays: Array) -> list[tuple[Array, ...]]:
@@ -61,7 +81,7 @@ def max_pool(x: Array, *, window: Window) -> tuple[Array, Array]:
     for some, result, winner in _runs(x, y, index) if y.size else ():
         _max.launch(
             divide_up(result.size, BLOCK), BLOCK, some, result, winner, result.size,
-            *_sizes(x.shape, output, window), T=x.dtype, I=index.dtype,
+            _pool(x.shape, window), T=x.dtype, I=index.dtype,
         )  # fmt: skip
     return y, index
 
@@ -82,7 +102,7 @@ def max_pool_gradient(
     for some, winner, result in _runs(gy, index, gx) if gx.size else ():
         _max_gradient.launch(
             divide_up(result.size, BLOCK), BLOCK, some, winner, result, result.size,
-            *_sizes(input_shape, gy.shape[1:3], window),
+            _pool(tuple(input_shape), window),
             T=gy.dtype, I=index.dtype,
         )  # fmt: skip
     return gx
@@ -96,7 +116,7 @@ def _(x: Array, *, window: Window) -> Array:
     for some, result in _runs(x, y) if y.size else ():
         _average.launch(
             divide_up(result.size, BLOCK), BLOCK, some, result, result.size,
-            *_sizes(x.shape, output, window), T=x.dtype,
+            _pool(x.shape, window), T=x.dtype,
         )  # fmt: skip
     return y
 
@@ -108,7 +128,7 @@ def _(gy: Array, *, input_shape: tuple[int, ...], window: Window) -> Array:
     for some, result in _runs(gy, gx) if gx.size else ():
         _average_gradient.launch(
             divide_up(result.size, BLOCK), BLOCK, some, result, result.size,
-            *_sizes(input_shape, gy.shape[1:3], window), T=gy.dtype,
+            _pool(tuple(input_shape), window), T=gy.dtype,
         )  # fmt: skip
     return gx
 

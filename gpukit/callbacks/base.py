@@ -115,7 +115,7 @@ class CallbackList(Callback):
         return {key: callback.state() for key, callback in self._keys().items()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Each callback loads what the saved one of its class and index left; others start fresh."""
+        """Each callback loads the state of the saved one at its place, if of its class."""
         for key, callback in self._keys().items():
             if key in state:
                 callback.load_state(state[key])

@@ -83,7 +83,7 @@ class Cache:
             _remove(folder / self._name(key))
 
     def file(self, key: str, make: Callable[[], bytes]) -> Path:
-        """The file of an entry, built by `make` if there is no valid one; one process builds at a time.
+        """The file of an entry, built by `make` if there is no valid one, in one process at a time.
 
         Where the cache cannot be written, it lies in a temporary folder, which this process shares
         with those that it starts, and removes at its end. GpukitError without room there either.

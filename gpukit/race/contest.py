@@ -16,7 +16,8 @@ from gpukit.dispatch.preference import no_fallbacks
 from gpukit.dispatch.primitive import REFERENCE, Implementation, registry
 from gpukit.errors import DeviceError, SettingError
 from gpukit.race import ceilings as of_device
-from gpukit.race.ceilings import Ceilings, Measure
+from gpukit.race.ceilings import Measure
+from gpukit.race.peaks import MARGIN, Ceilings
 from gpukit.race.problems import problem as sized
 from gpukit.race.proof import Proof
 from gpukit.race.rivals import Rival, RivalError
@@ -333,7 +334,7 @@ def _beyond(race: Race, problem: Problem, name: str, times: list[float], outcome
     """
     seconds = statistics.median(times)
     for tries in range(AGAIN):
-        margin = of_device.MARGIN if tries else 0.0
+        margin = MARGIN if tries else 0.0
         if not outcome.ceilings.impossible(problem, name, seconds, margin):
             return ""
         outcome.ceilings = of_device.measure_again(race.device, race.measure, outcome.ceilings)

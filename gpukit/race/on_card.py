@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gpukit.device import Device
-from gpukit.race.ceilings import Ceilings
+from gpukit.race.peaks import Ceilings
 
 Task = Callable[[], Any]
 Before = Callable[[], None]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gpukit.core import settings
-from gpukit.race.ceilings import Ceilings
+from gpukit.race.peaks import Ceilings
 
 Task = Callable[[], Any]
 Before = Callable[[], None]

@@ -19,8 +19,8 @@ from gpukit.device import Device
 from gpukit.dispatch.declaration import Problem
 from gpukit.dispatch.precision import FULL
 from gpukit.race import on_card, on_host
-from gpukit.race.ceilings import Ceilings
 from gpukit.race.contest import VOID_SPREAD, Mean, Note, Outcome, Row, means
+from gpukit.race.peaks import Ceilings
 from gpukit.race.problems import form_of
 
 WIDTH = 140  # that the table needs

@@ -11,7 +11,7 @@ from gpukit.dispatch.precision import FULL, PRECISIONS, precision
 from gpukit.dispatch.preference import FallbackWarning, no_fallbacks, prefer
 from gpukit.errors import SettingError
 from gpukit.race import contest
-from gpukit.race.ceilings import Ceilings
+from gpukit.race.peaks import Ceilings
 from gpukit.race.problems import problem as race_problem
 from gpukit.race.proof import Proof
 from gpukit.verify import compare, run_case

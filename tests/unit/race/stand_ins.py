@@ -8,8 +8,8 @@ from typing import Any
 
 from gpukit.device import Device, get_device
 from gpukit.dispatch.primitive import registry
-from gpukit.race.ceilings import Ceilings
 from gpukit.race.contest import Outcome, Race, run
+from gpukit.race.peaks import Ceilings
 from gpukit.race.problems import problem
 
 CEILINGS = Ceilings(gflops=100, gbps=10, most_gflops=100, most_gbps=20, cache=1 << 10)

@@ -59,8 +59,8 @@ VALUES: dict[str, Any] = {
 
 OPS: dict[str, dict[str, Any]] = {
     **{name: {"x": M} for name in (
-        "absolute", "exp", "log", "log_softmax", "negative", "relu", "sigmoid", "softmax", "softplus",
-        "sqrt", "square", "tanh", "flatten", "all_finite")},
+        *ops.activation.__all__, "absolute", "exp", "log", "log_softmax", "negative", "softmax", "sqrt",
+        "square", "flatten", "all_finite")},
     **{name: {"x": M, "y": M} for name in (
         "add", "divide", "maximum", "minimum", "multiply", "power", "subtract")},
     **{name: {"x": M, "axis": 1, "keepdims": False} for name in ("sum", "mean", "max")},

@@ -33,9 +33,9 @@ MOVES = np.full(4, 0.3), np.full(4, 1.7)
 CASES: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     **{name: ((ROWS, normal(3, 4)), {}) for name in ("add", "subtract", "multiply", "divide")},
     **{name: ((ROWS, normal(3, 4)), {}) for name in ("maximum", "minimum", "squared_error")},
-    **{name: ((ROWS,), {}) for name in ("negative", "exp", "square", "absolute", "relu", "elu")},
-    **{name: ((ROWS,), {}) for name in ("leaky_relu", "sigmoid", "tanh", "softplus", "softmax")},
+    **{name: ((ROWS,), {}) for name in ("negative", "exp", "square", "absolute", "softmax")},
     **{name: ((ROWS,), {}) for name in ("log_softmax", "flatten", "all_finite", "argmax")},
+    **{name: ((ROWS,), {}) for name in ops.activation.__all__},
     **{name: ((ROWS,), {"axis": 1}) for name in ("sum", "mean", "max")},
     **{name: ((POSITIVE,), {}) for name in ("log", "sqrt")},
     "power": ((POSITIVE, normal(3, 4)), {}),

@@ -74,12 +74,9 @@ CASES: dict[str, tuple[Callable, tuple[np.ndarray, ...]]] = {
     "max_pool2d": (lambda x: ops.max_pool2d(x, window=3, stride=2), (apart(1, 5, 5, 2),)),
     "avg_pool2d": (lambda x: ops.avg_pool2d(x, window=2, padding="same"), (normal(1, 5, 3, 2),)),
     "global_avg_pool2d": (ops.global_avg_pool2d, (normal(2, 3, 4, 2),)),
-    "relu": (ops.relu, (apart(3, 4),)),
+    **{name: (getattr(ops, name), (apart(3, 4),)) for name in ops.activation.__all__},
     "leaky_relu": (lambda x: ops.leaky_relu(x, slope=0.2), (apart(3, 4),)),
     "elu": (lambda x: ops.elu(x, alpha=1.5), (apart(3, 4),)),
-    "sigmoid": (ops.sigmoid, (normal(3, 4),)),
-    "tanh": (ops.tanh, (normal(3, 4),)),
-    "softplus": (ops.softplus, (normal(3, 4),)),
     "softmax": (ops.softmax, (normal(3, 4),)),
     "log_softmax": (ops.log_softmax, (normal(3, 4),)),
     "softmax_cross_entropy of classes": (

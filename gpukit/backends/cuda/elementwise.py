@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from gpukit import primitives as p
 from gpukit.backends.cuda.activation.cuda_c import pack_grid
 from gpukit.backends.cuda.runtime.common import (
     BLOCK,
@@ -17,14 +16,13 @@ from gpukit.backends.cuda.runtime.common import (
     is_float,
 )
 from gpukit.backends.cuda.runtime.strides import COPY_KERNELS, packed
-from gpukit.dispatch.primitive import Primitive
+from gpukit.dispatch.primitive import Primitive, registry
 from gpukit.launch.kernel import Kernel
+from gpukit.primitives import elementwise
 
 Array = Any
 
 AXES = 4  # that the strided kernel takes, after merging
-UNARY = ("negative", "exp", "log", "sqrt", "square", "absolute", "sign")
-BINARY = ("add", "subtract", "multiply", "divide", "power", "maximum", "minimum")
 
 _unary = Kernel("elementwise.cu", "unary")
 _binary = Kernel("elementwise.cu", "binary")
@@ -104,22 +102,17 @@ def _launch_binary(function: str, x: Array, y: Array) -> Array:
     return z
 
 
-def _register_unary(name: str) -> None:
-    primitive: Primitive = getattr(p, name)
-
+def _register_unary(primitive: Primitive, function: str) -> None:
     @primitive.on("cuda", name="cuda", supports=lambda x: is_float(x), kernels=(_unary,))
     def _(x: Array) -> Array:
         x = contiguous(x)
         y = empty_like(x)
         if x.size:
-            _unary.launch(pack_grid(x), BLOCK, x, y, x.size, T=x.dtype, F=name.capitalize())
+            _unary.launch(pack_grid(x), BLOCK, x, y, x.size, T=x.dtype, F=function)
         return y
 
 
-def _register_binary(name: str) -> None:
-    primitive: Primitive = getattr(p, name)
-    function = name.capitalize()
-
+def _register_binary(primitive: Primitive, function: str) -> None:
     @primitive.on(
         "cuda", name="cuda", supports=_fits, kernels=(_binary, _scalar, _strided, *COPY_KERNELS)
     )
@@ -131,7 +124,8 @@ def _register_binary(name: str) -> None:
         return _launch_binary(function, x, y)
 
 
-for _name in UNARY:
-    _register_unary(_name)
-for _name in BINARY:
-    _register_binary(_name)
+for _primitive in registry.values():
+    if _primitive.__module__ == elementwise.__name__:
+        _is_unary = len(_primitive.signature.parameters) == 1
+        _register = _register_unary if _is_unary else _register_binary
+        _register(_primitive, _primitive.name.capitalize())

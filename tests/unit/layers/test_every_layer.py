@@ -40,7 +40,7 @@ CASES = {
     "dropout": (lambda: layers.Dropout(0.4, seed=3, classic=True), VECTOR),
     "flatten": (lambda: layers.Flatten(), IMAGE),
     "reshape": (lambda: layers.Reshape((2, -1, 4)), IMAGE),
-    "activation": (lambda: layers.Activation("softplus"), IMAGE),
+    "activation": (lambda: layers.Activation("sigmoid"), IMAGE),
     "linear": (lambda: layers.Activation(None), IMAGE),
     "relu": (lambda: layers.ReLU(), IMAGE),
     "leaky relu": (lambda: layers.LeakyReLU(0.1), IMAGE),

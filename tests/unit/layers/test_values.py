@@ -19,7 +19,9 @@ def built(layer, x, seed=0):
     return layer
 
 
-@pytest.mark.parametrize("activation", [None, "relu", "sigmoid", "tanh", "softplus", "softmax"])
+@pytest.mark.parametrize(
+    "activation", [None, "softmax", *sorted({*ops.activation.__all__} - {"leaky_relu"})]
+)
 def test_dense_is_the_formula(rng, activation):
     x = rng.normal(size=(4, 2, 5))
     layer = built(layers.Dense(3, activation=activation), x)

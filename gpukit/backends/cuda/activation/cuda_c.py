@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
-from gpukit import primitives as p
 from gpukit.backends.cuda.runtime.common import (
     BLOCK,
     contiguous,
@@ -12,8 +13,9 @@ from gpukit.backends.cuda.runtime.common import (
     empty_like,
     is_float,
 )
-from gpukit.dispatch.primitive import Primitive
+from gpukit.dispatch.primitive import Primitive, registry
 from gpukit.launch.kernel import Kernel
+from gpukit.primitives import activation
 
 Array = Any
 
@@ -26,7 +28,7 @@ def pack_grid(x: Array) -> int:
     return divide_up(x.size, BLOCK * (16 // x.dtype.itemsize))
 
 
-def _forward(x: Array, function: str, setting: float = 0.0) -> Array:
+def _forward(function: str, x: Array, setting: float = 0.0) -> Array:
     x = contiguous(x)
     y = empty_like(x)
     if x.size:
@@ -34,7 +36,7 @@ def _forward(x: Array, function: str, setting: float = 0.0) -> Array:
     return y
 
 
-def _backward(gy: Array, kept: Array, function: str, setting: float = 0.0) -> Array:
+def _backward(function: str, gy: Array, kept: Array, setting: float = 0.0) -> Array:
     gy, kept = contiguous(gy), contiguous(kept)
     gx = empty_like(gy)
     if gy.size:
@@ -48,59 +50,24 @@ def _takes(x: Array, **_: Any) -> bool:
     return is_float(x)
 
 
-def _takes_pair(gy: Array, kept: Array) -> bool:
+def _takes_pair(gy: Array, kept: Array, **_: Any) -> bool:
     return is_float(gy, kept) and gy.shape == kept.shape
 
 
-def _register(name: str, function: str) -> None:
-    """Activations without a setting, and their gradients from y."""
-    forward: Primitive = getattr(p, name)
-    backward: Primitive = getattr(p, f"{name}_grad")
+def _register(primitive: Primitive) -> None:
+    """The kernel's function is the primitive's name in camel case; it has one setting at most."""
+    function = primitive.name.title().replace("_", "")
+    gradient = primitive.name.endswith("_grad")
+    launch: Callable[..., Array] = _backward if gradient else _forward
+    supports, kernel = (_takes_pair, _gradient) if gradient else (_takes, _unary)
 
-    @forward.on("cuda", name="cuda", supports=_takes, kernels=(_unary,))
-    def _(x: Array) -> Array:
-        return _forward(x, function)
+    def run(*arrays: Array, **settings: Any) -> Array:
+        return launch(function, *arrays, *settings.values())
 
-    @backward.on("cuda", name="cuda", supports=_takes_pair, kernels=(_gradient,))
-    def _(gy: Array, y: Array) -> Array:
-        return _backward(gy, y, f"{function}Grad")
-
-
-for _name, _function in (("relu", "Relu"), ("sigmoid", "Sigmoid"), ("tanh", "Tanh")):
-    _register(_name, _function)
+    functools.update_wrapper(run, primitive.reference, assigned=())  # its signature
+    primitive.on("cuda", name="cuda", supports=supports, kernels=(kernel,))(run)
 
 
-@p.softplus.on("cuda", name="cuda", supports=_takes, kernels=(_unary,))
-def _(x: Array) -> Array:
-    return _forward(x, "Softplus")
-
-
-@p.softplus_grad.on(
-    "cuda", name="cuda", supports=lambda gy, x: _takes_pair(gy, x), kernels=(_gradient,)
-)
-def _(gy: Array, x: Array) -> Array:
-    return _backward(gy, x, "SoftplusGrad")
-
-
-@p.leaky_relu.on("cuda", name="cuda", supports=_takes, kernels=(_unary,))
-def _(x: Array, *, slope: float) -> Array:
-    return _forward(x, "LeakyRelu", slope)
-
-
-@p.leaky_relu_grad.on(
-    "cuda", name="cuda", supports=lambda gy, x, *, slope: _takes_pair(gy, x), kernels=(_gradient,)
-)
-def _(gy: Array, x: Array, *, slope: float) -> Array:
-    return _backward(gy, x, "LeakyReluGrad", slope)
-
-
-@p.elu.on("cuda", name="cuda", supports=_takes, kernels=(_unary,))
-def _(x: Array, *, alpha: float) -> Array:
-    return _forward(x, "Elu", alpha)
-
-
-@p.elu_grad.on(
-    "cuda", name="cuda", supports=lambda gy, y, *, alpha: _takes_pair(gy, y), kernels=(_gradient,)
-)
-def _(gy: Array, y: Array, *, alpha: float) -> Array:
-    return _backward(gy, y, "EluGrad", alpha)
+for _primitive in registry.values():
+    if _primitive.__module__ == activation.__name__:
+        _register(_primitive)

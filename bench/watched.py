@@ -52,20 +52,20 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=100, help="of replays (100)")
     options = parser.parse_args()
     model, work = networks(options.device, options.batch, options.alexnet)
-    ways: dict[str, Callable[[], object]] = {
+    steps: dict[str, Callable[[], object]] = {
         "plain": lambda: take_step(model, work, check=False),
         "checked": lambda: take_step(model, work),
         "twice": lambda: take_step_twice(model, work),
     }
-    times: dict[str, list[float]] = {name: [] for name in ways}
+    times: dict[str, list[float]] = {name: [] for name in steps}
     draw = random.Random(0)
     for _ in range(3):
-        for step in ways.values():
+        for step in steps.values():
             step()
     for number in range(options.rounds):
-        names = [n for n in ways if n != "twice" or number % 5 == 0]
+        names = [n for n in steps if n != "twice" or number % 5 == 0]
         for name in draw.sample(names, len(names)):
-            times[name].append(seconds(ways[name]))
+            times[name].append(seconds(steps[name]))
     middle = {name: statistics.median(found) for name, found in times.items()}
     replayed = 1 + (middle["twice"] / middle["checked"] - 1) / options.every
     print(

@@ -182,7 +182,7 @@ def _check_writable(path: Path) -> None:
 
 
 def _name_crashes() -> None:
-    """Where a contender crashes the process, Python says in which line of which file."""
+    """Where an entrant crashes the process, Python says in which line of which file."""
     if not faulthandler.is_enabled() and sys.stderr is not None:
         with suppress(OSError, ValueError, AttributeError):  # no file behind stderr
             faulthandler.enable()

@@ -23,7 +23,7 @@ from gpukit.race.proof import Proof
 from gpukit.race.rivals import Rival, RivalError
 
 VOID_SPREAD = 0.20
-# A contender's turns go on until it has had so much time, within these numbers of rounds; a slow
+# An entrant's turns go on until it has had so much time, within these numbers of rounds; a slow
 # one needs fewer.
 LEAST, MOST, SECONDS = 5, 51, 0.5
 SLOW_LEAST, SLOW_SECONDS = 3, 10.0
@@ -43,7 +43,7 @@ class Clock(Protocol):
 
 @dataclass(frozen=True)
 class Row:
-    """How one contender did on one problem.
+    """How one entrant did on one problem.
 
     Times in milliseconds, medians; `spread` the interquartile range over the median; `ratio`s are
     its time over that of gpukit's default, and over the best rival's: below 1 it is faster. Shares
@@ -58,7 +58,7 @@ class Row:
     name: str
     rival: bool
     default: bool
-    way: str
+    variant: str
     ms: float
     spread: float
     rounds: int
@@ -77,7 +77,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Note:
-    """Why a contender has no row."""
+    """Why an entrant has no row."""
 
     primitive: str
     layer: str
@@ -122,7 +122,7 @@ class Race:
         for name in self.algos or ():
             # An installed plug-in's is loaded when it is looked for.
             if not any(primitive.find(kind, name) for primitive in primitives):
-                known = sorted({way for p in primitives for way in p.implementations(kind)})
+                known = sorted({algo for p in primitives for algo in p.implementations(kind)})
                 raise SettingError(
                     f"there is no implementation {name!r} on {kind}; use {', '.join(known)}"
                 )
@@ -173,11 +173,11 @@ def _solve(race: Race, problem: Problem, outcome: Outcome, step: Step) -> None:
 
     step(0, f"{problem.layer}: proof")
     proof = Proof(problem, race.device)
-    default, ways = _contenders(race, problem, proof, outcome)
-    calls = {name: _call(problem, name) for name in ways}
+    default, implementations = _entrants(race, problem, proof, outcome)
+    calls = {name: _call(problem, name) for name in implementations}
     for name in list(calls):
         now(name, "proof")
-        failure = proof.first(calls[name], ways[name].precision)
+        failure = proof.first(calls[name], implementations[name].precision)
         if failure:
             note(name, failure, outcome.refused)
         elif proof.viewed:
@@ -187,12 +187,12 @@ def _solve(race: Race, problem: Problem, outcome: Outcome, step: Step) -> None:
     proof.fill()
     for name in list(calls):
         now(name, "proof")
-        wrong = proof.check(calls[name], ways[name].precision)
+        wrong = proof.check(calls[name], implementations[name].precision)
         if wrong:
             note(name, wrong, outcome.refused)
             del calls[name]
     turns: dict[str, Turn] = {name: _turn(race, proof, call) for name, call in calls.items()}
-    by_way = {name: name for name in calls}
+    variants = {name: name for name in calls}
     for name, rival in race.rivals.items():
         now(name, "proof")
         try:
@@ -201,7 +201,7 @@ def _solve(race: Race, problem: Problem, outcome: Outcome, step: Step) -> None:
             if wrong:
                 note(name, wrong, outcome.refused)
                 continue
-            by_way[name] = rival.fastest()
+            variants[name] = rival.fastest()
             turns[name] = rival.seconds
         except RivalError as error:
             note(name, str(error), outcome.left_out)
@@ -218,7 +218,7 @@ def _solve(race: Race, problem: Problem, outcome: Outcome, step: Step) -> None:
         now(name, "proof")
         wrong = ""
         if name in calls:
-            wrong = proof.last(calls[name], race.clock, ways[name].precision)
+            wrong = proof.last(calls[name], race.clock, implementations[name].precision)
         if wrong:
             note(name, f"after {len(times[name])} runs {wrong}", outcome.refused)
         else:
@@ -227,32 +227,36 @@ def _solve(race: Race, problem: Problem, outcome: Outcome, step: Step) -> None:
                 note(name, wrong, outcome.refused)
         if wrong:
             del times[name]
-    outcome.rows += _rows(race, problem, default, by_way, times, outcome.ceilings)
+    outcome.rows += _rows(race, problem, default, variants, times, outcome.ceilings)
     outcome.now = ""
 
 
-def _contenders(
+def _entrants(
     race: Race, problem: Problem, proof: Proof, outcome: Outcome
 ) -> tuple[str, dict[str, Implementation]]:
     """The default's name, and who takes part: those asked for that take such a call."""
     primitive = registry[problem.primitive]
-    ways = primitive.implementations(race.device.kind)
+    implementations = primitive.implementations(race.device.kind)
     args, settings = problem.passed(proof.arrays), problem.settings
     default = primitive.choose(race.device, None, args, settings).name
-    wanted = [name for name in ways if name != REFERENCE] if race.algos is None else race.algos
-    found = {default: ways[default]}
+    wanted = (
+        [name for name in implementations if name != REFERENCE]
+        if race.algos is None
+        else race.algos
+    )
+    found = {default: implementations[default]}
     for name in wanted:
         why = ""
-        if name not in ways:
+        if name not in implementations:
             why = f"{problem.primitive} has no such implementation"
-        elif not ways[name].takes(args, settings):
+        elif not implementations[name].takes(args, settings):
             why = "it does not take such a call"
-        elif not ways[name].emulated and name.startswith("numba"):
+        elif not implementations[name].emulated and name.startswith("numba"):
             why = _numba_problem()
         if why:
             outcome.left_out.append(Note(problem.primitive, problem.layer, name, why))
         else:
-            found[name] = ways[name]
+            found[name] = implementations[name]
     return default, found
 
 
@@ -272,7 +276,7 @@ def _turn(race: Race, proof: Proof, call: Callable[..., Any]) -> Turn:
 
 
 def _told(now: Callable[[str, str], None], name: str, turn: Turn) -> Turn:
-    """The turn, said beforehand: a contender may never come back."""
+    """The turn, said beforehand: an entrant may never come back."""
 
     def told() -> float:
         now(name, "turns")
@@ -284,7 +288,7 @@ def _told(now: Callable[[str, str], None], name: str, turn: Turn) -> Turn:
 def alternate(
     turns: dict[str, Turn], step: Callable[[float], None] = lambda share: None
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """Round after round, each contender one turn; those who have had enough drop out.
+    """Round after round, each entrant one turn; those who have had enough drop out.
 
     -> seconds by name, and why a turn failed by name. `step` is told shares that add up to 1.
     """
@@ -316,7 +320,7 @@ def _enough(times: list[float]) -> bool:
 
 
 def _progress(times: list[float]) -> float:
-    """How much of its rounds a contender has behind it, at least."""
+    """How much of its rounds an entrant has behind it, at least."""
     return max(len(times) / MOST, min(len(times) / LEAST, sum(times) / SECONDS) * 0.99)
 
 
@@ -346,12 +350,12 @@ def _rows(
     race: Race,
     problem: Problem,
     default: str,
-    by_way: dict[str, str],
+    variants: dict[str, str],
     times: dict[str, list[float]],
     found: Ceilings,
 ) -> Iterable[Row]:
     medians = {name: statistics.median(seconds) for name, seconds in times.items()}
-    ways = registry[problem.primitive].implementations(race.device.kind)
+    implementations = registry[problem.primitive].implementations(race.device.kind)
     best_rival = min((medians[name] for name in medians if name in race.rivals), default=None)
     ours = medians.get(default)
     for name, seconds in medians.items():
@@ -366,7 +370,7 @@ def _rows(
             name=name,
             rival=name in race.rivals,
             default=name == default,
-            way=by_way[name],
+            variant=variants[name],
             ms=seconds * 1e3,
             spread=scatter,
             rounds=len(times[name]),
@@ -376,7 +380,7 @@ def _rows(
             gbps=problem.bytes / 1e9 / seconds,
             in_cache=found.in_cache(problem),
             void=scatter > VOID_SPREAD,
-            precision=FULL.name if name in race.rivals else ways[name].precision.name,
+            precision=FULL.name if name in race.rivals else implementations[name].precision.name,
         )
         yield _scaled(row, found)
 
@@ -395,7 +399,7 @@ def _scaled(row: Row, found: Ceilings) -> Row:
 
 @dataclass(frozen=True)
 class Mean:
-    """Geometric means of one contender over its `rows` that are not void, `of` so many layers.
+    """Geometric means of one entrant over its `rows` that are not void, `of` so many layers.
 
     `network_ms`: the medians times how often the network has each layer, None where one is missing.
     """
@@ -411,7 +415,7 @@ class Mean:
 
 
 def means(outcome: Outcome) -> list[Mean]:
-    """One for each primitive and contender, in the order of the rows."""
+    """One for each primitive and entrant, in the order of the rows."""
     found = []
     rows, layers = outcome.rows, outcome.layers
     for primitive, name in dict.fromkeys((r.primitive, r.name) for r in rows):

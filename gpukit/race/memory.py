@@ -2,7 +2,7 @@
 
 The estimate, in multiples of the bytes that a call reads and writes: its arguments twice, on the
 device and to fill it again; the definition's arguments and results in float64; what the definition
-and the contender compute in between. Measured, most primitives take four to eight times as much.
+and the entrant compute in between. Measured, most primitives take four to eight times as much.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rows of a race as a picture: how near each contender comes to the floor, layer by layer."""
+"""The rows of a race as a picture: how near each entrant comes to the floor, layer by layer."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def _style(row: Row) -> str:
 
 def _cells(row: Row) -> list[str]:
     notes = ["void"] if row.void else []
-    notes += [row.way] if row.rival else ["default"] if row.default else []
+    notes += [row.variant] if row.rival else ["default"] if row.default else []
     notes += [row.precision] if row.precision != FULL.name else []
     return [
         row.name,

@@ -1,4 +1,4 @@
-"""Whom gpukit races against: PyTorch, in a process of its own, or on the same card."""
+"""Rivals of gpukit: PyTorch in a worker process, or in this process on the same card."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gpukit.core.process import WorkerProcess
 from gpukit.device import Device
 from gpukit.dispatch.declaration import Problem
 from gpukit.errors import DeviceError, GpukitError
-from gpukit.race import torch_ways
+from gpukit.race import torch_variants
 from gpukit.race.on_card import CardClock
 from gpukit.race.proof import SEEDS
 
@@ -44,7 +44,7 @@ class Rival(Protocol):
         """What comes out, as gpukit has it."""
 
     def fastest(self) -> str:
-        """The name of the fastest way, which `seconds` takes from now on."""
+        """The name of the fastest variant, which `seconds` takes from now on."""
 
     def seconds(self) -> float:
         """Of one run."""
@@ -67,12 +67,12 @@ def rival(name: str, device: Device, clock: Any) -> Rival:
     return HostRival(RIVALS[name])
 
 
-def _fastest(ways: list[str], seconds: Callable[[str], float]) -> str:
+def _fastest(variants: list[str], seconds: Callable[[str], float]) -> str:
     best: dict[str, float] = {}
-    for way in ways:
-        seconds(way)  # compiles, chooses an algorithm
-        best[way] = min(seconds(way) for _ in range(_TRIES))
-    return min(best, key=lambda way: best[way])
+    for variant in variants:
+        seconds(variant)  # compiles, chooses an algorithm
+        best[variant] = min(seconds(variant) for _ in range(_TRIES))
+    return min(best, key=lambda variant: best[variant])
 
 
 class HostRival:
@@ -80,8 +80,8 @@ class HostRival:
 
     def __init__(self, compiled: bool = False) -> None:
         self._compiled = compiled
-        self._ways: list[str] = []
-        self._way = ""
+        self._variants: list[str] = []
+        self._variant = ""
         self._folder = tempfile.TemporaryDirectory(prefix="gpukit-race-")
         self._worker = WorkerProcess("gpukit.race.torch_worker")
 
@@ -124,13 +124,13 @@ class HostRival:
             seed=SEEDS[1],
             compiled=self._compiled,
         )
-        self._ways = answer["ways"]
-        self._way = self._ways[0]
+        self._variants = answer["variants"]
+        self._variant = self._variants[0]
 
     def result(self) -> list[np.ndarray | None]:
         """Its results, through a file."""
         file = Path(self._folder.name) / "result"
-        made = self._ask("result", way=self._way, file=str(file))["arrays"]
+        made = self._ask("result", variant=self._variant, file=str(file))["arrays"]
         found: list[np.ndarray | None] = []
         with file.open("rb") as source:
             for one in made:
@@ -144,13 +144,15 @@ class HostRival:
         return found
 
     def fastest(self) -> str:
-        """Try all ways."""
-        self._way = _fastest(self._ways, lambda way: float(self._ask("run", way=way)["seconds"]))
-        return self._way
+        """Try all variants."""
+        self._variant = _fastest(
+            self._variants, lambda variant: float(self._ask("run", variant=variant)["seconds"])
+        )
+        return self._variant
 
     def seconds(self) -> float:
         """Of one run, by its own clock; then a pause for its threads to fall asleep."""
-        took = float(self._ask("run", way=self._way)["seconds"])
+        took = float(self._ask("run", variant=self._variant)["seconds"])
         time.sleep(PAUSE_S)
         return took
 
@@ -169,9 +171,9 @@ class CardRival:
         self._compiled = compiled
         self._device = device
         self._clock = clock
-        self._ways: dict[str, torch_ways.Way] = {}
+        self._variants: dict[str, torch_variants.Variant] = {}
         self._back: Any = None
-        self._way = ""
+        self._variant = ""
 
     def describe(self) -> dict[str, Any]:
         """Versions and settings."""
@@ -190,28 +192,32 @@ class CardRival:
         name = f"cuda:{self._device.index}"
         with _what_it_cannot():
             host = problem.arrays(SEEDS[1])
-            self._ways, self._back = torch_ways.ways(problem, host, name, self._compiled)
-        self._way = next(iter(self._ways))
+            self._variants, self._back = torch_variants.variants(
+                problem, host, name, self._compiled
+            )
+        self._variant = next(iter(self._variants))
 
     def result(self) -> list[np.ndarray | None]:
         """Its results, copied back."""
         with _what_it_cannot():
-            found: list[np.ndarray | None] = self._back(self._ways[self._way]())
+            found: list[np.ndarray | None] = self._back(self._variants[self._variant]())
         return found
 
     def fastest(self) -> str:
-        """Try all ways."""
+        """Try all variants."""
         with _what_it_cannot():
-            self._way = _fastest(list(self._ways), lambda way: self._clock.seconds(self._ways[way]))
-        return self._way
+            self._variant = _fastest(
+                list(self._variants), lambda variant: self._clock.seconds(self._variants[variant])
+            )
+        return self._variant
 
     def seconds(self) -> float:
         """Of one run, between events."""
-        return self._clock.seconds(self._ways[self._way])
+        return self._clock.seconds(self._variants[self._variant])
 
     def close(self) -> None:
         """Let its memory go."""
-        self._ways = {}
+        self._variants = {}
 
 
 @contextlib.contextmanager
@@ -223,5 +229,5 @@ def _what_it_cannot() -> Iterator[None]:
 
 
 def _check_lacking(problem: Problem) -> None:
-    if problem.primitive in torch_ways.LACKING:
-        raise RivalError(torch_ways.LACKING[problem.primitive])
+    if problem.primitive in torch_variants.LACKING:
+        raise RivalError(torch_variants.LACKING[problem.primitive])

@@ -17,15 +17,15 @@ _STATE = {
     "adagrad_update": ("sum",),
 }
 # One kernel, or one for each operation; "foreach" does the latter where there is but one buffer.
-_WAYS: dict[str, dict[str, bool]] = {"fused": {"fused": True}, "plain": {"foreach": False}}
+_VARIANTS: dict[str, dict[str, bool]] = {"fused": {"fused": True}, "plain": {"foreach": False}}
 
 
-def ways(problem: Problem, tensors: list[Any]) -> tuple[Any, dict[str, list[Any]]]:
-    """A step that returns parameters and state, and by way an optimiser with tensors of its own."""
+def variants(problem: Problem, tensors: list[Any]) -> tuple[Any, dict[str, list[Any]]]:
+    """A step that returns parameters and state, and tensors and an optimiser for each variant."""
     import torch
 
     made = {}
-    for name, settings in _WAYS.items():
+    for name, settings in _VARIANTS.items():
         try:
             with torch.no_grad():  # some say only at the first step that there is no such form
                 _step(*_optimiser(problem, tensors, settings))

@@ -18,13 +18,13 @@ from gpukit.race.proof import Proof
 def test_every_kernel_passes_the_proof(primitive):
     proof = Proof(problem(primitive, small(primitive)), get_device("emu"))
     arrays = proof.problem.passed(proof.arrays)
-    ways = {
-        name: way
-        for name, way in registry[primitive].implementations("emu").items()
-        if name != REFERENCE and way.takes(arrays, proof.problem.settings)
+    implementations = {
+        name: implementation
+        for name, implementation in registry[primitive].implementations("emu").items()
+        if name != REFERENCE and implementation.takes(arrays, proof.problem.settings)
     }
-    assert ways
-    calls = {name: called(primitive, name, proof.problem) for name in ways}
+    assert implementations
+    calls = {name: called(primitive, name, proof.problem) for name in implementations}
     assert {name: proof.first(call) for name, call in calls.items()} == dict.fromkeys(calls, "")
     assert not proof.viewed  # unlike NumPy's, a card's results are copies
     proof.fill()

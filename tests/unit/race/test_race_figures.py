@@ -30,7 +30,7 @@ def turns(log, **seconds):
     return {name: turn(name, took) for name, took in seconds.items()}
 
 
-def test_contenders_alternate_and_none_always_runs_after_the_same():
+def test_entrants_alternate_and_none_always_runs_after_the_same():
     log = []
     times, failures = alternate(turns(log, a=0.06, b=0.06, c=0.06))
     assert failures == {}
@@ -57,7 +57,7 @@ def test_progress_adds_up():
     assert min(shares) >= 0
 
 
-def test_no_contender_at_all():
+def test_no_entrant_at_all():
     assert alternate({}) == ({}, {})
 
 
@@ -105,7 +105,7 @@ def rows(*figures):
                 name=name,
                 rival=name == "theirs",
                 default=name == default,
-                way="plain",
+                variant="plain",
                 ms=ms,
                 spread=0.3 if void else 0.01,
                 rounds=5,

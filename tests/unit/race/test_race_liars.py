@@ -1,4 +1,4 @@
-"""Contenders that remember, that leave, that give back another kind: none of them gets a row."""
+"""Entrants that remember, that leave, that give back another kind: none of them gets a row."""
 
 from __future__ import annotations
 

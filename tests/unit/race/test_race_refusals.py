@@ -146,7 +146,7 @@ def test_other_primitives_have_their_own_lies(liar):
     assert [row.default for row in outcome.rows] == [True]
 
 
-def test_a_call_in_place_is_proven_on_the_numbers_of_each_contender():
+def test_a_call_in_place_is_proven_on_the_numbers_of_each_entrant():
     def another(w, v, g, *, lr, momentum, weight_decay, nesterov):
         p.sgd_update.reference(
             w, v, g, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov
@@ -315,7 +315,7 @@ def test_a_rival_takes_its_turns_and_is_compared():
     outcome = race("relu", *RELU, algos=[], clock=FakeClock(1.0), rivals=rivals)
     ours, theirs = outcome.rows
     assert (ours.ratio_to_rival, theirs.ratio_to_default) == (0.5, 2.0)
-    assert (theirs.rival, theirs.way, ours.rival) == (True, "plain", False)
+    assert (theirs.rival, theirs.variant, ours.rival) == (True, "plain", False)
 
 
 def test_a_wrong_rival_is_refused_too():

@@ -10,7 +10,7 @@ import pytest
 from small_calls import RACED, SIZES, small
 
 from gpukit.device import get_device
-from gpukit.race import rivals, torch_ways
+from gpukit.race import rivals, torch_variants
 from gpukit.race.problems import problem
 from gpukit.race.proof import SEEDS, Proof
 
@@ -19,17 +19,17 @@ torch = pytest.importorskip("torch")
 
 @pytest.mark.parametrize("primitive", RACED)
 def test_every_way_solves_the_problem(primitive):
-    if primitive in torch_ways.LACKING:
-        pytest.skip(torch_ways.LACKING[primitive])
+    if primitive in torch_variants.LACKING:
+        pytest.skip(torch_variants.LACKING[primitive])
     made = problem(primitive, small(primitive))
     proof = Proof(made, get_device("cpu"))
     proof.fill()
-    ways, back = torch_ways.ways(made, made.arrays(SEEDS[1]), "cpu", compiled=False)
-    assert ways
-    for name, way in ways.items():
-        found = back(way())
+    variants, back = torch_variants.variants(made, made.arrays(SEEDS[1]), "cpu", compiled=False)
+    assert variants
+    for name, variant in variants.items():
+        found = back(variant())
         if primitive == "dropout":  # its masks are its own
-            assert is_dropout(way().numpy(), proof.arrays[0])
+            assert is_dropout(variant().numpy(), proof.arrays[0])
         else:
             assert any(result is not None for result in found)
         assert proof.compare(found) == "", name
@@ -42,8 +42,8 @@ def is_dropout(y, x):
 
 def test_images_are_offered_in_both_layouts():
     made = problem("conv2d", SIZES["conv"])
-    ways, _ = torch_ways.ways(made, made.arrays(1), "cpu", compiled=False)
-    assert list(ways) == ["contiguous", "channels_last"]
+    variants, _ = torch_variants.variants(made, made.arrays(1), "cpu", compiled=False)
+    assert list(variants) == ["contiguous", "channels_last"]
 
 
 def test_the_process_answers_and_ends():
@@ -61,7 +61,7 @@ def test_the_process_answers_and_ends():
         with pytest.raises(rivals.RivalError, match="no gradient of LRN"):
             rival.prepare(problem("lrn_grad", SIZES["map"]))
         with pytest.raises(rivals.RivalError, match="PyTorch cannot: KeyError"):
-            rival._ask("run", way="magic")
+            rival._ask("run", variant="magic")
         process.kill()
         process.wait()
         with pytest.raises(rivals.RivalError, match="PyTorch's process ended"):
@@ -91,8 +91,8 @@ def test_results_that_both_hold_differently_are_not_compared():
 
 def results_of(primitive):
     made = problem(primitive, small(primitive))
-    ways, back = torch_ways.ways(made, made.arrays(1), "cpu", compiled=False)
-    return back(next(iter(ways.values()))())
+    variants, back = torch_variants.variants(made, made.arrays(1), "cpu", compiled=False)
+    return back(next(iter(variants.values()))())
 
 
 def test_without_pytorch(monkeypatch):

@@ -1,7 +1,7 @@
 """The problems as a PyTorch user would write them, on the same numbers.
 
-Each is offered in the ways that users know to be fast (contiguous, channels_last, compiled); the
-fastest is the rival.
+Each has the variants that users know to be fast (contiguous, channels_last, compiled); the fastest
+is the rival.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gpukit.dispatch.primitive import registry
 from gpukit.race import torch_updates
 from gpukit.race.problems import form_of
 
-Way = Callable[[], Any]
+Variant = Callable[[], Any]
 
 LACKING = {
     "lrn_grad": "PyTorch has no gradient of LRN without its forward pass",
@@ -36,16 +36,16 @@ def describe() -> dict[str, Any]:
     return {"torch": torch.__version__, "threads": torch.get_num_threads()}
 
 
-def ways(
+def variants(
     problem: Problem, arrays: list[np.ndarray], device: str, compiled: bool
-) -> tuple[dict[str, Way], Callable[[Any], list[np.ndarray | None]]]:
-    """Ways to solve the problem, by name, and how a result becomes NumPy arrays as gpukit has
+) -> tuple[dict[str, Variant], Callable[[Any], list[np.ndarray | None]]]:
+    """Variants to solve the problem, by name, and how a result becomes NumPy arrays as gpukit has
     them; None for one that the two hold differently."""
     import torch
 
     tensors = [torch.from_numpy(a).to(device) for a in arrays]
     function, layouts = _TASKS[form_of(problem.primitive).name](problem, tensors)
-    found: dict[str, Way] = {}
+    found: dict[str, Variant] = {}
     # PyTorch's optimisers are offered as they are: fused ones are one kernel, and not all compile.
     compiled &= form_of(problem.primitive).name != "update"
     several = function if isinstance(function, dict) else {"": function}
@@ -58,7 +58,7 @@ def ways(
     return found, lambda results: _back(problem, results, images)
 
 
-def _bound(function: Callable[..., Any], values: list[Any]) -> Way:
+def _bound(function: Callable[..., Any], values: list[Any]) -> Variant:
     import torch
 
     def run() -> Any:
@@ -346,5 +346,5 @@ _TASKS: dict[str, Callable[[Problem, list[Any]], Any]] = {
     "reduction": _reduction,
     "dense": _dense,
     "matmul": _dense,
-    "update": torch_updates.ways,
+    "update": torch_updates.variants,
 }

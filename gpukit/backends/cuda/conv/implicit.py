@@ -1,6 +1,6 @@
 """Convolution by tiles of a panel that exists in shared memory only: kernels/conv/implicit.cu.
 
-By name ("implicit") for every shape. Unasked, forward passes and input gradients come here whose
+By name ("implicit") for every shape. By default, forward passes and input gradients come here whose
 tiles do not fill whole waves and whose sums are long: they are cut along k (tiling.py).
 """
 

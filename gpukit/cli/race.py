@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PASSES = ("forward", "input", "weight", "all")
 RIVALS = ("torch", "torch-compiled")
-SUITES = ("alexnet", "vgg16", "resnet50", "lenet5", "all")
+SUITES = ("alexnet", "vgg16", "resnet50", "lenet5", "mobilenet", "all")
 HOST_BATCH, CARD_BATCH = 8, 32
 
 
@@ -35,7 +35,7 @@ HOST_BATCH, CARD_BATCH = 8, 32
 )  # fmt: skip
 @click.option(
     "--layers", metavar="NAME|SIZES",
-    help="alexnet, vgg16, resnet50, lenet5, or sizes, for conv2d N,H,W,C,K,R,S,stride,pad,groups.",
+    help=f"{', '.join(SUITES[:-1])}, or sizes, for conv2d N,H,W,C,K,R,S,stride,pad,groups.",
 )  # fmt: skip
 @click.option(
     "--batch", type=click.IntRange(1), metavar="N",

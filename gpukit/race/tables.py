@@ -7,6 +7,8 @@ resnet50  He, Zhang, Ren and Sun, 2015, table 1, with the stride of a block in i
           as most implementations have it; images of 224×224.
 lenet5    LeCun, Bottou, Bengio and Haffner, 1998, as gpukit's lenet5 has it: one channel, 10
           classes, images of 28×28.
+mobilenet Howard et al., 2017, table 1: depthwise convolutions, each before one of 1×1; images of
+          224×224.
 
 A layer that a network has several times stands here once, with its count.
 """
@@ -217,4 +219,37 @@ LENET5 = Network(
     softmaxes=(Layer("classes", (10,)),),
 )
 
-NETWORKS = {"alexnet": ALEXNET, "vgg16": VGG16, "resnet50": RESNET50, "lenet5": LENET5}
+
+def _separable(size: int, c: int, k: int, stride: int = 1, count: int = 1) -> tuple[Layer, ...]:
+    """A depthwise convolution of size×size×c, and the 1×1 one to k channels behind it."""
+    name = f"conv{size}_{c}_{k}"
+    depthwise = _conv(f"{name} depthwise", size, c, c, 3, stride, pad=1, groups=c, count=count)
+    return depthwise, _conv(f"{name} 1x1", size // stride, c, k, 1, count=count)
+
+
+MOBILENET = Network(
+    convs=(
+        _conv("conv1", 224, 3, 32, 3, 2, pad=1),
+        *_separable(112, 32, 64),
+        *_separable(112, 64, 128, 2),
+        *_separable(56, 128, 128),
+        *_separable(56, 128, 256, 2),
+        *_separable(28, 256, 256),
+        *_separable(28, 256, 512, 2),
+        *_separable(14, 512, 512, count=5),
+        *_separable(14, 512, 1024, 2),
+        *_separable(7, 1024, 1024),
+    ),
+    max_pools=(),
+    denses=(Layer("fc", (1024, 1000)),),
+    normalised=True,
+    global_pools=(Layer("pool", (7, 7, 1024)),),
+)
+
+NETWORKS = {
+    "alexnet": ALEXNET,
+    "vgg16": VGG16,
+    "resnet50": RESNET50,
+    "lenet5": LENET5,
+    "mobilenet": MOBILENET,
+}

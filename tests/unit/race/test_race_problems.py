@@ -33,9 +33,15 @@ def test_networks_have_their_published_sizes(name):
     assert len({p.sizes for p in layers}) == len(layers)
 
 
-# Parameters, as published: of AlexNet in two columns, of VGG-16 and of ResNet-50 with its
-# normalisation.
-PARAMETERS = {"alexnet": 60_965_224, "vgg16": 138_357_544, "resnet50": 25_557_032}
+# Parameters, as published: of AlexNet in two columns, of VGG-16, of ResNet-50 and MobileNet with
+# their normalisation, of LeNet-5 with its full table of maps.
+PARAMETERS = {
+    "alexnet": 60_965_224,
+    "vgg16": 138_357_544,
+    "resnet50": 25_557_032,
+    "lenet5": 61_706,
+    "mobilenet": 4_231_976,
+}
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -163,7 +169,10 @@ def test_passes(primitive, chosen, found):
         (lambda: problems("reduce_sum", "5,7,2", None), "axis = 2: use sizes from 0 to 1"),
         (lambda: passes("relu", "weight"), "use forward, input or all"),
         (lambda: passes("relu_grad", "all"), "leave --pass out"),
-        (lambda: problems("conv2d", "lenet", 1), "use alexnet, vgg16, resnet50, lenet5, or sizes"),
+        (
+            lambda: problems("conv2d", "lenet", 1),
+            "use alexnet, vgg16, resnet50, lenet5, mobilenet, or sizes",
+        ),
         (lambda: problems("conv2d", "1,2,3", None), "N,H,W,C,K,R,S,stride,pad,groups"),
         (lambda: problems("conv2d", "1,5,5,3,4,3,3,1,0,2", None), "do not divide into groups"),
         (lambda: problems("conv2d", "1,2,2,3,4,3,3", None), "larger than 2×2"),

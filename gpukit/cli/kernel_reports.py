@@ -34,7 +34,7 @@ _PROVEN = {
     "on a card": "card",
 }
 _ALEXNET = (
-    "layer", "call", "kernel", "parts", "blocks", "threads", "registers", "blocks/SM", "waves",
+    "layer", "call", "kernel", "ranges", "blocks", "threads", "registers", "blocks/SM", "waves",
     "last", "filled", "even", "columns", "rows",
 )  # fmt: skip
 
@@ -234,7 +234,7 @@ def kernel_as_json(one: ListedKernel) -> dict[str, Any]:
     }
 
 
-def limits(plugin: Plugin) -> list[str]:
+def registered_by(plugin: Plugin) -> list[str]:
     """What a plug-in registers, and what falls to defaults because it does not."""
     from gpukit.dispatch.preference import GRADIENTS
     from gpukit.dispatch.primitive import registry
@@ -265,7 +265,7 @@ def print_alexnet(found: Sequence[Filled], arch: int, multiprocessors: int) -> N
                 f.layer,
                 f.primitive,
                 f.kernel,
-                str(f.parts),
+                str(f.ranges),
                 str(f.blocks),
                 str(f.threads),
                 str(f.resources.registers),

@@ -74,7 +74,7 @@ def list_kernels(plugins: tuple[str, ...], registers: bool, as_json: bool) -> No
     if problem():
         click.echo(f"numba, numba_im2col: {problem()}")
     for plugin in loaded:
-        for line in reports.limits(plugin):
+        for line in reports.registered_by(plugin):
             click.echo(line)
     for entry in entries():
         click.echo(f"{entry.name}: offered by {entry.package} ({entry.module}), not loaded yet")

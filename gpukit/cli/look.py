@@ -119,14 +119,14 @@ def _only(given: dict[str, Any], allowed: set[str], why: str) -> None:
 
 def _implementations(run: Path, kernels: tuple[str, ...]) -> list[str]:
     """Which primitives use users' kernels: those of a run, and those that plug-ins take over."""
-    from gpukit.cli.kernel_reports import limits
+    from gpukit.cli.kernel_reports import registered_by
     from gpukit.plugins import load_kernel
     from gpukit.runs import RunSettings, is_run
 
     settings = RunSettings.read(run, device="cpu") if is_run(run) else None
     chosen = settings.algo if settings else {}
     lines = [f"{name}: {way}, where it takes the call" for name, way in chosen.items()]
-    return lines + [line for path in kernels for line in limits(load_kernel(path))]
+    return lines + [line for path in kernels for line in registered_by(load_kernel(path))]
 
 
 def _image_shape(text: str) -> tuple[int, ...]:

@@ -53,7 +53,7 @@ class Filled:
     blocks: int
     threads: int
     shared: int
-    parts: int
+    ranges: int
     resources: Resources
     resident: int
     multiprocessors: int
@@ -181,19 +181,19 @@ def filled(arch: int, multiprocessors: int = MULTIPROCESSORS, batch: int = BATCH
             made = nvrtc.compile_text(source.text, [kernel], arch, name=source.file)
             known[kernel] = made.resources[kernel]
         taken, threads = known[kernel], int(np.prod(call.block))
-        fits = occupancy(arch, threads, taken.registers, taken.shared + call.shared)
+        room = occupancy(arch, threads, taken.registers, taken.shared + call.shared)
         columns, rows = _used(call, one)
         found.append(
             Filled(
                 one.layer, one.primitive, kernel, int(np.prod(call.grid)), threads,
-                taken.shared + call.shared, _parts(call), taken, fits.blocks, multiprocessors,
+                taken.shared + call.shared, _ranges(call), taken, room.blocks, multiprocessors,
                 columns, rows,
             )
         )  # fmt: skip
     return found
 
 
-def _parts(call: Call) -> int:
+def _ranges(call: Call) -> int:
     """Ranges into which a product's sums are cut."""
     values = {p.name: a for p, a in zip(call.bound.parameters, call.arguments)}
     if "each" in values and "tiles" in values:  # conv/first.cu's gradient

@@ -52,7 +52,7 @@ def mentions(file: str) -> tuple[Mention, ...]:
     modules, streams = _imported(tree)
     found = []
 
-    def look(node: ast.AST, owners: frozenset[int]) -> None:
+    def visit(node: ast.AST, owners: frozenset[int]) -> None:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             owners |= {min([node.lineno, *(d.lineno for d in node.decorator_list)])}
         is_stream = (
@@ -64,9 +64,9 @@ def mentions(file: str) -> tuple[Mention, ...]:
             line: int = node.lineno  # type: ignore[attr-defined]
             found.append(Mention(line, owners, ast.unparse(node)))
         for child in ast.iter_child_nodes(node):
-            look(child, owners)
+            visit(child, owners)
 
-    look(tree, frozenset())
+    visit(tree, frozenset())
     return tuple(found)
 
 

@@ -16,7 +16,7 @@
 // instances: unary<T, Relu>, unary<T, LeakyRelu>, unary<T, Elu>, unary<T, Sigmoid>, unary<T, Tanh>
 // instances: unary<T, Softplus>, gradient<T, ReluGrad>, gradient<T, LeakyReluGrad>
 // instances: gradient<T, EluGrad>, gradient<T, SigmoidGrad>, gradient<T, TanhGrad>
-// instances: gradient<T, SoftplusGrad>
+// instances: gradient<T, SoftplusGrad>, unary<T, Softsign>, gradient<T, SoftsignGrad>
 
 #include "pack.cuh"
 
@@ -50,6 +50,9 @@ struct Softplus {
         return (x < 0 ? T(0) : x) + log1p(exp(-fabs(x)));
     }
 };
+struct Softsign {
+    template <typename T> static __device__ T of(T x, T) { return x / (1 + fabs(x)); }
+};
 
 // Gradients: `s` is what the forward pass kept, y where that is enough, else x.
 
@@ -76,6 +79,12 @@ struct TanhGrad {
 };
 struct SoftplusGrad {
     template <typename T> static __device__ T of(T gy, T x, T) { return gy * logistic(x); }
+};
+struct SoftsignGrad {
+    template <typename T> static __device__ T of(T gy, T x, T) {
+        const T below = 1 + fabs(x);
+        return gy / below / below;  // whose square might overflow
+    }
 };
 
 template <typename T, typename F>

@@ -8,7 +8,7 @@ from gpukit import primitives as p
 from gpukit.autograd import differentiable
 from gpukit.ops.passes import gradient_by
 
-__all__ = ["elu", "leaky_relu", "relu", "sigmoid", "softplus", "tanh"]
+__all__ = ["elu", "leaky_relu", "relu", "sigmoid", "softplus", "softsign", "tanh"]
 
 
 @differentiable
@@ -51,3 +51,10 @@ def softplus(x: Any, *, algo: str | None = None) -> Any:
     """ln(1 + exp(x)), without overflow."""
     y = p.softplus(x, algo=algo)
     return y, (lambda gy: gradient_by(algo, p.softplus_grad, gy, x),)
+
+
+@differentiable
+def softsign(x: Any, *, algo: str | None = None) -> Any:
+    """x / (1 + |x|)."""
+    y = p.softsign(x, algo=algo)
+    return y, (lambda gy: gradient_by(algo, p.softsign_grad, gy, x),)

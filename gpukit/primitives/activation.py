@@ -139,3 +139,16 @@ def softplus(x: Array) -> Array:
 def softplus_grad(gy: Array, x: Array) -> Array:
     """gy·sigmoid(x)."""
     return gy * logistic(x)
+
+
+@primitive(unary("v / (T(1) + (v < T(0) ? -v : v))", holes=True))
+def softsign(x: Array) -> Array:
+    """x / (1 + |x|) (Turian et al., 2009)."""
+    return x / (1 + np.abs(x))
+
+
+@primitive(gradient(torch=lambda torch: lambda gy, x: gy / (1 + x.abs()).square()))
+def softsign_grad(gy: Array, x: Array) -> Array:
+    """gy / (1 + |x|)²."""
+    below = 1 + np.abs(x)
+    return gy / below / below

@@ -28,6 +28,7 @@ SCALAR = {
     "sigmoid": (lambda x: math.exp(-log1p_exp(-x)), (1.0, 0.0)),
     "tanh": (math.tanh, (1.0, -1.0)),
     "softplus": (log1p_exp, (np.inf, 0.0)),
+    "softsign": (lambda x: x / (1 + abs(x)), (np.nan, np.nan)),
 }
 FAMILY = (*SCALAR, "softmax", "log_softmax")
 

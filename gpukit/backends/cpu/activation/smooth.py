@@ -46,6 +46,18 @@ def _tanh_grad(out: Array, gy: Array, y: Array) -> None:
     out *= gy
 
 
+def _softsign(out: Array, x: Array) -> None:
+    np.abs(x, out=out)
+    out += 1
+    np.divide(x, out, out=out)
+
+
+def _softsign_grad(out: Array, gy: Array, x: Array) -> None:
+    np.abs(x, out=out)
+    out += 1
+    np.divide(gy / out, out, out=out)
+
+
 @p.sigmoid.on("cpu", name="pieces", supports=is_float)
 def _(x: Array) -> Array:
     return in_pieces(_logistic, HEAVY, x)
@@ -69,6 +81,16 @@ def _(x: Array) -> Array:
 @p.softplus_grad.on("cpu", name="pieces", supports=same)
 def _(gy: Array, x: Array) -> Array:
     return in_pieces(_softplus_grad, HEAVY, gy, x)
+
+
+@p.softsign.on("cpu", name="pieces", supports=is_float)
+def _(x: Array) -> Array:
+    return in_pieces(_softsign, LIGHT, x)
+
+
+@p.softsign_grad.on("cpu", name="pieces", supports=same)
+def _(gy: Array, x: Array) -> Array:
+    return in_pieces(_softsign_grad, LIGHT, gy, x)
 
 
 @p.leaky_relu.on("cpu", name="pieces", supports=same)

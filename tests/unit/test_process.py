@@ -1,4 +1,4 @@
-"""Worker processes: replies apart from prints, orders, time limits, an end for all that they start."""
+"""Worker processes: replies apart from prints, orders, limits, an end for all that they start."""
 
 from __future__ import annotations
 

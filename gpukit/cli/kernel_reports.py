@@ -168,8 +168,8 @@ def print_inventory(
     from gpukit.verify.coverage import KINDS
 
     rows: list[tuple[str, ...]] = [("primitive", *KINDS, "dtypes", *_PROVEN)]
-    for name, ways in found.items():
-        cpu = ", ".join(ways["cpu"]) or f"({REFERENCE})"
+    for name, algos in found.items():
+        cpu = ", ".join(algos["cpu"]) or f"({REFERENCE})"
         if not kernels[name]:
             rows.append((name, cpu, f"({REFERENCE})", *[""] * (1 + len(_PROVEN))))
         for number, one in enumerate(kernels[name]):

@@ -51,13 +51,14 @@ def list_kernels(plugins: tuple[str, ...], registers: bool, as_json: bool) -> No
     loaded = [load_kernel(path) for path in plugins]
     found = {name: implementations(name) for name in primitives()}
     items = {
-        name: [listed(Target(name, algo)) for algo in ways["cuda"]] for name, ways in found.items()
+        name: [listed(Target(name, algo)) for algo in algos["cuda"]]
+        for name, algos in found.items()
     }
     if as_json:
         content = {
             "primitives": [
-                {"name": name, **ways, "kernels": [reports.kernel_as_json(i) for i in items[name]]}
-                for name, ways in found.items()
+                {"name": name, **algos, "kernels": [reports.kernel_as_json(i) for i in items[name]]}
+                for name, algos in found.items()
             ],
             "plugins": [{"origin": plugin.origin, "names": plugin.names} for plugin in loaded],
             "offered": [asdict(entry) for entry in entries()],

@@ -66,7 +66,8 @@ _current: ContextVar[Preference] = ContextVar(
 
 def preferred(primitive: str) -> str | None:
     """The implementation preferred for a primitive in this context."""
-    return _current.get().choices.get(primitive)
+    choices = _current.get().choices
+    return choices.get(primitive) if choices else None
 
 
 @contextmanager

@@ -79,6 +79,7 @@ class Primitive:
         declaration: Declaration | None = None,
     ) -> None:
         self.registry = registry
+        self._loaded = registry.loaded
         self.name = reference.__name__
         self.declaration = declaration
         self.__name__ = self.name
@@ -170,12 +171,10 @@ class Primitive:
         That of `algo`, else the one preferred in this context, where it supports the arguments;
         else the default, which is said once. Raises SettingError for an `algo` that is not there.
         """
-        kind = device.kind
-        if kind not in self.registry.loaded:
-            self.registry.load(kind)
         asked = preferred(self.name) if algo is None else algo
         if asked is None:
             return self._default(device, args, kwargs)
+        kind = device.kind
         if not isinstance(asked, str):
             raise SettingError(
                 f"{self.name}: algo={show(asked)}: use the name of an implementation"
@@ -193,24 +192,24 @@ class Primitive:
     def find(self, kind: str, name: str) -> Implementation | None:
         """The implementation `name` on `kind`; looked for among installed plug-ins, too, unless
         only a file gives the name."""
-        if kind not in self.registry.loaded:
+        if kind not in self._loaded:
             self.registry.load(kind)
         if name == REFERENCE:
             return self._reference
         found = self._known(kind).get(name)
-        if isinstance(name, FromFile):
+        if found is not None or isinstance(name, FromFile):
             return found
-        if found is None and name not in self._known(BACKENDS.get(kind, kind)):
+        if name not in self._known(BACKENDS.get(kind, kind)):
             for search in self.registry.searches:
                 search(name)
-            found = self._known(kind).get(name)
-        return found
+        return self._known(kind).get(name)
 
     def _default(self, device: Device, args: tuple[Any, ...], kwargs: Any) -> Implementation:
-        real = device.kind == device.backend
+        if device.kind not in self._loaded:
+            self.registry.load(device.kind)
         for found in self._by_kind.get(device.backend, {}).values():
             if (
-                (real or found.emulated)
+                (found.emulated or device.kind == device.backend)
                 and (found.supports is None or found.supports(*args, **kwargs))
                 and (found.default_when is None or found.default_when(*args, **kwargs))
             ):
@@ -228,11 +227,14 @@ class Primitive:
         return f"{self.name} has no algo {algo!r} on {kind}{only}; use {names}"
 
     def __call__(self, *args: Any, algo: str | None = None, **kwargs: Any) -> Any:
-        if _ON_HOST.issuperset(map(type, args)):
-            device: Device = CPU
-        else:
-            device = _device_of_arguments(args)
-            args = device.operands(args)
+        for a in args:
+            if type(a) not in _ON_HOST:
+                break
+        else:  # CPU.run, without the time of another call
+            result = self.choose(CPU, algo, args, kwargs).function(*args, **kwargs)
+            return np.asarray(result) if isinstance(result, np.generic) else result
+        device = _device_of_arguments(args)
+        args = device.operands(args)
         return device.run(self.choose(device, algo, args, kwargs).function, args, kwargs)
 
 

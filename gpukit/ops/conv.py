@@ -9,7 +9,7 @@ from gpukit.autograd import differentiable
 from gpukit.device import device_of
 from gpukit.errors import ShapeError
 from gpukit.ops.epilogue import Epilogue, check_epilogue
-from gpukit.ops.passes import Algo, ways
+from gpukit.ops.passes import Algo, by_pass
 from gpukit.ops.windows import checked_conv
 
 __all__ = ["conv2d"]
@@ -51,17 +51,17 @@ def conv2d(
             f"channels, x {x_shape} has {x_shape[3]}; w is (R, S, C/groups, K)"
         )
     check_epilogue("conv2d", activation)
-    chosen = ways("conv2d", _PASSES, algo, device_of(x))
+    chosen = by_pass("conv2d", _PASSES, algo, device_of(x))
     y = p.conv2d(x, w, b, conv=conv, activation=activation, algo=chosen.get("forward"))
     before = Epilogue(y, activation)
 
     def input_gradient(gy: Any) -> Any:
-        way = chosen.get("input_grad")
-        return p.conv2d_input_grad(before(gy), w, input_shape=x_shape, conv=conv, algo=way)
+        one = chosen.get("input_grad")
+        return p.conv2d_input_grad(before(gy), w, input_shape=x_shape, conv=conv, algo=one)
 
     def weight_gradient(gy: Any) -> Any:
-        way = chosen.get("weight_grad")
-        return p.conv2d_weight_grad(x, before(gy), kernel_shape=w_shape, conv=conv, algo=way)
+        one = chosen.get("weight_grad")
+        return p.conv2d_weight_grad(x, before(gy), kernel_shape=w_shape, conv=conv, algo=one)
 
     return y, (input_gradient, weight_gradient, lambda gy: p.bias_grad(before(gy)))
 

@@ -9,7 +9,7 @@ from gpukit.autograd import differentiable
 from gpukit.device import device_of
 from gpukit.errors import ShapeError
 from gpukit.ops.epilogue import Epilogue, check_epilogue
-from gpukit.ops.passes import Algo, ways
+from gpukit.ops.passes import Algo, by_pass
 
 __all__ = ["dense", "matmul"]
 
@@ -34,7 +34,7 @@ def dense(
             f"dense: b {tuple(b.shape)} must be ({w.shape[1]},) for w {tuple(w.shape)}"
         )
     check_epilogue("dense", activation)
-    chosen = ways("dense", _PASSES, algo, device_of(x))
+    chosen = by_pass("dense", _PASSES, algo, device_of(x))
     input_way, weight_way = chosen.get("input_grad"), chosen.get("weight_grad")
     y = p.dense(x, w, b, activation=activation, algo=chosen.get("forward"))
     before = Epilogue(y, activation)

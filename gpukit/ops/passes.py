@@ -15,7 +15,7 @@ from gpukit.errors import SettingError
 Algo = str | Mapping[str, str] | None
 
 
-def ways(what: str, passes: Mapping[str, Primitive], algo: Any, device: Device) -> Mapping:
+def by_pass(what: str, passes: Mapping[str, Primitive], algo: Any, device: Device) -> Mapping:
     """The name of the implementation for each pass that has one chosen.
 
     `passes` are "forward", "input_grad" and "weight_grad"; `algo` is None, a name for all of them,
@@ -33,17 +33,17 @@ def ways(what: str, passes: Mapping[str, Primitive], algo: Any, device: Device) 
         return found
     if not isinstance(algo, Mapping):
         raise SettingError(f"{what}: algo={show(algo)}: use a name or a dict of names by pass")
-    for name, way in algo.items():
+    for name, chosen in algo.items():
         if name not in passes:
             raise SettingError(f"{what}: algo names the pass {name!r}; use {', '.join(passes)}")
         if (
-            way is not None
-            and not isinstance(way, FromFile)
-            and (not isinstance(way, str) or not passes[name].find(device.kind, way))
+            chosen is not None
+            and not isinstance(chosen, FromFile)
+            and (not isinstance(chosen, str) or not passes[name].find(device.kind, chosen))
         ):
             known = passes[name].implementations(device.kind)
             raise SettingError(
-                f"{what}: no {name} algo {way!r} on {device.kind}; use {', '.join(known)}"
+                f"{what}: no {name} algo {chosen!r} on {device.kind}; use {', '.join(known)}"
             )
     return algo
 

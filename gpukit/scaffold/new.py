@@ -45,8 +45,8 @@ def write(name: str, primitive: str, folder: Path) -> list[Path]:
         close = difflib.get_close_matches(primitive, registry, n=3)
         known = ", ".join(close or registry)
         raise SettingError(f"there is no primitive {primitive!r}; there are {known}")
-    ways = registry[primitive].implementations("cuda")
-    if name in ways or name == REFERENCE:
+    found = registry[primitive].implementations("cuda")
+    if name in found or name == REFERENCE:
         raise SettingError(f"{primitive} has an implementation {name} already; use another name")
     texts = _texts(name, primitive)
     if why := unusable(name, texts):

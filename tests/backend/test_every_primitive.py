@@ -18,8 +18,8 @@ from gpukit.verify.coverage import primitives
 
 def taking(primitive: Any, arrays: Any, settings: dict[str, Any]) -> list[str]:
     """The CPU implementations that take such a call."""
-    ways = primitive.implementations("cpu")
-    return [name for name, way in ways.items() if way.takes(tuple(arrays), settings)]
+    known = primitive.implementations("cpu")
+    return [name for name, impl in known.items() if impl.takes(tuple(arrays), settings)]
 
 
 NAMES = sorted(primitives())

@@ -22,11 +22,11 @@ TINY = np.float32(1e-39)
 EMU = get_device("emu")
 # The host's logarithm, which emu takes, looks at bits; a card's is that of zero, -inf.
 BY_BITS = ("log",)
-WAYS = [
-    (name, way)
+EMULATED = [
+    (name, algo)
     for name in NAMES
     if name not in BY_BITS
-    for way in sorted({*registry[name].implementations("emu")} - {REFERENCE})
+    for algo in sorted({*registry[name].implementations("emu")} - {REFERENCE})
 ]
 
 pytestmark = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
@@ -52,11 +52,11 @@ def flushed(x: np.ndarray) -> np.ndarray:
     return np.where(small, np.zeros_like(x), x)
 
 
-def computed(name: str, way: str, tiny: np.float32) -> list[np.ndarray]:
+def computed(name: str, algo: str, tiny: np.float32) -> list[np.ndarray]:
     sample = small_call(name, np.float32)
     arrays = with_tiny(sample.arrays, tiny, np.random.default_rng(5))
     here = [_placed(a) for a in arrays]
-    made = registry[name](*here, algo=way, **sample.settings)
+    made = registry[name](*here, algo=algo, **sample.settings)
     return [
         flushed(to_host(a)) for a in (here if name in UPDATES else parts(made)) if a is not None
     ]
@@ -68,8 +68,8 @@ def _placed(value: Any) -> Any:
     return EMU.asarray(value) if isinstance(value, np.ndarray) else value
 
 
-@pytest.mark.parametrize(("name", "way"), WAYS)
-def test_subnormals_count_as_zeros(flushing, name, way):
-    zeros, tiny = (computed(name, way, value) for value in (np.float32(0), TINY))
+@pytest.mark.parametrize(("name", "algo"), EMULATED)
+def test_subnormals_count_as_zeros(flushing, name, algo):
+    zeros, tiny = (computed(name, algo, value) for value in (np.float32(0), TINY))
     for wanted, made in zip(zeros, tiny, strict=True):
         np.testing.assert_array_equal(made, wanted)

@@ -133,8 +133,8 @@ def test_comparison():
 
 def planted(monkeypatch, function, name="relu") -> str:
     """What a case finds of an implementation of a primitive that is this function."""
-    ways = registry[name]._by_kind.setdefault("cuda", {})
-    monkeypatch.setitem(ways, "planted", Implementation(function, "cuda", "planted"))
+    known = registry[name]._by_kind.setdefault("cuda", {})
+    monkeypatch.setitem(known, "planted", Implementation(function, "cuda", "planted"))
     found = {run_case.run(Target(name, "planted"), 0, number) for number in range(8)} - {""}
     return " ".join(sorted(found))
 

@@ -103,8 +103,8 @@ def register():
         return made[-1]
 
     yield enter
-    for way in made:
-        p.matmul.remove(way)
+    for impl in made:
+        p.matmul.remove(impl)
 
 
 def by_rounding(a, b):
@@ -116,11 +116,11 @@ def by_rounding(a, b):
 
 
 def test_a_check_takes_the_bounds_that_were_declared(register):
-    way = register("cuda", by_rounding, precision="tf32")
-    assert way.precision is PRECISIONS["tf32"]
+    impl = register("cuda", by_rounding, precision="tf32")
+    assert impl.precision is PRECISIONS["tf32"]
     target = Target("matmul", "rounding")
     assert [run_case.run(target, 3, n) for n in range(24)] == [""] * 24
-    p.matmul.remove(way)
+    p.matmul.remove(impl)
     assert register("cuda", by_rounding).precision is FULL
     assert any("allowed" in run_case.run(target, 3, n) for n in range(24))
 

@@ -1,4 +1,4 @@
-"""Convolution on the CPU: the ways there are, best first, and im2col among them.
+"""Convolution on the CPU: the implementations, best first, and im2col among them.
 
 depthwise   direct loops, for one input channel a group
 tiled       sums in registers, images read where they lie; float32 with AVX-512, see tiling.py

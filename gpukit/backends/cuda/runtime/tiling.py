@@ -138,7 +138,7 @@ def plan(
     most: int = MOST_DEEP,
     built: Built = BUILT,
 ) -> Plan:
-    """The quickest way, as counted, to `batch` results (m, n) of sums over k.
+    """The quickest plan, as counted, for `batch` results (m, n) of sums over k.
 
     `packed` operands come in packs of 16 bytes; at most `most` ranges of k. Of tiles that are as
     quick, the first in `built`.

@@ -6,7 +6,6 @@ A panel holds the windows of a few images; it takes at most 64 MiB, or what one 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 from gpukit.backends.cuda.conv.shape import ConvShape
@@ -59,8 +58,8 @@ class Panels:
         count = self.shape.x[0]
         step = MOST // max(self.shape.y[1] * self.shape.y[2], 1) if self.is_input else self.images
         for first in range(0, count, max(step, 1)):
-            last = min(first + step, count)
-            yield slice(first, last), replace(self.shape, x=(last - first, *self.shape.x[1:]))
+            images = slice(first, min(first + step, count))
+            yield images, self.shape.part(images)
 
     def empty(self, part: ConvShape) -> Operand:
         """An uninitialised panel; all parts share one memory."""

@@ -6,7 +6,6 @@ A panel holds the windows of these images, at most 64 MiB, or what one image nee
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from gpukit.backends.cuda.conv.im2col import PANEL_BYTES
@@ -48,8 +47,8 @@ def _parts(shape: ConvShape, itemsize: int) -> Iterator[tuple[slice, ConvShape]]
     """Images a panel, and the shape of their convolution."""
     step = max(PANEL_BYTES // (max(_numbers_an_image(shape), 1) * itemsize), 1)
     for first in range(0, shape.x[0], step):
-        last = min(first + step, shape.x[0])
-        yield slice(first, last), replace(shape, x=(last - first, *shape.x[1:]))
+        images = slice(first, min(first + step, shape.x[0]))
+        yield images, shape.part(images)
 
 
 def _panel(like: Array, part: ConvShape) -> Array:

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from gpukit.backends.cuda.conv.numba import WEIGHT_BLOCK
 from gpukit.cli.app import app
+from gpukit.device import cuda as cards
 from gpukit.device import get_device
 from gpukit.dispatch.primitive import REFERENCE, registry
 from gpukit.errors import GpukitError, SettingError
@@ -237,10 +238,11 @@ def card(monkeypatch) -> list:
 
     functions = [(kernel, kernel.function.py_func) for kernel in KERNELS]
     monkeypatch.setattr(numba, "cuda", cuda, raising=False)
-    device = type(get_device("cpu"))
-    monkeypatch.setattr(device, "_cupy", staticmethod(lambda: SimpleNamespace(cuda=runtime)))
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=runtime))
     monkeypatch.setattr(
-        device, "empty", lambda self, shape, dtype: FakeArray(np.empty(shape, dtype), self.index)
+        cards.CudaDevice,
+        "empty",
+        lambda self, shape, dtype: FakeArray(np.empty(shape, dtype), self.index),
     )
     for kernel, function in functions:
         monkeypatch.setitem(kernel.__dict__, "function", Function(function))

@@ -35,6 +35,7 @@ PRIMITIVES = {
     "dense": ["dense"],
 }
 RESULTS = Path(__file__).parent / "results"
+HEAD = f"{'median ms; ratio < 1: gpukit is faster':47} {'gpukit':>9} {'rival':>9}  ratio spread"
 
 
 def import_times(rounds: int = 5) -> dict[str, float]:
@@ -102,7 +103,6 @@ def compete(groups: list[str], device: Device, options: argparse.Namespace) -> d
     begun = time.monotonic()
     results: list[Result] = []
     found: dict[str, Any] = {**report.machine(device), "problems": [], "left_out": []}
-    print(f"{'median ms; ratio < 1: gpukit is faster':47} {'gpukit':>9} {'rival':>9}  ratio spread")
     makers = {
         name: lambda name=name: networks.race(
             name, device, options.match, options.dry, options.compiled
@@ -117,12 +117,17 @@ def compete(groups: list[str], device: Device, options: argparse.Namespace) -> d
             continue
         try:
             for result in make():
+                if not results:
+                    print(HEAD)
                 results.append(result)
                 print(row(result), flush=True)
         except Exception as error:  # whatever it is, the other groups are worth their time
             found["problems"].append(f"{name}: {type(error).__name__}: {error}")
             print(found["problems"][-1], flush=True)
-    print(f"A case is void when the interquartile range passes {VOID_SPREAD:.0%} of the median.")
+    if results:
+        print(
+            f"A case is void when the interquartile range passes {VOID_SPREAD:.0%} of the median."
+        )
     if primitives := [p for group in groups for p in PRIMITIVES.get(group, ())]:
         problems = suite(ALL, batch_on(device), primitives)
         problems = [p for p in problems if options.match in p.layer]

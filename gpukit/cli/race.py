@@ -84,7 +84,7 @@ def race(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Race the implementations of a primitive, or of a network's layers, and rivals.
+    """Race implementations of primitives and their rivals.
 
     \b
     gpukit race conv2d --layers alexnet --pass all --rivals torch

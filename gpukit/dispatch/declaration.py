@@ -134,8 +134,8 @@ class Declaration:
                `plain` for plug-ins in turn with it: cases like the layers of networks
     form       the sizes by which its calls are known, and the `layers` of a network that have them
     call       the call of such sizes
-    usual      sizes of one call as in the middle of a network, and its `usual_settings`;
-               `usual_of` an implementation that does not take it
+    usual      sizes of one call as in the middle of a network (of functions of each element any
+               shape), and its `usual_settings`; `usual_of` an implementation that does not take it
     unraced    why it is not raced
     torch      PyTorch's function, made from the module and the settings; None: by its name
     skeleton   the files of `gpukit kernels new`, and its C++ `expression`
@@ -162,6 +162,6 @@ class Declaration:
 
     def usual_call(self, algo: str = "") -> Case:
         """The usual call, of the implementation `algo` if it has its own."""
-        made = self.problem(self.usual_of.get(algo, self.usual))
+        made = self.call(*self.usual_of.get(algo, self.usual))
         arrays = list(made.passed(made.arrays(0)))
         return Case(arrays, {**made.settings, **self.usual_settings})

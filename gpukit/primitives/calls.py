@@ -24,7 +24,7 @@ ROWS = Form("rows", ("N", "C"), layers="softmaxes")
 
 USUAL_MAP = (8, 28, 28, 64)
 # More blocks of elements than a launcher that caps its grid would give.
-MANY = (8, 28, 28, 256)
+MANY = (8 * 28 * 28 * 256,)
 CLASSES = (256, 1000)
 
 Exact = Literal["never", "whole", "always"]  # for no numbers, for whole ones, for all

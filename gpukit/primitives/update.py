@@ -39,7 +39,7 @@ def _update(
             in_place=tuple(range(changed)),
         )
 
-    return Declaration(draw, PARAMETERS, of, usual=(math.prod(MANY),))
+    return Declaration(draw, PARAMETERS, of, usual=MANY)
 
 
 def _buffers(dice: Dice, *positive: bool) -> list[Any]:

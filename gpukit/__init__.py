@@ -6,8 +6,6 @@ opened when it is first entered. Not even typing is imported here, which takes t
 
 import importlib
 
-from gpukit import dispatch as _dispatch
-
 __version__ = "0.1.0"
 
 TYPE_CHECKING = False
@@ -79,12 +77,12 @@ __all__ = [
 
 
 # What the registry opens at a first call; an emulated card has the implementations of a real one.
-_dispatch.loaders |= {
+_LOADERS = {
     "cpu": lambda: importlib.import_module("gpukit.backends.cpu"),
     "cuda": lambda: importlib.import_module("gpukit.backends.cuda"),
     "emu": lambda: importlib.import_module("gpukit.backends.cuda"),
 }
-_dispatch.searches.append(lambda name: importlib.import_module("gpukit.plugins").load_named(name))
+_SEARCHES = (lambda name: importlib.import_module("gpukit.plugins").load_named(name),)
 
 
 def __getattr__(name: str) -> "Any":

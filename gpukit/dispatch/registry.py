@@ -1,6 +1,6 @@
 """Primitives by name, and what brings implementations and engines for a kind of device.
 
-The registry of the process has the loaders and searches that stand in `gpukit.dispatch`.
+The registry of the process has those of `gpukit/__init__.py`, which alone names the rooms above.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
-from gpukit.dispatch import loaders, searches
+from gpukit import _LOADERS, _SEARCHES
 from gpukit.errors import DeviceError
 
 P = TypeVar("P")
@@ -83,4 +83,4 @@ class Registry(dict[str, P], Generic[P]):
 
 
 # That of this process; primitive.py gives it its type.
-default: Registry[Any] = Registry(loaders, searches)
+default: Registry[Any] = Registry(_LOADERS, _SEARCHES)

@@ -98,7 +98,7 @@ def taken(primitive, x, w, groups=1, **settings) -> str:
     return primitive.choose(emu, None, tuple(shapes), given | settings).name
 
 
-def test_what_comes_unasked():
+def test_what_is_the_default():
     assert taken(p.conv2d, (8, 56, 56, 32), (3, 3, 1, 32), groups=32) == "depthwise"
     assert taken(p.conv2d, (8, 56, 56, 32), (3, 3, 1, 128), groups=32) == "depthwise"
     assert taken(p.conv2d, (8, 56, 56, 32), (3, 3, 1, 256), groups=32) == "direct"

@@ -100,6 +100,10 @@ def usual(target: Target, dtype: str = "float32") -> Case:
         return Case([])
     made = declared.usual_call(target.algo)
     made.arrays = [_cast(value, np.dtype(dtype)) for value in made.arrays]
+    # Settings are on no device: numbers that pick rows go as a list.
+    made.settings = {
+        k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in made.settings.items()
+    }
     if "dtype" in made.settings:
         made.settings["dtype"] = dtype
     if target.implementation.takes(tuple(made.arrays), made.settings):

@@ -65,7 +65,7 @@ def test_padding_same(n, f, s, d, padding):
     """max((⌈n/s⌉ - 1)·s + (f - 1)·d + 1 - n, 0) in all, the odd one at the bottom and right."""
     made = geometry.window((n, n), f, stride=s, dilation=d, padding="same")
     assert made.padding == (padding, padding)
-    assert made.output == (math.ceil(n / s),) * 2
+    assert made.output_shape((n, n)) == (math.ceil(n / s),) * 2
 
 
 def test_padding_valid_and_given():

@@ -54,6 +54,8 @@ def flushed(x: np.ndarray) -> np.ndarray:
 
 def computed(name: str, algo: str, tiny: np.float32) -> list[np.ndarray]:
     sample = small_call(name, np.float32)
+    if name == "power":  # of a root the host's pow, which emu takes, looks at bits, too
+        sample = sample._replace(arrays=(sample.arrays[0], np.abs(sample.arrays[1]) + 1))
     arrays = with_tiny(sample.arrays, tiny, np.random.default_rng(5))
     here = [_placed(a) for a in arrays]
     made = registry[name](*here, algo=algo, **sample.settings)

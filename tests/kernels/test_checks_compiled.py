@@ -44,7 +44,9 @@ PACKS = (
 def test_compiled_code(file, arch):
     source = share(load(file), arch)
     made = nvrtc.compile_source(source, arch)
-    assert made.warnings == ()
+    # Where some instances are left out, constants that only they use are unused.
+    partial = () if arch == WHOLE else ("#177-D", "The warnings can be suppressed")
+    assert [w for w in made.warnings if not any(text in w for text in partial)] == []
     taken = {
         name: {str(arch): [getattr(resources, field) for field in budgets.FIELDS]}
         for name, resources in made.resources.items()

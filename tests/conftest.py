@@ -17,11 +17,17 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+try:
+    import fcntl
+except ImportError:  # Windows, whose workers each make their own
+    fcntl = None  # type: ignore[assignment]
 
 # The installed package is what is tested: `python -m pytest` would put the checkout before it.
 # Tests share oracles (naive.py), which lie beside this file.
@@ -44,6 +50,27 @@ from gpukit.launch.numba import card_problem as numba_problem  # noqa: E402
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "primitives(*names): what a test of `backend` is about")
+
+
+@pytest.fixture(scope="session")
+def once(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Callable[[str, Callable[[], str]], str]:
+    """once(name, make): the text that `make` gives, made by the first worker that asks for it."""
+    folder = tmp_path_factory.getbasetemp()
+    if fcntl is not None and hasattr(request.config, "workerinput"):
+        folder = folder.parent  # that of all workers
+
+    def made(name: str, make: Callable[[], str]) -> str:
+        file = folder / name
+        with (folder / f"{name}.lock").open("w") as lock:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if not file.exists():
+                file.write_text(make(), encoding="utf-8")
+        return file.read_text(encoding="utf-8")
+
+    return made
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

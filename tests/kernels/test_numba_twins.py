@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -109,18 +110,22 @@ def test_a_wrong_kernel_is_found_in_the_simulator(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def simulated() -> dict[str, list[str]]:
+def simulated(once: Callable[[str, Callable[[], str]], str]) -> dict[str, list[str]]:
     """What numba_simulator.py, in a process of its own, found of every target."""
-    script = Path(__file__).with_name("numba_simulator.py")
-    done = subprocess.run(
-        [sys.executable, str(script), str(3 * TIMES)],
-        env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"},
-        capture_output=True,
-        text=True,
-        timeout=1500,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
+
+    def run() -> str:
+        script = Path(__file__).with_name("numba_simulator.py")
+        done = subprocess.run(
+            [sys.executable, str(script), str(3 * TIMES)],
+            env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"},
+            capture_output=True,
+            text=True,
+            timeout=1500,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout.splitlines()[-1]
+
+    return json.loads(once("numba_simulator", run))
 
 
 @needs_numba

@@ -143,7 +143,7 @@ class Kernel:
             c_name = texts.get(p.type, p.type)
             dtype = DTYPES.get(c_name)
             if dtype is None and not p.is_pointer:
-                dtype = self._struct(c_name)
+                dtype = struct_dtype(self.source, c_name)
             if dtype is None:
                 raise DTypeError(
                     f"kernel {self.name} ({declaration.place}): parameter {p.name} has the type "
@@ -154,13 +154,6 @@ class Kernel:
         instance = Instance(self.name, tuple(texts.values()), self.min_arch)
         return Bound(self.source, declaration, instance, tuple(dtypes))
 
-    def _struct(self, struct: str) -> np.dtype | None:
-        """The dtype of a struct of numbers in the source, laid out as C lays it out."""
-        members = self.source.structs.get(struct, ())
-        if not members or not all(kind in DTYPES and name.isidentifier() for kind, name in members):
-            return None
-        return np.dtype([(name, DTYPES[kind]) for kind, name in members], align=True)
-
 
 def _beside(maker: dict[str, Any], file: str | Path) -> str | Path:
     """The path of `file` beside the module with these globals, where there is one."""
@@ -169,6 +162,14 @@ def _beside(maker: dict[str, Any], file: str | Path) -> str | Path:
         return file
     path = Path(home).resolve().parent / file
     return path if path.is_file() else file
+
+
+def struct_dtype(source: Source, struct: str) -> np.dtype | None:
+    """The dtype of a struct of numbers in the source, laid out as C lays it out."""
+    members = source.structs.get(struct, ())
+    if not members or not all(kind in DTYPES and name.isidentifier() for kind, name in members):
+        return None
+    return np.dtype([(name, DTYPES[kind]) for kind, name in members], align=True)
 
 
 def c_type(dtype: Any) -> str:

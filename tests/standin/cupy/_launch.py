@@ -213,7 +213,7 @@ def _bound(code: str, name: str, options: tuple[str, ...]) -> Any:
     from gpukit.emulator.build import kernel_library
     from gpukit.errors import GpukitError
     from gpukit.launch.engine import Bound
-    from gpukit.launch.kernel import DTYPES
+    from gpukit.launch.kernel import DTYPES, struct_dtype
     from gpukit.launch.sources import Instance, Source, split
 
     first = re.match(r'#line 1 "([^"]*)"', code)
@@ -223,7 +223,10 @@ def _bound(code: str, name: str, options: tuple[str, ...]) -> Any:
         declaration = source.kernels[kernel]
         given = tuple(split(rest.rstrip()[:-1])) if rest else ()
         named = dict(zip((t.name for t in declaration.template), given, strict=True))
-        dtypes = tuple(DTYPES[named.get(p.type, p.type)] for p in declaration.parameters)
+        types = [named.get(p.type, p.type) for p in declaration.parameters]
+        dtypes = tuple(DTYPES[t] if t in DTYPES else struct_dtype(source, t) for t in types)
+        if any(dtype is None for dtype in dtypes):
+            raise GpukitError(f"{kernel} takes {types}, not all of which are known")
         found = Bound(source, declaration, Instance(kernel, given), dtypes)
         kernel_library(found, _emulator().mode)
     except (GpukitError, KeyError, ValueError) as error:

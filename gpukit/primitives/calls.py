@@ -59,15 +59,21 @@ def integers(high: int, *shape: int, dtype: Any = np.int64) -> Argument:
 
 
 def pixels(window: Window, image: tuple[int, ...]) -> tuple[int, int]:
-    """Of an image (H, W): those that some window holds, and those of all windows together."""
+    """Of an image (H, W): those that some window holds, and those of all windows together.
+
+    Cells of a window are neighbours: dilation is none of the sizes that calls are known by.
+    """
     seen = together = 1
-    for n, f, s, (before, _), d, outputs in zip(
-        image, window.size, window.stride, window.padding, window.dilation,
-        window.output_shape(image),
-    ):  # fmt: skip
-        places = [i * s - before + r * d for i in range(outputs) for r in range(f)]
-        inside = [place for place in places if 0 <= place < n]
-        seen, together = seen * len(set(inside)), together * len(inside)
+    for n, f, s, (before, _), outputs in zip(
+        image, window.size, window.stride, window.padding, window.output_shape(image)
+    ):
+        new = held = first = 0
+        for i in range(outputs):
+            begin, end = max(i * s - before, 0), min(i * s - before + f, n)
+            held += max(end - begin, 0)
+            new += max(end - max(begin, first), 0)
+            first = max(first, end)
+        seen, together = seen * new, together * held
     return seen, together
 
 

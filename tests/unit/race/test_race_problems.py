@@ -190,3 +190,10 @@ def test_what_cannot_be_raced_is_refused_with_the_way_out(call, words):
 
 def test_every_primitive_has_layers_somewhere():
     assert all(problems(primitive, None, 1) for primitive in RACED)
+
+
+def test_windows_as_large_as_sizes_may_be_are_counted_without_going_through_their_cells():
+    half, whole = 1 << 19, 1 << 20
+    made = problem("conv2d", (1, whole, 1, 1, 1, half, 1, 1, 0, 1))
+    assert made.flop == made.least_flop == 2 * half * (half + 1)
+    assert made.read == 4 * (whole + half + 1)  # every pixel once, the kernel, the bias

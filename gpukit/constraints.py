@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,12 +85,5 @@ unit_norm = UnitNorm
 _family = Family[Constraint]("constraint", Constraint, wrap=_Function)
 _family.add(MaxNorm, NonNeg, UnitNorm, nonneg=NonNeg, maxnorm=MaxNorm)
 
-
-def get(spec: Any) -> Constraint | None:
-    """The constraint meant by an object, a name ("max_norm"), a configuration or a function."""
-    return None if spec is None else _family.get(spec)
-
-
-def from_config(config: Mapping[str, Any]) -> Constraint:
-    """The constraint that `get_config` described; CheckpointError for an unknown class."""
-    return _family.from_config(config)
+get = _family.get_if_given
+from_config = _family.from_config

@@ -8,7 +8,7 @@ R·S·C/groups and R·S·K/groups for a convolution.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -164,12 +164,5 @@ _family.add(
     one=Ones,
 )
 
-
-def get(spec: Any) -> Initializer:
-    """The initialiser meant by an object, a name ("he_normal"), a configuration or a function."""
-    return _family.get(spec)
-
-
-def from_config(config: Mapping[str, Any]) -> Initializer:
-    """The initialiser that `get_config` described; CheckpointError for an unknown class."""
-    return _family.from_config(config)
+get = _family.get
+from_config = _family.from_config

@@ -6,7 +6,7 @@ arrays or Tensors (N, …), results likewise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from gpukit import ops
@@ -283,12 +283,5 @@ _family.add(
     mse=MeanSquaredError,
 )
 
-
-def get(spec: Any) -> Loss:
-    """The loss meant by an object, a name ("mse"), a configuration or a function."""
-    return _family.get(spec)
-
-
-def from_config(config: Mapping[str, Any]) -> Loss:
-    """The loss that `get_config` described; CheckpointError for an unknown class."""
-    return _family.from_config(config)
+get = _family.get
+from_config = _family.from_config

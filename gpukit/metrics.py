@@ -7,7 +7,6 @@ Nothing is recorded on the tape. Predictions stay on their device; only the sum 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -187,6 +186,4 @@ def get(spec: Any) -> Metric:
     return _family.get(spec)
 
 
-def from_config(config: Mapping[str, Any]) -> Metric:
-    """The metric that `get_config` described; CheckpointError for an unknown class."""
-    return _family.from_config(config)
+from_config = _family.from_config

@@ -447,12 +447,5 @@ def _square_sum(g: Any) -> Any:
 _family = Family[Optimizer]("optimizer", Optimizer)
 _family.add(SGD, Adam, RMSprop, Adagrad)
 
-
-def get(spec: Any) -> Optimizer:
-    """The optimiser meant by an object, a name ("sgd"), a class or a configuration."""
-    return _family.get(spec)
-
-
-def from_config(config: Mapping[str, Any]) -> Optimizer:
-    """The optimiser that `get_config` described; CheckpointError for an unknown class."""
-    return _family.from_config(config)
+get = _family.get
+from_config = _family.from_config

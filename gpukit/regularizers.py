@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from gpukit import ops
 from gpukit.autograd import Tensor
@@ -89,12 +88,5 @@ def _square(x: Tensor, factor: float) -> Tensor:
 _family = Family[Regularizer]("regularizer", Regularizer, wrap=_Function)
 _family.add(L1, L2, L1L2, l1_l2=l1_l2)
 
-
-def get(spec: Any) -> Regularizer | None:
-    """The penalty meant by an object, a name ("l2"), a configuration or a function; None: none."""
-    return None if spec is None else _family.get(spec)
-
-
-def from_config(config: Mapping[str, Any]) -> Regularizer:
-    """The penalty that `get_config` described; CheckpointError for an unknown class."""
-    return _family.from_config(config)
+get = _family.get_if_given
+from_config = _family.from_config

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from gpukit.core.config import Configurable, Family, flag, number, show, whole
 from gpukit.errors import SettingError
@@ -107,12 +106,5 @@ class PiecewiseConstant(Schedule):
 _family = Family[Schedule]("schedule", Schedule)
 _family.add(Constant, StepDecay, ExponentialDecay, CosineDecay, PiecewiseConstant)
 
-
-def get(spec: Any) -> Schedule:
-    """The schedule meant by an object or a configuration."""
-    return _family.get(spec)
-
-
-def from_config(config: Mapping[str, Any]) -> Schedule:
-    """The schedule that `get_config` described; CheckpointError for an unknown class."""
-    return _family.from_config(config)
+get = _family.get
+from_config = _family.from_config

@@ -6,27 +6,23 @@ free as soon as the caller lets go of it, and the rest as soon as the pass back 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from operator import itemgetter
 from typing import Any, NoReturn, Protocol
 
 from gpukit.autograd.schedule import interleaved, run
+from gpukit.core.blocks import within
 from gpukit.device import Device
 from gpukit.errors import GpukitError, TapeError
 
 _recording: ContextVar[bool] = ContextVar("gpukit_recording", default=True)
 
 
-@contextmanager
-def no_grad() -> Iterator[None]:
+def no_grad() -> AbstractContextManager[None]:
     """Within the block nothing is recorded, so nothing is kept for a backward pass."""
-    token = _recording.set(False)
-    try:
-        yield
-    finally:
-        _recording.reset(token)
+    return within(_recording, False)
 
 
 def is_recording() -> bool:
@@ -58,14 +54,9 @@ class Watcher(Protocol):
 watcher: ContextVar[Watcher | None] = ContextVar("gpukit_watcher", default=None)
 
 
-@contextmanager
-def watched_by(one: Watcher) -> Iterator[None]:
+def watched_by(one: Watcher) -> AbstractContextManager[None]:
     """Within the block, `one` sees what training steps compute."""
-    token = watcher.set(one)
-    try:
-        yield
-    finally:
-        watcher.reset(token)
+    return within(watcher, one)
 
 
 class Leaf(Protocol):

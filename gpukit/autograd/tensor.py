@@ -24,6 +24,16 @@ __all__ = ["Parameter", "Tensor", "differentiable", "is_recording", "no_grad", "
 # Arithmetic of tensors, entered by gpukit.ops, which stands above this module.
 methods: dict[str, Callable[..., Any]] = {}
 
+Operator = Callable[[Any, Any], "Tensor"]
+
+
+def _operators(name: str) -> tuple[Operator, Operator]:
+    """The operator `methods[name]` with the tensor on its left, and with it on its right."""
+    return (
+        lambda tensor, other: methods[name](tensor, other),
+        lambda tensor, other: methods[name](other, tensor),
+    )
+
 
 class Tensor:
     """An array that remembers how it was made, so that gradients can be computed.
@@ -251,41 +261,12 @@ class Tensor:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         raise DTypeError("a Tensor was used as a NumPy array; call .numpy() for its values")
 
-    def __add__(self, other: Any) -> Tensor:
-        return methods["add"](self, other)
-
-    def __radd__(self, other: Any) -> Tensor:
-        return methods["add"](other, self)
-
-    def __sub__(self, other: Any) -> Tensor:
-        return methods["subtract"](self, other)
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return methods["subtract"](other, self)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return methods["multiply"](self, other)
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return methods["multiply"](other, self)
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return methods["divide"](self, other)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return methods["divide"](other, self)
-
-    def __pow__(self, other: Any) -> Tensor:
-        return methods["power"](self, other)
-
-    def __rpow__(self, other: Any) -> Tensor:
-        return methods["power"](other, self)
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return methods["matmul"](self, other)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return methods["matmul"](other, self)
+    __add__, __radd__ = _operators("add")
+    __sub__, __rsub__ = _operators("subtract")
+    __mul__, __rmul__ = _operators("multiply")
+    __truediv__, __rtruediv__ = _operators("divide")
+    __pow__, __rpow__ = _operators("power")
+    __matmul__, __rmatmul__ = _operators("matmul")
 
     def __neg__(self) -> Tensor:
         return methods["negative"](self)

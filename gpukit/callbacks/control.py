@@ -13,15 +13,6 @@ from gpukit.core.config import number, show
 from gpukit.core.terminal import say
 from gpukit.errors import SettingError
 
-_EVENTS = (
-    "on_train_begin",
-    "on_train_end",
-    "on_epoch_begin",
-    "on_epoch_end",
-    "on_train_batch_begin",
-    "on_train_batch_end",
-)
-
 
 class LambdaCallback(Callback):
     """Functions as a callback: each is called with the arguments of its event."""
@@ -35,12 +26,12 @@ class LambdaCallback(Callback):
         on_train_batch_begin: Callable[..., Any] | None = None,
         on_train_batch_end: Callable[..., Any] | None = None,
     ) -> None:
-        given = locals()
-        for event in _EVENTS:
-            if given[event] is not None and not callable(given[event]):
-                raise SettingError(f"LambdaCallback: {event}={show(given[event])}: use a function")
-            if given[event] is not None:
-                setattr(self, event, given[event])
+        given = {name: value for name, value in locals().items() if name.startswith("on_")}
+        for event, function in given.items():
+            if function is not None and not callable(function):
+                raise SettingError(f"LambdaCallback: {event}={show(function)}: use a function")
+            if function is not None:
+                setattr(self, event, function)
 
 
 class TerminateOnNaN(Callback):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from types import TracebackType
+from typing import Self
 
 from gpukit.core import terminal
+from gpukit.core.blocks import Closing
 
 
-class Bar:
+class Bar(Closing):
     """Progress on stderr, with the time that is left; nothing where that is no terminal.
 
     `counted` shows how many steps of how many are done, else their share is shown.
@@ -36,16 +37,11 @@ class Bar:
         )
         self._task = self._progress.add_task("", total=total)
 
-    def __enter__(self) -> Bar:
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._progress.stop()
 
     def say(self, text: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import click
@@ -13,6 +12,7 @@ import click
 from gpukit import data as data_room
 from gpukit.cli.paths import PATH
 from gpukit.core import terminal
+from gpukit.core.blocks import Closing
 from gpukit.errors import SettingError, printable
 from gpukit.training.checkpoint import write_atomically
 
@@ -153,7 +153,7 @@ def _write_sheet(dataset: data_room.Dataset, path: Path) -> None:
     write_atomically(path, content.getvalue())
 
 
-class _Bars:
+class _Bars(Closing):
     """A progress bar for each file that is downloaded, or for images that are written; without a
     terminal, a line for each."""
 
@@ -181,15 +181,7 @@ class _Bars:
             self._counts = Progress(*start, MofNCompleteColumn(), end, console=console)
         self._tasks: dict[str, Any] = {}
 
-    def __enter__(self) -> _Bars:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         for bar in (self._bar, self._counts):
             if bar is not None and bar.tasks:
                 bar.stop()

@@ -139,6 +139,10 @@ class Family(Generic[T]):
             return self.wrap(spec)
         raise SettingError(f"{show(spec)} is no {self.what}; pass a name or an object of that kind")
 
+    def get_if_given(self, spec: Any) -> T | None:
+        """`get`; None where `spec` is None."""
+        return None if spec is None else self.get(spec)
+
     def from_config(self, config: Mapping[str, Any]) -> T:
         """The member that `get_config` described; CheckpointError for an unknown class."""
         name = config.get("class")

@@ -21,8 +21,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import TracebackType
 from typing import Any
+
+from gpukit.core.blocks import Closing
 
 Reply = Callable[..., None]
 Heard = Callable[[Sequence[str]], None]
@@ -77,7 +78,7 @@ def _replies() -> Reply:
     return reply
 
 
-class WorkerProcess:
+class WorkerProcess(Closing):
     """A Python process that runs `module`, with one `order`, or None to `ask` it; ends in `with`.
 
     It has a session of its own: Ctrl-C reaches only this process, and what the worker started ends
@@ -106,17 +107,6 @@ class WorkerProcess:
             start_new_session=True,
         )
         self._read = self.replies()
-
-    def __enter__(self) -> WorkerProcess:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End it and free its resources."""

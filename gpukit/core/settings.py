@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from pathlib import Path
 
+from gpukit.core.blocks import within
 from gpukit.errors import SettingError
 
 MOST_THREADS = 1024
@@ -23,14 +23,9 @@ def is_strict() -> bool:
     return _strict.get()
 
 
-@contextmanager
-def strict(on: bool = True) -> Iterator[None]:
+def strict(on: bool = True) -> AbstractContextManager[None]:
     """Within the block, an output size that is not whole raises and names the settings that fit."""
-    token = _strict.set(on)
-    try:
-        yield
-    finally:
-        _strict.reset(token)
+    return within(_strict, on)
 
 
 def is_training() -> bool:
@@ -38,14 +33,9 @@ def is_training() -> bool:
     return _training.get()
 
 
-@contextmanager
-def training_mode(on: bool = True) -> Iterator[None]:
+def training_mode(on: bool = True) -> AbstractContextManager[None]:
     """Within the block, layers called without an explicit `training` argument train."""
-    token = _training.set(on)
-    try:
-        yield
-    finally:
-        _training.reset(token)
+    return within(_training, on)
 
 
 def cache_dir() -> Path:

@@ -17,9 +17,9 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
+from gpukit.core.blocks import Closing
 from gpukit.data.sources import Progress
 from gpukit.errors import SettingError
 
@@ -178,7 +178,7 @@ def _copy(
     return done
 
 
-class _Watch:
+class _Watch(Closing):
     """Ends a request that receives less than `least` bytes in TIMEOUT seconds.
 
     A server that sends a byte a second never triggers a socket's timeout. The connection is shut
@@ -195,16 +195,11 @@ class _Watch:
         self._sockets: list[socket.socket] = []
         self._thread = threading.Thread(target=self._run, name="gpukit download", daemon=True)
 
-    def __enter__(self) -> _Watch:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._ended.set()
         self._thread.join()
         for connection in self._sockets:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gpukit.core.blocks import Closing
 from gpukit.core.config import flag, show, whole
 from gpukit.data.order import permutation
 from gpukit.errors import DataError
@@ -31,7 +31,7 @@ class Batch:
     shift: NDArray[np.float32] | None = None
 
 
-class Feed(ABC):
+class Feed(Closing, ABC):
     """Batches of labelled samples, epoch after epoch; what `fit` and `evaluate` take.
 
     `count` samples an epoch come in batches of `batch_size` (the last may be smaller), each sample
@@ -76,18 +76,6 @@ class Feed(ABC):
 
     def close(self) -> None:
         """Free what the feed holds; an epoch opens it again."""
-        return None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class ArrayFeed(Feed):

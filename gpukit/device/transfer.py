@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from gpukit.core.blocks import within
 from gpukit.device.base import Device
 
 STAGE = 4 << 20  # bytes of one of the two pinned buffers between two cards that are no peers
@@ -45,11 +46,8 @@ def begun_only() -> Iterator[list[Arrival]]:
     """Within the block nothing waits for copies; the list given holds them, each to be waited for
     by what reads it."""
     copies: list[Arrival] = []
-    token = _begun.set(copies)
-    try:
+    with within(_begun, copies):
         yield copies
-    finally:
-        _begun.reset(token)
 
 
 class Arrival:

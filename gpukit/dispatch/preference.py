@@ -7,11 +7,12 @@ with prefer({"conv2d": "mine"}):
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
+from gpukit.core.blocks import within
 from gpukit.errors import SettingError, printable
 
 GRADIENTS = ("grad", "input_grad", "weight_grad")
@@ -70,15 +71,6 @@ def preferred(primitive: str) -> str | None:
     return choices.get(primitive) if choices else None
 
 
-@contextmanager
-def _holding(preference: Preference) -> Iterator[None]:
-    token = _current.set(preference)
-    try:
-        yield
-    finally:
-        _current.reset(token)
-
-
 def prefer(
     choices: Mapping[str, str], tell: Callable[[str], None] | None = None
 ) -> AbstractContextManager[None]:
@@ -89,7 +81,8 @@ def prefer(
     The block holds for its own thread, and for those that get a copy of its context.
     """
     outer = _current.get()
-    return _holding(Preference(with_gradients(choices), tell or outer.tell, set(), outer.strict))
+    told = tell or outer.tell
+    return within(_current, Preference(with_gradients(choices), told, set(), outer.strict))
 
 
 def with_gradients(choices: Mapping[str, str]) -> dict[str, str]:
@@ -103,7 +96,7 @@ def no_fallbacks() -> AbstractContextManager[None]:
 
     For proofs and timings: what another implementation computes would stand under its name.
     """
-    return _holding(_current.get()._replace(strict=True))
+    return within(_current, _current.get()._replace(strict=True))
 
 
 def fell_back(primitive: str, algo: str, device: str, taken: str, why: str) -> None:

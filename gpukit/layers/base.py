@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, NoReturn, TypedDict
 
@@ -14,6 +14,7 @@ from gpukit import constraints, initializers, regularizers
 from gpukit.autograd import Parameter, Tensor
 from gpukit.autograd.results import check_made, operand, values_of
 from gpukit.autograd.tape import caller
+from gpukit.core.blocks import within
 from gpukit.core.config import Configurable, Family, flag, show, snake_case
 from gpukit.core.settings import is_training
 from gpukit.device import Device, device_of, get_device
@@ -30,17 +31,12 @@ _MOST_VALUES = 1 << 47
 _budget: ContextVar[list[int] | None] = ContextVar("gpukit_parameter_budget", default=None)
 
 
-@contextmanager
-def parameter_budget(values: int) -> Iterator[None]:
+def parameter_budget(values: int) -> AbstractContextManager[None]:
     """Within the block, ShapeError before parameters take memory for more than `values` values.
 
     First values are zeros there: a file is about to overwrite them.
     """
-    token = _budget.set([values])
-    try:
-        yield
-    finally:
-        _budget.reset(token)
+    return within(_budget, [values])
 
 
 def _spend(values: int) -> None:
@@ -464,6 +460,4 @@ def register(cls: type[Layer]) -> type[Layer]:
     return cls
 
 
-def from_config(config: Mapping[str, Any]) -> Layer:
-    """The layer that `get_config` described; CheckpointError for an unknown class."""
-    return _family.from_config(config)
+from_config = _family.from_config

@@ -9,11 +9,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
 
+from gpukit.core.blocks import Closing
 from gpukit.core.process import WorkerProcess
 from gpukit.device import Device
 from gpukit.dispatch.declaration import Problem
@@ -75,7 +75,7 @@ def _fastest(variants: list[str], seconds: Callable[[str], float]) -> str:
     return min(best, key=lambda variant: best[variant])
 
 
-class HostRival:
+class HostRival(Closing):
     """PyTorch on the CPU, in a process that starts here; a context manager that ends it."""
 
     def __init__(self, compiled: bool = False) -> None:
@@ -84,17 +84,6 @@ class HostRival:
         self._variant = ""
         self._folder = tempfile.TemporaryDirectory(prefix="gpukit-race-")
         self._worker = WorkerProcess("gpukit.race.torch_worker")
-
-    def __enter__(self) -> HostRival:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the process."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpukit import data
+from gpukit.core.blocks import Closing
 from gpukit.data import ArrayFeed, Feed, Normalise
 from gpukit.data.augment import Augment, ColourNoise
 from gpukit.data.decode import read_crops
@@ -35,7 +35,7 @@ _COLOURS = 1024  # images from which the mean and the axes of colours are taken
 
 
 @dataclass
-class DataSets:
+class DataSets(Closing):
     """Feeds to train, validate and test on, and how their images are normalised; `with` closes all.
 
     `validation` is None where nothing is kept for it.
@@ -54,15 +54,7 @@ class DataSets:
     def classes(self) -> int:
         return len(self.class_names)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         for feed in (self.train, self.validation, self.test):
             if feed is not None:
                 feed.close()

@@ -6,10 +6,10 @@ It goes to stderr. Where that is no terminal, there is one line an epoch instead
 from __future__ import annotations
 
 import time
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from gpukit.core import terminal
+from gpukit.core.blocks import Closing
 from gpukit.training.state import TrainingState
 
 REFRESH_SECONDS = 0.1
@@ -26,19 +26,8 @@ def progress_for(
     return Bar(epochs, steps, images, state)
 
 
-class Progress:
+class Progress(Closing):
     """Shows nothing."""
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        pass
 
     def step(self, images: int, state: TrainingState) -> None:
         """A batch of `images` was trained on."""
@@ -130,16 +119,11 @@ class Bar(Progress):
             figures="compiling …",
         )
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._bar.stop()
 
     def step(self, images: int, state: TrainingState) -> None:

@@ -65,25 +65,34 @@ def fit(
     model: Compiled,
     x: Any,
     y: Any = None,
-    *,
     batch_size: int = 32,
     epochs: int = 1,
     verbose: Any = "auto",
-    callbacks: Sequence[Callback] | None = None,
+    callbacks: Callback | Sequence[Callback] | None = None,
     validation_split: float = 0.0,
     validation_data: Any = None,
     shuffle: bool = True,
     initial_epoch: int = 0,
-    seed: int | None = None,
-    state: TrainingState | None = None,
     accumulate: int = 1,
     replay: int = 0,
+    *,
+    seed: int | None = None,
+    state: TrainingState | None = None,
 ) -> History:
-    """Train `model`; see `Model.fit`.
+    """Train on samples x (N, …) and targets y (N, …), or on a `data.Feed` instead of both.
+
+    A feed has batches, an order and a seed of its own. `validation_data` is a pair (x, y) or a
+    feed; `validation_split` takes that fraction from the end of the data, before any shuffling.
+    `verbose` is "auto" or 1 (a progress bar on stderr), 2 (a line an epoch) or 0. `accumulate`
+    computes each batch in so many micro-batches, one after the other in less memory, and sums
+    their gradients. Every `replay` steps (0: never) one is computed twice; ReplayError where the
+    bits differ. `seed` (default: the model's) fixes the order of arrays.
 
     `state` goes on where an earlier run stopped. So does an `initial_epoch` that the model's
     training state has reached, whether it was trained to there or loaded: callbacks then remember
     what those before them, of the same classes in the same order, did.
+
+    Returns the history: `.history["loss"]` and so on, one figure an epoch.
     """
     if model.is_fitting:
         raise SettingError(
@@ -93,6 +102,8 @@ def fit(
     epochs = whole("epochs", epochs)
     initial_epoch = whole("initial_epoch", initial_epoch, low=0)
     validation_split = number("validation_split", validation_split, low=0, below=1)
+    if isinstance(callbacks, Callback):
+        callbacks = [callbacks]
     if callbacks is not None and not isinstance(callbacks, (list, tuple)):
         raise SettingError(f"fit: callbacks={show(callbacks)}: use a list of gpukit.callbacks")
     accumulate = whole("accumulate", accumulate)
@@ -153,7 +164,7 @@ def fit(
                 warnings.warn(
                     f"epoch {epoch + 1}: the loss is {logs['loss']}{first}. Use a smaller learning "
                     "rate or look for NaN in the data; callbacks.TerminateOnNaN() stops training",
-                    stacklevel=3,
+                    stacklevel=2,
                 )
             progress.epoch_done(logs)
             for remark in [*feed.remarks(), *(validation.remarks() if validation else ())]:
@@ -237,7 +248,7 @@ def _warn_of_logits(model: Compiled) -> None:
         f"{last.label} has no activation, but {snake_case(type(loss).__name__)} takes "
         f"probabilities: give the layer activation={loss.fused_activation!r}, or the loss "
         "from_logits=True",
-        stacklevel=4,
+        stacklevel=3,
     )
 
 

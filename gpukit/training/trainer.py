@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from gpukit.callbacks import Callback, History
 from gpukit.errors import DataError
 from gpukit.training import loop
 from gpukit.training.compiled import Compiled
@@ -16,45 +14,7 @@ from gpukit.training.compiled import Compiled
 class Trainer(Compiled):
     """A network that can be compiled, trained, evaluated and used."""
 
-    def fit(
-        self,
-        x: Any,
-        y: Any = None,
-        batch_size: int = 32,
-        epochs: int = 1,
-        verbose: Any = "auto",
-        callbacks: Callback | Sequence[Callback] | None = None,
-        validation_split: float = 0.0,
-        validation_data: Any = None,
-        shuffle: bool = True,
-        initial_epoch: int = 0,
-        accumulate: int = 1,
-        replay: int = 0,
-    ) -> History:
-        """Train on samples x (N, …) and targets y (N, …), or on a `data.Feed` instead of both.
-
-        A feed has batches, an order and a seed of its own. `validation_data` is a pair (x, y) or a
-        feed; `validation_split` takes that fraction from the end of the data, before any shuffling.
-        `verbose` is "auto" or 1 (a progress bar on stderr), 2 (a line an epoch) or 0. `accumulate`
-        computes each batch in so many micro-batches, one after the other in less memory, and sums
-        their gradients. Every `replay` steps (0: never) one is computed twice; ReplayError where
-        the bits differ. Returns the history: `.history["loss"]` and so on, one figure an epoch.
-        """
-        return loop.fit(
-            self,
-            x,
-            y,
-            batch_size=batch_size,
-            epochs=epochs,
-            verbose=verbose,
-            callbacks=[callbacks] if isinstance(callbacks, Callback) else callbacks,
-            validation_split=validation_split,
-            validation_data=validation_data,
-            shuffle=shuffle,
-            initial_epoch=initial_epoch,
-            accumulate=accumulate,
-            replay=replay,
-        )
+    fit = loop.fit
 
     def evaluate(
         self,

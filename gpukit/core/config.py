@@ -7,6 +7,7 @@ is ever evaluated: names are looked up in a table.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import math
@@ -60,8 +61,10 @@ def extends(base: type, last: Sequence[str] = ()) -> Callable[[F], F]:
 
     The constructor then takes, by position or by keyword, its own positional parameters, those of
     `base` with their types and defaults, and its own keyword-only ones; those named in `last` come
-    at the end. That is what its signature, messages and configurations show.
+    at the end. That is what its signature, messages and configurations show. Its errors are named
+    as `base.naming_errors` does, where there is one.
     """
+    naming: Any = getattr(base, "naming_errors", contextlib.nullcontext)
 
     def decorate(init: F) -> F:
         given = inspect.signature(init).parameters
@@ -82,7 +85,8 @@ def extends(base: type, last: Sequence[str] = ()) -> Callable[[F], F]:
                 raise TypeError(f"{init.__qualname__}() {error}") from None
             for p in rest:
                 arguments.update(arguments.pop(p.name, {}))
-            init(**arguments)
+            with naming(arguments["self"]):
+                init(**arguments)
 
         extended.__signature__ = signature  # type: ignore[attr-defined]
         return extended  # type: ignore[return-value]

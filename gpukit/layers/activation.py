@@ -53,14 +53,9 @@ class Activation(Layer):
     """An activation by name, or any function of a Tensor: shape unchanged."""
 
     @extends(Layer)
-    def __init__(
-        self,
-        activation: Any,
-        **options: Unpack[LayerOptions],
-    ) -> None:
+    def __init__(self, activation: Any, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
-        with self.naming_errors():
-            self.activation = activation_name(activation)
+        self.activation = activation_name(activation)
         self._function = get_activation(self.activation)
 
     @property
@@ -87,14 +82,9 @@ class LeakyReLU(Layer):
     """x where positive, negative_slope·x elsewhere."""
 
     @extends(Layer)
-    def __init__(
-        self,
-        negative_slope: float = 0.3,
-        **options: Unpack[LayerOptions],
-    ) -> None:
+    def __init__(self, negative_slope: float = 0.3, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
-        with self.naming_errors():
-            self.negative_slope = number("negative_slope", negative_slope, low=0)
+        self.negative_slope = number("negative_slope", negative_slope, low=0)
 
     def call(self, inputs: Any, training: bool) -> Any:
         return ops.leaky_relu(inputs, slope=self.negative_slope)
@@ -105,14 +95,9 @@ class ELU(Layer):
     """x where positive, alpha·(exp(x) - 1) elsewhere. Clevert et al., 2015."""
 
     @extends(Layer)
-    def __init__(
-        self,
-        alpha: float = 1.0,
-        **options: Unpack[LayerOptions],
-    ) -> None:
+    def __init__(self, alpha: float = 1.0, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
-        with self.naming_errors():
-            self.alpha = number("alpha", alpha, low=0)
+        self.alpha = number("alpha", alpha, low=0)
 
     def call(self, inputs: Any, training: bool) -> Any:
         return ops.elu(inputs, alpha=self.alpha)

@@ -217,6 +217,16 @@ class Layer(Configurable):
             self._constraints[short_name] = constraint
         return parameter
 
+    def add_own_parameter(
+        self, short_name: str, shape: Sequence[int], trainable: bool = True, groups: int = 1
+    ) -> Parameter:
+        """`add_parameter` by the layer's settings of its name: kernel_initializer, and so on."""
+        first, penalty, limit = (
+            getattr(self, f"{short_name}_{what}", None)
+            for what in ("initializer", "regularizer", "constraint")
+        )
+        return self.add_parameter(short_name, shape, first, penalty, limit, trainable, groups)
+
     def _first_values(
         self, initializer: initializers.Initializer, shape: tuple[int, ...], groups: int
     ) -> np.ndarray:

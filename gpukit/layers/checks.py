@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from gpukit.core.config import show, whole
-from gpukit.errors import DTypeError, SettingError
-from gpukit.layers.batch_shape import Shape
+from gpukit.errors import DTypeError, SettingError, ShapeError
+from gpukit.layers.batch_shape import Shape, show_shape
 
 _FLOATS = ("float32", "float64", "float16")
 
@@ -58,6 +58,15 @@ def sample_shape(shape: Any) -> tuple[int | None, ...]:
     if not isinstance(shape, (tuple, list)):
         raise SettingError(f"input_shape={show(shape)}: use a tuple without the batch, (28, 28, 1)")
     return tuple(None if n is None else whole("input_shape", n) for n in shape)
+
+
+def check_channels(shape: Shape, channels: int) -> None:
+    """Refuse inputs of other channels than those that a layer was built for."""
+    if not shape or shape[-1] != channels:
+        raise ShapeError(
+            f"was built for inputs (N, …, {channels}), got {show_shape(shape)}; give it "
+            f"inputs of {channels} channels or build another layer"
+        )
 
 
 def way_out(shape: Shape) -> str:

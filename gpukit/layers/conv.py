@@ -41,13 +41,11 @@ class _Convolution(WeightedLayer):
     ) -> None:
         super().__init__(activation, **options)
         self._groups = 1
-        with self.naming_errors():
-            self.kernel_size = geometry.as_pair(kernel_size, "kernel_size")
-            self.strides = geometry.as_pair(strides, "strides")
-            self.dilation_rate = geometry.as_pair(dilation_rate, "dilation_rate")
-            self.padding = checked_padding(padding)
-        with self.naming_errors():
-            self.strict = None if strict is None else flag("strict", strict)
+        self.kernel_size = geometry.as_pair(kernel_size, "kernel_size")
+        self.strides = geometry.as_pair(strides, "strides")
+        self.dilation_rate = geometry.as_pair(dilation_rate, "dilation_rate")
+        self.padding = checked_padding(padding)
+        self.strict = None if strict is None else flag("strict", strict)
 
     def channels(self, input_shape: Shape) -> tuple[int, int, int]:
         """(input channels, filters, groups) for an input, checked."""
@@ -116,9 +114,8 @@ class Conv2D(_Convolution):
         **options: Unpack[ConvOptions],
     ) -> None:
         super().__init__(kernel_size, strides, padding, dilation_rate, **options)
-        with self.naming_errors():
-            self.filters = whole("filters", filters)
-            self.groups = whole("groups", groups)
+        self.filters = whole("filters", filters)
+        self.groups = whole("groups", groups)
 
     def channels(self, input_shape: Shape) -> tuple[int, int, int]:
         channels = self.known_channels(input_shape)
@@ -144,8 +141,7 @@ class DepthwiseConv2D(_Convolution):
         **options: Unpack[ConvOptions],
     ) -> None:
         super().__init__(kernel_size, strides, padding, dilation_rate, **options)
-        with self.naming_errors():
-            self.depth_multiplier = whole("depth_multiplier", depth_multiplier)
+        self.depth_multiplier = whole("depth_multiplier", depth_multiplier)
 
     def channels(self, input_shape: Shape) -> tuple[int, int, int]:
         channels = self.known_channels(input_shape)

@@ -25,8 +25,7 @@ class Dense(WeightedLayer):
         **options: Unpack[WeightOptions],
     ) -> None:
         super().__init__(activation, **options)
-        with self.naming_errors():
-            self.units = whole("units", units)
+        self.units = whole("units", units)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) < 2:

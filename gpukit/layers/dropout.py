@@ -27,10 +27,9 @@ class Dropout(Layer):
         **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**options)
-        with self.naming_errors():
-            self.rate = number("rate", rate, low=0, below=1)
-            self.classic = flag("classic", classic)
-            self.seed = None if seed is None else whole("seed", seed, low=0)
+        self.rate = number("rate", rate, low=0, below=1)
+        self.classic = flag("classic", classic)
+        self.seed = None if seed is None else whole("seed", seed, low=0)
 
     def call(self, inputs: Any, training: bool) -> Any:
         if self.rate == 0:

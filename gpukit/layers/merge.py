@@ -57,16 +57,11 @@ class Concatenate(_Merge):
     takes_stream = False
 
     @extends(Layer)
-    def __init__(
-        self,
-        axis: int = -1,
-        **options: Unpack[LayerOptions],
-    ) -> None:
+    def __init__(self, axis: int = -1, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
-        with self.naming_errors():
-            if not isinstance(axis, (int, np.integer)) or isinstance(axis, bool) or axis == 0:
-                raise SettingError(f"axis={show(axis)}: use a whole number, not 0 (the batch)")
-            self.axis = int(axis)
+        if not isinstance(axis, (int, np.integer)) or isinstance(axis, bool) or axis == 0:
+            raise SettingError(f"axis={show(axis)}: use a whole number, not 0 (the batch)")
+        self.axis = int(axis)
 
     def output_shape_of_many(self, input_shapes: list[Shape]) -> Shape:
         ndim = len(input_shapes[0])

@@ -10,6 +10,7 @@ from gpukit.core.config import extends, flag, number, whole
 from gpukit.errors import ShapeError
 from gpukit.layers.base import Layer, LayerOptions, register
 from gpukit.layers.batch_shape import Shape, show_shape
+from gpukit.layers.checks import check_channels
 
 
 @register
@@ -39,18 +40,17 @@ class BatchNormalization(Layer):
         **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**options)
-        with self.naming_errors():
-            self.momentum = number("momentum", momentum, low=0, high=1)
-            self.epsilon = number("epsilon", epsilon, above=0)
-            self.center, self.scale = flag("center", center), flag("scale", scale)
-            self.beta_initializer = initializers.get(beta_initializer)
-            self.gamma_initializer = initializers.get(gamma_initializer)
-            self.moving_mean_initializer = initializers.get(moving_mean_initializer)
-            self.moving_variance_initializer = initializers.get(moving_variance_initializer)
-            self.beta_regularizer = regularizers.get(beta_regularizer)
-            self.gamma_regularizer = regularizers.get(gamma_regularizer)
-            self.beta_constraint = constraints.get(beta_constraint)
-            self.gamma_constraint = constraints.get(gamma_constraint)
+        self.momentum = number("momentum", momentum, low=0, high=1)
+        self.epsilon = number("epsilon", epsilon, above=0)
+        self.center, self.scale = flag("center", center), flag("scale", scale)
+        self.beta_initializer = initializers.get(beta_initializer)
+        self.gamma_initializer = initializers.get(gamma_initializer)
+        self.moving_mean_initializer = initializers.get(moving_mean_initializer)
+        self.moving_variance_initializer = initializers.get(moving_variance_initializer)
+        self.beta_regularizer = regularizers.get(beta_regularizer)
+        self.gamma_regularizer = regularizers.get(gamma_regularizer)
+        self.beta_constraint = constraints.get(beta_constraint)
+        self.gamma_constraint = constraints.get(gamma_constraint)
         self.gamma: Parameter | Tensor | None = None
         self.beta: Parameter | Tensor | None = None
         self.moving_mean: Parameter | None = None
@@ -68,32 +68,15 @@ class BatchNormalization(Layer):
         fixed = Tensor.wrap(self.device.zeros(shape, self.parameter_dtype))
         self.gamma, self.beta = Tensor.wrap(fixed.array + 1.0), fixed
         if self.scale:
-            self.gamma = self.add_parameter(
-                "gamma",
-                shape,
-                self.gamma_initializer,
-                self.gamma_regularizer,
-                self.gamma_constraint,
-            )
+            self.gamma = self.add_own_parameter("gamma", shape)
         if self.center:
-            self.beta = self.add_parameter(
-                "beta", shape, self.beta_initializer, self.beta_regularizer, self.beta_constraint
-            )
-        self.moving_mean = self.add_parameter(
-            "moving_mean", shape, self.moving_mean_initializer, trainable=False
-        )
-        self.moving_variance = self.add_parameter(
-            "moving_variance", shape, self.moving_variance_initializer, trainable=False
-        )
+            self.beta = self.add_own_parameter("beta", shape)
+        self.moving_mean = self.add_own_parameter("moving_mean", shape, trainable=False)
+        self.moving_variance = self.add_own_parameter("moving_variance", shape, trainable=False)
 
     def check_built(self, input_shape: Shape) -> None:
         assert self.moving_mean is not None
-        channels = self.moving_mean.size
-        if not input_shape or input_shape[-1] != channels:
-            raise ShapeError(
-                f"was built for inputs (N, …, {channels}), got {show_shape(input_shape)}; give it "
-                f"inputs of {channels} channels or build another layer"
-            )
+        check_channels(input_shape, self.moving_mean.size)
 
     def call(self, inputs: Any, training: bool) -> Any:
         self.check_built(tuple(inputs.shape))
@@ -142,12 +125,11 @@ class LocalResponseNormalization(Layer):
         **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**options)
-        with self.naming_errors():
-            self.size = whole("size", size)
-            self.alpha = number("alpha", alpha, low=0)
-            self.beta = number("beta", beta, low=0)
-            self.k = number("k", k, above=0)
-            self.groups = whole("groups", groups)
+        self.size = whole("size", size)
+        self.alpha = number("alpha", alpha, low=0)
+        self.beta = number("beta", beta, low=0)
+        self.k = number("k", k, above=0)
+        self.groups = whole("groups", groups)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         channels = input_shape[3]

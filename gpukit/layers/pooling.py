@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Unpack
 
 from gpukit import ops
@@ -21,6 +22,7 @@ class Pooling2D(Layer):
 
     rank = 4
     axes = "(N, H, W, C)"
+    pool: Callable[..., Any]  # the operation
 
     @extends(Layer)
     def __init__(
@@ -32,14 +34,10 @@ class Pooling2D(Layer):
         **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**options)
-        with self.naming_errors():
-            self.pool_size = geometry.as_pair(pool_size, "pool_size")
-            self.strides = (
-                self.pool_size if strides is None else geometry.as_pair(strides, "strides")
-            )
-            self.padding = checked_padding(padding)
-        with self.naming_errors():
-            self.strict = None if strict is None else flag("strict", strict)
+        self.pool_size = geometry.as_pair(pool_size, "pool_size")
+        self.strides = self.pool_size if strides is None else geometry.as_pair(strides, "strides")
+        self.padding = checked_padding(padding)
+        self.strict = None if strict is None else flag("strict", strict)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         rows, columns = window_outputs(
@@ -51,9 +49,6 @@ class Pooling2D(Layer):
             pool=True,
         )
         return input_shape[0], rows, columns, input_shape[3]
-
-    def pool(self, inputs: Any, **settings: Any) -> Any:
-        raise NotImplementedError
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -69,16 +64,14 @@ class Pooling2D(Layer):
 class MaxPooling2D(Pooling2D):
     """The largest value of each window; at ties the first cell gets the gradient."""
 
-    def pool(self, inputs: Any, **settings: Any) -> Any:
-        return ops.max_pool2d(inputs, **settings)
+    pool = staticmethod(ops.max_pool2d)
 
 
 @register
 class AveragePooling2D(Pooling2D):
     """The mean of each window; padding is not counted."""
 
-    def pool(self, inputs: Any, **settings: Any) -> Any:
-        return ops.avg_pool2d(inputs, **settings)
+    pool = staticmethod(ops.avg_pool2d)
 
 
 @register

@@ -67,20 +67,15 @@ class Reshape(Layer):
     """(N, …) → (N, *target_shape), in row-major order; one length may be -1."""
 
     @extends(Layer)
-    def __init__(
-        self,
-        target_shape: Sequence[int],
-        **options: Unpack[LayerOptions],
-    ) -> None:
+    def __init__(self, target_shape: Sequence[int], **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
-        with self.naming_errors():
-            lengths = target_shape if isinstance(target_shape, (tuple, list)) else (target_shape,)
-            whole = all(isinstance(n, (int, np.integer)) and n >= -1 and n for n in lengths)
-            if not whole or sum(n == -1 for n in lengths) > 1:
-                raise SettingError(
-                    f"target_shape={show(target_shape)}: use whole numbers, at most one of them -1"
-                )
-            self.target_shape = tuple(int(n) for n in lengths)
+        lengths = target_shape if isinstance(target_shape, (tuple, list)) else (target_shape,)
+        whole = all(isinstance(n, (int, np.integer)) and n >= -1 and n for n in lengths)
+        if not whole or sum(n == -1 for n in lengths) > 1:
+            raise SettingError(
+                f"target_shape={show(target_shape)}: use whole numbers, at most one of them -1"
+            )
+        self.target_shape = tuple(int(n) for n in lengths)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         size = product(input_shape[1:])

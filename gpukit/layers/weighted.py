@@ -9,10 +9,11 @@ from gpukit import constraints, initializers, regularizers
 from gpukit.autograd import Parameter
 from gpukit.core.config import extends, flag, show
 from gpukit.dispatch.preference import from_file
-from gpukit.errors import SettingError, ShapeError
+from gpukit.errors import SettingError
 from gpukit.layers.activation import activation_name, get_activation
 from gpukit.layers.base import Layer, LayerOptions
-from gpukit.layers.batch_shape import Shape, show_shape
+from gpukit.layers.batch_shape import Shape
+from gpukit.layers.checks import check_channels
 
 _INSIDE = ("relu", "sigmoid", "tanh")  # activations that the operation itself computes
 
@@ -59,19 +60,18 @@ class WeightedLayer(Layer):
         super().__init__(**options)
         self.kernel: Parameter | None = None
         self.bias: Parameter | None = None
-        with self.naming_errors():
-            self.activation = activation_name(activation)
-            self.use_bias = flag("use_bias", use_bias)
-            self.kernel_initializer = initializers.get(kernel_initializer)
-            self.bias_initializer = initializers.get(bias_initializer)
-            self.kernel_regularizer = regularizers.get(kernel_regularizer)
-            self.bias_regularizer = regularizers.get(bias_regularizer)
-            self.activity_regularizer = regularizers.get(activity_regularizer)
-            self.kernel_constraint = constraints.get(kernel_constraint)
-            self.bias_constraint = constraints.get(bias_constraint)
-            if not (algo is None or isinstance(algo, (str, Mapping))):
-                raise SettingError(f"algo={show(algo)}: use a name or a dict of names by pass")
-            self.algo = algo
+        self.activation = activation_name(activation)
+        self.use_bias = flag("use_bias", use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.activity_regularizer = regularizers.get(activity_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
+        if not (algo is None or isinstance(algo, (str, Mapping))):
+            raise SettingError(f"algo={show(algo)}: use a name or a dict of names by pass")
+        self.algo = algo
         inside = isinstance(self.activation, str) and self.activation in _INSIDE
         self._inside = self.activation if inside else None
         self._channels = 0
@@ -84,22 +84,9 @@ class WeightedLayer(Layer):
     def add_weights(self, channels: int, kernel_shape: Sequence[int], groups: int = 1) -> None:
         """Make the kernel for inputs of `channels`, and the bias where there is one."""
         self._channels = channels
-        self.kernel = self.add_parameter(
-            "kernel",
-            kernel_shape,
-            self.kernel_initializer,
-            self.kernel_regularizer,
-            self.kernel_constraint,
-            groups=groups,
-        )
+        self.kernel = self.add_own_parameter("kernel", kernel_shape, groups=groups)
         if self.use_bias:
-            self.bias = self.add_parameter(
-                "bias",
-                (kernel_shape[-1],),
-                self.bias_initializer,
-                self.bias_regularizer,
-                self.bias_constraint,
-            )
+            self.bias = self.add_own_parameter("bias", kernel_shape[-1:])
 
     def weigh(self, inputs: Any, activation: str | None) -> Any:
         """The operation with kernel and bias, followed by an activation that it computes itself."""
@@ -112,20 +99,13 @@ class WeightedLayer(Layer):
         return self.activation if named else None
 
     def check_built(self, input_shape: Shape) -> None:
-        self._check_channels(input_shape)
-
-    def _check_channels(self, shape: Shape) -> None:
-        if not shape or shape[-1] != self._channels:
-            raise ShapeError(
-                f"was built for inputs (N, …, {self._channels}), got {show_shape(shape)}; give it "
-                f"inputs of {self._channels} channels or build another layer"
-            )
+        check_channels(input_shape, self._channels)
 
     def call_logits(self, inputs: Any, training: bool) -> Any:
-        self._check_channels(inputs.shape)
+        self.check_built(inputs.shape)
         return self.weigh(inputs, None)
 
     def call(self, inputs: Any, training: bool) -> Any:
-        self._check_channels(inputs.shape)
+        self.check_built(inputs.shape)
         outputs = self.weigh(inputs, self._inside)
         return outputs if self._separate is None else self._separate(outputs)

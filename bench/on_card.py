@@ -24,11 +24,9 @@ class OnCard:
     """
 
     def __init__(self, name: str, function: str, *arguments: Any) -> None:
-        import torch
+        from gpukit.race.torch_rival import in_float32
 
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cudnn.benchmark = True
+        in_float32()
         self.name = name
         self._is_rival = function.startswith("bench.rival_sides:")
         self._check, self.once = made(function, *arguments)

@@ -205,6 +205,8 @@ def _solve(race: Race, problem: Problem, outcome: Outcome, step: Step) -> None:
             turns[name] = rival.seconds
         except RivalError as error:
             note(name, str(error), outcome.left_out)
+        except RuntimeError as error:  # of PyTorch in this process
+            note(name, f"PyTorch cannot: {error}", outcome.left_out)
     step(proving, f"{problem.layer}: {', '.join(turns)}")
     times, failures = alternate(
         {name: _told(now, name, turn) for name, turn in turns.items()},

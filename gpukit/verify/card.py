@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.device import Device, cuda_count, cuda_problem, get_device, to_host
+from gpukit.device import Device, cuda_count, cuda_problem, get_device
 from gpukit.dispatch.dice import Case
 from gpukit.dispatch.primitive import registry
 from gpukit.verify import run_case
-from gpukit.verify.cases import flat, supported
+from gpukit.verify.cases import flat
 from gpukit.verify.coverage import Target
 
 CARD = "cuda:0"
@@ -39,17 +39,11 @@ def not_seen() -> tuple[str, ...]:
 
 def run(target: Target, seed: int, number: int) -> str:
     """What is wrong with case `number` on the first card; empty if nothing is."""
-    found = run_case.run(target, seed, number, CARD)
-    if found:
-        return found
-    made = supported(target, seed, number)
-    if made is None:
-        return ""
-    try:
-        found = _late(target, made, get_device(CARD))
-    except Exception as error:  # a launcher's
-        found = run_case.fault(error, target)
-    return f"{found} [{run_case.describe(made)}]" if found else ""
+    return run_case.run(target, seed, number, _on_card)
+
+
+def _on_card(target: Target, made: Case) -> str:
+    return run_case.on_device(target, made, CARD) or _late(target, made, get_device(CARD))
 
 
 def _late(target: Target, made: Case, card: Device) -> str:
@@ -67,7 +61,7 @@ def _late(target: Target, made: Case, card: Device) -> str:
         for to, source in zip(flat(late), flat(full)):
             if hasattr(to, "shape"):
                 cupy.copyto(to, source)
-        ours = [to_host(result) for result in run_case.call(primitive, target.algo, made, late)]
+        ours = run_case.call(primitive, target.algo, made, late)
     card.synchronize()
     found = run_case.mismatch(target, made, ours)
     return f"works on another stream than the current one: {found}" if found else ""

@@ -91,14 +91,14 @@ def _found(
     other: Case,
     wanted_other: Results,
 ) -> str:
-    def call(arrays: list[Any]) -> list[Any]:
+    def call(arrays: list[Any]) -> Results:
         return run_case.call(primitive, target.algo, made, arrays)
 
     in_place = primitive.reference(*copies(made.arrays), **made.settings) is None
     with filling(FILLINGS[0]):
         arrays = _put(made)
         before = [np.array(to_host(a)) for a in flat(arrays) if hasattr(a, "shape")]
-        first = [np.array(to_host(r)) for r in call(arrays)]
+        first = [np.array(r) for r in call(arrays)]
         after = [to_host(a) for a in flat(arrays) if hasattr(a, "shape")]
     if not in_place:
         for i, (old, new) in enumerate(zip(before, after)):
@@ -109,7 +109,7 @@ def _found(
                     "after the call"
                 )
     with filling(FILLINGS[1]):
-        second = [np.array(to_host(r)) for r in call(_put(made))]
+        second = [np.array(r) for r in call(_put(made))]
     for i, (a, b, definition) in enumerate(zip(first, second, wanted)):
         if a.shape != definition.shape:
             return ""  # wrong, which the cases say
@@ -158,7 +158,7 @@ def _of_values(a: np.ndarray, definition: np.ndarray) -> str:
 
 
 def _of_the_past(
-    call: Callable[[list[Any]], list[Any]],
+    call: Callable[[list[Any]], Results],
     made: Case,
     other: Case,
     wanted: Results,
@@ -167,20 +167,20 @@ def _of_the_past(
     """What calls one after another show, with other data of the same shapes."""
     arrays = _put(made)
     kept = call(arrays)
-    copied = [np.array(to_host(k)) for k in kept]
+    copied = [np.array(k) for k in kept]
     again = call(_put(other))
     for old, new, copy, a, b in zip(kept, again, copied, wanted, wanted_other):
         if np.array_equal(a, b):
             continue
-        if equal(to_host(new), copy).all():
+        if equal(new, copy).all():
             return "returns an earlier result: the same for other data of the same shapes"
-        if np.shares_memory(to_host(old), to_host(new)):
+        if np.shares_memory(old, new):
             return "returns an earlier result's memory: a later call overwrites what it gave"
     return ""
 
 
 def _of_a_change(
-    call: Callable[[list[Any]], list[Any]], target: Target, made: Case, other: Case
+    call: Callable[[list[Any]], Results], target: Target, made: Case, other: Case
 ) -> str:
     """What calls with the same arrays show, all of whose numbers are others, then one alone."""
     primitive = registry[target.primitive]
@@ -190,8 +190,7 @@ def _of_a_change(
         for here, there in zip(flat(arrays), flat(changed.arrays)):
             if hasattr(here, "shape"):
                 to_host(here)[...] = there
-        results = [to_host(new) for new in call(arrays)]
-        found = run_case.mismatch(target, replace(changed, scale=2 * changed.scale), results)
+        found = run_case.mismatch(target, replace(changed, scale=2 * changed.scale), call(arrays))
         if found:
             return f"returns an earlier result, or a part of one: {what} in place, {found}"
     return ""
@@ -243,8 +242,7 @@ def _of_a_usual_call(target: Target, primitive: Primitive) -> str:
     if not made.arrays:
         return ""
     results = run_case.call(primitive, target.algo, made, _put(made))
-    for i, (mine, wanted) in enumerate(zip(results, run_case.by_definition(primitive, made))):
-        ours = to_host(mine)
+    for i, (ours, wanted) in enumerate(zip(results, run_case.by_definition(primitive, made))):
         allowed = max(USUAL, 2 * target.implementation.precision.roundoff)
         bound = allowed * np.abs(wanted).max(initial=0) if wanted.dtype.kind == "f" else 0
         with np.errstate(invalid="ignore"):

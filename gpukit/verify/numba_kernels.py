@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from gpukit.device import CPU
 from gpukit.dispatch.dice import Case
 from gpukit.launch.numba import FLOATS, INSTALL_NUMBA, NumbaKernel, problem
 from gpukit.static.finding import Finding
 from gpukit.verify import run_case
-from gpukit.verify.cases import case, copies, same
+from gpukit.verify.cases import case
 from gpukit.verify.coverage import Target
 
 MOST_ELEMENTS = 200  # of all arrays of a case together
@@ -42,20 +43,11 @@ def tiny_case(target: Target, seed: int, number: int) -> Case | None:
 
 def run(target: Target, seed: int, number: int) -> str:
     """What is wrong with a tiny case in the simulator; empty if nothing is."""
-    made = tiny_case(target, seed, number)
-    if made is None:
-        return f"its limits (supports) take none of {TRIES} small random cases; nothing is proven"
-    before = copies(made.arrays)
-    try:
-        results = target.implementation.function(*made.arrays, **made.settings)
-    except Exception as error:  # a launcher's fault, or a kernel's, is a finding
-        return f"{type(error).__name__}: {error} [{run_case.describe(made)}]"
-    for array, old in zip(made.arrays, before):
-        if not same(old, array):
-            return f"wrote to its input [{run_case.describe(made)}]"
-    ours = results if isinstance(results, tuple) else (results,)
-    found = run_case.mismatch(target, made, ours)
-    return f"{found} [{run_case.describe(made)}]" if found else ""
+    return run_case.run(target, seed, number, _simulated, tiny_case, f"{TRIES} small random cases")
+
+
+def _simulated(target: Target, made: Case) -> str:
+    return run_case.held(target, made, target.implementation.function, CPU)
 
 
 def signatures(kernel: NumbaKernel, every: bool = True) -> Iterator[tuple[str, tuple[Any, ...]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,41 +25,82 @@ from gpukit.verify.coverage import Target
 SHOWN = 60  # characters of a setting
 
 
-def run(target: Target, seed: int, number: int, device: str = "emu") -> str:
-    """What is wrong with case `number` on a device; empty if nothing is.
+def run(
+    target: Target,
+    seed: int,
+    number: int,
+    check: Callable[[Target, Case], str] | None = None,
+    drawn: Callable[[Target, int, int], Case | None] = supported,
+    among: str = f"{TRIES} random cases",
+) -> str:
+    """What `check` finds wrong with case `number` of a target; empty if nothing is.
 
-    Any error of the launcher's counts.
+    Without `check` it runs on emu. Any error of the launcher's counts. `drawn` gives the case,
+    None where the target supports none of those `among` which it looked.
     """
     if not draw(target.primitive):
         return f"{target.primitive} declares no random cases; see gpukit/dispatch/declaration.py"
-    primitive = registry[target.primitive]
+    made: Case | None = None
     try:
-        made = supported(target, seed, number)
-    except Exception as error:  # of its `supports`
-        return fault(error, target)
-    if made is None:
-        return f"its limits (supports) take none of {TRIES} random cases; nothing is proven"
-    try:
-        ours = _results(primitive, target.algo, made, get_device(device))
-        found = undeclared() or launch_log.too_much_shared(target)
+        made = drawn(target, seed, number)
+        if made is None:
+            return f"its limits (supports) take none of {among}; nothing is proven"
+        found = (check or on_device)(target, made)
     except Exception as error:  # a launcher's fault is a finding, not the end of the check
-        return f"{fault(error, target)} [{describe(made)}]"
-    if found:
-        return found
-    found = mismatch(target, made, ours)
-    return f"{found} [{describe(made)}]" if found else ""
+        found = fault(error, target)
+    return f"{found} [{describe(made)}]" if found and made else found
 
 
-def mismatch(target: Target, made: Case, results: Sequence[np.ndarray]) -> str:
+def on_device(target: Target, made: Case, device: str = "emu") -> str:
+    """What is wrong with a case on a device; empty if nothing is."""
+
+    def launcher(*arrays: Any, **settings: Any) -> Any:
+        with no_fallbacks():
+            return registry[target.primitive](*arrays, algo=target.algo, **settings)
+
+    found = held(target, made, launcher, get_device(device))
+    return undeclared() or launch_log.too_much_shared(target) or found
+
+
+def held(target: Target, made: Case, launcher: Callable[..., Any], device: Device) -> str:
+    """What `launcher` does otherwise than the definition, given a case's arrays on `device`.
+
+    Its results must be alike in number, place, dtype and value; it may write to its arguments, or
+    return one of them, only where the definition does.
+    """
+    arguments, wanted = _defined(registry[target.primitive], made)
+    arrays = [placed(a, device) for a in copies(made.arrays)]
+    results = launcher(*arrays, **made.settings)
+    unlike = _unlike(results, wanted, device, made)
+    if unlike:
+        return unlike
+    if results is not None:
+        for array, old in zip(flat(arrays), flat(made.arrays)):
+            if isinstance(old, np.ndarray) and not same(old, to_host(array)):
+                return f"{target} wrote to its input"
+        is_new = not isinstance(wanted, np.generic) and not _is_view(wanted, arguments, CPU)
+        if is_new and _is_view(results, arrays, device):
+            return "returns its argument, or a view of it, the definition a new array"
+    return mismatch(target, made, _results(results, arrays), _results(wanted, arguments))
+
+
+def mismatch(
+    target: Target,
+    made: Case,
+    results: Sequence[np.ndarray],
+    wanted: Sequence[np.ndarray] | None = None,
+) -> str:
     """The first of the results of `made` that is not the definition's; empty if all are.
 
-    They may differ by the roundings that compare.py allows.
+    They may differ by the roundings that compare.py allows. `wanted`: the definition's, if they
+    are known.
     """
     precision = target.implementation.precision
-    definition = by_definition(registry[target.primitive], made)
-    for i, (ours, wanted) in enumerate(zip(results, definition)):
+    if wanted is None:
+        wanted = by_definition(registry[target.primitive], made)
+    for i, (ours, definition) in enumerate(zip(results, wanted)):
         name = f"result {i}" if len(results) > 1 else "the result"
-        found = problem(name, ours, wanted, made.exact, made.length, made.scale, precision)
+        found = problem(name, ours, definition, made.exact, made.length, made.scale, precision)
         if found:
             return found
     return ""
@@ -130,38 +171,36 @@ def placed(value: Any, device: Device) -> Any:
     return device.asarray(np.ascontiguousarray(value.T)).T
 
 
-def call(primitive: Primitive, algo: str, made: Case, arrays: list[Any]) -> list[Any]:
+def call(primitive: Primitive, algo: str, made: Case, arrays: list[Any]) -> list[np.ndarray]:
     """What `algo` gives for a case's settings and these arrays: those, where it works in place."""
     with no_fallbacks():
         results = primitive(*arrays, algo=algo, **made.settings)
-    if results is None:
-        return [a for a in flat(arrays) if hasattr(a, "shape")]
-    return _given(results)
+    return _results(results, arrays)
 
 
-def _results(primitive: Primitive, algo: str, made: Case, device: Device) -> list[np.ndarray]:
-    arrays = [placed(a, device) for a in made.arrays]
-    before = flat(copies(made.arrays))
-    with no_fallbacks():
-        results = primitive(*arrays, algo=algo, **made.settings)
-    given = copies(made.arrays)
+def by_definition(primitive: Primitive, made: Case) -> list[np.ndarray]:
+    """The results of the definition, computed in float64 unless they must match exactly."""
+    arguments, returned = _defined(primitive, made)
+    return _results(returned, arguments)
+
+
+def _defined(primitive: Primitive, made: Case) -> tuple[list[Any], Any]:
+    """What the definition was given, floats in float64 unless `exact`, and what it returned."""
+
+    def wide(value: Any) -> Any:
+        if isinstance(value, list):
+            return [wide(v) for v in value]
+        if isinstance(value, np.ndarray):
+            is_float = value.dtype.kind == "f" and not made.exact
+            return value.astype(np.float64) if is_float else value.copy()
+        return value
+
+    arguments = [wide(a) for a in made.arrays]
     with np.errstate(all="ignore"):
-        wanted = primitive.reference(*given, **made.settings)
-    unlike = _unlike(results, wanted, device)
-    if unlike:
-        raise GpukitError(unlike)
-    if results is None:
-        return [to_host(a) for a in arrays if hasattr(a, "shape")]
-    for array, old in zip(flat(arrays), before):
-        if isinstance(old, np.ndarray) and not same(old, to_host(array)):
-            raise GpukitError(f"{primitive.name}:{algo} wrote to its input")
-    is_new = not isinstance(wanted, np.generic) and not _is_view(wanted, given, CPU)
-    if is_new and _is_view(results, arrays, device):
-        raise GpukitError("returns its argument, or a view of it, the definition a new array")
-    return [to_host(r) for r in _given(results)]
+        return arguments, primitive.reference(*arguments, **made.settings)
 
 
-def _unlike(results: Any, wanted: Any, device: Device) -> str:
+def _unlike(results: Any, wanted: Any, device: Device, made: Case) -> str:
     """How results differ in kind from the definition's: how many, where, of which dtype."""
     if results is None or wanted is None or isinstance(results, tuple) != isinstance(wanted, tuple):
         same = results is None and wanted is None
@@ -177,9 +216,17 @@ def _unlike(results: Any, wanted: Any, device: Device) -> str:
             return f"returns {_kind(mine)}, the definition {_kind(definition)}"
         if device_of(mine) is not device:
             return f"returns an array on {device_of(mine)}, its arguments are on {device}"
-        if mine.dtype != definition.dtype:
-            return f"returns {mine.dtype}, the definition {definition.dtype}"
+        dtype = _narrow(definition.dtype, made)
+        if mine.dtype != dtype:
+            return f"returns {mine.dtype}, the definition {dtype}"
     return ""
+
+
+def _narrow(dtype: np.dtype, made: Case) -> np.dtype:
+    """The dtype that the definition gives for a case's own arrays, not those in float64."""
+    given = (a.dtype for a in flat(made.arrays) if isinstance(a, np.ndarray))
+    floats = {d for d in given if d.kind == "f"}
+    return floats.pop() if dtype == np.float64 and floats and not made.exact else dtype
 
 
 def _kind(value: Any) -> str:
@@ -193,27 +240,19 @@ def _is_view(results: Any, arrays: list[Any], device: Device) -> bool:
     if not device.in_host_memory:
         return False
     theirs = [to_host(a) for a in flat(arrays) if hasattr(a, "dtype")]
-    ours = [to_host(r) for r in _given(results)]
+    ours = _results(results, [])
     return any(r.size and np.may_share_memory(r, a) for r in ours for a in theirs)
 
 
-def by_definition(primitive: Primitive, made: Case) -> list[np.ndarray]:
-    def wide(value: Any) -> Any:
-        if isinstance(value, list):
-            return [wide(v) for v in value]
-        if isinstance(value, np.ndarray):
-            is_float = value.dtype.kind == "f" and not made.exact
-            return value.astype(np.float64) if is_float else value.copy()
-        return value
+def _results(returned: Any, arrays: list[Any]) -> list[np.ndarray]:
+    """The arrays that were returned, else those worked on, on the host.
 
-    arrays = [wide(a) for a in made.arrays]
-    with np.errstate(all="ignore"):
-        results = primitive.reference(*arrays, **made.settings)
-    if results is None:
-        return [a for a in arrays if isinstance(a, np.ndarray)]
-    return [np.asarray(r) for r in _given(results)]
-
-
-def _given(results: Any) -> list[Any]:
-    """The arrays among the results: a gradient by a bias that is None is None."""
-    return [r for r in (results if isinstance(results, tuple) else (results,)) if r is not None]
+    A gradient by a bias that is None is None.
+    """
+    if returned is None:
+        found = [a for a in flat(arrays) if hasattr(a, "shape")]
+    else:
+        found = [
+            r for r in (returned if isinstance(returned, tuple) else (returned,)) if r is not None
+        ]
+    return [to_host(r) for r in found]

@@ -72,7 +72,7 @@ def test_an_error_of_a_launcher_is_a_finding(order, monkeypatch):
         raise RuntimeError("out of luck")
 
     way = registry["relu"].implementations("cuda")["cuda"]
-    monkeypatch.setattr(run_case, "run", lambda *arguments: "")
+    monkeypatch.setattr(run_case, "on_device", lambda *arguments: "")
     monkeypatch.setattr(way, "function", fails)
     assert card.run(Target("relu", "cuda"), 0, 0).startswith("RuntimeError: out of luck [")
 

@@ -15,6 +15,7 @@ the arguments, else the definition itself, which runs on the arrays of any devic
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -260,6 +261,11 @@ def primitive(given: Any) -> Any:
     if isinstance(given, Declaration):
         return lambda function: enter(function, given)
     return enter(given)
+
+
+def with_signature(primitive: Primitive, run: Callable[..., Any]) -> Callable[..., Any]:
+    """`run(*arrays, **settings)` with the parameters of the definition, as `on` wants them."""
+    return functools.update_wrapper(run, primitive.reference, assigned=())
 
 
 def _is_ours(function: Callable[..., Any]) -> bool:

@@ -12,62 +12,62 @@ from typing import Any
 import numpy as np
 
 from gpukit import primitives as p
-from gpukit.backends.cpu.activation.piecewise import pieces_of
-from gpukit.backends.cpu.runtime.common import Array, is_float
+from gpukit.backends.cpu.runtime.common import Array, same_floats
 from gpukit.backends.cpu.runtime.memory import empty
-from gpukit.backends.cpu.runtime.threads import parallel_for
+from gpukit.backends.cpu.runtime.threads import LIGHT, for_ranges, tasks_of
+from gpukit.dispatch.primitive import Primitive, with_signature
+
+Function = Callable[..., Any]
 
 # Elements of one piece: a few of them fit in L2.
 _PIECE = 16 << 10
-# Transcendental functions take about 1 ns an element, arithmetic a tenth of it.
-HEAVY, LIGHT = 50_000, 400_000
+# Elements worth a task: transcendental functions take about 1 ns each, arithmetic a tenth of it.
+HEAVY = 50_000
 
 
-def in_pieces(function: Callable[..., Any], task_size: int, *inputs: Array) -> Array:
-    """y by `function(y_piece, *input_pieces)` for each piece; all of one shape and dtype."""
-    x = inputs[0]
-    y = empty(x.shape, x.dtype)
-    if x.size <= _PIECE:
-        function(y, *inputs)
-        return y
-    out = y.reshape(-1)
-    values = [np.ascontiguousarray(v).reshape(-1) for v in inputs]
-    tasks = pieces_of(x.size, task_size)
+def pieces(primitive: Primitive, task_size: int) -> Callable[[Function], Function]:
+    """Register `function(out, *inputs, **settings)`, called for each piece, as an implementation.
 
-    def task(i: int) -> None:
-        first, last = tasks[i]
-        for a in range(first, last, _PIECE):
-            b = min(a + _PIECE, last)
-            function(out[a:b], *[v[a:b] for v in values])
+    Inputs and result are of one shape and dtype.
+    """
 
-    parallel_for(len(tasks), task)
-    return y
+    def register(function: Function) -> Function:
+        def run(*inputs: Array, **settings: Any) -> Array:
+            x = inputs[0]
+            y = empty(x.shape, x.dtype)
+            if x.size <= _PIECE:
+                function(y, *inputs, **settings)
+                return y
+            out = y.reshape(-1)
+            values = [np.ascontiguousarray(v).reshape(-1) for v in inputs]
+
+            def task(first: int, last: int) -> None:
+                for a in range(first, last, _PIECE):
+                    b = min(a + _PIECE, last)
+                    function(out[a:b], *[v[a:b] for v in values], **settings)
+
+            for_ranges(tasks_of(x.size, x.size, task_size), task)
+            return y
+
+        primitive.on("cpu", name="pieces", supports=same)(with_signature(primitive, run))
+        return function
+
+    return register
 
 
-def same(x: Any, *others: Any, **_: Any) -> bool:
+def same(*arrays: Any, **_: Any) -> bool:
     """Whether all are float arrays of one dtype and shape."""
-    return is_float(x) and all(o.dtype == x.dtype and o.shape == x.shape for o in others)
+    for a in arrays:
+        if not isinstance(a, np.ndarray) or a.shape != arrays[0].shape:
+            return False
+    return same_floats(*arrays)
 
 
-def _arrays(x: Any, y: Any) -> bool:
-    if not (isinstance(x, np.ndarray) and isinstance(y, np.ndarray)):
-        return False
-    return same(x, y)
+def _into(ufunc: np.ufunc) -> Function:
+    return lambda out, *inputs: ufunc(*inputs, out=out)
 
 
-def _register_binary(primitive: Any, ufunc: np.ufunc, task_size: int) -> None:
-    @primitive.on("cpu", name="pieces", supports=_arrays)
-    def _(x: Array, y: Array) -> Array:
-        return in_pieces(lambda out, a, b: ufunc(a, b, out=out), task_size, x, y)
-
-
-def _register_unary(primitive: Any, ufunc: np.ufunc, task_size: int) -> None:
-    @primitive.on("cpu", name="pieces", supports=is_float)
-    def _(x: Array) -> Array:
-        return in_pieces(lambda out, a: ufunc(a, out=out), task_size, x)
-
-
-_BINARY: tuple[tuple[Any, np.ufunc, int], ...] = (
+_UFUNCS: tuple[tuple[Primitive, np.ufunc, int], ...] = (
     (p.add, np.add, LIGHT),
     (p.subtract, np.subtract, LIGHT),
     (p.multiply, np.multiply, LIGHT),
@@ -75,8 +75,6 @@ _BINARY: tuple[tuple[Any, np.ufunc, int], ...] = (
     (p.power, np.power, HEAVY),
     (p.maximum, np.maximum, LIGHT),
     (p.minimum, np.minimum, LIGHT),
-)
-_UNARY: tuple[tuple[Any, np.ufunc, int], ...] = (
     (p.negative, np.negative, LIGHT),
     (p.exp, np.exp, HEAVY),
     (p.log, np.log, HEAVY),
@@ -86,8 +84,5 @@ _UNARY: tuple[tuple[Any, np.ufunc, int], ...] = (
     (p.sign, np.sign, LIGHT),
     (p.tanh, np.tanh, HEAVY),
 )
-
-for _primitive, _ufunc, _size in _BINARY:
-    _register_binary(_primitive, _ufunc, _size)
-for _primitive, _ufunc, _size in _UNARY:
-    _register_unary(_primitive, _ufunc, _size)
+for _primitive, _ufunc, _size in _UFUNCS:
+    pieces(_primitive, _size)(_into(_ufunc))

@@ -20,7 +20,7 @@ from gpukit.backends.cpu.pool.maximum import pool_plan, unit_tasks
 from gpukit.backends.cpu.runtime.common import Array, flat, is_float
 from gpukit.backends.cpu.runtime.jit import at, jit
 from gpukit.backends.cpu.runtime.memory import empty
-from gpukit.backends.cpu.runtime.threads import parallel_for
+from gpukit.backends.cpu.runtime.threads import for_ranges, parallel_for
 from gpukit.backends.cpu.runtime.vectors import VECTOR, collect_vector, copy_run, window_3x3_vector
 from gpukit.primitives.normalisation import Response
 from gpukit.primitives.windows import Window
@@ -284,13 +284,10 @@ def _(
     plan = pool_plan(x.shape, window)
     axes = (x.shape[3], response.groups, response.size)
     numbers = tuple(x.dtype.type(v) for v in response.numbers)
-    source, shift, on = flat(x), _bias(bias, x.dtype), bool(relu)
-    best, which = y.reshape(-1), index.reshape(-1)
+    results = y.reshape(-1), index.reshape(-1)
     tasks = unit_tasks(shape[0] * shape[1], x.size)
-    parallel_for(
-        len(tasks),
-        lambda i: _forward(source, shift, on, best, which, plan, axes, numbers, *tasks[i]),
-    )
+    source = flat(x), _bias(bias, x.dtype), bool(relu)
+    for_ranges(tasks, _forward, *source, *results, plan, axes, numbers)
     return y, index
 
 

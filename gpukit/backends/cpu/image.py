@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from gpukit import primitives as p
-from gpukit.backends.cpu.activation.piecewise import pieces_of
 from gpukit.backends.cpu.runtime.common import FLOAT32, FLOAT64, Array, flat
 from gpukit.backends.cpu.runtime.jit import at, jit
 from gpukit.backends.cpu.runtime.memory import empty
-from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
+from gpukit.backends.cpu.runtime.threads import for_ranges, tasks_of
 
 # Values that share one pattern of offsets and factors: long enough for long loops.
 _PATTERN = 512
@@ -47,10 +46,6 @@ def _(x: Array, mean: Array, scale: Array, shift: Array | None, *, dtype: Any) -
     y = empty(x.shape, dtype)
     moved = np.empty(0, dtype) if shift is None else flat(shift.astype(dtype, copy=False))
     offset, factor = (flat(v.astype(dtype, copy=False)) for v in (mean, scale))
-    pixels, out, images = flat(x), y.reshape(-1), len(x)
-    tasks = cuts(images, min(images, len(pieces_of(x.size))))
-    size = x.size // images
-    parallel_for(
-        len(tasks), lambda i: _normalise(pixels, offset, factor, moved, out, size, *tasks[i])
-    )
+    images, out, size = flat(x), y.reshape(-1), x.size // len(x)
+    for_ranges(tasks_of(len(x), x.size), _normalise, images, offset, factor, moved, out, size)
     return y

@@ -4,39 +4,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from gpukit import primitives as p
-from gpukit.backends.cpu.activation.piecewise import pieces_of
 from gpukit.backends.cpu.elementwise import HEAVY, same
 from gpukit.backends.cpu.runtime.common import Array, is_float, plain
 from gpukit.backends.cpu.runtime.jit import jit
 from gpukit.backends.cpu.runtime.memory import empty
-from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
+from gpukit.backends.cpu.runtime.threads import Ranges, for_ranges, tasks_of
+from gpukit.dispatch.primitive import Primitive, with_signature
 
 # exp is the cost: a row element is worth some 5 ns.
 _TASK_SIZE = 20_000
 
 
-def _by_rows(function: Callable[..., None], *inputs: Array) -> Array:
-    """y with `function(y_rows, *input_rows)` called for pieces of whole rows (…,K)."""
-    x = inputs[0]
-    y = empty(x.shape, x.dtype)
-    if y.size == 0:
-        return y
-    width = x.shape[-1]
-    out = y.reshape(-1, width)
-    values = [np.ascontiguousarray(v).reshape(-1, width) for v in inputs]
-    tasks = cuts(len(out), min(len(out), len(pieces_of(x.size, HEAVY))))
+def _rows(x: Array, task_size: int) -> Ranges:
+    return tasks_of(math.prod(x.shape[:-1]), x.size, task_size)
 
-    def task(i: int) -> None:
-        rows = slice(*tasks[i])
-        function(out[rows], *[v[rows] for v in values])
 
-    parallel_for(len(tasks), task)
-    return y
+def _by_rows(primitive: Primitive) -> Callable[[Callable[..., None]], None]:
+    """Register `function(y_rows, *input_rows)`, called for whole rows (…,K)."""
+
+    def register(function: Callable[..., None]) -> None:
+        def run(*inputs: Array) -> Array:
+            x = inputs[0]
+            y = empty(x.shape, x.dtype)
+            if y.size:
+                matrices = [np.ascontiguousarray(v).reshape(-1, x.shape[-1]) for v in (y, *inputs)]
+
+                def task(first: int, last: int) -> None:
+                    function(*[m[first:last] for m in matrices])
+
+                for_ranges(_rows(x, HEAVY), task)
+            return y
+
+        primitive.on("cpu", name="rows", supports=same)(with_signature(primitive, run))
+
+    return register
 
 
 def _sums(x: Array) -> Array:
@@ -44,46 +49,31 @@ def _sums(x: Array) -> Array:
     return np.asarray(np.sum(x, axis=-1, keepdims=True))
 
 
-def _softmax(out: Array, x: Array) -> None:
+@_by_rows(p.softmax)
+def _(out: Array, x: Array) -> None:
     np.subtract(x, np.max(x, axis=-1, keepdims=True), out=out)
     np.exp(out, out=out)
     out /= _sums(out)
 
 
-def _softmax_grad(out: Array, gy: Array, y: Array) -> None:
+@_by_rows(p.softmax_grad)
+def _(out: Array, gy: Array, y: Array) -> None:
     np.multiply(gy, y, out=out)
     np.subtract(gy, _sums(out), out=out)
     out *= y
 
 
-def _log_softmax(out: Array, x: Array) -> None:
+@_by_rows(p.log_softmax)
+def _(out: Array, x: Array) -> None:
     np.subtract(x, np.max(x, axis=-1, keepdims=True), out=out)
     out -= np.log(_sums(np.exp(out)))
 
 
-def _log_softmax_grad(out: Array, gy: Array, y: Array) -> None:
+@_by_rows(p.log_softmax_grad)
+def _(out: Array, gy: Array, y: Array) -> None:
     np.exp(y, out=out)
     out *= _sums(gy)
     np.subtract(gy, out, out=out)
-
-
-def _register_rows(primitive: Any, function: Callable[..., None], inputs: int) -> None:
-    if inputs == 1:
-
-        @primitive.on("cpu", name="rows", supports=is_float)
-        def _(x: Array) -> Array:
-            return _by_rows(function, x)
-    else:
-
-        @primitive.on("cpu", name="rows", supports=same)
-        def _(gy: Array, y: Array) -> Array:
-            return _by_rows(function, gy, y)
-
-
-_register_rows(p.softmax, _softmax, 1)
-_register_rows(p.softmax_grad, _softmax_grad, 2)
-_register_rows(p.log_softmax, _log_softmax, 1)
-_register_rows(p.log_softmax_grad, _log_softmax_grad, 2)
 
 
 @jit
@@ -131,22 +121,17 @@ def _labels(x: Array, targets: Array) -> bool:
     return is_float(x) and x.shape[-1] > 0 and targets.ndim == 1 and targets.dtype.kind in "iu"
 
 
-def _rows(x: Array) -> list[tuple[int, int]]:
-    tasks = len(pieces_of(x.size, _TASK_SIZE))
-    return [(x.shape[0] * i // tasks, x.shape[0] * (i + 1) // tasks) for i in range(tasks)]
-
-
 @p.softmax_cross_entropy.on("cpu", name="labels", supports=_labels)
 def _(logits: Array, targets: Array) -> tuple[Array, Array]:
     loss = np.empty(logits.shape[0], logits.dtype)
     probabilities = np.empty(logits.shape, logits.dtype)
-    x, labels, rows = plain(logits), plain(targets.astype(np.int64, copy=False)), _rows(logits)
+    x, labels = plain(logits), plain(targets.astype(np.int64, copy=False))
 
-    def task(i: int) -> None:
-        if not _labels_forward(x, labels, loss, probabilities, *rows[i]):
+    def task(first: int, last: int) -> None:
+        if not _labels_forward(x, labels, loss, probabilities, first, last):
             raise IndexError(f"a label is outside 0 … {x.shape[1] - 1}")
 
-    parallel_for(len(rows), task)
+    for_ranges(_rows(x, _TASK_SIZE), task)
     return loss, probabilities
 
 
@@ -158,6 +143,5 @@ def _labels_grad(gloss: Array, probabilities: Array, targets: Array) -> bool:
 def _(gloss: Array, probabilities: Array, targets: Array) -> Array:
     gx = np.empty(probabilities.shape, probabilities.dtype)
     g, y, labels = plain(gloss), plain(probabilities), plain(targets.astype(np.int64, copy=False))
-    rows = _rows(gx)
-    parallel_for(len(rows), lambda i: _labels_backward(g, y, labels, gx, *rows[i]))
+    for_ranges(_rows(gx, _TASK_SIZE), _labels_backward, g, y, labels, gx)
     return gx

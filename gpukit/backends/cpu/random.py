@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from gpukit import primitives as p
-from gpukit.backends.cpu.activation.piecewise import pieces_of
 from gpukit.backends.cpu.runtime.common import Array, flat, is_float
 from gpukit.backends.cpu.runtime.jit import at, jit
 from gpukit.backends.cpu.runtime.memory import empty
-from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
+from gpukit.backends.cpu.runtime.threads import Ranges, for_ranges, tasks_of
 
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
@@ -74,23 +71,22 @@ def _key(seed: int, layer: int, step: int) -> tuple[np.uint64, np.uint64, np.uin
     )
 
 
-def _tasks(size: int) -> list[tuple[int, int]]:
+def _tasks(size: int) -> Ranges:
     """Ranges of blocks."""
-    return cuts(-(-size // 4), len(pieces_of(size, _TASK_SIZE))) if size else []
+    return tasks_of(-(-size // 4), size, _TASK_SIZE)
 
 
 @p.philox.on("cpu", name="numba")
 def _(like: Array, *, shape: tuple[int, ...], seed: int, layer: int, step: int) -> Array:
     words = empty(tuple(shape), np.dtype(np.uint32))
-    out, key, tasks = words.reshape(-1), _key(seed, layer, step), _tasks(math.prod(shape))
-    parallel_for(len(tasks), lambda i: _words(out, *key, *tasks[i]))
+    for_ranges(_tasks(words.size), _words, words.reshape(-1), *_key(seed, layer, step))
     return words
 
 
 @p.dropout.on("cpu", name="numba", supports=lambda x, **_: is_float(x))
 def _(x: Array, *, rate: float, seed: int, layer: int, step: int, scale: float) -> Array:
     y = empty(x.shape, x.dtype)
-    source, out, key, tasks = flat(x), y.reshape(-1), _key(seed, layer, step), _tasks(x.size)
     limit, factor = np.uint64(round(float(rate) * 2**32)), x.dtype.type(scale)
-    parallel_for(len(tasks), lambda i: _dropout(source, out, limit, factor, *key, *tasks[i]))
+    key = _key(seed, layer, step)
+    for_ranges(_tasks(x.size), _dropout, flat(x), y.reshape(-1), limit, factor, *key)
     return y

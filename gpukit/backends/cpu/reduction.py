@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from gpukit import primitives as p
-from gpukit.backends.cpu.activation.piecewise import pieces_of
 from gpukit.backends.cpu.runtime.common import Array, flat, is_float
 from gpukit.backends.cpu.runtime.jit import at, jit
-from gpukit.backends.cpu.runtime.threads import parallel_for
+from gpukit.backends.cpu.runtime.threads import parallel_for, tasks_of
 
 
 @jit
@@ -23,7 +22,7 @@ def _count(x, first, last):  # type: ignore[no-untyped-def]
 
 @p.all_finite.on("cpu", name="numba", supports=is_float)
 def _(x: Array) -> Array:
-    source, pieces = flat(x), pieces_of(x.size)
+    source, pieces = flat(x), tasks_of(x.size, x.size)
     counts = [0] * len(pieces)
 
     def count(i: int) -> None:

@@ -3,62 +3,54 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from gpukit import primitives as p
-from gpukit.backends.cpu.activation.piecewise import pieces_of
-from gpukit.backends.cpu.runtime.common import Array, is_float, plain
+from gpukit.backends.cpu.runtime.common import plain, same_floats
 from gpukit.backends.cpu.runtime.jit import at, jit
-from gpukit.backends.cpu.runtime.threads import parallel_for
+from gpukit.backends.cpu.runtime.threads import for_ranges, tasks_of
+from gpukit.dispatch.primitive import Primitive, with_signature
+
+
+def _supports(*arrays: Any, **_: Any) -> bool:
+    in_place = all(a is None or (a.ndim == 1 and a.flags.carray) for a in arrays[:-1])
+    return in_place and same_floats(*arrays)
+
+
+def _register(update: Primitive, loop: Any, numbers: Callable[..., tuple[float, ...]]) -> None:
+    """By `loop` over w, the optimiser's state, g, and `numbers` of the settings in w's dtype."""
+
+    def run(*arrays: Any, **settings: Any) -> None:
+        *state, g = arrays
+        w = state[0]
+        own = map(w.dtype.type, numbers(**settings))
+        for_ranges(tasks_of(w.size, w.size), loop, *state, plain(g), *own)
+
+    update.on("cpu", name="numba", supports=_supports)(with_signature(update, run))
 
 
 @jit
-def _sgd(w, g, lr, decay, first, last):  # type: ignore[no-untyped-def]
+def _sgd(w, v, g, lr, momentum, decay, nesterov, first, last):  # type: ignore[no-untyped-def]
     for i in range(first, last):
-        w[at(i)] -= lr * (g[at(i)] + decay * w[at(i)])
-
-
-@jit
-def _momentum(w, v, g, lr, momentum, decay, nesterov, first, last):  # type: ignore[no-untyped-def]
-    if nesterov:
-        for i in range(first, last):
-            step = lr * (g[at(i)] + decay * w[at(i)])
+        step = lr * (g[at(i)] + decay * w[at(i)])
+        if v is None:
+            w[at(i)] -= step
+        elif nesterov:
             v[at(i)] = momentum * v[at(i)] - step
             w[at(i)] += momentum * v[at(i)] - step
-    else:
-        for i in range(first, last):
-            v[at(i)] = momentum * v[at(i)] - lr * (g[at(i)] + decay * w[at(i)])
+        else:
+            v[at(i)] = momentum * v[at(i)] - step
             w[at(i)] += v[at(i)]
 
 
-def _writable(w: Array) -> bool:
-    return is_float(w) and w.ndim == 1 and bool(w.flags.carray)
-
-
-def _sgd_supports(w: Array, v: Array | None, g: Array, **_: Any) -> bool:
-    return _writable(w) and (v is None or _writable(v)) and g.dtype == w.dtype
-
-
-@p.sgd_update.on("cpu", name="numba", supports=_sgd_supports)
-def _(
-    w: Array,
-    v: Array | None,
-    g: Array,
-    *,
-    lr: float,
-    momentum: float,
-    weight_decay: float,
-    nesterov: bool,
-) -> None:
-    real, pieces, g = w.dtype.type, pieces_of(w.size), plain(g)
-    rate, decay = real(lr), real(weight_decay)
-    if v is None:
-        parallel_for(len(pieces), lambda i: _sgd(w, g, rate, decay, *pieces[i]))
-        return
-    mu = real(momentum)
-    parallel_for(len(pieces), lambda i: _momentum(w, v, g, rate, mu, decay, nesterov, *pieces[i]))
+_register(
+    p.sgd_update,
+    _sgd,
+    lambda lr, momentum, weight_decay, nesterov: (lr, momentum, weight_decay, nesterov),
+)
 
 
 @jit
@@ -74,79 +66,36 @@ def _adam(w, m, v, g, lr, beta1, beta2, epsilon, root, decay, first, last):  # t
         w[at(i)] -= lr * mean / (np.sqrt(square) * root + epsilon)
 
 
-def _adam_supports(w: Array, m: Array, v: Array, g: Array, **_: Any) -> bool:
-    return _writable(w) and _writable(m) and _writable(v) and g.dtype == w.dtype
-
-
-@p.adam_update.on("cpu", name="numba", supports=_adam_supports)
-def _(
-    w: Array,
-    m: Array,
-    v: Array,
-    g: Array,
-    *,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    epsilon: float,
-    step: int,
-    weight_decay: float,
-) -> None:
-    pieces, g = pieces_of(w.size), plain(g)
+def _adam_numbers(
+    lr: float, beta1: float, beta2: float, epsilon: float, step: int, weight_decay: float
+) -> tuple[float, ...]:
     root = 1 / math.sqrt(1 - beta2**step)
-    values = (lr / (1 - beta1**step), beta1, beta2, epsilon, root, weight_decay)
-    numbers = [w.dtype.type(value) for value in values]
-    parallel_for(len(pieces), lambda i: _adam(w, m, v, g, *numbers, *pieces[i]))
+    return lr / (1 - beta1**step), beta1, beta2, epsilon, root, weight_decay
+
+
+_register(p.adam_update, _adam, _adam_numbers)
 
 
 @jit
-def _rmsprop(w, a, g, lr, rho, epsilon, decay, first, last):  # type: ignore[no-untyped-def]
+def _rmsprop(w, a, v, g, lr, rho, epsilon, momentum, decay, first, last):  # type: ignore[no-untyped-def]
     one = w.dtype.type(1)
     for i in range(first, last):
         gradient = g[at(i)] + decay * w[at(i)]
         square = rho * a[at(i)] + (one - rho) * gradient * gradient
         a[at(i)] = square
-        w[at(i)] -= lr * gradient / (np.sqrt(square) + epsilon)
+        change = lr * gradient / (np.sqrt(square) + epsilon)
+        if v is None:
+            w[at(i)] -= change
+        else:
+            v[at(i)] = momentum * v[at(i)] - change
+            w[at(i)] += v[at(i)]
 
 
-@jit
-def _rmsprop_momentum(w, a, v, g, lr, rho, epsilon, momentum, decay, first, last):  # type: ignore[no-untyped-def]
-    one = w.dtype.type(1)
-    for i in range(first, last):
-        gradient = g[at(i)] + decay * w[at(i)]
-        square = rho * a[at(i)] + (one - rho) * gradient * gradient
-        a[at(i)] = square
-        change = momentum * v[at(i)] - lr * gradient / (np.sqrt(square) + epsilon)
-        v[at(i)] = change
-        w[at(i)] += change
-
-
-def _rmsprop_supports(w: Array, a: Array, v: Array | None, g: Array, **_: Any) -> bool:
-    return _writable(w) and _writable(a) and (v is None or _writable(v)) and g.dtype == w.dtype
-
-
-@p.rmsprop_update.on("cpu", name="numba", supports=_rmsprop_supports)
-def _(
-    w: Array,
-    a: Array,
-    v: Array | None,
-    g: Array,
-    *,
-    lr: float,
-    rho: float,
-    epsilon: float,
-    momentum: float,
-    weight_decay: float,
-) -> None:
-    pieces, g = pieces_of(w.size), plain(g)
-    rate, mean, tiny, mu, decay = map(w.dtype.type, (lr, rho, epsilon, momentum, weight_decay))
-    if v is None:
-        parallel_for(len(pieces), lambda i: _rmsprop(w, a, g, rate, mean, tiny, decay, *pieces[i]))
-        return
-    parallel_for(
-        len(pieces),
-        lambda i: _rmsprop_momentum(w, a, v, g, rate, mean, tiny, mu, decay, *pieces[i]),
-    )
+_register(
+    p.rmsprop_update,
+    _rmsprop,
+    lambda lr, rho, epsilon, momentum, weight_decay: (lr, rho, epsilon, momentum, weight_decay),
+)
 
 
 @jit
@@ -158,12 +107,8 @@ def _adagrad(w, a, g, lr, epsilon, decay, first, last):  # type: ignore[no-untyp
         w[at(i)] -= lr * gradient / (np.sqrt(square) + epsilon)
 
 
-def _adagrad_supports(w: Array, a: Array, g: Array, **_: Any) -> bool:
-    return _writable(w) and _writable(a) and g.dtype == w.dtype
-
-
-@p.adagrad_update.on("cpu", name="numba", supports=_adagrad_supports)
-def _(w: Array, a: Array, g: Array, *, lr: float, epsilon: float, weight_decay: float) -> None:
-    pieces, g = pieces_of(w.size), plain(g)
-    rate, tiny, decay = map(w.dtype.type, (lr, epsilon, weight_decay))
-    parallel_for(len(pieces), lambda i: _adagrad(w, a, g, rate, tiny, decay, *pieces[i]))
+_register(
+    p.adagrad_update,
+    _adagrad,
+    lambda lr, epsilon, weight_decay: (lr, epsilon, weight_decay),
+)

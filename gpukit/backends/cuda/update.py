@@ -1,16 +1,19 @@
-"""Launchers of kernels/update.cu and update.cu: steps over a flat buffer, in place."""
+"""Launchers of kernels/update.cu: optimisers' steps over a flat buffer, in place."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from gpukit import primitives as p
 from gpukit.backends.cuda.activation.cuda_c import pack_grid
 from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, is_float
+from gpukit.dispatch.primitive import Primitive, with_signature
 from gpukit.launch.kernel import Kernel
 
 Array = Any
+Launch = tuple[Kernel, tuple[float, ...], dict[str, Any]]  # its numbers, its template's arguments
 
 _plain = Kernel("update.cu", "sgd_plain")
 _momentum = Kernel("update.cu", "sgd_momentum")
@@ -26,83 +29,51 @@ def _fits(*arrays: Array | None, **_: Any) -> bool:
     return bool(is_float(*arrays) and in_place)
 
 
-@p.sgd_update.on("cuda", name="cuda", supports=_fits, kernels=(_plain, _momentum))
-def _(
-    w: Array,
-    v: Array | None,
-    g: Array,
-    *,
-    lr: float,
-    momentum: float,
-    weight_decay: float,
-    nesterov: bool,
-) -> None:
-    if not w.size:
-        return
-    rates = (float(lr), float(momentum), float(weight_decay))
-    g = contiguous(g)
+def _register(update: Primitive, choose: Callable[..., Launch], *kernels: Kernel) -> None:
+    """`choose`, given the optimiser's state and the settings as floats, says what to launch."""
+
+    def run(*arrays: Any, **settings: Any) -> None:
+        w, *state, g = arrays
+        if not w.size:
+            return
+        floats = {name: float(setting) for name, setting in settings.items()}
+        kernel, numbers, template = choose(*state, **floats)
+        held = [a for a in state if a is not None]
+        kernel.launch(
+            pack_grid(w), BLOCK, w, *held, contiguous(g), w.size, *numbers, T=w.dtype, **template
+        )
+
+    update.on("cuda", name="cuda", supports=_fits, kernels=kernels)(with_signature(update, run))
+
+
+def _sgd(
+    v: Array | None, lr: float, momentum: float, weight_decay: float, nesterov: float
+) -> Launch:
     if v is None:
-        _plain.launch(pack_grid(w), BLOCK, w, g, w.size, rates[0], rates[2], T=w.dtype)
-        return
-    _momentum.launch(
-        pack_grid(w), BLOCK, w, v, g, w.size, *rates, T=w.dtype, NESTEROV=bool(nesterov)
-    )
+        return _plain, (lr, weight_decay), {}
+    return _momentum, (lr, momentum, weight_decay), {"NESTEROV": bool(nesterov)}
 
 
-@p.adam_update.on("cuda", name="cuda", supports=_fits, kernels=(_adam,))
-def _(
-    w: Array,
-    m: Array,
-    v: Array,
-    g: Array,
-    *,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    epsilon: float,
-    step: int,
-    weight_decay: float,
-) -> None:
-    if not w.size:
-        return
-    beta1, beta2 = float(beta1), float(beta2)
-    rate, root = float(lr) / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
-    _adam.launch(
-        pack_grid(w), BLOCK, w, m, v, contiguous(g), w.size, rate, beta1, 1 - beta1, beta2,
-        1 - beta2, float(epsilon), root, float(weight_decay), T=w.dtype,
-    )  # fmt: skip
+def _adam_of(
+    m: Array, v: Array, lr: float, beta1: float, beta2: float, step: float, **rest: float
+) -> Launch:
+    rate, root = lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
+    means = (beta1, 1 - beta1, beta2, 1 - beta2)
+    return _adam, (rate, *means, rest["epsilon"], root, rest["weight_decay"]), {}
 
 
-@p.rmsprop_update.on(
-    "cuda", name="cuda", supports=_fits, kernels=(_rmsprop_plain, _rmsprop_momentum)
-)
-def _(
-    w: Array,
-    a: Array,
-    v: Array | None,
-    g: Array,
-    *,
-    lr: float,
-    rho: float,
-    epsilon: float,
-    momentum: float,
-    weight_decay: float,
-) -> None:
-    if not w.size:
-        return
-    g, decay = contiguous(g), float(weight_decay)
-    rates = (float(lr), float(rho), 1 - float(rho), float(epsilon))
+def _rmsprop(a: Array, v: Array | None, lr: float, rho: float, **rest: float) -> Launch:
+    rates, decay = (lr, rho, 1 - rho, rest["epsilon"]), rest["weight_decay"]
     if v is None:
-        _rmsprop_plain.launch(pack_grid(w), BLOCK, w, a, g, w.size, *rates, decay, T=w.dtype)
-        return
-    _rmsprop_momentum.launch(
-        pack_grid(w), BLOCK, w, a, v, g, w.size, *rates, float(momentum), decay, T=w.dtype
-    )
+        return _rmsprop_plain, (*rates, decay), {}
+    return _rmsprop_momentum, (*rates, rest["momentum"], decay), {}
 
 
-@p.adagrad_update.on("cuda", name="cuda", supports=_fits, kernels=(_adagrad,))
-def _(w: Array, a: Array, g: Array, *, lr: float, epsilon: float, weight_decay: float) -> None:
-    if not w.size:
-        return
-    rates = (float(lr), float(epsilon), float(weight_decay))
-    _adagrad.launch(pack_grid(w), BLOCK, w, a, contiguous(g), w.size, *rates, T=w.dtype)
+def _adagrad_of(a: Array, lr: float, epsilon: float, weight_decay: float) -> Launch:
+    return _adagrad, (lr, epsilon, weight_decay), {}
+
+
+_register(p.sgd_update, _sgd, _plain, _momentum)
+_register(p.adam_update, _adam_of, _adam)
+_register(p.rmsprop_update, _rmsprop, _rmsprop_plain, _rmsprop_momentum)
+_register(p.adagrad_update, _adagrad_of, _adagrad)

@@ -8,14 +8,11 @@ from typing import Any
 import numpy as np
 
 from gpukit import primitives as p
-from gpukit.backends.cpu.runtime.common import Array, flat, is_float
+from gpukit.backends.cpu.runtime.common import Array, flat, is_float, same_floats
 from gpukit.backends.cpu.runtime.jit import at, jit
 from gpukit.backends.cpu.runtime.memory import empty
-from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
+from gpukit.backends.cpu.runtime.threads import for_ranges, tasks_of
 
-# Elements that are worth a task: waking a sleeping thread takes as long as some 50 µs of work.
-_TASK_SIZE = 400_000
-_MOST_TASKS = 32
 # Rows shorter than a few vectors are handled several at a time.
 _PATTERN = 128
 
@@ -82,22 +79,15 @@ def _relu_grad(gy, y, gx, first, last):  # type: ignore[no-untyped-def]
         gx[at(i)] = g if y[at(i)] > 0 else 0
 
 
-def pieces_of(size: int, task_size: int = _TASK_SIZE) -> list[tuple[int, int]]:
-    """Ranges of elements, one a task; a single one for what is not worth two threads."""
-    return cuts(size, min(max(size // task_size, 1), _MOST_TASKS))
-
-
 @p.relu.on("cpu", name="numba", supports=is_float)
 def _(x: Array) -> Array:
     y = empty(x.shape, x.dtype)
-    source, target, pieces = flat(x), y.reshape(-1), pieces_of(x.size)
-    parallel_for(len(pieces), lambda i: _relu(source, target, *pieces[i]))
+    for_ranges(tasks_of(x.size, x.size), _relu, flat(x), y.reshape(-1))
     return y
 
 
-@p.relu_grad.on("cpu", name="numba", supports=lambda gy, y: is_float(gy) and gy.dtype == y.dtype)
+@p.relu_grad.on("cpu", name="numba", supports=same_floats)
 def _(gy: Array, y: Array) -> Array:
     gx = empty(gy.shape, gy.dtype)
-    gradient, output, target, pieces = flat(gy), flat(y), gx.reshape(-1), pieces_of(gy.size)
-    parallel_for(len(pieces), lambda i: _relu_grad(gradient, output, target, *pieces[i]))
+    for_ranges(tasks_of(gy.size, gy.size), _relu_grad, flat(gy), flat(y), gx.reshape(-1))
     return gx

@@ -16,12 +16,12 @@ import numpy as np
 from gpukit import primitives as p
 from gpukit.backends.cpu.activation.piecewise import bias_pattern
 from gpukit.backends.cpu.conv import direct, fft, im2col, tiling
-from gpukit.backends.cpu.conv.plan import TASK_WORK, Plan, float_conv, make_plan
+from gpukit.backends.cpu.conv.plan import Plan, make_plan
 from gpukit.backends.cpu.conv.widen import fold, spread, widened, widened_shape
-from gpukit.backends.cpu.runtime.common import ACTIVATIONS, Array, Pair, flat, plain
+from gpukit.backends.cpu.runtime.common import ACTIVATIONS, Array, flat, plain, same_floats
 from gpukit.backends.cpu.runtime.memory import empty, scratch
 from gpukit.backends.cpu.runtime.partial_sums import add_parts
-from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
+from gpukit.backends.cpu.runtime.threads import Ranges, parallel_for
 from gpukit.primitives.windows import Conv
 
 # Weight gradients are added up from at most so many parts, of at most so many bytes together.
@@ -30,13 +30,13 @@ _PART_BYTES = 32 << 20
 
 
 def _depthwise(x: Array, w: Array, *_: Any, conv: Conv, **__: Any) -> bool:
-    return float_conv(x, w) and 1 < conv.groups == x.shape[3]
+    return same_floats(x, w) and 1 < conv.groups == x.shape[3]
 
 
 def _input_depthwise(
     gy: Array, w: Array, *, input_shape: tuple[int, ...], conv: Conv, **_: Any
 ) -> bool:
-    return float_conv(gy, w) and 1 < conv.groups == input_shape[3]
+    return same_floats(gy, w) and 1 < conv.groups == input_shape[3]
 
 
 p.conv2d.on("cpu", name="depthwise", supports=_depthwise)(direct.conv2d)
@@ -50,7 +50,7 @@ p.conv2d_weight_grad.on("cpu", name="tiled", supports=tiling.supports_weight_gra
 )
 
 
-def _forward_tasks(plan: Plan) -> list[Pair]:
+def _forward_tasks(plan: Plan) -> Ranges:
     """Ranges of lines, whole panels each."""
     panels = -(-plan.lines // plan.panel_lines)
     return [
@@ -58,7 +58,7 @@ def _forward_tasks(plan: Plan) -> list[Pair]:
     ]
 
 
-@p.conv2d.on("cpu", name="im2col", supports=float_conv)
+@p.conv2d.on("cpu", name="im2col", supports=same_floats)
 def _conv2d(
     x: Array, w: Array, b: Array | None = None, *, conv: Conv, activation: str | None = None
 ) -> Array:
@@ -83,7 +83,7 @@ def _conv2d(
     return y
 
 
-@p.conv2d_input_grad.on("cpu", name="im2col", supports=float_conv)
+@p.conv2d_input_grad.on("cpu", name="im2col", supports=same_floats)
 def _input_grad(gy: Array, w: Array, *, input_shape: tuple[int, ...], conv: Conv) -> Array:
     input_shape = tuple(input_shape)
     plan = make_plan(input_shape, w.shape, conv, gy.itemsize)
@@ -105,7 +105,7 @@ def _input_grad(gy: Array, w: Array, *, input_shape: tuple[int, ...], conv: Conv
     return gx
 
 
-@p.conv2d_weight_grad.on("cpu", name="im2col", supports=float_conv)
+@p.conv2d_weight_grad.on("cpu", name="im2col", supports=same_floats)
 def _weight_grad(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Conv) -> Array:
     narrow = kernel_shape = tuple(kernel_shape)
     plan = make_plan(x.shape, kernel_shape, conv, x.itemsize)
@@ -122,8 +122,8 @@ def _weight_grad(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Co
         for a in range(0, kernel_shape[0], plan.panel_rows)
     ]
     affordable = max(_PART_BYTES // gw.nbytes, 1)
-    count = min(plan.lines, max(plan.work // TASK_WORK, 1), _MOST_PARTS, affordable)
-    parts = cuts(plan.lines, count)
+    parts = plan.tasks(plan.lines, min(_MOST_PARTS, affordable))
+    count = len(parts)
     sums = gw.reshape(1, -1) if count == 1 else empty((count, gw.size), gw.dtype)
 
     def task(i: int) -> None:
@@ -139,7 +139,7 @@ def _weight_grad(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Co
     return fold(gw, narrow, t, narrow_stride) if t > 1 else gw
 
 
-p.conv2d.on("cpu", name="direct", supports=float_conv)(direct.conv2d)
+p.conv2d.on("cpu", name="direct", supports=same_floats)(direct.conv2d)
 p.conv2d.on("cpu", name="fft", supports=fft.supports)(fft.conv2d)
-p.conv2d_input_grad.on("cpu", name="direct", supports=float_conv)(direct.input_grad)
-p.conv2d_weight_grad.on("cpu", name="direct", supports=float_conv)(direct.weight_grad)
+p.conv2d_input_grad.on("cpu", name="direct", supports=same_floats)(direct.input_grad)
+p.conv2d_weight_grad.on("cpu", name="direct", supports=same_floats)(direct.weight_grad)

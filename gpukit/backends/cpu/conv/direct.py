@@ -13,24 +13,22 @@ from __future__ import annotations
 import numpy as np
 
 from gpukit.backends.cpu.activation.piecewise import bias_pattern, finish
-from gpukit.backends.cpu.conv.plan import Plan, make_plan
-from gpukit.backends.cpu.runtime.common import ACTIVATIONS, Array, Pair, flat, plain
+from gpukit.backends.cpu.conv.plan import make_plan
+from gpukit.backends.cpu.runtime.common import ACTIVATIONS, Array, flat, plain
 from gpukit.backends.cpu.runtime.jit import at, jit
 from gpukit.backends.cpu.runtime.memory import empty
 from gpukit.backends.cpu.runtime.partial_sums import add_parts
-from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
+from gpukit.backends.cpu.runtime.threads import for_ranges, parallel_for
 from gpukit.backends.cpu.runtime.vectors import clear_run, multiply_add_run
 from gpukit.primitives.windows import Conv
 
 # A multiply-add here takes as long as this many in a GEMM: tasks are cut accordingly.
 _SLOWNESS = 8
-_TASK_WORK = 3_000_000
-_MOST_TASKS = 32
 _MOST_PARTS = 8
 
 
 @jit
-def _forward(x, w, bias, y, plan, first_line, last_line, activation):  # type: ignore[no-untyped-def]
+def _forward(x, w, bias, y, plan, activation, first_line, last_line):  # type: ignore[no-untyped-def]
     """y[q, k] += x[q·stride + s·dilation - left, c] · w[r, s, c, k] for lines first … last."""
     conv = plan[0]
     height, width, channels, outputs = conv.height, conv.width, conv.channels, conv.outputs
@@ -140,10 +138,6 @@ def _weight_grad(x, gy, gw, plan, first_line, last_line):  # type: ignore[no-unt
                                 gw[at(place + k)] += value * gy[at(source + group * kernels + k)]
 
 
-def _tasks(plan: Plan, units: int, most: int = _MOST_TASKS) -> list[Pair]:
-    return cuts(units, min(units, max(plan.work * _SLOWNESS // _TASK_WORK, 1), most))
-
-
 def conv2d(
     x: Array, w: Array, b: Array | None = None, *, conv: Conv, activation: str | None = None
 ) -> Array:
@@ -151,14 +145,9 @@ def conv2d(
     plan = make_plan(x.shape, w.shape, conv, x.itemsize)
     y = empty(plan.output_shape, x.dtype)
     if y.size:
-        inputs, weights, outputs = flat(x), flat(w), y.reshape(-1)
         bias, kind = bias_pattern(b, x.dtype, plan.output_shape[2]), ACTIVATIONS[activation]
-        tasks = _tasks(plan, plan.lines)
-
-        def task(i: int) -> None:
-            _forward(inputs, weights, bias, outputs, plan.numbers, *tasks[i], kind)
-
-        parallel_for(len(tasks), task)
+        tasks = plan.tasks(plan.lines, slowness=_SLOWNESS)
+        for_ranges(tasks, _forward, flat(x), flat(w), bias, y.reshape(-1), plan.numbers, kind)
     return y
 
 
@@ -168,13 +157,8 @@ def input_grad(gy: Array, w: Array, *, input_shape: tuple[int, ...], conv: Conv)
     plan = make_plan(input_shape, w.shape, conv, gy.itemsize)
     gx = empty(input_shape, gy.dtype)
     if gx.size:
-        gradients, weights, out = flat(gy), flat(w), gx.reshape(-1)
-        tasks = _tasks(plan, input_shape[0])
-
-        def task(i: int) -> None:
-            _input_grad(gradients, weights, out, plan.numbers, *tasks[i])
-
-        parallel_for(len(tasks), task)
+        tasks = plan.tasks(input_shape[0], slowness=_SLOWNESS)
+        for_ranges(tasks, _input_grad, flat(gy), flat(w), gx.reshape(-1), plan.numbers)
     return gx
 
 
@@ -185,7 +169,7 @@ def weight_grad(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Con
     gw = np.zeros(kernel_shape, x.dtype)
     if gw.size and plan.lines:
         inputs, gradients = flat(x), flat(plain(gy))
-        tasks = _tasks(plan, plan.lines, _MOST_PARTS)
+        tasks = plan.tasks(plan.lines, _MOST_PARTS, _SLOWNESS)
         sums = np.empty((len(tasks), gw.size), gw.dtype)
 
         def task(i: int) -> None:

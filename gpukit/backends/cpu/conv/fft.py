@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from gpukit.backends.cpu.activation.piecewise import bias_pattern, finish
-from gpukit.backends.cpu.conv.plan import float_conv, make_plan
-from gpukit.backends.cpu.runtime.common import ACTIVATIONS, Array
+from gpukit.backends.cpu.conv.plan import make_plan
+from gpukit.backends.cpu.runtime.common import ACTIVATIONS, Array, same_floats
 from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
 from gpukit.primitives.windows import Conv, Padding, Pair
 
@@ -45,7 +45,7 @@ def _sizes(shape: tuple[int, ...], padding: Padding) -> Pair:
 
 def supports(x: Array, w: Array, *_: Any, conv: Conv, **__: Any) -> bool:
     """One group, no dilation, spectra of reasonable size."""
-    if not float_conv(x, w) or conv.groups > 1 or conv.dilation != (1, 1):
+    if not same_floats(x, w) or conv.groups > 1 or conv.dilation != (1, 1):
         return False
     rows, columns = _sizes(x.shape, conv.padding)
     n, c, k = x.shape[0], w.shape[2], w.shape[3]

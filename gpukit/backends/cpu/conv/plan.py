@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from gpukit.backends.cpu.conv.widen import pixels_together
-from gpukit.backends.cpu.runtime.common import Array, Pair, is_float
+from gpukit.backends.cpu.runtime.common import Array
 from gpukit.backends.cpu.runtime.records import record
-from gpukit.backends.cpu.runtime.threads import cuts
+from gpukit.backends.cpu.runtime.threads import MOST_TASKS, Ranges, tasks_of
 from gpukit.primitives.windows import NO_PADDING, Conv
 
 # A panel about this large stays in L2 beside the blocks that the GEMM packs.
@@ -25,7 +24,6 @@ _PANEL_DEPTH = 256
 # many. Copying a value into the panel takes as long as about so many multiply-adds.
 TASK_WORK = 3_000_000
 _COPY_WORK = 40
-MOST_TASKS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +39,12 @@ class Plan:
     work: int
     numbers: Array
 
-    def tasks(self, units: int) -> list[Pair]:
-        """Cut `units` (lines, images …) into ranges, each worth a task if possible."""
-        count = min(units, max(self.work // TASK_WORK, 1), MOST_TASKS)
-        return cuts(units, count)
+    def tasks(self, units: int, most: int = MOST_TASKS, slowness: int = 1) -> Ranges:
+        """Cut `units` (lines, images …) into ranges, each worth a task if possible.
+
+        A multiply-add takes as long as `slowness` of them in a GEMM.
+        """
+        return tasks_of(units, self.work * slowness, TASK_WORK, most)
 
 
 @lru_cache(maxsize=1024)
@@ -85,8 +85,3 @@ def make_plan(
         work=lines * columns * r * s * depth * (k + _COPY_WORK * conv.groups * (not in_place)),
         numbers=numbers,
     )
-
-
-def float_conv(x: Array, w: Array, *_: Any, **__: Any) -> bool:
-    """Whether both arrays are of one dtype that is compiled for."""
-    return is_float(x) and x.dtype == w.dtype

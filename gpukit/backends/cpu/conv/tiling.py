@@ -17,14 +17,13 @@ from gpukit.backends.cpu.conv import tiled
 from gpukit.backends.cpu.runtime.common import ACTIVATIONS, FLOAT32, Array, flat
 from gpukit.backends.cpu.runtime.memory import empty, scratch
 from gpukit.backends.cpu.runtime.records import record
-from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
+from gpukit.backends.cpu.runtime.threads import MOST_TASKS, cuts, for_ranges, parallel_for, tasks_of
 from gpukit.backends.cpu.runtime.tile import TALLEST
 from gpukit.backends.cpu.runtime.vectors import VECTOR
 from gpukit.primitives.windows import NO_PADDING, Conv
 
 # The input rows of a chunk, beside a block of weights or gradients, stay in L2.
 _CHUNK_BYTES = 384 << 10
-_MOST_TASKS = 32
 _MOST_PARTS, _PART_BYTES = 8, 32 << 20
 _PART_CHUNKS = 4
 _BLOCK_TASKS = 4
@@ -126,7 +125,7 @@ def supports_input_grad(gy: Array, w: Array, *, input_shape: Any, conv: Conv) ->
 
 def _run(tiling: Tiling, x: Array, packed: Array, bias: Array, y: Array, activation: int) -> None:
     loop = tiled.forward(tiling.pixels, tiling.vectors)
-    tasks = cuts(tiling.chunks, min(tiling.chunks, _MOST_TASKS))
+    tasks = cuts(tiling.chunks, min(tiling.chunks, MOST_TASKS))
     inputs, outputs = flat(x), y.reshape(-1)
 
     def task(i: int) -> None:
@@ -138,9 +137,7 @@ def _run(tiling: Tiling, x: Array, packed: Array, bias: Array, y: Array, activat
 
 def _packed(tiling: Tiling, w: Array, pack: Any) -> Array:
     packed = empty((w.size,), w.dtype)
-    weights = flat(w)
-    tasks = cuts(tiling.blocks, min(tiling.blocks, max(w.size // 50_000, 1)))
-    parallel_for(len(tasks), lambda i: pack(weights, packed, tiling.numbers, *tasks[i]))
+    for_ranges(tasks_of(tiling.blocks, w.size, 50_000), pack, flat(w), packed, tiling.numbers)
     return packed
 
 
@@ -199,10 +196,6 @@ def weight_grad(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Con
 
     parallel_for(len(parts) * len(ranges), task)
     gw = empty(tuple(kernel_shape), x.dtype)
-    target = gw.reshape(-1)
-    shares = cuts(tiling.blocks, min(tiling.blocks, max(sums.size // 200_000, 1)))
-    parallel_for(
-        len(shares),
-        lambda i: tiled.collect(sums, target, tiling.numbers, pixels, *shares[i]),
-    )
+    tasks = tasks_of(tiling.blocks, sums.size, 200_000)
+    for_ranges(tasks, tiled.collect, sums, gw.reshape(-1), tiling.numbers, pixels)
     return gw

@@ -5,20 +5,17 @@ Forward with float32 batches on AVX-512 is tiled_dense.py's.
 
 from __future__ import annotations
 
-from typing import Any
-
 from gpukit import primitives as p
 from gpukit.backends.cpu.activation.piecewise import bias_pattern, finish
 from gpukit.backends.cpu.linear import tiled as tiled_dense
 from gpukit.backends.cpu.runtime.blas import gemm
-from gpukit.backends.cpu.runtime.common import ACTIVATIONS, Array, flat, is_float
+from gpukit.backends.cpu.runtime.common import ACTIVATIONS, Array, flat, same_floats
 from gpukit.backends.cpu.runtime.jit import jit
 from gpukit.backends.cpu.runtime.memory import empty
-from gpukit.backends.cpu.runtime.threads import parallel_for
+from gpukit.backends.cpu.runtime.threads import MOST_TASKS, Ranges, parallel_for
 
 # A block is worth at least this many multiply-adds (some 50 µs); there are at most so many blocks.
 _TASK_WORK = 4_000_000
-_MOST_TASKS = 32
 # Narrower blocks waste the GEMM's registers; the step keeps blocks at whole vectors.
 _LEAST_WIDTH = 64
 _STEP = 16
@@ -52,7 +49,7 @@ def _block(transpose_a, transpose_b, a, b, c, shape, rows, columns, bias, activa
         finish(block, last_row - first_row, last - first, n, own, activation)
 
 
-def _blocks(units: int, count: int) -> list[tuple[int, int]]:
+def _blocks(units: int, count: int) -> Ranges:
     """`units` in about `count` ranges, each a multiple of `_STEP` long but the last."""
     width = max(-(-units // max(count, 1)), _LEAST_WIDTH)
     width = -(-width // _STEP) * _STEP
@@ -75,7 +72,7 @@ def _product(
         return c
     if k == 0:
         c[...] = 0
-    count = min(max(m * n * k // _TASK_WORK, 1), _MOST_TASKS)
+    count = min(max(m * n * k // _TASK_WORK, 1), MOST_TASKS)
     # The longer side is cut: the shorter operand is then packed for every block, which is cheap.
     rows, columns = [(0, m)], [(0, n)]
     if count > 1 and m > n:
@@ -96,29 +93,25 @@ def _product(
     return c
 
 
-def _floats(a: Array, b: Array, *_: Any, **__: Any) -> bool:
-    return is_float(a) and a.dtype == b.dtype
-
-
 p.dense.on("cpu", name="tiled", supports=tiled_dense.supports)(tiled_dense.dense)
 
 
-@p.dense.on("cpu", name="gemm", supports=_floats)
+@p.dense.on("cpu", name="gemm", supports=same_floats)
 def _(x: Array, w: Array, b: Array | None = None, *, activation: str | None = None) -> Array:
     shape = (x.shape[0], w.shape[1], w.shape[0])
     return _product(x, w, shape, bias=b, activation=ACTIVATIONS[activation])
 
 
-@p.dense_input_grad.on("cpu", name="gemm", supports=_floats)
+@p.dense_input_grad.on("cpu", name="gemm", supports=same_floats)
 def _(gy: Array, w: Array) -> Array:
     return _product(gy, w, (gy.shape[0], w.shape[0], w.shape[1]), transpose_b=True)
 
 
-@p.dense_weight_grad.on("cpu", name="gemm", supports=_floats)
+@p.dense_weight_grad.on("cpu", name="gemm", supports=same_floats)
 def _(x: Array, gy: Array) -> Array:
     return _product(x, gy, (x.shape[1], gy.shape[1], x.shape[0]), transpose_a=True)
 
 
-@p.matmul.on("cpu", name="gemm", supports=_floats)
+@p.matmul.on("cpu", name="gemm", supports=same_floats)
 def _(a: Array, b: Array) -> Array:
     return _product(a, b, (a.shape[0], b.shape[1], a.shape[1]))

@@ -17,7 +17,7 @@ from gpukit.backends.cpu.conv.tiling import registers
 from gpukit.backends.cpu.runtime.common import ACTIVATIONS, FLOAT32, Array, flat
 from gpukit.backends.cpu.runtime.jit import jit
 from gpukit.backends.cpu.runtime.memory import empty, scratch
-from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
+from gpukit.backends.cpu.runtime.threads import MOST_TASKS, cuts, parallel_for
 from gpukit.backends.cpu.runtime.tile import TALLEST, tile
 from gpukit.backends.cpu.runtime.vectors import VECTOR, copy_run
 
@@ -27,7 +27,6 @@ _COLUMNS, _ROWS, _SAMPLES = 256, 256, 128
 # Samples lie this far apart in their buffer: not a power of two, which would share few cache sets.
 _APART = _ROWS + VECTOR
 _LEAST_SAMPLES, _LEAST_ROWS = 8, 256
-_MOST_TASKS = 32
 
 
 @cache
@@ -94,7 +93,7 @@ def dense(x: Array, w: Array, b: Array | None = None, *, activation: str | None 
     pixels = tallest(min(m, _SAMPLES), TALLEST[_VECTORS])
     rows = -(-min(m, _SAMPLES) // pixels) * pixels
     blocks = n // _COLUMNS
-    tasks = cuts(blocks, min(blocks, _MOST_TASKS))
+    tasks = cuts(blocks, min(blocks, MOST_TASKS))
     left, right, out = flat(x), flat(w), y.reshape(-1)
     bias = empty((0,), x.dtype) if b is None else flat(b)
     loop, kind = _product(pixels), ACTIVATIONS[activation]

@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 
 from gpukit import primitives as p
-from gpukit.backends.cpu.runtime.common import Array, flat, is_float
+from gpukit.backends.cpu.runtime.common import Array, filled_floats, flat
 from gpukit.backends.cpu.runtime.jit import at, jit
 from gpukit.backends.cpu.runtime.memory import empty
 from gpukit.backends.cpu.runtime.partial_sums import column_sums
-from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
+from gpukit.backends.cpu.runtime.threads import Ranges, for_ranges, parallel_for, tasks_of
 
 _TILE = 256
 _TASK_SIZE = 300_000
-_MOST_TASKS = 32
 
 
 def _tile(values: Array, dtype: np.dtype[Any]) -> Array:
@@ -27,11 +26,10 @@ def _tile(values: Array, dtype: np.dtype[Any]) -> Array:
     return np.tile(values.astype(dtype), max(_TILE // values.size, 1))
 
 
-def _row_tasks(x: Array) -> list[tuple[int, int]]:
+def _row_tasks(x: Array) -> Ranges:
     """Ranges of pixels, as ranges of elements."""
     channels = x.shape[-1]
-    pixels = x.size // channels
-    tasks = cuts(pixels, min(pixels, max(x.size // _TASK_SIZE, 1), _MOST_TASKS))
+    tasks = tasks_of(x.size // channels, x.size, _TASK_SIZE)
     return [(a * channels, b * channels) for a, b in tasks]
 
 
@@ -86,22 +84,17 @@ def _fold(sums: Array, channels: int) -> Array:
     return folded
 
 
-def _supports(x: Array, *_: Any, **__: Any) -> bool:
-    return is_float(x) and x.size > 0 and all(a.dtype == x.dtype for a in _)
-
-
 def _apply(
     x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, epsilon: float
 ) -> Array:
     y = empty(x.shape, x.dtype)
     scale = gamma / np.sqrt(variance + float(epsilon))
     m, s, b = (_tile(v, x.dtype) for v in (mean, scale, beta))
-    source, target, tasks = flat(x), y.reshape(-1), _row_tasks(x)
-    parallel_for(len(tasks), lambda i: _normalise(source, m, s, b, target, *tasks[i]))
+    for_ranges(_row_tasks(x), _normalise, flat(x), m, s, b, y.reshape(-1))
     return y
 
 
-@p.batch_norm.on("cpu", name="numba", supports=_supports)
+@p.batch_norm.on("cpu", name="numba", supports=filled_floats)
 def _(x: Array, gamma: Array, beta: Array, *, epsilon: float) -> tuple[Array, Array, Array]:
     channels = x.shape[-1]
     pixels = x.size // channels
@@ -113,14 +106,14 @@ def _(x: Array, gamma: Array, beta: Array, *, epsilon: float) -> tuple[Array, Ar
     return _apply(x, gamma, beta, mean, variance, epsilon), mean, variance
 
 
-@p.batch_norm_inference.on("cpu", name="numba", supports=_supports)
+@p.batch_norm_inference.on("cpu", name="numba", supports=filled_floats)
 def _(
     x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, *, epsilon: float
 ) -> Array:
     return _apply(x, gamma, beta, mean, variance, epsilon)
 
 
-@p.batch_norm_grad.on("cpu", name="numba", supports=_supports)
+@p.batch_norm_grad.on("cpu", name="numba", supports=filled_floats)
 def _(
     gy: Array, x: Array, gamma: Array, mean: Array, variance: Array, *, epsilon: float
 ) -> tuple[Array, Array, Array]:
@@ -138,9 +131,5 @@ def _(
     scale = _tile(gamma * inverse, x.dtype)
     offset = _tile(gbeta / pixels, x.dtype)
     slope = _tile(inverse * ggamma / pixels, x.dtype)
-    target = gx.reshape(-1)
-    parallel_for(
-        len(tasks),
-        lambda i: _gradient(gradient, source, m, scale, offset, slope, target, *tasks[i]),
-    )
+    for_ranges(tasks, _gradient, gradient, source, m, scale, offset, slope, gx.reshape(-1))
     return gx, ggamma.astype(x.dtype), gbeta.astype(x.dtype)

@@ -15,16 +15,15 @@ from typing import Any
 import numpy as np
 
 from gpukit import primitives as p
-from gpukit.backends.cpu.runtime.common import Array, flat, is_float
+from gpukit.backends.cpu.runtime.common import Array, filled_floats, flat
 from gpukit.backends.cpu.runtime.jit import at, jit
 from gpukit.backends.cpu.runtime.memory import empty
-from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
+from gpukit.backends.cpu.runtime.threads import for_ranges, tasks_of
 from gpukit.primitives.normalisation import Response
 
 # Values in one buffer: a few buffers stay in L1.
 _BUFFER = 2048
 _TASK_SIZE = 50_000
-_MOST_TASKS = 32
 
 
 @jit
@@ -56,12 +55,29 @@ def _power(d, power, beta, length):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _forward(x, y, shape, k, scale, beta, first, last):  # type: ignore[no-untyped-def]
-    """Pixels first … last; shape: channels, groups, size; scale is alpha/size."""
+def _denominators(x, start, squares, d, power, shape, numbers, runs):  # type: ignore[no-untyped-def]
+    """d = k + scale·Σ x² of `runs` groups from x[start] on, power = d^-beta; both with gaps."""
+    channels, groups, size = shape
+    k, scale, beta = numbers
+    depth = channels // groups
+    stride = depth + size - 1
+    for run in range(runs):
+        place = run * stride + size // 2
+        for c in range(depth):
+            v = x[at(start + run * depth + c)]
+            squares[at(place + c)] = v * v
+    _window_sums(squares, d, size, runs * stride)
+    for i in range(runs * stride):
+        d[at(i)] = k + scale * d[at(i)]
+    _power(d, power, beta, runs * stride)
+
+
+@jit
+def _forward(x, y, shape, numbers, first, last):  # type: ignore[no-untyped-def]
+    """Pixels first … last; shape: channels, groups, size; numbers: k, alpha/size, beta."""
     channels, groups, size = shape
     depth = channels // groups
     stride = depth + size - 1
-    before = size // 2
     block = max(_BUFFER // (groups * stride), 1)
     squares = np.zeros(block * groups * stride + size, x.dtype)
     d = np.zeros(block * groups * stride, x.dtype)
@@ -69,15 +85,7 @@ def _forward(x, y, shape, k, scale, beta, first, last):  # type: ignore[no-untyp
     for pixel in range(first, last, block):
         runs = min(block, last - pixel) * groups
         start = pixel * channels
-        for run in range(runs):
-            place = run * stride + before
-            for c in range(depth):
-                v = x[at(start + run * depth + c)]
-                squares[at(place + c)] = v * v
-        _window_sums(squares, d, size, runs * stride)
-        for i in range(runs * stride):
-            d[at(i)] = k + scale * d[at(i)]
-        _power(d, power, beta, runs * stride)
+        _denominators(x, start, squares, d, power, shape, numbers, runs)
         for run in range(runs):
             for c in range(depth):
                 i = start + run * depth + c
@@ -85,30 +93,23 @@ def _forward(x, y, shape, k, scale, beta, first, last):  # type: ignore[no-untyp
 
 
 @jit
-def _backward(gy, x, gx, shape, k, scale, beta, first, last):  # type: ignore[no-untyped-def]
+def _backward(gy, x, gx, shape, numbers, first, last):  # type: ignore[no-untyped-def]
     """gx = gy·d^-beta - 2·scale·beta·x·Σ' gy·x·d^(-beta-1), Σ' over the mirrored neighbourhood."""
     channels, groups, size = shape
     depth = channels // groups
     stride = depth + size - 1
-    before, after = size // 2, (size - 1) // 2
+    after = (size - 1) // 2
     block = max(_BUFFER // (groups * stride), 1)
     squares = np.zeros(block * groups * stride + size, x.dtype)
     through = np.zeros(block * groups * stride + size, x.dtype)
     d = np.zeros(block * groups * stride, x.dtype)
     power = np.zeros(block * groups * stride, x.dtype)
+    _, scale, beta = numbers
     factor = 2 * scale * beta
     for pixel in range(first, last, block):
         runs = min(block, last - pixel) * groups
         start = pixel * channels
-        for run in range(runs):
-            place = run * stride + before
-            for c in range(depth):
-                v = x[at(start + run * depth + c)]
-                squares[at(place + c)] = v * v
-        _window_sums(squares, d, size, runs * stride)
-        for i in range(runs * stride):
-            d[at(i)] = k + scale * d[at(i)]
-        _power(d, power, beta, runs * stride)
+        _denominators(x, start, squares, d, power, shape, numbers, runs)
         for run in range(runs):
             place = run * stride
             for c in range(depth):
@@ -124,32 +125,22 @@ def _backward(gy, x, gx, shape, k, scale, beta, first, last):  # type: ignore[no
                 gx[at(i)] = v
 
 
-def _supports(x: Array, *_: Any, **__: Any) -> bool:
-    return is_float(x) and x.size > 0 and all(a.dtype == x.dtype for a in _)
-
-
-def _tasks(x: Array) -> list[tuple[int, int]]:
-    pixels = x.size // x.shape[-1]
-    return cuts(pixels, min(pixels, max(x.size // _TASK_SIZE, 1), _MOST_TASKS))
-
-
-@p.lrn.on("cpu", name="numba", supports=_supports)
-def _(x: Array, *, response: Response) -> Array:
+def _run(loop: Any, response: Response, *inputs: Array) -> Array:
+    """A new array by `loop` over pixels of the inputs (…,C), all of one shape."""
+    x = inputs[0]
     y = empty(x.shape, x.dtype)
-    shape, tasks = (x.shape[-1], response.groups, response.size), _tasks(x)
-    numbers = [x.dtype.type(v) for v in response.numbers]
-    source, target = flat(x), y.reshape(-1)
-    parallel_for(len(tasks), lambda i: _forward(source, target, shape, *numbers, *tasks[i]))
+    shape = (x.shape[-1], response.groups, response.size)
+    numbers = tuple(x.dtype.type(v) for v in response.numbers)
+    tasks = tasks_of(x.size // x.shape[-1], x.size, _TASK_SIZE)
+    for_ranges(tasks, loop, *map(flat, inputs), y.reshape(-1), shape, numbers)
     return y
 
 
-@p.lrn_grad.on("cpu", name="numba", supports=_supports)
+@p.lrn.on("cpu", name="numba", supports=filled_floats)
+def _(x: Array, *, response: Response) -> Array:
+    return _run(_forward, response, x)
+
+
+@p.lrn_grad.on("cpu", name="numba", supports=filled_floats)
 def _(gy: Array, x: Array, *, response: Response) -> Array:
-    gx = empty(x.shape, x.dtype)
-    shape, tasks = (x.shape[-1], response.groups, response.size), _tasks(x)
-    numbers = [x.dtype.type(v) for v in response.numbers]
-    gradient, source, target = flat(gy), flat(x), gx.reshape(-1)
-    parallel_for(
-        len(tasks), lambda i: _backward(gradient, source, target, shape, *numbers, *tasks[i])
-    )
-    return gx
+    return _run(_backward, response, gy, x)

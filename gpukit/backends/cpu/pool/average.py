@@ -9,7 +9,7 @@ from gpukit.backends.cpu.pool.maximum import pool_plan, small_window, unit_tasks
 from gpukit.backends.cpu.runtime.common import Array, flat, is_float
 from gpukit.backends.cpu.runtime.jit import at, jit
 from gpukit.backends.cpu.runtime.memory import empty
-from gpukit.backends.cpu.runtime.threads import parallel_for
+from gpukit.backends.cpu.runtime.threads import for_ranges
 from gpukit.primitives.windows import Window
 
 
@@ -86,8 +86,8 @@ def _(x: Array, *, window: Window) -> Array:
     y = empty((x.shape[0], *output, x.shape[3]), x.dtype)
     if y.size:
         plan = pool_plan(x.shape, window)
-        source, target, tasks = flat(x), y.reshape(-1), unit_tasks(x.shape[0] * output[0], x.size)
-        parallel_for(len(tasks), lambda i: _average(source, target, plan, *tasks[i]))
+        tasks = unit_tasks(x.shape[0] * output[0], x.size)
+        for_ranges(tasks, _average, flat(x), y.reshape(-1), plan)
     return y
 
 
@@ -96,8 +96,7 @@ def _(gy: Array, *, input_shape: tuple[int, ...], window: Window) -> Array:
     gx = empty(tuple(input_shape), gy.dtype)
     if gx.size:
         plan = pool_plan(tuple(input_shape), window)
-        gradient, target, tasks = flat(gy), gx.reshape(-1), unit_tasks(input_shape[0], gx.size)
-        parallel_for(len(tasks), lambda i: _share(gradient, target, plan, *tasks[i]))
+        for_ranges(unit_tasks(input_shape[0], gx.size), _share, flat(gy), gx.reshape(-1), plan)
     return gx
 
 
@@ -105,7 +104,6 @@ def _(gy: Array, *, input_shape: tuple[int, ...], window: Window) -> Array:
 def _(x: Array) -> Array:
     y = np.empty((x.shape[0], x.shape[3]), x.dtype)
     if y.size:
-        source, tasks = flat(x), unit_tasks(x.shape[0], x.size)
         pixels = x.shape[1] * x.shape[2]
-        parallel_for(len(tasks), lambda i: _means(source, y, pixels, *tasks[i]))
+        for_ranges(unit_tasks(x.shape[0], x.size), _means, flat(x), y, pixels)
     return y

@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 
 from gpukit import primitives as reference
-from gpukit.backends.cpu.runtime.common import Array, Pair, flat, is_float
+from gpukit.backends.cpu.runtime.common import Array, flat, is_float
 from gpukit.backends.cpu.runtime.jit import at, jit
 from gpukit.backends.cpu.runtime.memory import empty
 from gpukit.backends.cpu.runtime.records import record
-from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
+from gpukit.backends.cpu.runtime.threads import Ranges, for_ranges, tasks_of
 from gpukit.backends.cpu.runtime.vectors import VECTOR, choose_vector, pool_vector
 from gpukit.primitives.windows import Window
 
 _TASK_SIZE = 100_000
-_MOST_TASKS = 32
 
 
 @jit
@@ -160,9 +159,9 @@ def pool_plan(input_shape: tuple[int, ...], window: Window) -> Array:
     )  # fmt: skip
 
 
-def unit_tasks(units: int, size: int) -> list[Pair]:
+def unit_tasks(units: int, size: int) -> Ranges:
     """Ranges of units (lines or images) that together hold `size` values."""
-    return cuts(units, min(units, max(size // _TASK_SIZE, 1), _MOST_TASKS))
+    return tasks_of(units, size, _TASK_SIZE)
 
 
 def small_window(x: Array, *_: Any, window: Window, **__: Any) -> bool:
@@ -177,9 +176,8 @@ def _(x: Array, *, window: Window) -> tuple[Array, Array]:
     y, index = empty(shape, x.dtype), empty(shape, np.dtype(np.uint8))
     if y.size:
         plan = pool_plan(x.shape, window)
-        source, best, which = flat(x), y.reshape(-1), index.reshape(-1)
         tasks = unit_tasks(shape[0] * shape[1], x.size)
-        parallel_for(len(tasks), lambda i: _max_forward(source, best, which, plan, *tasks[i]))
+        for_ranges(tasks, _max_forward, flat(x), y.reshape(-1), index.reshape(-1), plan)
     return y, index
 
 
@@ -188,7 +186,6 @@ def _(gy: Array, index: Array, *, input_shape: tuple[int, ...], window: Window) 
     gx = empty(input_shape, gy.dtype)
     if gx.size:
         plan = pool_plan(tuple(input_shape), window)
-        gradient, which, target = flat(gy), flat(index), gx.reshape(-1)
         tasks = unit_tasks(input_shape[0], gx.size)
-        parallel_for(len(tasks), lambda i: _max_backward(gradient, which, target, plan, *tasks[i]))
+        for_ranges(tasks, _max_backward, flat(gy), flat(index), gx.reshape(-1), plan)
     return gx

@@ -21,6 +21,22 @@ def is_float(x: Any) -> bool:
     return bool(dtype in (FLOAT32, FLOAT64))
 
 
+def same_floats(*arrays: Any, **_: Any) -> bool:
+    """Whether all are arrays of one dtype that compiled code takes (None counts for any)."""
+    first = arrays[0].dtype
+    if first not in (FLOAT32, FLOAT64):
+        return False
+    for a in arrays[1:]:  # noqa: SIM110  (a generator takes twice as long)
+        if a is not None and a.dtype != first:
+            return False
+    return True
+
+
+def filled_floats(*arrays: Any, **_: Any) -> bool:
+    """As `same_floats`, and the first of them is not empty."""
+    return arrays[0].size > 0 and same_floats(*arrays)
+
+
 class _Alias:
     """Memory of an array, without its read-only flag; keeps the array alive."""
 

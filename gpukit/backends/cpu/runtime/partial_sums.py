@@ -7,9 +7,8 @@ import numpy as np
 from gpukit import primitives as p
 from gpukit.backends.cpu.runtime.common import Array, flat, is_float
 from gpukit.backends.cpu.runtime.jit import at, jit
-from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
+from gpukit.backends.cpu.runtime.threads import for_ranges, parallel_for, tasks_of
 
-_MOST_TASKS = 32
 # Elements that are worth a task: some 50 µs of reading from memory.
 _TASK_SIZE = 500_000
 
@@ -25,8 +24,7 @@ def _add_parts(parts, total, first, last):  # type: ignore[no-untyped-def]
 
 def add_parts(parts: Array, total: Array) -> None:
     """total (size,) = parts[0] + parts[1] + …, in this order: parts (count, size)."""
-    pieces = cuts(total.size, min(max(parts.size // _TASK_SIZE, 1), _MOST_TASKS))
-    parallel_for(len(pieces), lambda i: _add_parts(parts, total, *pieces[i]))
+    for_ranges(tasks_of(total.size, parts.size, _TASK_SIZE), _add_parts, parts, total)
 
 
 @jit
@@ -56,7 +54,7 @@ def column_sums(x: Array) -> Array:
     rows = x.size // columns if columns else 0
     if rows == 0:
         return np.zeros(columns)
-    pieces = cuts(rows, min(max(x.size // _TASK_SIZE, 1), _MOST_TASKS))
+    pieces = tasks_of(rows, x.size, _TASK_SIZE)
     sums = np.empty((len(pieces), columns))
     values = flat(x)
     parallel_for(len(pieces), lambda i: _column_sums(values, sums[i], *pieces[i]))

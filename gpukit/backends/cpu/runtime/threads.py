@@ -14,11 +14,18 @@ import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from queue import SimpleQueue
+from typing import Any
 
 from gpukit.core import settings
 from gpukit.errors import SettingError
 
 Task = Callable[[int], object]
+Ranges = list[tuple[int, int]]
+
+MOST_TASKS = 32
+# Elements of a loop bound by memory that are worth a task: waking a sleeping thread takes as long
+# as some 50 µs of work.
+LIGHT = 400_000
 
 
 class _Job:
@@ -158,10 +165,26 @@ def parallel_for(tasks: int, function: Task) -> None:
         threads.run(tasks, function, max(1, threads.threads // max(1, shares.running)))
 
 
-def cuts(units: int, count: int) -> list[tuple[int, int]]:
+def cuts(units: int, count: int) -> Ranges:
     """`units` in `count` consecutive ranges (first, last) whose lengths differ by at most one."""
     edges = [units * i // count for i in range(count + 1)] if count else []
     return list(itertools.pairwise(edges))
+
+
+def tasks_of(units: int, work: int, worth: int = LIGHT, most: int = MOST_TASKS) -> Ranges:
+    """`units` (elements, lines, images …) in ranges, one a task, `worth` so much of `work` each.
+
+    A single range for what is not worth two threads; none of no units.
+    """
+    return cuts(units, min(units, max(work // worth, 1), most))
+
+
+def for_ranges(ranges: Ranges, loop: Callable[..., object], *arguments: Any) -> None:
+    """Call `loop(*arguments, first, last)` for each range, on all threads."""
+    if len(ranges) == 1:
+        loop(*arguments, *ranges[0])
+    else:
+        parallel_for(len(ranges), lambda i: loop(*arguments, *ranges[i]))
 
 
 def _forget() -> None:

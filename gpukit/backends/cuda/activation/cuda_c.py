@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ from gpukit.backends.cuda.runtime.common import (
     empty_like,
     is_float,
 )
-from gpukit.dispatch.primitive import Primitive, registry
+from gpukit.dispatch.primitive import Primitive, registry, with_signature
 from gpukit.launch.kernel import Kernel
 from gpukit.primitives import activation
 
@@ -64,7 +63,7 @@ def _register(primitive: Primitive) -> None:
     def run(*arrays: Array, **settings: Any) -> Array:
         return launch(function, *arrays, *settings.values())
 
-    functools.update_wrapper(run, primitive.reference, assigned=())  # its signature
+    run = with_signature(primitive, run)
     primitive.on("cuda", name="cuda", supports=supports, kernels=(kernel,))(run)
 
 

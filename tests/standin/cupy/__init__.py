@@ -35,39 +35,15 @@ __all__ = [
     "ascontiguousarray",
     "copyto",
     "cuda",
-    "empty",
     "get_default_memory_pool",
     "lib",
     "ndarray",
     "random",
-    "zeros",
 ]
 
 
-def empty(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
-    """Memory that nobody has written to: all of its bits are ones."""
-    if order != "C":
-        raise NotImplementedError("the stand-in's empty has order C")
-    return _compute.new(shape, dtype)
-
-
-def zeros(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
-    made = empty(shape, dtype, order)
-    if made.size:
-        made.fill(0)
-    return made
-
-
-def array(
-    obj: Any,
-    dtype: Any = None,
-    copy: bool | None = True,
-    order: str = "K",
-    subok: bool = False,
-    ndmin: int = 0,
-    *,
-    blocking: bool = False,
-) -> ndarray:
+@_surface.like("cupy.array")
+def array(obj: Any, dtype: Any = None, copy: bool | None = True) -> ndarray:
     """A copy on the current card, of an array of the host or of this card."""
     if isinstance(obj, ndarray):
         return obj.astype(obj.dtype if dtype is None else dtype, copy=bool(copy))
@@ -80,12 +56,11 @@ def array(
     return made
 
 
-def asarray(
-    a: Any, dtype: Any = None, order: Any = None, *, copy: Any = None, blocking: bool = False
-) -> ndarray:
+@_surface.like("cupy.asarray")
+def asarray(a: Any, dtype: Any = None, copy: Any = None) -> ndarray:
     if isinstance(a, ndarray) and dtype in (None, a.dtype) and not copy:
         return a
-    return array(a, dtype, copy=bool(copy), blocking=blocking)
+    return array(a, dtype, bool(copy))
 
 
 def ascontiguousarray(a: Any, dtype: Any = None) -> ndarray:
@@ -93,9 +68,8 @@ def ascontiguousarray(a: Any, dtype: Any = None) -> ndarray:
     return made if made.flags.c_contiguous else made.copy()
 
 
-def copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = None) -> None:
-    if where is not None:
-        raise NotImplementedError("the stand-in's copyto takes no where")
+@_surface.like("cupy.copyto")
+def copyto(dst: Any, src: Any, casting: str = "same_kind") -> None:
     if not isinstance(dst, ndarray):
         raise TypeError(f"copyto to {type(dst)}")
     _compute.in_place("copyto", dst, [src], lambda s: np.copyto(dst._host, s, casting=casting))  # type: ignore

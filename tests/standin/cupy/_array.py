@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -90,12 +90,9 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
 
     # To the host, which waits.
 
-    def get(
-        self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True
-    ) -> np.ndarray:
+    @_surface.like("cupy.ndarray.get")
+    def get(self, order: str = "C") -> np.ndarray:
         """A copy of the host's, of all that the stream has written."""
-        if stream is not None or out is not None or not blocking:
-            raise NotImplementedError("the stand-in's get takes no stream, out or blocking")
         _compute.wait_and_read(self)
         return np.array(self._host, order=order)  # type: ignore[call-overload]
 
@@ -107,27 +104,6 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def tobytes(self, order: str = "C") -> bytes:
         return self.get().tobytes(order)  # type: ignore[arg-type]
-
-    def __float__(self) -> float:
-        return float(self.get())
-
-    def __int__(self) -> int:
-        return int(self.get())
-
-    def __complex__(self) -> complex:
-        return complex(self.get())
-
-    def __bool__(self) -> bool:
-        return bool(self.get())
-
-    def __repr__(self) -> str:
-        return repr(self.get())
-
-    def __str__(self) -> str:
-        return str(self.get())
-
-    def __format__(self, format_spec: str) -> str:
-        return format(self.get(), format_spec)
 
     def __len__(self) -> int:
         return len(self._host)
@@ -145,11 +121,12 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         host = self._host
         _compute.in_place("fill", self, [value], lambda v: host.fill(v))
 
-    def set(self, arr: np.ndarray, stream: Any = None) -> None:
+    @_surface.like("cupy.ndarray.set")
+    def set(self, arr: np.ndarray) -> None:
         """Copies from the host."""
         if not isinstance(arr, np.ndarray):
             raise TypeError("Only numpy.ndarray can be set to cupy.ndarray")
-        if arr.dtype != self.dtype or arr.shape != self.shape or stream is not None:
+        if arr.dtype != self.dtype or arr.shape != self.shape:
             raise ValueError(f"set: {arr.dtype} {arr.shape} is not {self.dtype} {self.shape}")
         host = self._host
         _compute.in_place("set", self, [], lambda: np.copyto(host, arr))
@@ -166,9 +143,6 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         _compute.refuse_host_arrays("assignment", value)
         _compute.in_place("assignment", self, [value, key], put, host_indices=True)
 
-    def copy(self, order: str = "C") -> ndarray:
-        return _compute.run("copy", lambda x: x.copy(order), [self])
-
     def astype(
         self,
         dtype: Any,
@@ -182,3 +156,11 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         if not copy and self.dtype == np.dtype(dtype):
             return self
         return _compute.run("astype", lambda x: x.astype(dtype, order), [self])  # type: ignore
+
+
+def _read(name: str) -> Callable[..., Any]:
+    return lambda self, *args: getattr(self.get(), name)(*args)
+
+
+for _name in ("float", "int", "complex", "bool", "repr", "str", "format"):
+    setattr(ndarray, f"__{_name}__", _read(f"__{_name}__"))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cupy import _order, _settings, _state
+from cupy import _order, _settings, _state, _surface
 from cupy._array import ndarray
 from cupy._errors import CompileException, CUDADriverError
 
@@ -34,26 +34,15 @@ def most_shared() -> int:
 class RawModule:
     """A source, and its kernels by name expressions."""
 
+    @_surface.like("cupy.RawModule")
     def __init__(
-        self,
-        code: str | None = None,
-        *,
-        path: str | None = None,
-        options: tuple[str, ...] = (),
-        backend: str = "nvrtc",
-        translate_cucomplex: bool = False,
-        enable_cooperative_groups: bool = False,
-        name_expressions: Any = None,
-        jitify: bool | None = None,
+        self, code: Any = None, options: tuple[str, ...] = (), name_expressions: Any = None
     ) -> None:
-        if path is not None or jitify or translate_cucomplex or enable_cooperative_groups:
-            raise NotImplementedError("the stand-in's RawModule compiles code with options only")
         if not isinstance(code, str):
             raise TypeError(f"code must be a str, got {type(code)}")
-        _check_options(options, backend)
+        _check_options(options)
         self.code = code
         self.options = options
-        self.backend = backend
         self.name_expressions = None if name_expressions is None else tuple(name_expressions)
 
     def get_function(self, name: str) -> RawKernel:
@@ -68,24 +57,12 @@ class RawModule:
 class RawKernel:
     """A kernel; compiled where it is first needed."""
 
-    def __init__(
-        self,
-        code: str,
-        name: str,
-        options: tuple[str, ...] = (),
-        backend: str = "nvrtc",
-        translate_cucomplex: bool = False,
-        *,
-        enable_cooperative_groups: bool = False,
-        jitify: bool | None = None,
-    ) -> None:
-        if jitify or translate_cucomplex or enable_cooperative_groups:
-            raise NotImplementedError("the stand-in's RawKernel compiles code with options only")
-        _check_options(options, backend)
+    @_surface.like("cupy.RawKernel")
+    def __init__(self, code: str, name: str, options: tuple[str, ...] = ()) -> None:
+        _check_options(options)
         self.code = code
         self.name = name
         self.options = options
-        self.backend = backend
         self._asked: dict[int, int] = {}  # bytes of dynamic shared memory, by card
 
     @property
@@ -156,11 +133,9 @@ class RawKernel:
             a._memory.uses.use(line, f"{self.name}, {p.name}", write=not p.is_const)
 
 
-def _check_options(options: Any, backend: str) -> None:
+def _check_options(options: Any) -> None:
     if not isinstance(options, tuple) or not all(isinstance(o, str) for o in options):
         raise TypeError(f"options must be a tuple of str, got {options!r}")
-    if backend != "nvrtc":
-        raise NotImplementedError(f"the stand-in has no backend {backend!r}")
     for option in options:
         if option.startswith("-arch") or option.startswith("--gpu-architecture"):
             raise ValueError(f"{option}: CuPy gives the architecture itself")

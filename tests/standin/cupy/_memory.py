@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cupy import _order, _state
+from cupy import _order, _state, _surface
 from cupy._errors import CUDARuntimeError
 
 ALIGNMENT = 512  # bytes, of CuPy's pool
@@ -95,9 +95,9 @@ class PinnedMemoryPointer:
 class MemoryPool:
     """CuPy's pool of the current card."""
 
-    def __init__(self, allocator: Any = None) -> None:
-        if allocator is not None:
-            raise NotImplementedError("the stand-in has no allocators")
+    @_surface.like("cupy.cuda.MemoryPool")
+    def __init__(self) -> None:
+        pass
 
     def used_bytes(self) -> int:
         return pool.used.get(_state.device(), 0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,34 @@ def bind(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.Bo
         return signature(name).bind(*args, **kwargs)
     except TypeError as error:
         raise TypeError(f"{name}{NAMES[name]}: {error}") from None
+
+
+def like(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Gives a function, or a method, the real signature of `name`.
+
+    Arguments that the function does not name itself must be what they are by default:
+    NotImplementedError otherwise.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        own = [*inspect.signature(function).parameters.values()]
+        bound = own[:1] if own[0].name == "self" else []
+        real = signature(name)
+        taken = {p.name for p in own}
+
+        @wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            this, rest = args[: len(bound)], args[len(bound) :]
+            given = bind(name, rest, kwargs).arguments
+            for argument in given.keys() - taken:
+                if given[argument] != real.parameters[argument].default:
+                    raise NotImplementedError(f"the stand-in's {name} takes no {argument}")
+            return function(*this, **{n: v for n, v in given.items() if n in taken})
+
+        call.__signature__ = real.replace(parameters=[*bound, *real.parameters.values()])  # type: ignore
+        return call
+
+    return decorate
 
 
 def missing(name: str) -> AttributeError | NotImplementedError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from cupy import _order, _settings, _state
+from cupy import _order, _settings, _state, _surface
 from cupy._errors import CUDARuntimeError
 from cupy._memory import (
     MemoryPointer,
@@ -40,10 +40,9 @@ def is_available() -> bool:
     return _settings.DEVICES > 0
 
 
-def set_allocator(allocator: Any = None) -> None:
+@_surface.like("cupy.cuda.set_allocator")
+def set_allocator(_: None = None) -> None:
     """None: memory from the driver, and back to it at once; so the stand-in does anyway."""
-    if allocator is not None:
-        raise NotImplementedError("the stand-in has no allocators")
 
 
 class Stream:
@@ -51,15 +50,8 @@ class Stream:
 
     null: Stream
 
-    def __init__(
-        self,
-        null: bool = False,
-        non_blocking: bool = False,
-        ptds: bool = False,
-        priority: int | None = None,
-    ) -> None:
-        if ptds:
-            raise NotImplementedError("the stand-in has no stream of each thread")
+    @_surface.like("cupy.cuda.Stream")
+    def __init__(self, null: bool = False, non_blocking: bool = False) -> None:
         self.device_id = -1 if null else _state.device()
         self._own = None if null else _order.new(self.device_id, blocking=not non_blocking)
         self.ptr = 0 if null else id(self._own)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from cupy import _memory, _order, _state
+from cupy import _memory, _order, _state, _surface
 from cupy._errors import CUDARuntimeError
 from cupy.cuda.device import get_cublas_handle
 
@@ -35,69 +36,47 @@ def setPointerMode(handle: int, mode: int) -> None:
     _settings(handle)[1] = mode
 
 
-def sgemm(handle, transa, transb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc):  # type: ignore[no-untyped-def]
-    sizes = (m, n, k)
-    _gemm("f", handle, transa, transb, sizes, alpha, (A, lda, 0), (B, ldb, 0), beta, (C, ldc, 0), 1)
-
-
-def dgemm(handle, transa, transb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc):  # type: ignore[no-untyped-def]
-    sizes = (m, n, k)
-    _gemm("d", handle, transa, transb, sizes, alpha, (A, lda, 0), (B, ldb, 0), beta, (C, ldc, 0), 1)
-
-
-def sgemmStridedBatched(  # type: ignore[no-untyped-def]
-    handle, transa, transb, m, n, k, alpha, A, lda, strideA, B, ldb, strideB, beta, C, ldc,
-    strideC, batchCount,
-):  # fmt: skip
-    _gemm(
-        "f", handle, transa, transb, (m, n, k), alpha, (A, lda, strideA), (B, ldb, strideB), beta,
-        (C, ldc, strideC), batchCount,
-    )  # fmt: skip
-
-
-def dgemmStridedBatched(  # type: ignore[no-untyped-def]
-    handle, transa, transb, m, n, k, alpha, A, lda, strideA, B, ldb, strideB, beta, C, ldc,
-    strideC, batchCount,
-):  # fmt: skip
-    _gemm(
-        "d", handle, transa, transb, (m, n, k), alpha, (A, lda, strideA), (B, ldb, strideB), beta,
-        (C, ldc, strideC), batchCount,
-    )  # fmt: skip
-
-
 def _settings(handle: int) -> list[int]:
     return _modes.setdefault(handle, [0, _HOST])
 
 
-def _gemm(
-    kind: str,
-    handle: int,
-    transa: int,
-    transb: int,
-    sizes: tuple[int, int, int],
-    alpha: int,
-    a: tuple[int, int, int],
-    b: tuple[int, int, int],
-    beta: int,
-    c: tuple[int, int, int],
-    batches: int,
-) -> None:
-    m, n, k = sizes
+def _gemm(name: str) -> Callable[..., None]:
+    """The product of this name: s or d for the dtype, of one matrix or of a batch."""
+    path, dtype = f"cupy_backends.cuda.libs.cublas.{name}", np.dtype({"s": "f", "d": "d"}[name[0]])
+
+    def product(*args: Any, **kwargs: Any) -> None:
+        _product(dtype, **_surface.bind(path, args, kwargs).arguments)
+
+    product.__name__, product.__signature__ = name, _surface.signature(path)  # type: ignore
+    return product
+
+
+sgemm, dgemm = _gemm("sgemm"), _gemm("dgemm")
+sgemmStridedBatched, dgemmStridedBatched = (
+    _gemm("sgemmStridedBatched"),
+    _gemm("dgemmStridedBatched"),
+)
+
+
+def _product(  # type: ignore[no-untyped-def]
+    dtype, handle, transa, transb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc,
+    strideA=0, strideB=0, strideC=0, batchCount=1,
+) -> None:  # fmt: skip
     mode, pointers = _settings(handle)
     if handle != get_cublas_handle():
         raise CUBLASError("CUBLAS_STATUS_INVALID_VALUE: the handle is another card's")
     if pointers != _HOST:
         raise NotImplementedError("the stand-in's cuBLAS takes alpha and beta from the host")
-    dtype = np.dtype(kind)
     one, before = (dtype.type(_scalar(p, dtype)) for p in (alpha, beta))
     line = _state.line()
     _order.work(line)
-    left = _matrices("A", line, a, (k, m) if transa else (m, k), batches, dtype, write=False)
-    right = _matrices("B", line, b, (n, k) if transb else (k, n), batches, dtype, write=False)
-    out = _matrices("C", line, c, (m, n), batches, dtype, write=True)
+    a, b, c = (A, lda, strideA), (B, ldb, strideB), (C, ldc, strideC)
+    left = _matrices("A", line, a, (k, m) if transa else (m, k), batchCount, dtype, write=False)
+    right = _matrices("B", line, b, (n, k) if transb else (k, n), batchCount, dtype, write=False)
+    out = _matrices("C", line, c, (m, n), batchCount, dtype, write=True)
     for x, y, z in zip(left, right, out, strict=True):
         factors = [x.T if transa else x, y.T if transb else y]
-        if mode == _TF32 and kind == "f":
+        if mode == _TF32 and dtype == np.float32:
             factors = [_tf32(f) for f in factors]
         product = one * (factors[0] @ factors[1])
         z[...] = product + before * z if before else product

@@ -15,8 +15,8 @@ from gpukit.cli.table import print_table
 if TYPE_CHECKING:
     from gpukit.core.process import Heard
     from gpukit.plugins import Plugin
+    from gpukit.race.alexnet import Filled
     from gpukit.static.finding import Finding
-    from gpukit.verify.alexnet import Filled
     from gpukit.verify.check import Outcome
     from gpukit.verify.inventory import ListedKernel
     from gpukit.verify.kernel_report import CompiledKernel
@@ -252,7 +252,7 @@ def registered_by(plugin: Plugin) -> list[str]:
 
 def print_alexnet(found: Sequence[Filled], arch: int, multiprocessors: int) -> None:
     """The table of `kernels show alexnet`."""
-    from gpukit.verify.alexnet import BATCH
+    from gpukit.race.alexnet import BATCH
 
     click.echo(
         f"One of AlexNet's two columns, batch {BATCH}, float32, on sm_{arch} with "

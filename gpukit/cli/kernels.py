@@ -138,7 +138,7 @@ def show(
 
     wanted = known_architectures(architectures)
     if name == ALEXNET:
-        from gpukit.verify.alexnet import filled
+        from gpukit.race.alexnet import filled
 
         if len(architectures) > 1:
             raise SettingError("show alexnet counts for one card: use one --arch")

@@ -16,8 +16,8 @@ from gpukit.cli.app import app
 from gpukit.launch import nvrtc
 from gpukit.launch.sources import load
 from gpukit.launch.wheels import nvidia_folder
+from gpukit.race import alexnet
 from gpukit.static.occupancy import occupancy
-from gpukit.verify import alexnet
 
 needs_wheel = pytest.mark.skipif(nvidia_folder() is None, reason="pip install 'gpukit[kernels]'")
 
@@ -87,7 +87,7 @@ def test_choices_for_alexnet():
     chosen = {}
     for one in alexnet.passes():
         if (one.layer, one.primitive) in CHOSEN:
-            call = alexnet.launches_of(one)[0]
+            (call, *_), _ = alexnet.launches_of(one)
             names = [t.name for t in call.bound.declaration.template]
             template = dict(zip(names, call.bound.instance.arguments))
             sizes = dict(zip((p.name for p in call.bound.parameters), call.arguments))
@@ -105,8 +105,9 @@ def test_the_calls_are_those_of_the_layers():
         if one.primitive not in ("conv2d", "dense"):
             continue
         layer = layers[f"{one.layer}a"]
-        assert layer.kernel.shape == one.shapes[1], one.layer
-        assert layer.output_shape((None, *one.shapes[0][1:]))[-1] == one.shapes[1][-1]
+        x, w = (argument.shape for argument in one.arguments[:2])
+        assert layer.kernel.shape == w, one.layer
+        assert layer.output_shape((None, *x[1:]))[-1] == w[-1]
 
 
 TILED = [
@@ -129,7 +130,7 @@ def test_as_many_blocks_fit_as_the_counting_takes(file, kernel, built):
 
 @needs_wheel
 def test_show_alexnet(monkeypatch):
-    some = [one for one in alexnet.passes() if one.layer == "conv4" and len(one.shapes) == 3]
+    some = [one for one in alexnet.passes() if one.layer == "conv4" and one.primitive == "conv2d"]
     monkeypatch.setattr(alexnet, "passes", lambda batch: iter(some))
     result = CliRunner().invoke(app, ["kernels", "show", "alexnet", "--json"])
     assert result.exit_code == 0, result.output

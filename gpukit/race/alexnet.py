@@ -9,38 +9,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gpukit.backends.cuda.conv.first import ACROSS, EACH
-from gpukit.backends.cuda.conv.shape import ConvShape
 from gpukit.device import get_device
+from gpukit.dispatch.declaration import Problem
 from gpukit.dispatch.primitive import registry
 from gpukit.launch import nvrtc
 from gpukit.launch.engine import Call
 from gpukit.launch.nvrtc import Resources
-from gpukit.networks.alexnet import INPUT_SIZE, MAPS, UNITS
-from gpukit.primitives.normalisation import Response
-from gpukit.primitives.windows import Conv, Window
+from gpukit.race.problems import problem
+from gpukit.race.tables import ALEXNET
 from gpukit.static.occupancy import occupancy
 
 BATCH = 128
 MULTIPROCESSORS = 132  # of an H100 or H200 in the form SXM
-CLASSES = 500  # of a column
-
-Shape = tuple[int, ...]
-
-
-class Pass(NamedTuple):
-    """A layer's call of a primitive: arrays by shape, settings; if it is a product, its m, n, k."""
-
-    layer: str
-    primitive: str
-    shapes: tuple[Shape | None, ...]
-    settings: dict[str, Any]
-    product: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -91,82 +76,41 @@ class _Recorder:
         self.calls.append(call)
 
 
-def passes(batch: int = BATCH) -> Iterator[Pass]:
-    """The calls of the layers of one column, in the order of a forward pass, gradients beside."""
-    size = INPUT_SIZE
-    yield from _convolution("conv1", (batch, size, size, 3), MAPS["conv1"], 11, 4, 0)
-    size = (size - 11) // 4 + 1
-    yield from _normalised_pool("pool1", (batch, size, size, MAPS["conv1"]))
-    size = (size - 3) // 2 + 1
-    yield from _convolution("conv2", (batch, size, size, MAPS["conv1"]), MAPS["conv2"], 5, 1, 2)
-    yield from _normalised_pool("pool2", (batch, size, size, MAPS["conv2"]))
-    size = (size - 3) // 2 + 1
-    channels = 2 * MAPS["conv2"]  # conv3 sees both columns
-    for name in ("conv3", "conv4", "conv5"):
-        yield from _convolution(name, (batch, size, size, channels), MAPS[name], 3, 1, 1)
-        channels = MAPS[name]
-    size = (size - 3) // 2 + 1
-    units = 2 * channels * size * size
-    for name, of in (("fc6", UNITS), ("fc7", UNITS), ("fc8", CLASSES)):
-        yield from _dense(name, batch, units, of)
-        units = 2 * of
+def passes(batch: int = BATCH) -> Iterator[Problem]:
+    """The calls of the layers of one column, in the order of a forward pass, gradients beside.
+
+    A column has half of each layer's outputs, and sees half of what its layers see in groups.
+    """
+    pools = iter(ALEXNET.response_pools)
+    for layer in ALEXNET.convs:
+        h, w, c, k, *window, groups = layer.sizes
+        sizes = (batch, h, w, c // groups, k // 2, *window, 1)
+        forward = problem("conv2d", sizes, layer.name)
+        pool = next(pools, None)
+        if pool:  # whose kernel adds the bias, and applies ReLU
+            yield replace(forward, arguments=forward.arguments[:2])
+        else:
+            yield replace(forward, settings=forward.settings | {"activation": "relu"})
+        if c > 3:  # images need no gradient
+            yield problem("conv2d_input_grad", sizes, layer.name)
+        yield problem("conv2d_weight_grad", sizes, layer.name)
+        if pool:
+            h, w, c, *window = pool.sizes
+            for name in ("bias_relu_lrn_pool", "bias_relu_lrn_pool_grad"):
+                yield problem(name, (batch, h, w, c // 2, *window), pool.name.split(", ")[1])
+    for layer in ALEXNET.denses:
+        inputs, outputs = layer.sizes
+        for name in ("dense", "dense_input_grad", "dense_weight_grad"):
+            yield problem(name, (batch, inputs, outputs // 2), layer.name)
 
 
-def _convolution(
-    layer: str, x: Shape, filters: int, window: int, stride: int, pad: int
-) -> Iterator[Pass]:
-    conv = Conv((stride, stride), ((pad, pad), (pad, pad)))
-    settings: dict[str, Any] = {"conv": conv}
-    shape = ConvShape(x, (window, window, x[3], filters), conv)
-    w, y, pixels = shape.w, shape.y, math.prod(x[:3])
-    # What follows the first two adds their bias (graph/fusion.py).
-    bias, activation = (None, None) if layer in ("conv1", "conv2") else ((filters,), "relu")
-    yield Pass(
-        layer, "conv2d", (x, w, bias), settings | {"activation": activation},
-        (shape.pixels, filters, shape.window),
-    )  # fmt: skip
-    if x[3] > 3:  # images need no gradient
-        product = (pixels, x[3], window * window * filters)
-        yield Pass(layer, "conv2d_input_grad", (y, w), settings | {"input_shape": x}, product)
-    yield Pass(
-        layer, "conv2d_weight_grad", (x, y), settings | {"kernel_shape": w},
-        (shape.window, filters, shape.pixels),
-    )  # fmt: skip
-
-
-def _normalised_pool(layer: str, x: Shape) -> Iterator[Pass]:
-    settings: dict[str, Any] = {
-        "relu": True,
-        "response": Response(size=5, alpha=5e-4, beta=0.75, k=2.0),
-        "window": Window((3, 3), (2, 2)),
-    }
-    y = (x[0], *(((side - 3) // 2 + 1) for side in x[1:3]), x[3])
-    yield Pass(layer, "bias_relu_lrn_pool", (x, x[3:]), settings)
-    yield Pass(layer, "bias_relu_lrn_pool_grad", (y, x, x[3:], y), settings)
-
-
-def _dense(layer: str, batch: int, units: int, of: int) -> Iterator[Pass]:
-    x, w, y = (batch, units), (units, of), (batch, of)
-    yield Pass(layer, "dense", (x, w, (of,)), {"activation": None}, (batch, of, units))
-    yield Pass(layer, "dense_input_grad", (y, w), {}, (batch, units, of))
-    yield Pass(layer, "dense_weight_grad", (x, y), {}, (units, of, batch))
-
-
-def launches_of(one: Pass) -> list[Call]:
-    """What a call launches, the kernel that does its work first."""
+def launches_of(one: Problem) -> tuple[list[Call], tuple[int, ...]]:
+    """What a call launches, the kernel that does its work first; the shape of its first result."""
     device, recorder = get_device("emu"), _Recorder()
-    arrays = [
-        None if shape is None else device.wrap(np.empty(shape, _dtype(one, i)))
-        for i, shape in enumerate(one.shapes)
-    ]
+    arrays = [device.wrap(np.empty(a.shape, a.dtype)) for a in one.arguments]
     with registry.instead("emu", recorder):
-        registry[one.primitive](*arrays, **one.settings)
-    return recorder.calls
-
-
-def _dtype(one: Pass, place: int) -> type:
-    is_index = one.primitive == "bias_relu_lrn_pool_grad" and place == 3
-    return np.uint8 if is_index else np.float32
+        results = registry[one.primitive](*arrays, **one.settings)
+    return recorder.calls, (results[0] if isinstance(results, tuple) else results).shape
 
 
 def filled(arch: int, multiprocessors: int = MULTIPROCESSORS, batch: int = BATCH) -> list[Filled]:
@@ -174,7 +118,7 @@ def filled(arch: int, multiprocessors: int = MULTIPROCESSORS, batch: int = BATCH
     known: dict[str, Resources] = {}
     found = []
     for one in passes(batch):
-        call = launches_of(one)[0]
+        (call, *_), shape = launches_of(one)
         kernel = call.bound.expression
         if kernel not in known:
             source = call.bound.source
@@ -182,7 +126,7 @@ def filled(arch: int, multiprocessors: int = MULTIPROCESSORS, batch: int = BATCH
             known[kernel] = made.resources[kernel]
         taken, threads = known[kernel], int(np.prod(call.block))
         room = occupancy(arch, threads, taken.registers, taken.shared + call.shared)
-        columns, rows = _used(call, one)
+        columns, rows = _used(call, shape)
         found.append(
             Filled(
                 one.layer, one.primitive, kernel, int(np.prod(call.grid)), threads,
@@ -201,15 +145,15 @@ def _ranges(call: Call) -> int:
     return int(values.get("splits", 1))
 
 
-def _used(call: Call, one: Pass) -> tuple[float | None, float | None]:
+def _used(call: Call, shape: tuple[int, ...]) -> tuple[float | None, float | None]:
     """The shares of a tile's columns and rows that belong to the result, over all tiles."""
     names = [t.name for t in call.bound.declaration.template]
     template = dict(zip(names, call.bound.instance.arguments))
-    if one.product is None:
-        return None, None
-    m, n, _ = one.product
+    m, n = math.prod(shape[:-1]), shape[-1]  # of the result, as a matrix product's
     if "TILE_N" in template:
         return _share(n, int(template["TILE_N"])), _share(m, int(template["TILE_M"]))
+    if "FILTERS" not in template:  # no product
+        return None, None
     columns = _share(n, int(template["FILTERS"]))
     if "GROUPS" in template:
         return columns, _share(m, EACH * int(template["GROUPS"]))

@@ -24,6 +24,7 @@ from gpukit.device import get_device, to_host
 from gpukit.emulator import compiler_problem
 from gpukit.errors import GpukitError
 from gpukit.launch.kernel import Kernel
+from gpukit.race import on_card
 
 SOURCE = Path(__file__).parent / "standins.cu"
 _rng = np.random.default_rng(3)
@@ -180,9 +181,10 @@ def _attempt(probe: Probe, device: str) -> tuple[np.ndarray | None, str]:
 
 def confirm(device: str) -> dict[str, Any]:
     """The report: pieces with what agrees with what, and facts."""
-    is_card = get_device(device).kind == "cuda"
+    place = get_device(device)
+    is_card = not place.in_host_memory
     missing = compiler_problem()
-    arch = card_arch(device) if is_card else 0
+    arch = on_card.arch(place) if is_card else 0
     pieces: dict[str, dict[str, Any]] = {}
     for probe in probes():
         entry = pieces.setdefault(
@@ -216,7 +218,7 @@ def confirm(device: str) -> dict[str, Any]:
     report: dict[str, Any] = {
         "date": datetime.date.today().isoformat(),
         "device": device,
-        "card": card_name(device) if is_card else None,
+        "card": on_card.name(place) if is_card else None,
         "arch": arch or None,
         "pieces": pieces,
     }
@@ -232,21 +234,6 @@ def _why_not(probe: Probe, arch: int) -> str:
     if not arch:
         return "not run: no card"
     return f"not run: needs sm_{probe.proves}" if arch < probe.proves else ""
-
-
-def card_arch(device: str) -> int:
-    """The architecture of a card: 90 for sm_90."""
-    import cupy
-
-    return int(cupy.cuda.Device(get_device(device).index).compute_capability)
-
-
-def card_name(device: str) -> str:
-    """What the card calls itself."""
-    import cupy
-
-    name = cupy.cuda.runtime.getDeviceProperties(get_device(device).index)["name"]
-    return name.decode() if isinstance(name, bytes) else str(name)
 
 
 def main() -> int:

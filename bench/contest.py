@@ -45,6 +45,31 @@ class Result:
     ours_mb: float | None = None
     theirs_mb: float | None = None
 
+    @classmethod
+    def of(
+        cls,
+        group: str,
+        name: str,
+        ours: Sequence[float],
+        theirs: Sequence[float],
+        variant: str,
+        per: int = 1,
+        **more: Any,
+    ) -> Result:
+        """Of the seconds of each round, in which `per` pieces were done."""
+        mine, other = statistics.median(ours), statistics.median(theirs)
+        return cls(
+            group=group,
+            name=name,
+            ours_ms=mine / per * 1e3,
+            theirs_ms=other / per * 1e3,
+            ratio=mine / other,
+            spread=max(spread(ours), spread(theirs)),
+            rounds=len(ours),
+            variant=variant,
+            **more,
+        )
+
     @property
     def void(self) -> bool:
         """Whether the times scatter too much to say anything."""
@@ -165,36 +190,29 @@ def agree(name: str, figures: Sequence[float], wanted: Sequence[float], limit: f
             raise AssertionError(f"{name} computes {figures}, the others {list(wanted)}")
 
 
+def alternate(runs: Sequence[Callable[[], float]], rounds: int) -> list[list[float]]:
+    """The seconds that each run says it took, all in turns, `rounds` times after a first one."""
+    times = [[run() for run in runs] for _ in range(rounds + 1)]
+    return [list(measured) for measured in zip(*times[1:])]
+
+
 def contest(
     group: str, case: str, ours: Sequence[Entrant], rival: Entrant, rounds: int
 ) -> list[Result]:
     """Time all in turns, `rounds` times; one result for each of `ours`."""
-    everybody = [rival, *ours]
-    times: list[list[float]] = [[] for _ in everybody]
-    for one in everybody:
-        one.run()
-    for _ in range(rounds):
-        for one, measured in zip(everybody, times):
-            measured.append(one.run())
-    theirs = statistics.median(times[0])
-    results = []
-    for one, measured in zip(ours, times[1:]):
-        median = statistics.median(measured)
-        results.append(
-            Result(
-                group=group,
-                name=f"{one.name}-{case}",
-                ours_ms=median * 1e3,
-                theirs_ms=theirs * 1e3,
-                ratio=median / theirs,
-                spread=max(spread(measured), spread(times[0])),
-                rounds=rounds,
-                variant=rival.name,
-                ours_mb=round(one.peak_mb()),
-                theirs_mb=round(rival.peak_mb()),
-            )
+    theirs, *times = alternate([one.run for one in (rival, *ours)], rounds)
+    return [
+        Result.of(
+            group,
+            f"{one.name}-{case}",
+            measured,
+            theirs,
+            rival.name,
+            ours_mb=round(one.peak_mb()),
+            theirs_mb=round(rival.peak_mb()),
         )
-    return results
+        for one, measured in zip(ours, times)
+    ]
 
 
 if __name__ == "__main__":

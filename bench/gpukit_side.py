@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.networks import DROPOUT, MOMENTUM, Net, images, loss_of, net_of, weights
+from bench.networks import DROPOUT, MOMENTUM, Net, images, loss_of, weights
 from gpukit import no_grad, ops
 from gpukit.device import get_device
 from gpukit.layers import Dropout
@@ -38,7 +38,7 @@ def model_of(net: Net, form: str, device: str) -> Any:
 
 def training(order: dict[str, Any], form: str, device: str = "cpu") -> Side:
     """A step of training with momentum; AlexNet's `form` is grouped or columns."""
-    net = net_of(order)
+    net = Net(**order)
     model = model_of(net, form, device)
     optimizer = SGD(net.rate, momentum=MOMENTUM, weight_decay=net.decay)
     x, labels = (get_device(device).asarray(a) for a in images(net))
@@ -67,7 +67,7 @@ def _drop(model: Any, rate: float) -> None:
 
 def inference(order: dict[str, Any], form: str = "grouped", device: str = "cpu") -> Side:
     """Predictions for a batch, on the host in the end."""
-    net = net_of(order)
+    net = Net(**order)
     model = model_of(net, form, device)
     x, labels = images(net)
     there = get_device(device).asarray(x)

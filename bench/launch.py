@@ -1,7 +1,5 @@
 """What a launch and a training step cost on the host, before a card does anything.
 
-    python -m bench.launch [--json FILE]       # python -m bench launch does it beside other groups
-
 LeNet-5 trains on the device emu, whose engine is replaced by one that does nothing, and whose
 memory is not written: what is left is gpukit's own work in Python, which a card waits for. Times
 are of the thread's CPU, so that other processes count little: medians, and the least of all rounds,
@@ -10,22 +8,20 @@ which a busy machine disturbs least. Neither NumPy's nor CuPy's own launches are
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import asdict
 from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bench.gpukit_side import training
-from bench.networks import LeNet
+from bench.networks import lenet
 from gpukit import device, models, optimizers
 from gpukit.device import emulated
 from gpukit.dispatch.primitive import registry
@@ -98,7 +94,7 @@ def loop_step() -> Callable[[], Any]:
 
 def public_step() -> Callable[[], Any]:
     """The same by the public API: loss, gradients, SGD with momentum."""
-    _, step = training(LeNet(BATCH).as_order(), "lenet", "emu")
+    _, step = training(asdict(lenet(BATCH)), "lenet", "emu")
     return step
 
 
@@ -175,13 +171,3 @@ def lines(figures: dict[str, dict[str, float]]) -> list[str]:
         texts = [f"{c:12.2f}" if isinstance(c, float) else f"{c:12}" for c in cells]
         shown.append(f"{row:48}" + "".join(texts))
     return shown
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m bench.launch", description=__doc__)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    options = parser.parse_args()
-    found = measure()
-    print(*lines(found), sep="\n")
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")

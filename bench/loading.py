@@ -21,11 +21,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bench.contest import Result, asked, seconds, started
+from bench.contest import Result, alternate, asked, seconds, started
 from gpukit.core import process
 from gpukit.core.process import WorkerProcess
 from gpukit.data import Augment, ImageFeed, scan
-from gpukit.race.contest import spread
 
 WIDTH, HEIGHT = 500, 375  # the usual size in ImageNet
 IMAGES, BATCH, SIZE, SQUARE, WORKERS = 256, 64, 227, 256, 2
@@ -191,27 +190,23 @@ def _contest(
 
     file = root / "pixels"
     shape = ask("pixels", 0, file=str(file))["shape"]
-    theirs, mine = np.fromfile(file, np.uint8).reshape(shape), np.concatenate(list(batches(0)))
-    distance = np.abs(theirs.astype(np.int16) - mine)
+    decoded, mine = np.fromfile(file, np.uint8).reshape(shape), np.concatenate(list(batches(0)))
+    distance = np.abs(decoded.astype(np.int16) - mine)
     same = variant == VARIANTS[0]
-    if theirs.shape != mine.shape or (distance.any() if same else distance.mean() > 15):
+    if decoded.shape != mine.shape or (distance.any() if same else distance.mean() > 15):
         raise SystemExit(f"loading, {variant}: the pixels differ by up to {distance.max()}")
-    times: dict[str, list[float]] = {"ours": [], "theirs": []}
-    for number in range(1, ROUNDS + 2):
-        times["theirs"].append(float(ask("run", number)["seconds"]))
-        times["ours"].append(seconds(partial(deque, batches(number), maxlen=0)))
-    medians = {who: statistics.median(values[1:]) for who, values in times.items()}
-    rates = {who: IMAGES / value for who, value in medians.items()}
-    return Result(
-        group="loading",
-        name=f"{variant}, {WORKERS} workers",
-        ours_ms=medians["ours"] / IMAGES * 1e3,
-        theirs_ms=medians["theirs"] / IMAGES * 1e3,
-        ratio=medians["ours"] / medians["theirs"],
-        spread=max(spread(values[1:]) for values in times.values()),
-        rounds=ROUNDS,
-        variant=f"{rates['ours']:.0f} against {rates['theirs']:.0f} images/s",
+    rounds = [iter(range(1, ROUNDS + 2)) for _ in range(2)]  # epochs of each
+    theirs, ours = alternate(
+        [
+            lambda: float(ask("run", next(rounds[0]))["seconds"]),
+            lambda: seconds(partial(deque, batches(next(rounds[1])), maxlen=0)),
+        ],
+        ROUNDS,
     )
+    rates = [IMAGES / statistics.median(times) for times in (ours, theirs)]
+    text = f"{rates[0]:.0f} against {rates[1]:.0f} images/s"
+    name = f"{variant}, {WORKERS} workers"
+    return Result.of("loading", name, ours, theirs, text, per=IMAGES)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,22 +22,38 @@ LRN = {"size": 5, "alpha": 5e-4, "beta": 0.75, "k": 2.0}
 MOMENTUM, DROPOUT = 0.9, 0.5
 # Rounding differs; a wrong gradient changes the loss of the second step by far more.
 LIMIT = 2e-4
-Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution, or with `size` 0 a dense layer; ReLU follows it, except at the end.
+
+    `response`: then LRN; `pool`: the size of a max-pool with stride 2 behind it.
+    """
+
+    name: str
+    outputs: int
+    size: int = 0
+    stride: int = 1
+    padding: int = 0
+    groups: int = 1
+    response: bool = False
+    pool: int = 0
+    dropout: bool = False
 
 
 @dataclass(frozen=True)
 class Net:
-    """A network, and a batch for it."""
+    """A network, and a batch for it; AlexNet in its grouped form. `rounds` it is timed."""
 
+    network: str
     batch: int
     size: int
-    width: float
     classes: int
-
-    network: ClassVar[str]
-    rate: ClassVar[float]
-    decay: ClassVar[float]
-    rounds: ClassVar[int]
+    rate: float
+    rounds: int
+    decay: float = 0.0
+    width: float = 1.0
 
     @property
     def name(self) -> str:
@@ -46,118 +61,77 @@ class Net:
         return f"batch-{self.batch}"
 
     @property
-    def last_size(self) -> int:
-        """Height and width of what the first dense layer reads."""
-        raise NotImplementedError
-
-    def shapes(self) -> dict[str, Shape]:
-        """Kernels by layer, as gpukit has them: (R, S, C/groups, K) and (in, out)."""
-        raise NotImplementedError
-
-    def as_order(self) -> dict[str, Any]:
-        """For a worker process; `net_of` reads it."""
-        return {"network": self.network, **asdict(self)}
-
-
-@dataclass(frozen=True)
-class AlexNet(Net):
-    """The grouped form."""
-
-    size: int = 227
-    width: float = 1.0
-    classes: int = 1000
-
-    network = "alexnet"
-    rate, decay = 0.001, 5e-4
-    rounds = 7
+    def channels(self) -> int:
+        """Of an image."""
+        return 1 if self.network == "lenet" else 3
 
     @property
-    def maps(self) -> list[int]:
-        """Maps of conv1 … conv5, both columns."""
-        return [2 * self._even(n) for n in MAPS]
+    def layers(self) -> tuple[Layer, ...]:
+        """What has weights, and what follows it."""
+        if self.network == "lenet":
+            return (
+                Layer("c1", 6, 5, padding=2, pool=2),
+                Layer("c3", 16, 5, pool=2),
+                Layer("f5", 120),
+                Layer("f6", 84),
+                Layer("output", self.classes),
+            )
+        # Of both columns together.
+        *maps, units = (2 * max(2, 2 * round(n * self.width / 2)) for n in (*MAPS, UNITS))
+        return (
+            Layer("conv1", maps[0], 11, stride=4, response=True, pool=3),
+            Layer("conv2", maps[1], 5, padding=2, groups=2, response=True, pool=3),
+            Layer("conv3", maps[2], 3, padding=1),
+            Layer("conv4", maps[3], 3, padding=1, groups=2),
+            Layer("conv5", maps[4], 3, padding=1, groups=2, pool=3),
+            Layer("fc6", units, dropout=True),
+            Layer("fc7", units, dropout=True),
+            Layer("fc8", self.classes),
+        )
 
-    @property
-    def units(self) -> int:
-        """Units of fc6 and fc7, both columns."""
-        return 2 * self._even(UNITS)
-
-    def _even(self, count: int) -> int:
-        return max(2, 2 * round(count * self.width / 2))
-
-    @property
-    def last_size(self) -> int:
-        """Height and width of what fc6 reads."""
-        size = (self.size - 11) // 4 + 1
-        for _ in range(3):
-            size = (size - 3) // 2 + 1
-        return size
-
-    def shapes(self) -> dict[str, Shape]:
-        """Kernels by layer."""
-        a, b, c, d, e = self.maps
-        return {
-            "conv1": (11, 11, 3, a),
-            "conv2": (5, 5, a // 2, b),
-            "conv3": (3, 3, b, c),
-            "conv4": (3, 3, c // 2, d),
-            "conv5": (3, 3, d // 2, e),
-            "fc6": (self.last_size**2 * e, self.units),
-            "fc7": (self.units, self.units),
-            "fc8": (self.units, self.classes),
-        }
+    def inputs(self) -> Iterator[tuple[Layer, int, int]]:
+        """Each layer with height and width, and channels, of what it reads."""
+        size, channels = self.size, self.channels
+        for layer in self.layers:
+            yield layer, size, channels
+            if layer.size:
+                size = (size + 2 * layer.padding - layer.size) // layer.stride + 1
+                size = (size - layer.pool) // 2 + 1 if layer.pool else size
+            else:
+                size = 1
+            channels = layer.outputs
 
 
-@dataclass(frozen=True)
-class LeNet(Net):
+def lenet(batch: int) -> Net:
     """LeNet-5 for images of 28×28 pixels."""
-
-    size: int = 28
-    width: float = 1.0
-    classes: int = 10
-
-    network = "lenet"
-    rate, decay = 0.01, 0.0
-    rounds = 101
-
-    @property
-    def last_size(self) -> int:
-        """Height and width of what f5 reads."""
-        return (self.size // 2 - 4) // 2
-
-    def shapes(self) -> dict[str, Shape]:
-        """Kernels by layer."""
-        return {
-            "c1": (5, 5, 1, 6),
-            "c3": (5, 5, 6, 16),
-            "f5": (self.last_size**2 * 16, 120),
-            "f6": (120, 84),
-            "output": (84, self.classes),
-        }
+    return Net("lenet", batch, size=28, classes=10, rate=0.01, rounds=101)
 
 
-def net_of(order: dict[str, Any]) -> Net:
-    """The network that `as_order` described."""
-    rest = {name: value for name, value in order.items() if name != "network"}
-    return {"alexnet": AlexNet, "lenet": LeNet}[order["network"]](**rest)
+def alexnet(batch: int, size: int = 227, width: float = 1.0, classes: int = 1000) -> Net:
+    """AlexNet, its maps and units times `width`."""
+    return Net("alexnet", batch, size, classes, rate=0.001, rounds=7, decay=5e-4, width=width)
 
 
 def weights(net: Net) -> dict[str, np.ndarray]:
-    """Kernels and biases by "layer/kernel": random, of a size that keeps values alive."""
+    """Kernels, (R, S, C/groups, K) and (in, out), and biases by "layer/kernel": random, of a size
+    that keeps values alive."""
     rng = np.random.default_rng(0)
     made = {}
-    for layer, shape in net.shapes().items():
+    for layer, size, channels in net.inputs():
+        shape: tuple[int, ...] = (size * size * channels, layer.outputs)
+        if layer.size:
+            shape = (layer.size, layer.size, channels // layer.groups, layer.outputs)
         deviation = np.float32((2 / np.prod(shape[:-1])) ** 0.5)
-        made[f"{layer}/kernel"] = rng.standard_normal(shape, dtype=np.float32) * deviation
-        made[f"{layer}/bias"] = rng.random(shape[-1], dtype=np.float32) * np.float32(0.1)
+        made[f"{layer.name}/kernel"] = rng.standard_normal(shape, dtype=np.float32) * deviation
+        made[f"{layer.name}/bias"] = rng.random(shape[-1], dtype=np.float32) * np.float32(0.1)
     return made
 
 
 def images(net: Net) -> tuple[np.ndarray, np.ndarray]:
     """x (N, H, W, C) and labels."""
     rng = np.random.default_rng(1)
-    channels = next(iter(net.shapes().values()))[2]
-    x = rng.standard_normal((net.batch, net.size, net.size, channels), dtype=np.float32)
-    return x, rng.integers(0, net.classes, net.batch)
+    shape = (net.batch, net.size, net.size, net.channels)
+    return rng.standard_normal(shape, dtype=np.float32), rng.integers(0, net.classes, net.batch)
 
 
 def loss_of(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -179,9 +153,9 @@ class Group:
     compiled: bool = False
 
 
-_ALEXNETS, _TINY = (AlexNet(32), AlexNet(128)), AlexNet(2, size=67, width=0.1, classes=10)
+_ALEXNETS, _TINY = (alexnet(32), alexnet(128)), alexnet(2, size=67, width=0.1, classes=10)
 GROUPS = {
-    "lenet": Group("training", (LeNet(64), LeNet(128)), LeNet(8), ("lenet",)),
+    "lenet": Group("training", (lenet(64), lenet(128)), lenet(8), ("lenet",)),
     "alexnet": Group("training", _ALEXNETS, _TINY, ("grouped", "columns"), compiled=True),
     "alexnet-inference": Group("inference", _ALEXNETS, _TINY),
 }
@@ -236,8 +210,8 @@ def _race(
 
 def _entrant(name: str, function: str, net: Net, form: str, device: Device) -> Entrant:
     if device.kind == "cpu":
-        return Contestant(name, function, net.as_order(), form)
-    return on_card.OnCard(name, function, net.as_order(), form, device.name)
+        return Contestant(name, function, asdict(net), form)
+    return on_card.OnCard(name, function, asdict(net), form, device.name)
 
 
 def _fastest(
@@ -284,7 +258,7 @@ def rehearse(names: Sequence[str], device: Device) -> int:
 def rehearsed(name: str, device: str) -> list[str]:
     """Run both sides of a group once, tiny, after they agreed; PyTorch's variants."""
     group = GROUPS[name]
-    order = group.dry.as_order()
+    order = asdict(group.dry)
     mine = on_card.OnCard(name, f"bench.gpukit_side:{group.side}", order, group.forms[0], device)
     wanted = mine.check()
     for variant in ON_CARD:

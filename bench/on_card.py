@@ -37,13 +37,14 @@ class OnCard:
 
     def run(self) -> float:
         """Seconds of one run."""
-        flush = flusher()
-        flush.buffer.normal_()
-        flush.synchronize()
+        import torch
+
+        flushing().normal_()
+        torch.cuda.synchronize()
 
         def once() -> None:
             self.once()
-            flush.synchronize()
+            torch.cuda.synchronize()
 
         return seconds(once)
 
@@ -57,24 +58,16 @@ class OnCard:
         free()
 
 
-class Flusher:
-    """Four times the L2 cache, to be written between runs."""
-
-    def __init__(self) -> None:
-        import cupy
-        import torch
-
-        if cupy.cuda.get_current_stream().ptr or torch.cuda.current_stream().cuda_stream:
-            raise DeviceError("gpukit and PyTorch use different streams here")
-        l2 = getattr(torch.cuda.get_device_properties(0), "L2_cache_size", 0) or 64 << 20
-        self.buffer = torch.empty(l2, dtype=torch.float32, device="cuda")
-        self.synchronize = torch.cuda.synchronize
-
-
 @functools.cache
-def flusher() -> Flusher:
-    """The one of this process."""
-    return Flusher()
+def flushing() -> Any:
+    """A tensor of four times the L2 cache, to be written between runs; one for this process."""
+    import cupy
+    import torch
+
+    if cupy.cuda.get_current_stream().ptr or torch.cuda.current_stream().cuda_stream:
+        raise DeviceError("gpukit and PyTorch use different streams here")
+    l2 = getattr(torch.cuda.get_device_properties(0), "L2_cache_size", 0) or 64 << 20
+    return torch.empty(l2, dtype=torch.float32, device="cuda")
 
 
 def free() -> None:
@@ -105,5 +98,4 @@ def their_peak(run: Callable[[], Any]) -> float:
     torch.cuda.reset_peak_memory_stats()
     run()
     torch.cuda.synchronize()
-    besides = flusher().buffer.nbytes
-    return float((torch.cuda.max_memory_reserved() - besides) / 1e6)
+    return float((torch.cuda.max_memory_reserved() - flushing().nbytes) / 1e6)

@@ -5,51 +5,18 @@ On the CPU they run only in a worker process, on a card beside gpukit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from bench.networks import (
-    DROPOUT,
-    LRN,
-    MOMENTUM,
-    AlexNet,
-    Net,
-    images,
-    loss_of,
-    net_of,
-    weights,
-)
+from bench.networks import DROPOUT, LRN, MOMENTUM, Net, images, loss_of, weights
 
 Side = tuple[Callable[[], list[float]], Callable[[], Any]]
 
 
 def _torch_model(net: Net) -> Any:
     import torch
-    from torch import nn
-
-    model = _alexnet(net) if isinstance(net, AlexNet) else _lenet(net)
-    layers = [m for m in model if isinstance(m, (nn.Conv2d, nn.Linear))]
-    with torch.no_grad():
-        for (kernel, bias), layer in zip(rival_weights(net), layers, strict=True):
-            layer.weight.copy_(torch.from_numpy(kernel))
-            layer.bias.copy_(torch.from_numpy(bias))
-    return model
-
-
-def _lenet(net: Net) -> Any:
-    from torch import nn
-
-    return nn.Sequential(
-        nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
-        nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(),
-        nn.Linear(84, net.classes),
-    )  # fmt: skip
-
-
-def _alexnet(net: AlexNet) -> Any:
     from torch import nn
 
     class Response(nn.Module):
@@ -63,39 +30,35 @@ def _alexnet(net: AlexNet) -> Any:
             )
             return y.reshape(n, c, h, w)
 
-    a, b, c, d, e = net.maps
-    units, flat = net.units, net.last_size**2 * net.maps[4]
-    return nn.Sequential(
-        nn.Conv2d(3, a, 11, stride=4), nn.ReLU(), Response(), nn.MaxPool2d(3, 2),
-        nn.Conv2d(a, b, 5, padding=2, groups=2), nn.ReLU(), Response(), nn.MaxPool2d(3, 2),
-        nn.Conv2d(b, c, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(c, d, 3, padding=1, groups=2), nn.ReLU(),
-        nn.Conv2d(d, e, 3, padding=1, groups=2), nn.ReLU(), nn.MaxPool2d(3, 2),
-        nn.Flatten(),
-        nn.Linear(flat, units), nn.ReLU(), nn.Dropout(DROPOUT),
-        nn.Linear(units, units), nn.ReLU(), nn.Dropout(DROPOUT),
-        nn.Linear(units, net.classes),
-    )  # fmt: skip
+    modules: list[Any] = []
+    for (layer, size, channels), arrays in zip(net.inputs(), rival_weights(net)):
+        if layer.size:
+            settings = (layer.size, layer.stride, layer.padding)
+            made: Any = nn.Conv2d(channels, layer.outputs, *settings, groups=layer.groups)
+        else:
+            made = nn.Linear(size * size * channels, layer.outputs)
+            if not any(isinstance(m, nn.Linear) for m in modules):
+                modules.append(nn.Flatten())
+        with torch.no_grad():
+            for parameter, array in zip((made.weight, made.bias), arrays):
+                parameter.copy_(torch.from_numpy(array))
+        modules += [made, nn.ReLU()]
+        modules += [Response()] * layer.response
+        modules += [nn.MaxPool2d(layer.pool, 2)] if layer.pool else []
+        modules += [nn.Dropout(DROPOUT)] * layer.dropout
+    return nn.Sequential(*modules[:-1])  # the last layer's ReLU is none of the network
 
 
-def rival_weights(net: Net) -> list[tuple[np.ndarray, np.ndarray]]:
+def rival_weights(net: Net) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Kernel (K, C/groups, R, S) or (out, in) and bias of each layer; the first dense layer
     reads channels first."""
     made = weights(net)
-    result = []
-    first = next(layer for layer, shape in net.shapes().items() if len(shape) == 2)
-    for layer in net.shapes():
-        kernel = made[f"{layer}/kernel"]
-        if kernel.ndim == 4:
-            kernel = kernel.transpose(3, 2, 0, 1)
-        elif layer == first:
-            size, units = net.last_size, kernel.shape[1]
-            places = kernel.reshape(size, size, -1, units)
-            kernel = places.transpose(3, 2, 0, 1).reshape(units, -1)
-        else:
-            kernel = kernel.T
-        result.append((np.ascontiguousarray(kernel), made[f"{layer}/bias"]))
-    return result
+    for layer, size, _ in net.inputs():
+        cells = layer.size or size
+        kernel = made[f"{layer.name}/kernel"].reshape(cells, cells, -1, layer.outputs)
+        kernel = kernel.transpose(3, 2, 0, 1)
+        kernel = kernel if layer.size else kernel.reshape(layer.outputs, -1)
+        yield np.ascontiguousarray(kernel), made[f"{layer.name}/bias"]
 
 
 def _placed(net: Net, variant: str, device: str) -> tuple[Any, Any, Any]:
@@ -116,7 +79,7 @@ def training(order: dict[str, Any], variant: str, device: str = "cpu") -> Side:
     import torch
     from torch import nn
 
-    net = net_of(order)
+    net = Net(**order)
     model, x, labels = _placed(net, variant, device)
     settings = {"lr": net.rate, "momentum": MOMENTUM, "weight_decay": net.decay}
     optimiser = torch.optim.SGD(model.parameters(), **settings)
@@ -145,7 +108,7 @@ def inference(order: dict[str, Any], variant: str, device: str = "cpu") -> Side:
     """Scores of a batch, eager, on the host in the end."""
     import torch
 
-    model, x, labels = _placed(net_of(order), variant, device)
+    model, x, labels = _placed(Net(**order), variant, device)
     model.eval()
 
     def run() -> Any:
@@ -159,8 +122,7 @@ def onnx_inference(order: dict[str, Any], variant: str) -> Side:
     """Scores of a batch by onnxruntime, which has one variant."""
     import onnxruntime
 
-    net = net_of(order)
-    assert isinstance(net, AlexNet)
+    net = Net(**order)
     session = onnxruntime.InferenceSession(
         onnx_model(net).SerializeToString(), providers=["CPUExecutionProvider"]
     )
@@ -173,7 +135,7 @@ def onnx_inference(order: dict[str, Any], variant: str) -> Side:
     return lambda: [loss_of(run(), labels)], run
 
 
-def onnx_model(net: AlexNet) -> Any:
+def onnx_model(net: Net) -> Any:
     """The same network as an ONNX graph; LRN has no groups there, so each half is an image."""
     from onnx import TensorProto, helper, numpy_helper
 
@@ -185,45 +147,37 @@ def onnx_model(net: AlexNet) -> Any:
         nodes.append(helper.make_node(kind, [now, *inputs], [f"y{len(nodes)}"], **settings))
         now = f"y{len(nodes) - 1}"
 
-    def constant(name: str, array: np.ndarray) -> str:
-        values.append(numpy_helper.from_array(array, name))
-        return name
+    def constant(array: np.ndarray) -> str:
+        values.append(numpy_helper.from_array(array, f"c{len(values)}"))
+        return f"c{len(values) - 1}"
 
-    sizes = [(net.size - 11) // 4 + 1]
-    sizes.append((sizes[0] - 3) // 2 + 1)
-    settings = [
-        {"strides": [4, 4]},
-        {"pads": [2] * 4, "group": 2},
-        {"pads": [1] * 4},
-        {"pads": [1] * 4, "group": 2},
-        {"pads": [1] * 4, "group": 2},
-    ]
-    for i, (kernel, bias) in enumerate(rival_weights(net)):
-        names = constant(f"w{i}", kernel), constant(f"b{i}", bias)
-        if i < 5:
-            add("Conv", *names, **settings[i])
+    def reshape(images: int, maps: int) -> None:
+        add("Reshape", constant(np.array([images, maps, 0, 0], np.int64)))  # 0: as it was
+
+    flat = False
+    for layer, arrays in zip(net.layers, rival_weights(net)):
+        names = map(constant, arrays)
+        if layer.size:
+            pads, strides = [layer.padding] * 4, [layer.stride] * 2
+            add("Conv", *names, pads=pads, strides=strides, group=layer.groups)
         else:
+            if not flat:
+                add("Flatten")
+            flat = True
             add("Gemm", *names, transB=1)
-        if i < 7:
+        if layer != net.layers[-1]:
             add("Relu")
-        if i < 2:
-            size, maps = sizes[i], net.maps[i]
-            halves = np.array([net.batch * 2, maps // 2, size, size], np.int64)
-            add("Reshape", constant(f"halves{i}", halves))
-            add(
-                "LRN", size=int(LRN["size"]), alpha=LRN["alpha"], beta=LRN["beta"],
-                bias=LRN["k"],
-            )  # fmt: skip
-            whole = np.array([net.batch, maps, size, size], np.int64)
-            add("Reshape", constant(f"whole{i}", whole))
-        if i in (0, 1, 4):
-            add("MaxPool", kernel_shape=[3, 3], strides=[2, 2])
-        if i == 4:
-            add("Flatten")
-    shape = [net.batch, 3, net.size, net.size]
+        if layer.response:
+            reshape(net.batch * 2, layer.outputs // 2)
+            settings = {"alpha": LRN["alpha"], "beta": LRN["beta"], "bias": LRN["k"]}
+            add("LRN", size=int(LRN["size"]), **settings)
+            reshape(net.batch, layer.outputs)
+        if layer.pool:
+            add("MaxPool", kernel_shape=[layer.pool] * 2, strides=[2, 2])
+    shape = [net.batch, net.channels, net.size, net.size]
     graph = helper.make_graph(
         nodes,
-        "alexnet",
+        net.network,
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info(now, TensorProto.FLOAT, [net.batch, net.classes])],
         values,

@@ -10,23 +10,16 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
-import time
 from collections.abc import Callable
 
 import numpy as np
 
+from bench.contest import seconds
 from gpukit import models, optimizers
 from gpukit.data.feed import Batch
 from gpukit.model.base import Base
 from gpukit.training.replay import take_step_twice
 from gpukit.training.step import Work, take_step
-
-
-def seconds(step: Callable[[], object]) -> float:
-    """How long a call takes."""
-    begun = time.perf_counter()
-    step()
-    return time.perf_counter() - begun
 
 
 def networks(device: str, batch: int, alexnet: bool) -> tuple[Base, Work]:

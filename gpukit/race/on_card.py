@@ -92,6 +92,11 @@ def measure(device: Device, cupy: Any = None) -> Ceilings:
     )
 
 
+def arch(device: Device) -> int:
+    """The card's architecture: 90 for sm_90."""
+    return int(_cupy().cuda.Device(device.index).compute_capability)
+
+
 def name(device: Device, cupy: Any = None) -> str:
     """The card's model name."""
     cupy = cupy or _cupy()

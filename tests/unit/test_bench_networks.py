@@ -148,7 +148,7 @@ torch.cuda.empty_cache = theirs.free_all_blocks
 torch.cuda.reset_peak_memory_stats = theirs.reset
 torch.cuda.max_memory_reserved = lambda: theirs.peak
 mb = 10**6
-on_card.flusher = lambda: SimpleNamespace(buffer=SimpleNamespace(nbytes=200 * mb))
+on_card.flushing = lambda: SimpleNamespace(nbytes=200 * mb)
 our_mb = on_card.our_peak(lambda: ours.run(25 * mb))
 print((our_mb, on_card.their_peak(lambda: theirs.run(50 * mb))))
 """

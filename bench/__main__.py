@@ -17,10 +17,11 @@ import numpy as np  # noqa: F401  (before gpukit, no environment set: that is ho
 
 from bench import launch, loading, networks
 from bench.contest import Result
-from gpukit.cli.race import batch_on, hold
+from gpukit.cli.race import hold
 from gpukit.device import Device, get_device
 from gpukit.errors import DeviceError
 from gpukit.race import report
+from gpukit.race.ceilings import side
 from gpukit.race.contest import VOID_SPREAD, Outcome
 from gpukit.race.suites import ALL, suite
 
@@ -129,7 +130,7 @@ def compete(groups: list[str], device: Device, options: argparse.Namespace) -> d
             f"A case is void when the interquartile range passes {VOID_SPREAD:.0%} of the median."
         )
     if primitives := [p for group in groups for p in PRIMITIVES.get(group, ())]:
-        problems = suite(ALL, batch_on(device), primitives)
+        problems = suite(ALL, side(device).BATCH, primitives)
         problems = [p for p in problems if options.match in p.layer]
         if problems:
             rivals = ["torch", "torch-compiled"] if options.compiled else ["torch"]

@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 
-from gpukit.cli.race import batch_on
 from gpukit.device import CPU
 from gpukit.dispatch.declaration import Problem
 from gpukit.dispatch.primitive import registry
 from gpukit.race import rivals
 from gpukit.race.ceilings import ceilings
 from gpukit.race.contest import Outcome, Race, run
-from gpukit.race.on_host import HostClock
+from gpukit.race.on_host import BATCH, HostClock
 from gpukit.race.suites import ALL, suite
 
 
@@ -35,7 +34,7 @@ def rival() -> Iterator[dict[str, rivals.Rival]]:
 
 @pytest.mark.parametrize(
     "problem",
-    [pytest.param(p, id=f"{p.primitive}-{p.layer}") for p in suite(ALL, batch_on(CPU))],
+    [pytest.param(p, id=f"{p.primitive}-{p.layer}") for p in suite(ALL, BATCH)],
 )
 def test_speed(benchmark: Any, problem: Problem, rival: dict[str, rivals.Rival]) -> None:
     outcome = Outcome(ceilings(CPU))

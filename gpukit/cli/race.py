@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 PASSES = ("forward", "input", "weight", "all")
 RIVALS = ("torch", "torch-compiled")
 SUITES = ("alexnet", "vgg16", "resnet50", "lenet5", "mobilenet", "all")
-HOST_BATCH, CARD_BATCH = 8, 32
 
 
 @click.command()
@@ -39,7 +38,7 @@ HOST_BATCH, CARD_BATCH = 8, 32
 )  # fmt: skip
 @click.option(
     "--batch", type=click.IntRange(1), metavar="N",
-    help=f"Images in a network's layers.  [default: {HOST_BATCH} on cpu, {CARD_BATCH} on a card]",
+    help="Images in a network's layers.  [default: 8 on cpu, 32 on a card]",
 )  # fmt: skip
 @click.option(
     "--pass",
@@ -98,17 +97,18 @@ def race(
     result that is wrong, or faster than this device can be, is refused: exit code 1.
     """
     from gpukit.device import default_device, get_device
+    from gpukit.race.ceilings import side
     from gpukit.race.report import as_dict
 
     if out is not None:
         _check_writable(Path(out))
     _name_crashes()
     place = get_device(device) if device else default_device()
+    usual = side(place).BATCH
     if suite_name is None:
-        problems = _problems(primitives, chosen, layers, batch, place)
+        problems = _problems(primitives, chosen, layers, batch, usual)
     else:
-        problems = _suite(suite_name, primitives, chosen, layers, batch, place)
-    _refuse_emulated(place)
+        problems = _suite(suite_name, primitives, chosen, layers, batch or usual)
     _load(kernels, [p.primitive for p in problems], place)
     chosen_algos: Sequence[str] | None = algos or None
     if suite_name is not None:
@@ -135,13 +135,13 @@ def hold(
     """
     from gpukit.errors import SettingError
     from gpukit.race import memory, report
-    from gpukit.race.ceilings import ceilings
+    from gpukit.race.ceilings import ceilings, side
     from gpukit.race.contest import Outcome, Race, run, work
 
     memory.check(problems, place, len(set(rivals)))
     console = report.console()
     with ExitStack() as closing:
-        planned = Race(problems, place, _clock(place), algos, seconds=seconds)
+        planned = Race(problems, place, side(place).clock(place), algos, seconds=seconds)
         networks = ", ".join(dict.fromkeys(p.network for p in problems))
         about = report.machine(place) | {"network": networks}
         first = ceilings(place)
@@ -188,25 +188,12 @@ def _name_crashes() -> None:
             faulthandler.enable()
 
 
-def _refuse_emulated(device: Device) -> None:
-    from gpukit.errors import DeviceError
-    from gpukit.race.ceilings import no_speed
-
-    if device.kind == "emu":
-        raise DeviceError(no_speed(device))
-
-
-def batch_on(device: Device) -> int:
-    """Images in a network's layers, where no number is given."""
-    return CARD_BATCH if device.kind == "cuda" else HOST_BATCH
-
-
 def _problems(
     primitives: tuple[str, ...],
     chosen: str | None,
     layers: str | None,
     batch: int | None,
-    device: Device,
+    usual: int,
 ) -> list[Problem]:
     from gpukit.errors import SettingError
     from gpukit.race.problems import passes, problems
@@ -215,7 +202,7 @@ def _problems(
     if len(primitives) != 1:
         raise SettingError("name one primitive, as in gpukit race conv2d, or use --suite")
     if batch is None and (layers is None or layers in NETWORKS):
-        batch = batch_on(device)
+        batch = usual
     return [p for name in passes(primitives[0], chosen) for p in problems(name, layers, batch)]
 
 
@@ -224,8 +211,7 @@ def _suite(
     primitives: tuple[str, ...],
     chosen: str | None,
     layers: str | None,
-    batch: int | None,
-    device: Device,
+    batch: int,
 ) -> list[Problem]:
     from gpukit.errors import SettingError
     from gpukit.race.suites import suite
@@ -234,7 +220,7 @@ def _suite(
         raise SettingError(f"--suite {name} has layers of its own; leave --layers out")
     if chosen is not None and not primitives:
         raise SettingError("--pass is of a primitive that is named; name one, or leave --pass out")
-    return suite(name, batch or batch_on(device), primitives, chosen)
+    return suite(name, batch, primitives, chosen)
 
 
 def _load(kernels: tuple[str, ...], primitives: list[str], device: Device) -> None:
@@ -253,27 +239,20 @@ def _load(kernels: tuple[str, ...], primitives: list[str], device: Device) -> No
             )
 
 
-def _clock(device: Device) -> Any:
-    from gpukit.race.on_card import CardClock
-    from gpukit.race.on_host import HostClock
-
-    with device.current():
-        return CardClock(device) if device.kind == "cuda" else HostClock()
-
-
 def _meet(
     planned: Race, names: Sequence[str], outcome: Outcome, closing: ExitStack
 ) -> dict[str, Any]:
     """Start the rivals that are there; what they are."""
+    from gpukit.race.ceilings import side
     from gpukit.race.contest import Note
-    from gpukit.race.rivals import RivalError, missing, rival
+    from gpukit.race.rivals import RIVALS, RivalError, missing
 
     found = {}
     for name in dict.fromkeys(names):
         why = missing()
         if not why:
             try:
-                made = rival(name, planned.device, planned.clock)
+                made = side(planned.device).rival(planned.device, planned.clock, RIVALS[name])
                 closing.callback(made.close)
                 found[name] = made.describe()
                 planned.rivals[name] = made

@@ -7,12 +7,14 @@ may have slowed the first measurement, and the highest figures count.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from gpukit.device import Device
+from gpukit.device import CpuDevice, CudaDevice, Device, TwinDevice
 from gpukit.errors import DeviceError
 from gpukit.race import on_card, on_host
 from gpukit.race.peaks import Ceilings
 
+_SIDES = {CpuDevice: on_host, TwinDevice: on_host, CudaDevice: on_card}
 _found: dict[str, Ceilings] = {}
 Measure = Callable[[Device], Ceilings]
 
@@ -31,15 +33,16 @@ def measure_again(device: Device, measure: Measure | None, before: Ceilings) -> 
 
 
 def _measure(device: Device) -> Ceilings:
-    if device.kind == "emu":
-        raise DeviceError(no_speed(device))
-    return on_card.measure(device) if device.kind == "cuda" else on_host.measure()
+    found: Ceilings = side(device).measure(device)
+    return found
 
 
-def no_speed(device: Device) -> str:
-    """Why nothing is timed on an emulated card."""
-    return (
-        f"{device} has no speed: it runs a card's kernels on the CPU, one thread of a block after "
-        "another, so its times say nothing about a card's; race on --device cuda where there is "
-        "one, or on cpu, and prove kernels here with gpukit kernels check"
-    )
+def side(device: Device) -> Any:
+    """on_card or on_host, the module that times what runs on a device; DeviceError on emu."""
+    if type(device) not in _SIDES:
+        raise DeviceError(
+            f"{device} has no speed: it runs a card's kernels on the CPU, one thread of a block "
+            "after another, so its times say nothing about a card's; race on --device cuda where "
+            "there is one, or on cpu, and prove kernels here with gpukit kernels check"
+        )
+    return _SIDES[type(device)]

@@ -14,7 +14,8 @@ from gpukit.dispatch.declaration import Problem
 from gpukit.dispatch.precision import FULL
 from gpukit.dispatch.preference import no_fallbacks
 from gpukit.dispatch.primitive import REFERENCE, Implementation, registry
-from gpukit.errors import DeviceError, SettingError
+from gpukit.errors import SettingError
+from gpukit.launch.numba import card_problem
 from gpukit.race import ceilings as of_device
 from gpukit.race.ceilings import Measure
 from gpukit.race.peaks import MARGIN, Ceilings
@@ -115,8 +116,7 @@ class Race:
     seconds: float = math.inf  # after which no problem is begun
 
     def __post_init__(self) -> None:
-        if self.device.kind == "emu":
-            raise DeviceError(of_device.no_speed(self.device))
+        of_device.side(self.device)  # on emu nothing is raced
         primitives = [registry[name] for name in {p.primitive for p in self.problems}]
         kind = self.device.kind
         for name in self.algos or ():
@@ -164,70 +164,62 @@ def _estimate(race: Race, problem: Problem, found: Ceilings) -> tuple[float, flo
 def _solve(race: Race, problem: Problem, outcome: Outcome, step: Step) -> None:
     proving, timing = _estimate(race, problem, outcome.ceilings)
 
-    def note(name: str, why: str, notes: list[Note]) -> None:
-        notes.append(Note(problem.primitive, problem.layer, name, why))
+    def passes(name: str, why: str, notes: list[Note] = outcome.refused) -> bool:
+        """Whether nothing is said against an entrant; else it is noted."""
+        if why:
+            notes.append(Note(problem.primitive, problem.layer, name, why))
+        return not why
 
-    def now(name: str, what: str) -> None:
+    def now(name: str, what: str = "proof") -> None:
         outcome.now = f"{name} on {problem.layer} ({problem.primitive}): {what}"
         step(0, outcome.now)
 
     step(0, f"{problem.layer}: proof")
     proof = Proof(problem, race.device)
     default, implementations = _entrants(race, problem, proof, outcome)
-    calls = {name: _call(problem, name) for name in implementations}
-    for name in list(calls):
-        now(name, "proof")
-        failure = proof.first(calls[name], implementations[name].precision)
-        if failure:
-            note(name, failure, outcome.refused)
-        elif proof.viewed:
-            note(name, "its result is a view of its argument: nothing moves", outcome.left_out)
-        if failure or proof.viewed:
-            del calls[name]
+    precision = {name: one.precision for name, one in implementations.items()}
+    calls = {}
+    for name in implementations:
+        now(name)
+        call = _call(problem, name)
+        if passes(name, proof.check(call, precision[name])):
+            view = "its result is a view of its argument: nothing moves" if proof.viewed else ""
+            if passes(name, view, outcome.left_out):
+                calls[name] = call
     proof.fill()
-    for name in list(calls):
-        now(name, "proof")
-        wrong = proof.check(calls[name], implementations[name].precision)
-        if wrong:
-            note(name, wrong, outcome.refused)
-            del calls[name]
-    turns: dict[str, Turn] = {name: _turn(race, proof, call) for name, call in calls.items()}
-    variants = {name: name for name in calls}
+    turns: dict[str, Turn] = {}
+    for name, call in calls.items():
+        now(name)
+        if passes(name, proof.check(call, precision[name])):
+            turns[name] = _turn(race, proof, call)
+    variants = {name: name for name in turns}
     for name, rival in race.rivals.items():
-        now(name, "proof")
+        now(name)
         try:
             rival.prepare(problem)
-            wrong = proof.compare(rival.result())
-            if wrong:
-                note(name, wrong, outcome.refused)
-                continue
-            variants[name] = rival.fastest()
-            turns[name] = rival.seconds
+            if passes(name, proof.compare(rival.result())):
+                variants[name], turns[name] = rival.fastest(), rival.seconds
         except RivalError as error:
-            note(name, str(error), outcome.left_out)
+            passes(name, str(error), outcome.left_out)
         except RuntimeError as error:  # of PyTorch in this process
-            note(name, f"PyTorch cannot: {error}", outcome.left_out)
+            passes(name, f"PyTorch cannot: {error}", outcome.left_out)
     step(proving, f"{problem.layer}: {', '.join(turns)}")
     times, failures = alternate(
-        {name: _told(now, name, turn) for name, turn in turns.items()},
+        turns,
         lambda share: step(share * timing, outcome.now),
+        lambda name: now(name, "turns"),
     )
     for name, failure in failures.items():
-        note(name, failure, outcome.refused)
+        passes(name, failure)
     if times.keys() & calls.keys():
         proof.settle()
-    for name in list(times):
-        now(name, "proof")
+    for name, seconds in list(times.items()):
+        now(name)
         wrong = ""
         if name in calls:
-            wrong = proof.last(calls[name], race.clock, implementations[name].precision)
-        if wrong:
-            note(name, f"after {len(times[name])} runs {wrong}", outcome.refused)
-        else:
-            wrong = _beyond(race, problem, name, times[name], outcome)
-            if wrong:
-                note(name, wrong, outcome.refused)
-        if wrong:
+            wrong = proof.last(calls[name], race.clock, precision[name])
+            wrong = wrong and f"after {len(seconds)} runs {wrong}"
+        if not passes(name, wrong or _beyond(race, problem, name, seconds, outcome)):
             del times[name]
     outcome.rows += _rows(race, problem, default, variants, times, outcome.ceilings)
     outcome.now = ""
@@ -254,18 +246,12 @@ def _entrants(
         elif not implementations[name].takes(args, settings):
             why = "it does not take such a call"
         elif not implementations[name].emulated and name.startswith("numba"):
-            why = _numba_problem()
+            why = card_problem()
         if why:
             outcome.left_out.append(Note(problem.primitive, problem.layer, name, why))
         else:
             found[name] = implementations[name]
     return default, found
-
-
-def _numba_problem() -> str:
-    from gpukit.launch.numba import card_problem
-
-    return card_problem()
 
 
 def _call(problem: Problem, name: str) -> Callable[..., Any]:
@@ -277,22 +263,15 @@ def _turn(race: Race, proof: Proof, call: Callable[..., Any]) -> Turn:
     return lambda: race.clock.seconds(lambda: call(*proof.arrays, **proof.settings), proof.change)
 
 
-def _told(now: Callable[[str, str], None], name: str, turn: Turn) -> Turn:
-    """The turn, said beforehand: an entrant may never come back."""
-
-    def told() -> float:
-        now(name, "turns")
-        return turn()
-
-    return told
-
-
 def alternate(
-    turns: dict[str, Turn], step: Callable[[float], None] = lambda share: None
+    turns: dict[str, Turn],
+    step: Callable[[float], None] = lambda share: None,
+    begin: Callable[[str], None] = lambda name: None,
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
     """Round after round, each entrant one turn; those who have had enough drop out.
 
-    -> seconds by name, and why a turn failed by name. `step` is told shares that add up to 1.
+    -> seconds by name, and why a turn failed by name. `step` is told shares that add up to 1, and
+    `begin` who runs now, before it does: it may never come back.
     """
     times: dict[str, list[float]] = {name: [] for name in turns}
     failures: dict[str, str] = {}
@@ -301,6 +280,7 @@ def alternate(
     while ahead:
         ahead = [*ahead[1:], ahead[0]]  # nobody always runs after the same one
         for name in ahead:
+            begin(name)
             try:
                 times[name].append(turns[name]())
             except (Exception, SystemExit) as error:  # a plug-in's fault, as in the proof
@@ -356,6 +336,7 @@ def _rows(
     times: dict[str, list[float]],
     found: Ceilings,
 ) -> Iterable[Row]:
+    """Without the shares of ceilings, which the caller adds."""
     medians = {name: statistics.median(seconds) for name, seconds in times.items()}
     implementations = registry[problem.primitive].implementations(race.device.kind)
     best_rival = min((medians[name] for name in medians if name in race.rivals), default=None)
@@ -384,7 +365,7 @@ def _rows(
             void=scatter > VOID_SPREAD,
             precision=FULL.name if name in race.rivals else implementations[name].precision.name,
         )
-        yield _scaled(row, found)
+        yield row
 
 
 def _scaled(row: Row, found: Ceilings) -> Row:

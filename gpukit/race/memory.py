@@ -28,7 +28,7 @@ _COLUMN = 16  # bytes for each place in a window: the definition's columns in fl
 def check(problems: Sequence[Problem], device: Device, rivals: int = 0) -> None:
     """Raise SettingError, with figures, where a problem needs more memory than is free."""
     _refuse(problems, [_on_host(p, device, rivals) for p in problems], available(), "memory")
-    if device.kind == "cuda":
+    if not device.in_host_memory:
         needs = [(_CARD + _RIVAL * rivals) * _moved(p) for p in problems]
         _refuse(problems, needs, _free_on(device), f"memory on {device}")
 
@@ -57,7 +57,7 @@ def _on_host(problem: Problem, device: Device, rivals: int) -> int:
         images, *_, k, _, _, _, _, groups = problem.sizes
         columns = problem.flop // (2 * k) * groups
         need += _COLUMN * columns * min(images_at_once(problem), images) // images
-    if device.kind != "cuda":
+    if device.in_host_memory:
         need += rivals * (_RIVAL * _moved(problem) + _RIVAL_ITSELF)
     return need
 

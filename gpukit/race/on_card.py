@@ -16,6 +16,7 @@ from gpukit.race.peaks import Ceilings
 Task = Callable[[], Any]
 Before = Callable[[], None]
 
+BATCH = 32  # images in a network's layers, where no number is given
 _L2 = 64 << 20  # bytes, where CuPy does not say
 _FLUSHES = 16  # of four L2 caches: 16·4·50 MB at 3 TB/s is a millisecond
 _SIDE = 4096  # of the matrices
@@ -102,3 +103,21 @@ def name(device: Device, cupy: Any = None) -> str:
     cupy = cupy or _cupy()
     found = cupy.cuda.runtime.getDeviceProperties(device.index)["name"]
     return found.decode() if isinstance(found, bytes) else str(found)
+
+
+def clock(device: Device) -> CardClock:
+    """A clock of the card."""
+    with device.current():
+        return CardClock(device)
+
+
+def rival(device: Device, clock: CardClock, compiled: bool) -> Any:
+    """PyTorch on the same card, by the same clock."""
+    from gpukit.race.torch_rival import CardRival
+
+    return CardRival(compiled, clock, device.index)
+
+
+def machine(device: Device) -> dict[str, Any]:
+    """What figures depend on."""
+    return {"machine": name(device)}

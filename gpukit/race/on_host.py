@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 
 from gpukit.core import settings
+from gpukit.device import Device
 from gpukit.race.peaks import Ceilings
+from gpukit.race.rivals import HostRival
 
 Task = Callable[[], Any]
 Before = Callable[[], None]
 
+BATCH = 8  # images in a network's layers, where no number is given
 _SIDE = 1536  # of the matrices
 _RUNS = 9
 _COPY = 4  # times the cache: an array of the copy
@@ -46,7 +49,7 @@ def _best(task: Task, runs: int = _RUNS) -> float:
     return min(_once(task) for _ in range(runs))
 
 
-def measure() -> Ceilings:
+def measure(device: Device) -> Ceilings:
     """A float32 matrix product by gpukit's BLAS or NumPy's, and a copy by all threads."""
     from gpukit import primitives as p
     from gpukit.backends.cpu.runtime.threads import cuts, parallel_for
@@ -116,8 +119,28 @@ def _bytes(text: str) -> int:
     return int(digits) * factor if digits.isdigit() else 0
 
 
-def name() -> str:
-    """The CPU's model name."""
+def clock(device: Device) -> HostClock:
+    """The host's clock."""
+    return HostClock()
+
+
+def rival(device: Device, clock: HostClock, compiled: bool) -> HostRival:
+    """PyTorch, which has a clock of its own."""
+    return HostRival(compiled)
+
+
+def machine(device: Device) -> dict[str, Any]:
+    """What figures depend on: the CPU's model, threads, the BLAS."""
+    from gpukit.backends.cpu.runtime import blas
+
+    return {
+        "machine": _name(),
+        "threads": settings.threads(),
+        "blas": f"{blas.version()} ({blas.core_type()})",
+    }
+
+
+def _name() -> str:
     import platform
 
     try:

@@ -37,8 +37,9 @@ Call = Callable[..., Any]
 class Proof:
     """A problem with its arrays on a device, and what must come out.
 
-    `fill` before `check`; then `change` before each timed run, whose settings are `settings`;
-    `settle` before `last`.
+    `check` on the first numbers, and after `fill` on the second; then `change` before each timed
+    run, whose settings are `settings`; `settle` before `last`. `viewed`: whether a result of the
+    last call lies in the memory of an argument, where nothing moves.
     """
 
     def __init__(self, problem: Problem, device: Device) -> None:
@@ -53,18 +54,8 @@ class Proof:
         self._settled = self.settings
         self._random = np.random.default_rng(SEEDS[1])
         self._changed: list[slice] = []
-
-    def first(self, call: Call, precision: Precision = FULL) -> str:
-        """Why a call failed on the first numbers; empty if it did not.
-
-        `viewed` then says whether a result lies in the memory of an argument: nothing was moved.
-        """
-        self._refill()
-        failure, results = self._failure(call)
-        if failure or self.problem.written != 1:
-            return failure
-        self._wanted = definition(self.problem, self._host)
-        return self.compare(results, precision)
+        if problem.written == 1:
+            self._define()
 
     def fill(self) -> None:
         """Put the second numbers into the arrays, and compute what comes of them."""
@@ -74,10 +65,14 @@ class Proof:
         self._define()
 
     def check(self, call: Call, precision: Precision = FULL) -> str:
-        """What is wrong with a call on the second numbers; empty if nothing is."""
+        """What is wrong with a call; empty if nothing is.
+
+        On the first numbers a result is compared only where it is a single flag.
+        """
         self._refill()
         failure, results = self._failure(call)
-        return failure or self._spoiled() or self.compare(results, precision)
+        failure = failure or self._spoiled()
+        return failure or (self.compare(results, precision) if self._wanted else "")
 
     def change(self) -> None:
         """Put other numbers into a stretch of each argument, elsewhere than the last time.

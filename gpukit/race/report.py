@@ -14,11 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from gpukit import __version__
-from gpukit.core import settings
 from gpukit.device import Device
 from gpukit.dispatch.declaration import Problem
 from gpukit.dispatch.precision import FULL
-from gpukit.race import on_card, on_host
+from gpukit.race.ceilings import side
 from gpukit.race.contest import VOID_SPREAD, Mean, Note, Outcome, Row, means
 from gpukit.race.peaks import Ceilings
 from gpukit.race.problems import form_of
@@ -29,21 +28,13 @@ _NAMED = 6  # so many primitives are named in the title
 
 def machine(device: Device) -> dict[str, Any]:
     """What the figures depend on."""
-    found: dict[str, Any] = {
+    return {
         "date": datetime.date.today().isoformat(),
         "device": device.name,
         "gpukit": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
-    }
-    if device.kind == "cuda":
-        return found | {"machine": on_card.name(device)}
-    from gpukit.backends.cpu.runtime import blas
-
-    return found | {
-        "machine": on_host.name(),
-        "threads": settings.threads(),
-        "blas": f"{blas.version()} ({blas.core_type()})",
+        **side(device).machine(device),
     }
 
 

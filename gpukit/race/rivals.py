@@ -11,7 +11,6 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from gpukit.core.process import WorkerProcess
-from gpukit.device import Device
 from gpukit.dispatch.declaration import Problem
 from gpukit.errors import GpukitError
 
@@ -57,15 +56,6 @@ def check_lacking(problem: Problem) -> None:
     """RivalError where PyTorch has nothing like the primitive."""
     if problem.primitive in LACKING:
         raise RivalError(LACKING[problem.primitive])
-
-
-def rival(name: str, device: Device, clock: Any) -> Rival:
-    """The rival called `name` on a device."""
-    if device.kind == "cuda":
-        from gpukit.race.torch_rival import CardRival
-
-        return CardRival(RIVALS[name], clock, device.index)
-    return HostRival(RIVALS[name])
 
 
 class HostRival(WorkerProcess):

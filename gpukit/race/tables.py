@@ -15,6 +15,7 @@ A layer that a network has several times stands here once, with its count.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gpukit.dispatch.declaration import Sizes
@@ -91,17 +92,12 @@ class Network:
     @property
     def maps(self) -> tuple[Layer, ...]:
         """What the convolutions put out: each shape once, named after its first convolution."""
-        found: dict[Sizes, tuple[str, int]] = {}
+        made = []
         for layer in self.convs:
             h, w, _, k, r, s, stride, pad, _ = layer.sizes
-            shape = (
-                conv_output_size(h, r, stride, (pad, pad)),
-                conv_output_size(w, s, stride, (pad, pad)),
-                k,
-            )
-            name, count = found.get(shape, (layer.name, 0))
-            found[shape] = name, count + layer.count
-        return tuple(Layer(name, shape, count) for shape, (name, count) in found.items())
+            image = (conv_output_size(n, f, stride, (pad, pad)) for n, f in ((h, r), (w, s)))
+            made.append(Layer(layer.name, (*image, k), layer.count))
+        return _unique(made)
 
 
 def _conv(
@@ -188,7 +184,7 @@ def _stage(number: int, size: int, c: int, blocks: int) -> tuple[Layer, ...]:
     return tuple(made)
 
 
-def _unique(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+def _unique(layers: Iterable[Layer]) -> tuple[Layer, ...]:
     found: dict[Sizes, tuple[str, int]] = {}
     for layer in layers:
         name, count = found.get(layer.sizes, (layer.name, 0))

@@ -127,7 +127,7 @@ def test_the_hosts_ceilings(monkeypatch):
     monkeypatch.setattr(on_host, "_SIDE", 64)
     monkeypatch.setattr(on_host, "_LEAST_COPY", 1 << 16)
     monkeypatch.setattr(on_host, "_MOST_COPY", 1 << 16)
-    found = on_host.measure()
+    found = on_host.measure(get_device("cpu"))
     assert 0 < found.gflops <= found.most_gflops < 1e6
     assert 0 < found.gbps <= found.most_gbps < 1e6
     assert 0 < found.cached_gbps < 1e6

@@ -104,20 +104,16 @@ def compete(groups: list[str], device: Device, options: argparse.Namespace) -> d
     begun = time.monotonic()
     results: list[Result] = []
     found: dict[str, Any] = {**report.machine(device), "problems": [], "left_out": []}
-    makers = {
-        name: lambda name=name: networks.race(
-            name, device, options.match, options.dry, options.compiled
-        )
-        for name in networks.GROUPS
-    } | {"loading": loading.race}
-    for name, make in makers.items():
-        if name not in groups:
-            continue
+    for name in [n for n in (*networks.GROUPS, "loading") if n in groups]:
         if time.monotonic() - begun > options.seconds:
             found["left_out"].append(name)
             continue
         try:
-            for result in make():
+            raced_here = loading.race()
+            if name in networks.GROUPS:
+                settings = options.match, options.dry, options.compiled
+                raced_here = networks.race(name, device, *settings)
+            for result in raced_here:
                 if not results:
                     print(HEAD)
                 results.append(result)

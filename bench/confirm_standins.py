@@ -172,11 +172,17 @@ def facts(device: str) -> dict[str, Any]:
     }
 
 
-def _attempt(probe: Probe, device: str) -> tuple[np.ndarray | None, str]:
+def _compared(probe: Probe, device: str) -> tuple[str, str]:
+    """Whether the output on a device agrees, differs, or failed, and what is wrong with it."""
+    label = f"{probe.name}{list(probe.template.values()) or ''} on {device}"
     try:
-        return probe.run(device), ""
+        got = probe.run(device)
     except GpukitError as error:
-        return None, str(error)
+        return "failed", f"{label}: {error}"
+    if got.tobytes() == probe.expected.tobytes():  # by bits, so that -0 is not 0
+        return "agrees", ""
+    wrong = int((got != probe.expected).sum())
+    return "differs", f"{label} differs from the definition at {wrong} of {got.size}"
 
 
 def confirm(device: str) -> dict[str, Any]:
@@ -191,43 +197,30 @@ def confirm(device: str) -> dict[str, Any]:
             probe.piece, {"probes": 0, "emulator": "agrees", "card": "agrees", "problems": []}
         )
         entry["probes"] += 1
-        label = f"{probe.name}{list(probe.template.values()) or ''}"
-        results: dict[str, np.ndarray] = {}
         for side, where, absent in (
             ("emulator", "emu", missing),
             ("card", device, _why_not(probe, arch)),
         ):
-            if absent:
-                entry[side] = absent
-                continue
-            got, problem = _attempt(probe, where)
-            if got is None:
-                entry[side] = "failed"
-                entry["problems"].append(f"{label} on {where}: {problem}")
-                continue
-            results[side] = got
-            # By bits, so that -0 is not 0.
-            if got.tobytes() != probe.expected.tobytes():
-                wrong = int((got != probe.expected).sum())
-                entry[side] = "differs"
-                entry["problems"].append(
-                    f"{label} on {where} differs from the definition at {wrong} of {got.size}"
-                )
+            state, problem = (absent, "") if absent else _compared(probe, where)
+            if state != "agrees":
+                entry[side] = state
+            entry["problems"] += [problem] if problem else []
     for entry in pieces.values():
         entry["confirmed"] = entry["card"] == entry["emulator"] == "agrees"
-    report: dict[str, Any] = {
+    found: dict[str, Any] = {}
+    for side in [device] if missing else dict.fromkeys([device, "emu"]):
+        try:
+            found[side] = facts(side)
+        except GpukitError as error:
+            found[side] = str(error)
+    return {
         "date": datetime.date.today().isoformat(),
         "device": device,
         "card": on_card.name(place) if is_card else None,
         "arch": arch or None,
         "pieces": pieces,
+        "facts": found,
     }
-    for side in [device] if missing else dict.fromkeys([device, "emu"]):
-        try:
-            report.setdefault("facts", {})[side] = facts(side)
-        except GpukitError as error:
-            report.setdefault("facts", {})[side] = str(error)
-    return report
 
 
 def _why_not(probe: Probe, arch: int) -> str:

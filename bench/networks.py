@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from bench import on_card
 from bench.contest import Contestant, Entrant, Result, agree, contest
-from gpukit.device import CPU, Device
+from gpukit.device import Device
 
 MAPS, UNITS = (48, 128, 192, 192, 128), 2048
 LRN = {"size": 5, "alpha": 5e-4, "beta": 0.75, "k": 2.0}
@@ -162,12 +163,10 @@ GROUPS = {
 ON_CARD = ("eager", "channels_last")
 
 
-def race(
-    name: str, device: Device = CPU, match: str = "", dry: bool = False, compiled: bool = False
-) -> Iterator[Result]:
+def race(name: str, device: Device, match: str, dry: bool, compiled: bool) -> Iterator[Result]:
     """Time a group of GROUPS: gpukit's forms, against the fastest of each rival's variants."""
     group = GROUPS[name]
-    host = device.kind == "cpu"
+    host = device.in_host_memory
     forms = group.forms if host else group.forms[:1]
     for net in (group.dry,) if dry else group.nets:
         if match not in net.name:
@@ -184,32 +183,20 @@ def race(
                 print("onnxruntime is left out: pip install onnx onnxruntime")
         for against, candidates in rivals.items():
             ours = {f: f for f in forms} if group.side == "training" else {against: forms[0]}
-            yield from _race(name, net, device, ours, candidates, dry)
-
-
-def _race(
-    group: str,
-    net: Net,
-    device: Device,
-    ours: dict[str, str],
-    candidates: Sequence[tuple[str, str, str]],
-    dry: bool,
-) -> list[Result]:
-    side = f"bench.gpukit_side:{GROUPS[group].side}"
-    rival, wanted = _fastest(net, device, candidates, dry)
-    entrants = [rival]
-    try:
-        for name, form in ours.items():
-            entrants.append(_entrant(name, side, net, form, device))
-            agree(name, entrants[-1].check(), wanted, LIMIT)
-        return contest(group, net.name, entrants[1:], rival, 2 if dry else net.rounds)
-    finally:
-        for one in entrants:
-            one.close()
+            with ExitStack() as closing:
+                rival, wanted = _fastest(net, device, candidates, dry)
+                closing.callback(rival.close)
+                entrants = []
+                for label, form in ours.items():
+                    one = _entrant(label, f"bench.gpukit_side:{group.side}", net, form, device)
+                    closing.callback(one.close)
+                    agree(label, one.check(), wanted, LIMIT)
+                    entrants.append(one)
+                yield from contest(name, net.name, entrants, rival, 2 if dry else net.rounds)
 
 
 def _entrant(name: str, function: str, net: Net, form: str, device: Device) -> Entrant:
-    if device.kind == "cpu":
+    if device.in_host_memory:
         return Contestant(name, function, asdict(net), form)
     return on_card.OnCard(name, function, asdict(net), form, device.name)
 

@@ -105,10 +105,7 @@ def race(
     _name_crashes()
     place = get_device(device) if device else default_device()
     usual = side(place).BATCH
-    if suite_name is None:
-        problems = _problems(primitives, chosen, layers, batch, usual)
-    else:
-        problems = _suite(suite_name, primitives, chosen, layers, batch or usual)
+    problems = _problems(suite_name, primitives, chosen, layers, batch, usual)
     _load(kernels, [p.primitive for p in problems], place)
     chosen_algos: Sequence[str] | None = algos or None
     if suite_name is not None:
@@ -189,6 +186,7 @@ def _name_crashes() -> None:
 
 
 def _problems(
+    suite_name: str | None,
     primitives: tuple[str, ...],
     chosen: str | None,
     layers: str | None,
@@ -197,30 +195,20 @@ def _problems(
 ) -> list[Problem]:
     from gpukit.errors import SettingError
     from gpukit.race.problems import passes, problems
+    from gpukit.race.suites import suite
     from gpukit.race.tables import NETWORKS
 
-    if len(primitives) != 1:
-        raise SettingError("name one primitive, as in gpukit race conv2d, or use --suite")
-    if batch is None and (layers is None or layers in NETWORKS):
-        batch = usual
-    return [p for name in passes(primitives[0], chosen) for p in problems(name, layers, batch)]
-
-
-def _suite(
-    name: str,
-    primitives: tuple[str, ...],
-    chosen: str | None,
-    layers: str | None,
-    batch: int,
-) -> list[Problem]:
-    from gpukit.errors import SettingError
-    from gpukit.race.suites import suite
-
+    if suite_name is None:
+        if len(primitives) != 1:
+            raise SettingError("name one primitive, as in gpukit race conv2d, or use --suite")
+        if batch is None and (layers is None or layers in NETWORKS):
+            batch = usual
+        return [p for name in passes(primitives[0], chosen) for p in problems(name, layers, batch)]
     if layers is not None:
-        raise SettingError(f"--suite {name} has layers of its own; leave --layers out")
+        raise SettingError(f"--suite {suite_name} has layers of its own; leave --layers out")
     if chosen is not None and not primitives:
         raise SettingError("--pass is of a primitive that is named; name one, or leave --pass out")
-    return suite(name, batch, primitives, chosen)
+    return suite(suite_name, batch or usual, primitives, chosen)
 
 
 def _load(kernels: tuple[str, ...], primitives: list[str], device: Device) -> None:

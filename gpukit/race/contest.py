@@ -399,37 +399,27 @@ class Mean:
 
 def means(outcome: Outcome) -> list[Mean]:
     """One for each primitive and entrant, in the order of the rows."""
-    found = []
-    rows, layers = outcome.rows, outcome.layers
+    rows, found = outcome.rows, []
     for primitive, name in dict.fromkeys((r.primitive, r.name) for r in rows):
         good = [r for r in rows if (r.primitive, r.name) == (primitive, name) and not r.void]
         # A ratio is as void as either side of it.
-        defaults = {r.layer for r in rows if r.primitive == primitive and r.default and r.void}
-        rivals = _void_rivals([r for r in rows if r.primitive == primitive])
+        void = [r for r in rows if r.primitive == primitive and r.void]
+        defaults = {r.layer for r in void if r.default}
+        rivals = {r.layer for r in void if r.rival and r.ratio_to_rival == 1}
+        layers = outcome.layers[primitive]
         found.append(
             Mean(
                 primitive,
                 name,
-                rows=len(good),
-                of=layers[primitive],
-                ratio_to_default=_geometric(
-                    [r.ratio_to_default for r in good if r.layer not in defaults]
-                ),
-                ratio_to_rival=_geometric(
-                    [r.ratio_to_rival for r in good if r.layer not in rivals]
-                ),
-                share_of_floor=_geometric([r.share_of_floor for r in good]),
-                network_ms=(
-                    sum(r.ms * r.count for r in good) if len(good) == layers[primitive] else None
-                ),
+                len(good),
+                layers,
+                _geometric([r.ratio_to_default for r in good if r.layer not in defaults]),
+                _geometric([r.ratio_to_rival for r in good if r.layer not in rivals]),
+                _geometric([r.share_of_floor for r in good]),
+                sum(r.ms * r.count for r in good) if len(good) == layers else None,
             )
         )
     return found
-
-
-def _void_rivals(rows: Sequence[Row]) -> set[str]:
-    """Layers whose fastest rival's row is void."""
-    return {r.layer for r in rows if r.rival and r.void and r.ratio_to_rival == 1}
 
 
 def _geometric(values: Sequence[float | None]) -> float | None:

@@ -86,19 +86,8 @@ class Ceilings:
 
     def highest(self, other: Ceilings) -> Ceilings:
         """The higher figure of each."""
-        return replace(
-            self,
-            **{
-                name: max(getattr(self, name), getattr(other, name))
-                for name in (
-                    "gflops",
-                    "gbps",
-                    "most_gflops",
-                    "most_gbps",
-                    "cached_gbps",
-                )
-            },
-        )
+        figures = ("gflops", "gbps", "most_gflops", "most_gbps", "cached_gbps")
+        return replace(self, **{n: max(getattr(self, n), getattr(other, n)) for n in figures})
 
 
 def _most_saved(problem: Problem) -> int:

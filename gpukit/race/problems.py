@@ -15,8 +15,6 @@ from gpukit.dispatch.primitive import registry
 from gpukit.errors import SettingError
 from gpukit.race.tables import NETWORKS, Layer, Network
 
-PASSES = ("forward", "input", "weight", "all")
-
 
 def declarations() -> dict[str, Declaration]:
     """By name, of every primitive that can be raced."""

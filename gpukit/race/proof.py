@@ -22,7 +22,7 @@ from gpukit.device import Device, device_of, to_host
 from gpukit.dispatch.declaration import Problem
 from gpukit.dispatch.precision import FULL, Precision
 from gpukit.dispatch.primitive import registry
-from gpukit.primitives.normalisation import Response, lrn
+from gpukit.primitives.normalisation import lrn
 from gpukit.verify.compare import problem as difference
 
 SEEDS = (1, 2)  # of the first and the second call
@@ -69,7 +69,8 @@ class Proof:
 
         On the first numbers a result is compared only where it is a single flag.
         """
-        self._refill()
+        if self.problem.in_place:
+            self._put()
         failure, results = self._failure(call)
         failure = failure or self._spoiled()
         return failure or (self.compare(results, precision) if self._wanted else "")
@@ -147,8 +148,9 @@ class Proof:
     def _define(self) -> None:
         self._wanted = definition(replace(self.problem, settings=self._settled), self._host)
         if self.problem.primitive == "bias_relu_lrn_pool":
-            x, bias = self._host
-            self._normal = _normalised(x, bias, self.problem.settings["response"])
+            x, bias = map(_wide, self._host)
+            settings = self.problem.settings
+            self._normal = lrn.reference(np.maximum(x + bias, 0), response=settings["response"])
 
     def _spoiled(self) -> str:
         """Which argument a call wrote to, if any."""
@@ -157,10 +159,6 @@ class Proof:
                 self._put()
                 return f"it wrote to argument {i}"
         return ""
-
-    def _refill(self) -> None:
-        if self.problem.in_place:
-            self._put()
 
     def _failure(self, call: Call) -> tuple[str, list[np.ndarray | None]]:
         try:
@@ -243,43 +241,28 @@ def _pieces(
 def definition(problem: Problem, arrays: list[np.ndarray]) -> list[np.ndarray]:
     """The definition's results in float64, computed a few images at a time."""
     function = registry[problem.primitive].reference
-    batched = problem.by_image or problem.summed
-    if problem.in_place:  # parameter by parameter
-        batched = tuple(range(len(arrays)))
-    if not batched:
-        settings = dict(problem.settings)
-        if "dtype" in settings:
-            settings["dtype"] = np.float64
-        return as_list(function(*problem.passed([_wide(a) for a in arrays]), **settings))
-    images, step = problem.sizes[0], images_at_once(problem)
+    # An update goes parameter by parameter.
+    batched = tuple(range(len(arrays))) if problem.in_place else problem.by_image or problem.summed
+    images, step = (problem.sizes[0], images_at_once(problem)) if batched else (1, 1)
     found: list[list[np.ndarray]] = []
     for first in range(0, images, step):
         part = slice(first, min(first + step, images))
         some = [_wide(a[part]) if i in batched else _wide(a) for i, a in enumerate(arrays)]
         settings = dict(problem.settings)
-        if "input_shape" in settings:
+        if "dtype" in settings:
+            settings["dtype"] = np.float64
+        if batched and "input_shape" in settings:
             settings["input_shape"] = (part.stop - first, *settings["input_shape"][1:])
-        results = as_list(function(*some, **settings))
-        results = [some[i] for i in problem.in_place] or results
-        if problem.summed and found:
-            found = [[total + more] for (total,), more in zip(found, results)]
-        elif problem.summed:
-            found = [[r] for r in results]
-        else:
-            found = found or [[] for _ in results]
-            for parts, result in zip(found, results):
-                parts.append(result)
-    return [parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in found]
+        results = as_list(function(*problem.passed(some), **settings))
+        found.append([some[i] for i in problem.in_place] or results)
+    if problem.summed:
+        return [sum(ranges[1:], ranges[0]) for ranges in zip(*found)]
+    return found[0] if len(found) == 1 else [np.concatenate(ranges) for ranges in zip(*found)]
 
 
 def images_at_once(problem: Problem) -> int:
     """How many the definition takes where it goes image by image."""
     return max(1, _MOST_BYTES * problem.sizes[0] // max(problem.bytes * 2, 1))
-
-
-def _normalised(x: np.ndarray, bias: np.ndarray, response: Response) -> np.ndarray:
-    """What bias_relu_lrn_pool pools, in float64."""
-    return lrn.reference(np.maximum(_wide(x) + bias, 0), response=response)
 
 
 def _at(index: np.ndarray, normal: np.ndarray, problem: Problem) -> np.ndarray:

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from gpukit.static.finding import Finding
     from gpukit.verify.check import Outcome
     from gpukit.verify.inventory import ListedKernel
-    from gpukit.verify.kernel_report import CompiledKernel
-    from gpukit.verify.launches import Launch
+    from gpukit.verify.kernel_report import KernelReport
 
 MOST_SHOWN = 30  # findings; more of them have one cause
 # Columns of `kernels list` that say what is proven: by a mode of `check`, or by the compiler.
@@ -61,7 +60,7 @@ def line_of(finding: Finding) -> str:
 
 def print_outcome(outcome: Outcome, label: str) -> None:
     """The end of `kernels check`, below the findings, which were shown at once."""
-    from gpukit.verify.occupancy_report import table
+    from gpukit.verify.kernel_report import occupancy_table
 
     if len(outcome.findings) > MOST_SHOWN:
         click.echo(f"… and {len(outcome.findings) - MOST_SHOWN} more; --json has them all")
@@ -72,7 +71,7 @@ def print_outcome(outcome: Outcome, label: str) -> None:
         for text, where in by_text.items():
             click.echo(f"{kernel}: {text} on {', '.join(where)}")
     if outcome.occupancy:
-        print_table(table(outcome.occupancy))
+        print_table(occupancy_table(outcome.occupancy))
     for what in (*outcome.left_out, *outcome.not_seen):
         click.echo(f"not checked: {what}")
     counts = ", ".join(f"{count} {mode}" for mode, count in outcome.cases.items()) or "none"
@@ -82,8 +81,6 @@ def print_outcome(outcome: Outcome, label: str) -> None:
 
 def outcome_as_json(outcome: Outcome, seed: int) -> str:
     """The JSON object of `kernels check`."""
-    from gpukit.verify.occupancy_report import as_json
-
     content = {
         "ok": outcome.ok,
         "targets": outcome.targets,
@@ -92,17 +89,18 @@ def outcome_as_json(outcome: Outcome, seed: int) -> str:
         "seed": seed,
         "findings": [asdict(finding) for finding in outcome.findings],
         "resources": outcome.resources,
-        "launches": [as_json(one) for one in outcome.occupancy],
+        "launches": [report.as_json() for report in outcome.occupancy],
         "left_out": "; ".join(outcome.left_out),
         "not_seen": outcome.not_seen,
     }
     return json.dumps(content)
 
 
-def print_launch(launch: Launch, cards: Sequence[CompiledKernel], lines: int) -> None:
+def print_launch(report: KernelReport, lines: int) -> None:
     """A launch of `kernels show`: resources for each architecture, then accesses by source line."""
     from gpukit.verify.kernel_report import by_line
 
+    launch, cards = report.launch, report.cards
     accesses = by_line(launch.accesses)
     extern = f", {launch.shared} B of extern shared memory" if launch.shared else ""
     click.echo(f"{launch.kernel} ({launch.file}:{launch.line})")

@@ -130,9 +130,9 @@ def show(
     evenly their blocks fill a card (sm_90, unless --arch says another).
     """
     from gpukit.errors import GpukitError, SettingError
-    from gpukit.verify import kernel_report
     from gpukit.verify.check import known_architectures
     from gpukit.verify.coverage import targets
+    from gpukit.verify.kernel_report import kernel_reports
     from gpukit.verify.launches import launches
     from gpukit.verify.plugins import misnamed
 
@@ -160,15 +160,12 @@ def show(
         raise SettingError(f"{name} is written with Numba, which emu does not run")
     if not found:
         raise GpukitError(f"{name} launches no kernel")
-    shown = []
-    for launch in found:
-        cards = [kernel_report.compiled_for(launch, arch) for arch in wanted]
-        if as_json:
-            shown.append(kernel_report.as_json(launch, cards))
-        else:
-            reports.print_launch(launch, cards, lines)
+    made = kernel_reports(found, wanted)
     if as_json:
-        click.echo(json.dumps({"launches": shown}))
+        click.echo(json.dumps({"launches": [report.with_accesses() for report in made]}))
+        return
+    for report in made:
+        reports.print_launch(report, lines)
 
 
 @kernels.command()

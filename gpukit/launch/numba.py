@@ -35,23 +35,31 @@ def problem() -> str:
 
 
 @cache
-def card_problem() -> str:
-    """Why Numba kernels cannot be launched on a card here; empty if they can.
+def compiler_problem() -> str:
+    """Why Numba kernels cannot be compiled here; empty if they can.
 
-    numba-cuda compiles with NVIDIA's libnvvm, of its wheel or of $CUDA_HOME, which may be absent;
-    and it asks the driver itself.
+    numba-cuda compiles with NVIDIA's libnvvm, of its wheel or of $CUDA_HOME, which may be absent.
     """
     if problem():
         return problem()
-    from numba import cuda
-    from numba.cuda.cudadrv import nvvm
-
     if os.environ.get("NUMBA_ENABLE_CUDASIM", "") not in ("", "0"):
         return "NUMBA_ENABLE_CUDASIM=1 takes Numba's simulator for the card"
+    from numba.cuda.cudadrv import nvvm
+
     try:
         nvvm.NVVM()
     except Exception as error:
         return f"Numba finds no libnvvm ({_first_line(error)}): {INSTALL_NUMBA}, or set CUDA_HOME"
+    return ""
+
+
+@cache
+def card_problem() -> str:
+    """Why Numba kernels cannot be launched on a card here; empty if they can."""
+    if compiler_problem():
+        return compiler_problem()
+    from numba import cuda
+
     absent = cuda.cuda_error()
     return f"Numba finds no CUDA driver: {_first_line(absent)}" if absent else ""
 

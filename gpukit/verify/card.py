@@ -8,15 +8,13 @@ source can be looked at (streams.py).
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from gpukit.device import Device, cuda_count, cuda_problem, get_device
 from gpukit.dispatch.dice import Case
 from gpukit.dispatch.primitive import registry
 from gpukit.verify import run_case
-from gpukit.verify.cases import flat
+from gpukit.verify.cases import flat, mapped
 from gpukit.verify.coverage import Target
 
 CARD = "cuda:0"
@@ -51,8 +49,8 @@ def _late(target: Target, made: Case, card: Device) -> str:
     import cupy
 
     primitive = registry[target.primitive]
-    full = [run_case.placed(a, card) for a in made.arrays]
-    late = [run_case.placed(_zeros(a), card) for a in made.arrays]
+    full = run_case.placed(made.arrays, card)
+    late = run_case.placed(mapped(np.zeros_like, made.arrays), card)
     wait = cupy.RawKernel(_WAIT, "wait")
     wait((1,), (1,), (np.int64(1),))  # compiled before it counts
     card.synchronize()
@@ -65,9 +63,3 @@ def _late(target: Target, made: Case, card: Device) -> str:
     card.synchronize()
     found = run_case.mismatch(target, made, ours)
     return f"works on another stream than the current one: {found}" if found else ""
-
-
-def _zeros(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_zeros(v) for v in value]
-    return np.zeros_like(value) if isinstance(value, np.ndarray) else value

@@ -9,6 +9,7 @@ layers of networks come in turn with them, or a kernel for 3×3 windows would wa
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,20 @@ def flat(arrays: list[Any]) -> list[Any]:
     return [a for value in arrays for a in (value if isinstance(value, list) else [value])]
 
 
-def copies(value: Any) -> Any:
-    """Arguments, arrays among them copied, lists of them too."""
-    if isinstance(value, list):
-        return [copies(v) for v in value]
-    return value.copy() if isinstance(value, np.ndarray) else value
+def mapped(function: Callable[[np.ndarray], Any], arguments: list[Any]) -> list[Any]:
+    """Arguments, `function` of each array among them, also within lists."""
+
+    def one(value: Any) -> Any:
+        if isinstance(value, list):
+            return mapped(function, value)
+        return function(value) if isinstance(value, np.ndarray) else value
+
+    return [one(value) for value in arguments]
+
+
+def copies(arguments: list[Any]) -> list[Any]:
+    """Arguments, arrays among them copied."""
+    return mapped(np.ndarray.copy, arguments)
 
 
 def same(a: Any, b: Any) -> bool:
@@ -79,15 +89,13 @@ def other_values(made: Case, seed: int) -> Case:
     """The same case with the elements of each array in another order: as good as other data."""
     rng = np.random.default_rng(seed)
 
-    def shuffled(value: Any) -> Any:
-        if isinstance(value, list):
-            return [shuffled(v) for v in value]
-        if not isinstance(value, np.ndarray) or value.size < 2:
-            return value
-        mixed = rng.permutation(value.reshape(-1)).reshape(value.shape)
-        return (mixed * value.dtype.type(2)) if value.dtype.kind == "f" else mixed
+    def shuffled(array: np.ndarray) -> np.ndarray:
+        if array.size < 2:
+            return array
+        mixed = rng.permutation(array.reshape(-1)).reshape(array.shape)
+        return (mixed * array.dtype.type(2)) if array.dtype.kind == "f" else mixed
 
-    return Case(shuffled(made.arrays), made.settings, made.exact, made.length, 4 * made.scale)
+    return replace(made, arrays=mapped(shuffled, made.arrays), scale=4 * made.scale)
 
 
 def usual(target: Target, dtype: str = "float32") -> Case:
@@ -99,7 +107,7 @@ def usual(target: Target, dtype: str = "float32") -> Case:
     if not declared:
         return Case([])
     made = declared.usual_call(target.algo)
-    made.arrays = [_cast(value, np.dtype(dtype)) for value in made.arrays]
+    made.arrays = mapped(lambda a: a.astype(dtype) if a.dtype.kind == "f" else a, made.arrays)
     # Settings are on no device: numbers that pick rows go as a list.
     made.settings = {
         k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in made.settings.items()
@@ -111,12 +119,6 @@ def usual(target: Target, dtype: str = "float32") -> Case:
     first = int(dtype == "float64")  # odd cases are in it
     cases = [supported(target, 0, number) for number in range(first, _USUAL_TRIES, 2)]
     return max((c for c in cases if c is not None), key=_size, default=Case([]))
-
-
-def _cast(value: Any, dtype: np.dtype) -> Any:
-    if isinstance(value, list):
-        return [_cast(v, dtype) for v in value]
-    return value.astype(dtype) if value.dtype.kind == "f" else value
 
 
 def _size(made: Case) -> int:

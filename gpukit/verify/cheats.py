@@ -297,7 +297,7 @@ def filling(byte: int) -> Iterator[None]:
 
 
 def _put(made: Case) -> list[Any]:
-    return [run_case.placed(a, get_device("emu")) for a in copies(made.arrays)]
+    return run_case.placed(made.arrays, get_device("emu"))
 
 
 def _is_filled(array: np.ndarray, byte: int) -> np.ndarray:

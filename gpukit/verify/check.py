@@ -20,7 +20,8 @@ from gpukit.static.finding import Finding
 from gpukit.verify import card, verified
 from gpukit.verify.coverage import Target
 from gpukit.verify.fuzz import CARD, CHEATS, LEFT_OUT, count_of, fuzz
-from gpukit.verify.occupancy_report import OccupancyReport, occupancy_reports
+from gpukit.verify.kernel_report import KernelReport, distinct, kernel_reports
+from gpukit.verify.launches import launches
 
 Step = Callable[[int, str], None]
 Tell = Callable[[Finding], None]
@@ -100,7 +101,7 @@ class Outcome:
     cases: dict[str, int]
     findings: list[Finding]
     resources: dict[str, dict[str, str]] = field(default_factory=dict)
-    occupancy: list[OccupancyReport] = field(default_factory=list)
+    occupancy: list[KernelReport] = field(default_factory=list)
     left_out: tuple[str, ...] = ()
     not_seen: tuple[str, ...] = ()
 
@@ -187,8 +188,14 @@ def run(
     # A launch of a kernel that failed may hang.
     failed = {finding.target for finding in findings}
     good = [t for t in subject.for_mode("plain") if t not in failed and not made.broken]
-    reports, why = occupancy_reports(good, subject.plugins, wanted.architectures)
-    not_seen = (*(card.not_seen() if counts.get(CHEATS) else ()), *filter(None, [why]))
+    reports: list[KernelReport] = []
+    not_seen = card.not_seen() if counts.get(CHEATS) else ()
+    if good and wanted.architectures:
+        try:
+            usual = distinct(launches(good, subject.plugins, blocks=1))
+            reports = kernel_reports(usual, wanted.architectures)
+        except GpukitError as error:  # of a launcher, which a usual call is too much for
+            not_seen += (f"occupancy and hot loops: {error}",)
     return Outcome(
         subject.targets, made.compiled, counts, findings, made.resources, reports,
         subject.left_out, not_seen,

@@ -139,9 +139,7 @@ def _run(target: Target, blocks: int, dtype: str) -> list[Launch]:
     assert isinstance(engine, Emulator)
     engine.launches.clear()
     with some_blocks(None, blocks), no_fallbacks():
-        registry[target.primitive](
-            *[placed(a, device) for a in made.arrays], algo=target.algo, **made.settings
-        )
+        registry[target.primitive](*placed(made.arrays, device), algo=target.algo, **made.settings)
     return [
         Launch(
             str(target),

@@ -16,7 +16,7 @@ import numpy as np
 
 from gpukit.device import CPU
 from gpukit.dispatch.dice import Case
-from gpukit.launch.numba import FLOATS, INSTALL_NUMBA, NumbaKernel, problem
+from gpukit.launch.numba import FLOATS, NumbaKernel, compiler_problem
 from gpukit.static.finding import Finding
 from gpukit.verify import run_case
 from gpukit.verify.cases import case
@@ -77,20 +77,6 @@ def compile_ptx(kernel: NumbaKernel, types: tuple[Any, ...], arch: int) -> str:
 
     ptx, _ = cuda.compile_ptx(kernel.function.py_func, types, cc=divmod(arch, 10))
     return ptx
-
-
-def compiler_problem() -> str:
-    """Why Numba's kernels cannot be compiled here; empty if they can."""
-    if problem():
-        return problem()
-    from numba.cuda.cudadrv.error import NvvmSupportError
-    from numba.cuda.cudadrv.nvvm import NVVM
-
-    try:
-        NVVM()
-    except NvvmSupportError:
-        return f"NVIDIA's compiler library libNVVM is not installed: {INSTALL_NUMBA}"
-    return ""
 
 
 def faults(ptx: str, float_type: str) -> list[str]:

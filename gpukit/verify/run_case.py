@@ -18,7 +18,7 @@ from gpukit.launch.kernel import kernels as all_kernels
 from gpukit.launch.sources import Declaration, Instance
 from gpukit.plugins import line_in, owner
 from gpukit.verify import launch_log
-from gpukit.verify.cases import TRIES, copies, draw, flat, same, supported
+from gpukit.verify.cases import TRIES, draw, flat, mapped, same, supported
 from gpukit.verify.compare import problem
 from gpukit.verify.coverage import Target
 
@@ -69,7 +69,7 @@ def held(target: Target, made: Case, launcher: Callable[..., Any], device: Devic
     return one of them, only where the definition does.
     """
     arguments, wanted = _defined(registry[target.primitive], made)
-    arrays = [placed(a, device) for a in copies(made.arrays)]
+    arrays = placed(made.arrays, device)
     results = launcher(*arrays, **made.settings)
     unlike = _unlike(results, wanted, device, made)
     if unlike:
@@ -158,17 +158,17 @@ def launched(kernel: Kernel) -> list[Bound]:
     return list(kernel._bound.values())
 
 
-def placed(value: Any, device: Device) -> Any:
-    """An argument of a case, or a list of them, copied to `device`, strided if it is."""
-    if isinstance(value, list):
-        return [placed(v, device) for v in value]
-    if not isinstance(value, np.ndarray):
-        return value
-    if value.flags.c_contiguous:
-        return device.asarray(value)
-    if value.ndim == 1:
-        return device.asarray(np.repeat(value, 2))[::2]
-    return device.asarray(np.ascontiguousarray(value.T)).T
+def placed(arguments: list[Any], device: Device) -> list[Any]:
+    """Arguments of a case, arrays among them copied to `device`, strided if they are."""
+
+    def one(array: np.ndarray) -> Any:
+        if array.flags.c_contiguous:
+            return device.asarray(array.copy())
+        if array.ndim == 1:
+            return device.asarray(np.repeat(array, 2))[::2]
+        return device.asarray(np.array(array.T, order="C")).T
+
+    return mapped(one, arguments)
 
 
 def call(primitive: Primitive, algo: str, made: Case, arrays: list[Any]) -> list[np.ndarray]:
@@ -187,15 +187,11 @@ def by_definition(primitive: Primitive, made: Case) -> list[np.ndarray]:
 def _defined(primitive: Primitive, made: Case) -> tuple[list[Any], Any]:
     """What the definition was given, floats in float64 unless `exact`, and what it returned."""
 
-    def wide(value: Any) -> Any:
-        if isinstance(value, list):
-            return [wide(v) for v in value]
-        if isinstance(value, np.ndarray):
-            is_float = value.dtype.kind == "f" and not made.exact
-            return value.astype(np.float64) if is_float else value.copy()
-        return value
+    def wide(array: np.ndarray) -> np.ndarray:
+        is_float = array.dtype.kind == "f" and not made.exact
+        return array.astype(np.float64) if is_float else array.copy()
 
-    arguments = [wide(a) for a in made.arrays]
+    arguments = mapped(wide, made.arrays)
     with np.errstate(all="ignore"):
         return arguments, primitive.reference(*arguments, **made.settings)
 

@@ -1,12 +1,10 @@
 """Runs each command in a fork of a process that has gpukit loaded: 20 ms a command, not 500.
 
-A request is a line of JSON on stdin, its answer a line on stdout. A command that crashes, hangs or
-takes too much memory ends its fork, and nothing else.
+A command that crashes, hangs or takes too much memory ends its fork, and nothing else.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import signal
@@ -14,6 +12,8 @@ import sys
 import time
 import traceback
 from typing import Any, NoReturn
+
+from gpukit.core import process
 
 
 def main() -> None:
@@ -28,13 +28,10 @@ def main() -> None:
     import gpukit.runs  # noqa: F401
 
     Image.init()
-
-    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    for line in sys.stdin:
-        print(json.dumps(answer(json.loads(line))), file=channel, flush=True)
+    process.serve({"run": answer})
 
 
-def answer(request: dict[str, Any]) -> dict[str, Any]:
+def answer(**request: Any) -> dict[str, Any]:
     """Fork, run, wait: how the command ended, and what it took at most."""
     started = time.monotonic()
     pid = os.fork()

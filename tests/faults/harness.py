@@ -10,15 +10,15 @@ from __future__ import annotations
 import json
 import math
 import os
-import subprocess
-import sys
-import tempfile
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gpukit.core.process import WorkerProcess
+
+HERE = str(Path(__file__).parent)
 SHARE = float(os.environ.get("GPUKIT_TEST_FAULTS", "0.1"))
 DOCUMENTED = (0, 2)  # of what users do wrong; 1 is gpukit's own fault, 130 and 143 are signals'
 MEMORY = 1 << 30  # bytes that a command may take at most
@@ -91,7 +91,7 @@ class Commands:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._server: subprocess.Popen[str] | None = None
+        self._server: WorkerProcess | None = None
 
     def __call__(
         self,
@@ -106,38 +106,18 @@ class Commands:
         streams = [self.folder / name for name in ("stdin", "stdout", "stderr")]
         streams[0].write_bytes(stdin)
         given = tuple(os.fsdecode(a) if isinstance(a, bytes) else str(a) for a in arguments)
-        ended = self._ask(
-            {
-                "arguments": given,
-                "program": program,
-                "cwd": str(cwd or self.folder),
-                "env": env or {},
-                "streams": [str(s) for s in streams],
-                "timeout": timeout,
-                "limit": LIMIT,
-            }
-        )
+        if self._server is None:
+            path = f"{HERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+            self._server = WorkerProcess("fork_server", variables={"PYTHONPATH": path})
+        ended = self._server.ask(
+            "run", arguments=given, program=program, cwd=str(cwd or self.folder), env=env or {},
+            streams=[str(s) for s in streams], timeout=timeout, limit=LIMIT,
+        )  # fmt: skip
+        assert ended, self._server.text()
         out, err = (s.read_text("utf-8", errors="backslashreplace") for s in streams[1:])
         return Outcome(given, out=out, err=err, **ended)
-
-    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        if self._server is None or self._server.poll() is not None:
-            server = Path(__file__).with_name("fork_server.py")
-            self._server = subprocess.Popen(
-                [sys.executable, str(server)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                cwd=tempfile.gettempdir(),
-            )
-        assert self._server.stdin is not None and self._server.stdout is not None
-        self._server.stdin.write(json.dumps(request) + "\n")
-        self._server.stdin.flush()
-        return json.loads(self._server.stdout.readline())
 
     def close(self) -> None:
         """End the process that serves."""
         if self._server is not None:
-            assert self._server.stdin is not None
-            self._server.stdin.close()
-            self._server.wait()
+            self._server.close()

@@ -22,7 +22,7 @@ from gpukit.device import get_device
 from gpukit.dispatch.primitive import REFERENCE, registry
 from gpukit.errors import GpukitError, SettingError
 from gpukit.launch import numba as launch
-from gpukit.launch.numba import NumbaKernel, problem, team
+from gpukit.launch.numba import NumbaKernel, compiler_problem, problem, team
 from gpukit.launch.nvrtc import ARCHITECTURES
 from gpukit.primitives import Conv, Window
 from gpukit.verify import coverage, fuzz, numba_kernels, own_kernels
@@ -36,9 +36,7 @@ CARDS = ARCHITECTURES[::3]
 KERNELS = numba_kernels.kernels_of(TARGETS)
 
 needs_numba = pytest.mark.skipif(bool(problem()), reason=problem())
-needs_compiler = pytest.mark.skipif(
-    bool(numba_kernels.compiler_problem()), reason=numba_kernels.compiler_problem()
-)
+needs_compiler = pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
 
 
 def test_what_there_is():

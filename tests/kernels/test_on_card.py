@@ -81,12 +81,12 @@ def test_arguments_keep_their_strides():
     emu = get_device("emu")
     shapes = {(3,): np.arange(6.0)[::2], (2, 3): np.asfortranarray(np.arange(6.0).reshape(2, 3))}
     for shape, array in shapes.items():
-        there = run_case.placed(array, emu)
+        (there,) = run_case.placed([array], emu)
         assert (there.shape, there.flags.c_contiguous) == (shape, False)
         np.testing.assert_array_equal(to_host(there), array)
         there[...] = 0
         assert array.any()  # it was a copy
-    assert run_case.placed([None, 3], emu) == [None, 3]
+    assert run_case.placed([None, [3]], emu) == [None, [3]]
 
 
 @no_card

@@ -45,9 +45,14 @@ def work(main: Callable[[dict[str, Any], Reply], int]) -> int:
     return main(json.loads(sys.argv[1]), reply)
 
 
-def serve(orders: Mapping[str, Callable[..., dict[str, Any]]]) -> None:
-    """In a worker: call what each line of stdin names in `do`, reply with its result or `error`."""
-    reply = _replies()
+def serve(
+    orders: Mapping[str, Callable[..., dict[str, Any]]], *, outlives_thread: bool = False
+) -> None:
+    """In a worker: call what each line of stdin names in `do`, reply with its result or `error`.
+
+    With `outlives_thread` it lives on when the thread that started it ends, until stdin does.
+    """
+    reply = _replies(outlives_thread)
     for line in sys.stdin:
         order = json.loads(line)
         try:
@@ -57,11 +62,12 @@ def serve(orders: Mapping[str, Callable[..., dict[str, Any]]]) -> None:
         reply(**result)
 
 
-def _replies() -> Reply:
+def _replies(outlives_thread: bool = False) -> Reply:
     """Keep stdout for replies: `reply(**what)` writes one line of JSON to it.
 
     What Python or C print from now on goes to stderr, line by line; processes started from here do
-    not inherit the channel. On Linux the worker is killed when the thread that started it ends.
+    not inherit the channel. On Linux the worker is killed when the thread that started it ends,
+    unless `outlives_thread`. Where nobody listens any more, it ends.
     """
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -70,10 +76,14 @@ def _replies() -> Reply:
     if sys.platform == "linux":
         library = ctypes.CDLL(None)
         library.setvbuf(ctypes.c_void_p.in_dll(library, "stdout"), None, _LINES, 0)
-        library.prctl(_PARENT_DEATH, signal.SIGKILL)
+        if not outlives_thread:
+            library.prctl(_PARENT_DEATH, signal.SIGKILL)
 
     def reply(**what: Any) -> None:
-        print(json.dumps(what), file=channel, flush=True)
+        try:
+            print(json.dumps(what), file=channel, flush=True)
+        except BrokenPipeError:
+            os._exit(0)
 
     return reply
 
@@ -81,9 +91,10 @@ def _replies() -> Reply:
 class WorkerProcess(Closing):
     """A Python process that runs `module`, with one `order`, or None to `ask` it; ends in `with`.
 
-    It has a session of its own: Ctrl-C reaches only this process, and what the worker started ends
-    with it. One that replies nothing for `limit` seconds is killed, and has `hung`. `variables` are
-    added to its environment.
+    It has a process group of its own: Ctrl-C reaches only this process, and what the worker started
+    ends with it. One that replies nothing for `limit` seconds is killed, and has `hung`.
+    `variables` are added to its environment, and `descriptors` are open in it. What it prints is
+    kept for `text`; where it is `shown`, it goes to this process's stderr.
     """
 
     def __init__(
@@ -93,10 +104,12 @@ class WorkerProcess(Closing):
         *,
         variables: Mapping[str, str] | None = None,
         limit: float = math.inf,
+        descriptors: Sequence[int] = (),
+        shown: bool = False,
     ) -> None:
         self._limit = limit
         self.hung = False
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (open as long as this is)
+        self._log = None if shown else tempfile.TemporaryFile()  # noqa: SIM115  (open as this is)
         # -P: the package that is installed, not one that lies in the working folder.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", module, *([] if order is None else [json.dumps(order)])],
@@ -104,8 +117,10 @@ class WorkerProcess(Closing):
             stdin=subprocess.PIPE if order is None else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            start_new_session=True,
+            pass_fds=descriptors,
+            process_group=0,
         )
+        self.pid = self._process.pid
         self._read = self.replies()
 
     def close(self) -> None:
@@ -120,14 +135,22 @@ class WorkerProcess(Closing):
     def kill(self) -> None:
         """End it, and all that it started, at once."""
         with contextlib.suppress(ProcessLookupError):  # none of them lives
-            os.killpg(self._process.pid, signal.SIGKILL)
+            os.killpg(self.pid, signal.SIGKILL)
 
     def ask(self, do: str, **order: Any) -> dict[str, Any] | None:
         """Its reply to one more order; None where it ended instead."""
+        self.order(do, **order)
+        return self.reply()
+
+    def order(self, do: str, **order: Any) -> None:
+        """Give it one more order, whose `reply` comes after those to the orders before."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps({"do": do, **order}).encode() + b"\n")
             self._process.stdin.flush()
+
+    def reply(self) -> dict[str, Any] | None:
+        """Its next reply; None where it ended instead."""
         return next(self._read, None)
 
     def replies(self) -> Iterator[dict[str, Any]]:
@@ -162,6 +185,7 @@ class WorkerProcess(Closing):
 
     def text(self) -> str:
         """The end of all that it printed."""
+        assert self._log is not None, "what it printed was shown"
         size = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, size - _READ))
         return self._log.read().decode(errors="replace")

@@ -1,23 +1,19 @@
 """Worker processes that decode pictures into shared memory.
 
-Each worker is a plain process of this Python that gets its tasks, a few integers each, on a pipe,
-and one thread here that feeds it: two tasks at a time, so that it has the next one when it is done.
-Nothing of this has a name in the file system. Whichever side is killed, the other one sees its
-pipe end; memory goes with the last process that maps it.
+One thread here feeds each worker: two tasks at a time, so that it has the next one when it is done.
+Whichever side is killed, the other one sees its pipe end.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
 import sys
-import tempfile
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,11 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpukit.core.process import WorkerProcess
 from gpukit.data.decode import Bad, Decoder
 from gpukit.data.folder import Items
-from gpukit.data.worker import ANSWER, IDLE, TASK, Memory, read_exactly
+from gpukit.data.shared import IDLE, Memory, table, unnamed_file
 from gpukit.errors import DataError, SettingError, WorkerError
 
+_WORKER = "gpukit.data.worker"
 _AT_ONCE = 2  # tasks that a worker has: one at work, one in its pipe
 _LARGEST_TASK = 16  # images
 _TICK = 1.0  # seconds
@@ -37,10 +35,6 @@ _TICK = 1.0  # seconds
 # given up: one that someone stopped, or that waits for a disk or a network.
 _STOPPED, _STILL = 5, 60
 _FOR_THE_PARENT = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
-_PROGRAM = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from gpukit.data.worker import main; main(json.loads(sys.argv[2]))"
-)
 
 
 @dataclass(eq=False)
@@ -58,22 +52,23 @@ class _Task:
     job: Job
     first: int
     epoch: int
-    indices: NDArray[np.int64]
+    indices: list[int]
 
-    def message(self) -> bytes:
-        head = TASK.pack(self.epoch, self.job.slot, self.first, len(self.indices))
-        return head + self.indices.astype("<i8").tobytes()
+    def order(self) -> dict[str, Any]:
+        """What `worker.Worker.read` takes."""
+        place = {"slot": self.job.slot, "first": self.first}
+        return {"epoch": self.epoch, "indices": self.indices, **place}
 
 
 class _Crew:
     """What the threads that feed workers share."""
 
-    def __init__(self, processes: list[subprocess.Popen[bytes]], memory: Memory) -> None:
+    def __init__(self, processes: list[WorkerProcess], memory: Memory) -> None:
         self.processes, self.memory = processes, memory
         self.changed = threading.Condition()
         self.queue: deque[_Task] = deque()
         self.lost: tuple[int, int] | None = None  # the worker that ended, the image it was at
-        self.still = ""  # what is wrong with it, where it did not end
+        self.trouble = ""  # what is wrong with it, where it did not end
         self._busy = [0] * len(processes)  # tasks that each was given
         self._seen: dict[int, tuple[tuple[int, int], int]] = {}
         self.closed = False
@@ -85,33 +80,34 @@ class _Crew:
         may be held by one of those for ever."""
         return os.getpid() == self._owner
 
-    def serve(self, number: int) -> None:
+    def serve(self, number: int, settings: dict[str, Any]) -> None:
         """Feed one worker until it or all of this ends."""
-        process = self.processes[number]
-        assert process.stdin is not None and process.stdout is not None
         given: deque[_Task] = deque()
-        try:
-            while True:
+        problem = ""
+        # ValueError: something else was printed where its answers come.
+        with suppress(OSError, ValueError), self.processes[number] as process:
+            answer = process.ask("prepare", number=number, **settings)
+            problem = (answer or {}).get("error", "")
+            while answer is not None and not problem:
                 for task in self._next(_AT_ONCE - len(given), wait=not given):
                     given.append(task)
                     self._busy[number] += 1
-                    process.stdin.write(task.message())
-                    process.stdin.flush()
+                    process.order("read", **task.order())
                 if not given:
                     return
-                (size,) = ANSWER.unpack(read_exactly(process.stdout, ANSWER.size))  # type: ignore[arg-type]
-                answer = json.loads(read_exactly(process.stdout, size))  # type: ignore[arg-type]
-                task = given.popleft()
-                with self.changed:
-                    self._busy[number] -= 1
-                    task.job.answers[task.first] = answer
-                    task.job.left -= 1
-                    self.changed.notify_all()
-        except (OSError, EOFError, ValueError):
-            with self.changed:
-                if self.lost is None and not self.closed:
-                    self.lost = number, self.memory.at(number)
-                self.changed.notify_all()
+                answer = process.reply()
+                if answer is not None:
+                    task = given.popleft()
+                    with self.changed:
+                        self._busy[number] -= 1
+                        task.job.answers[task.first] = answer
+                        task.job.left -= 1
+                        self.changed.notify_all()
+        with self.changed:
+            if self.lost is None and not self.closed:
+                self.lost = number, self.memory.at(number)
+                self.trouble = f"cannot begin ({problem})" if problem else ""
+            self.changed.notify_all()
 
     def _next(self, most: int, wait: bool) -> list[_Task]:
         """Up to `most` tasks; where `wait`, at least one, unless all is over."""
@@ -140,7 +136,7 @@ class _Crew:
             stopped = ticks >= _STOPPED / _TICK and _is_stopped(process.pid)
             if stopped or ticks >= _STILL / _TICK:
                 seconds = round(ticks * _TICK)
-                self.still = "was stopped" if stopped else f"has stood still for {seconds} s"
+                self.trouble = "was stopped" if stopped else f"has stood still for {seconds} s"
                 self.lost = number, now[0]
                 return
 
@@ -155,7 +151,7 @@ class _Crew:
         for process in self.processes:
             process.kill()
         for process in self.processes:
-            process.wait()
+            process.code  # noqa: B018  (waits for its end)
 
 
 class Workers:
@@ -175,29 +171,27 @@ class Workers:
         self._free = list(range(slots))
         layout = (workers, slots, batch_size * self._views, decoder.size)
         opened: list[int] = []
-        processes: list[subprocess.Popen[bytes]] = []
+        processes: list[WorkerProcess] = []
         try:
-            opened += [_shared_memory(), _table(items)]
+            opened += [unnamed_file(), table(items)]
             memory = Memory(opened[0], *layout)
             settings = {
                 "memory": opened[0],
                 "table": opened[1],
                 "layout": layout,
-                "count": len(items),
                 "augment": decoder.augment.config(),
-                "decoder": {
+                "known": list(decoder.known.items()),
+                **{
                     name: getattr(decoder, name)
                     for name in ("size", "square", "seed", "skip", "remember")
                 },
-                "known": list(decoder.known.items()),
             }
             for number in range(workers):
                 memory.set_at(number, IDLE)
-                processes.append(_start({**settings, "worker": number}, opened))
+                processes.append(_start(opened))
         except OSError as error:
             for process in processes:
-                process.kill()
-                process.wait()
+                process.close()
             raise WorkerError(
                 f"{workers} worker processes cannot be started ({error.strerror or error}); "
                 "use fewer --workers"
@@ -209,7 +203,10 @@ class Workers:
         self._end = weakref.finalize(self, self._crew.end)
         for number in range(workers):
             threading.Thread(
-                target=self._crew.serve, args=(number,), name=f"worker {number}", daemon=True
+                target=self._crew.serve,
+                args=(number, settings),
+                name=f"worker {number}",
+                daemon=True,
             ).start()
 
     @property
@@ -227,7 +224,7 @@ class Workers:
         self._check()
         job = Job(self._free.pop(), len(indices))
         tasks = [
-            _Task(job, first, epoch, indices[first : first + self._share])
+            _Task(job, first, epoch, indices[first : first + self._share].tolist())
             for first in range(0, len(indices), self._share)
         ]
         with self._crew.changed:
@@ -284,9 +281,9 @@ class Workers:
             return WorkerError("the worker processes were ended; start another epoch")
         number, index = self._crew.lost
         process = self._crew.processes[number]
-        how, hint = self._crew.still, "; see what holds it up, or leave the picture out"
+        how, hint = self._crew.trouble, "; see what holds it up, or leave the picture out"
         if not how:
-            code = process.wait()
+            code = process.code
             how = f"ended with code {code}"
             if code < 0:
                 known = -code in list(signal.Signals)
@@ -296,19 +293,14 @@ class Workers:
         return WorkerError(f"worker {number} (process {process.pid}) {how} {at}{hint}")
 
 
-def _start(settings: dict[str, Any], fds: Sequence[int]) -> subprocess.Popen[bytes]:
-    # A group of its own: Ctrl-C is for the process that trains, which ends the workers when it is
-    # done. Signals that are sent to all processes of a job are, too: a worker inherits that they
-    # are blocked. The paths of imports, because the folder of a script is not in a child's.
+def _start(descriptors: Sequence[int]) -> WorkerProcess:
+    # Signals that are sent to all processes of a job are for the one that trains, which ends the
+    # workers when it is done: a worker inherits that they are blocked. The paths of imports,
+    # because the folder of a script is not in those of another process.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_PARENT)
     try:
-        return subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), json.dumps(settings)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=fds,
-            process_group=0,
-        )
+        paths = {"PYTHONPATH": os.pathsep.join(sys.path)}
+        return WorkerProcess(_WORKER, variables=paths, descriptors=descriptors, shown=True)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -320,36 +312,3 @@ def _is_stopped(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1] in (b"T", b"t")
     except OSError:
         return False
-
-
-def _shared_memory() -> int:
-    """A file without a name, in memory where the system has that."""
-    if hasattr(os, "memfd_create"):
-        return _above_streams(os.memfd_create("gpukit"))
-    with tempfile.TemporaryFile() as file:
-        return _above_streams(os.dup(file.fileno()))
-
-
-def _above_streams(descriptor: int) -> int:
-    """The same file under a number that no worker has for a stream: this process may have closed
-    its own."""
-    if descriptor > 2:
-        return descriptor
-    import fcntl
-
-    try:
-        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
-    finally:
-        os.close(descriptor)
-
-
-def _table(items: Items) -> int:
-    """The file that `worker.Table` reads."""
-    paths = [os.fsencode(items.path(index)) for index in range(len(items))]
-    offsets = np.cumsum([0, *map(len, paths)], dtype=np.int64)
-    fd = _shared_memory()
-    with os.fdopen(os.dup(fd), "wb") as file:
-        file.write(items.labels.tobytes())
-        file.write(offsets.tobytes())
-        file.writelines(paths)
-    return fd

@@ -57,6 +57,7 @@ def gone(pid: int) -> bool:
 WAITING = """
 import time
 from pathlib import Path
+import runpy
 from gpukit.data import images
 read = images.regular
 def waiting(path, *rest):
@@ -64,15 +65,26 @@ def waiting(path, *rest):
         time.sleep(0.01)
     return read(path, *rest)
 images.regular = waiting
+runpy.run_module("gpukit.data.worker", run_name="__main__")
 """
 
 
 @pytest.fixture
-def stuck(monkeypatch):
+def start_instead(tmp_path, monkeypatch):
+    """`start_instead(program)`: what worker processes run."""
+
+    def start(program: str) -> None:
+        (tmp_path / "another_worker.py").write_text(program)
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setattr(workers, "_WORKER", "another_worker")
+
+    return start
+
+
+@pytest.fixture
+def stuck(start_instead):
     """Makes reading of a picture wait as long as there is a file: `stuck(items, index)`."""
-    start, end = workers._PROGRAM.split("from gpukit.data.worker")
-    program = f"{start}\n{WAITING}\nfrom gpukit.data.worker{end}"
-    monkeypatch.setattr(workers, "_PROGRAM", program)
+    start_instead(WAITING)
 
     def wait(items, index: int) -> Path:
         path = items.path(index)
@@ -141,7 +153,8 @@ def test_a_worker_that_stands_still_is_named_with_its_picture(
 def test_shared_memory_has_no_name_that_could_be_left(images):
     with feed(images) as source:
         next(source.epoch(0))
-        maps = Path(f"/proc/{source.pids[0]}/maps").read_text().splitlines()
+        texts = [Path(f"/proc/{pid}/maps").read_text() for pid in source.pids]
+    maps = "".join(texts).splitlines()
     shared = [line.split(maxsplit=5)[5] for line in maps if " rw-s " in line]
     assert shared and all("(deleted)" in name and "/dev/shm" not in name for name in shared)
 
@@ -189,8 +202,8 @@ def test_workers_of_a_process_without_streams(images, tmp_path, closed):
     assert said.read_text() == "True"
 
 
-def test_a_worker_that_does_not_start(images, monkeypatch, capfd):
-    monkeypatch.setattr(workers, "_PROGRAM", "import sys; sys.exit(3)")
+def test_a_worker_that_does_not_start(images, monkeypatch, start_instead, capfd):
+    start_instead("import sys; sys.exit(3)")
     with feed(images) as source, pytest.raises(WorkerError, match=r"ended with code 3"):
         next(source.epoch(0))
     monkeypatch.setattr(sys, "executable", "/nowhere/python")

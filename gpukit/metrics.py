@@ -14,7 +14,7 @@ import numpy as np
 from gpukit import losses
 from gpukit.autograd import no_grad
 from gpukit.autograd.results import operand, values_of
-from gpukit.core.config import Configurable, Family, number, show, whole
+from gpukit.core.config import Configurable, Family, number, show, snake_case, whole
 from gpukit.device import device_of, to_host
 from gpukit.errors import DataError, SettingError, ShapeError
 from gpukit.utils import whole_labels
@@ -83,22 +83,14 @@ class LossMetric(Metric):
 
     def __init__(self, loss: Any) -> None:
         self.loss = losses.get(loss)
-        function = getattr(self.loss, "function", None)
-        self.name = getattr(function, "__name__", "") or _snake_names.get(type(self.loss), "loss")
+        own = type(self.loss) in losses.FUNCTIONS.values()
+        name = snake_case(type(self.loss).__name__) if own else "loss"
+        self.name = getattr(getattr(self.loss, "function", None), "__name__", "") or name
 
     def update(self, y_true: Any, y_pred: Any) -> tuple[float, int]:
         with no_grad():
             values = _raw(self.loss.per_sample(y_true, y_pred))
         return float(to_host(np.sum(values, dtype=np.float64))), int(values.shape[0])
-
-
-_snake_names = {
-    losses.CategoricalCrossentropy: "categorical_crossentropy",
-    losses.SparseCategoricalCrossentropy: "sparse_categorical_crossentropy",
-    losses.BinaryCrossentropy: "binary_crossentropy",
-    losses.MeanSquaredError: "mean_squared_error",
-    losses.Hinge: "hinge",
-}
 
 
 def _raw(values: Any) -> Any:
@@ -166,7 +158,7 @@ _family.add(
     top_k_categorical_accuracy=TopKAccuracy,
     sparse_top_k_categorical_accuracy=TopKAccuracy,
 )
-_LOSSES = {"mse", *_snake_names.values()}
+_LOSSES = {"mse", *(function.__name__ for function in losses.FUNCTIONS)}
 
 
 def get(spec: Any) -> Metric:

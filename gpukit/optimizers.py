@@ -54,6 +54,7 @@ class Optimizer(Configurable):
     """
 
     slot_names: tuple[str, ...] = ()
+    operation: Callable[..., Any]
 
     def __init__(
         self,
@@ -122,7 +123,16 @@ class Optimizer(Configurable):
         self.iterations += 1
 
     def update(self, w: Any, g: Any, slots: dict[str, Any], rate: float) -> None:
-        """Change the weights w (1-D) and the slots in place; g must stay as it is."""
+        """Change the weights w (1-D) and the slots in place; g must stay as it is.
+
+        By the primitive `operation`, unless overridden.
+        """
+        arrays = [slots.get(slot) for slot in self.slot_names]
+        constants = {"lr": rate, "weight_decay": self.weight_decay, **self.constants()}
+        self.operation(w, *arrays, g, **constants)
+
+    def constants(self) -> dict[str, Any]:
+        """What `operation` takes of the next step beside its rate and weight decay."""
         raise NotImplementedError
 
     def initial(self, slot: str) -> float:
@@ -267,6 +277,7 @@ class SGD(Optimizer):
     """
 
     slot_names = ("velocity",)
+    operation = staticmethod(p.sgd_update)
 
     @extends(Optimizer)
     def __init__(
@@ -283,16 +294,8 @@ class SGD(Optimizer):
     def slots_in_use(self) -> tuple[str, ...]:
         return self.slot_names if self.momentum else ()
 
-    def update(self, w: Any, g: Any, slots: dict[str, Any], rate: float) -> None:
-        p.sgd_update(
-            w,
-            slots.get("velocity"),
-            g,
-            lr=rate,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            nesterov=self.nesterov,
-        )
+    def constants(self) -> dict[str, Any]:
+        return {"momentum": self.momentum, "nesterov": self.nesterov}
 
 
 class Adam(Optimizer):
@@ -302,6 +305,7 @@ class Adam(Optimizer):
     """
 
     slot_names = ("m", "v")
+    operation = staticmethod(p.adam_update)
 
     @extends(Optimizer)
     def __init__(
@@ -317,19 +321,9 @@ class Adam(Optimizer):
         self.beta_2 = number("Adam's beta_2", beta_2, low=0, below=1)
         self.epsilon = number("Adam's epsilon", epsilon, above=0)
 
-    def update(self, w: Any, g: Any, slots: dict[str, Any], rate: float) -> None:
-        p.adam_update(
-            w,
-            slots["m"],
-            slots["v"],
-            g,
-            lr=rate,
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
-            step=self.iterations + 1,
-            weight_decay=self.weight_decay,
-        )
+    def constants(self) -> dict[str, Any]:
+        constants = {"beta1": self.beta_1, "beta2": self.beta_2, "epsilon": self.epsilon}
+        return {**constants, "step": self.iterations + 1}
 
 
 class RMSprop(Optimizer):
@@ -339,6 +333,7 @@ class RMSprop(Optimizer):
     """
 
     slot_names = ("accumulator", "velocity")
+    operation = staticmethod(p.rmsprop_update)
 
     @extends(Optimizer)
     def __init__(
@@ -357,24 +352,15 @@ class RMSprop(Optimizer):
     def slots_in_use(self) -> tuple[str, ...]:
         return self.slot_names if self.momentum else self.slot_names[:1]
 
-    def update(self, w: Any, g: Any, slots: dict[str, Any], rate: float) -> None:
-        p.rmsprop_update(
-            w,
-            slots["accumulator"],
-            slots.get("velocity"),
-            g,
-            lr=rate,
-            rho=self.rho,
-            epsilon=self.epsilon,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-        )
+    def constants(self) -> dict[str, Any]:
+        return {"rho": self.rho, "epsilon": self.epsilon, "momentum": self.momentum}
 
 
 class Adagrad(Optimizer):
     """a ← a + g²; w ← w - lr·g/(√a + epsilon). Duchi et al., 2011."""
 
     slot_names = ("accumulator",)
+    operation = staticmethod(p.adagrad_update)
 
     @extends(Optimizer)
     def __init__(
@@ -393,15 +379,8 @@ class Adagrad(Optimizer):
     def initial(self, slot: str) -> float:
         return self.initial_accumulator_value
 
-    def update(self, w: Any, g: Any, slots: dict[str, Any], rate: float) -> None:
-        p.adagrad_update(
-            w,
-            slots["accumulator"],
-            g,
-            lr=rate,
-            epsilon=self.epsilon,
-            weight_decay=self.weight_decay,
-        )
+    def constants(self) -> dict[str, Any]:
+        return {"epsilon": self.epsilon}
 
 
 def _buffers(target: Any) -> list[ParameterBuffer]:

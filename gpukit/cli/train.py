@@ -110,8 +110,8 @@ def train(
         chosen["algo"] = choices(algos)
     folder = _folder_to_resume(model, out, resume)
     if folder is not None:
-        names = ("device", "devices", "workers", "keep")
-        saved = RunSettings.read(folder, *(given[name] for name in names))
+        places = {name: given[name] for name in ("device", "devices", "workers", "keep")}
+        saved = RunSettings.read(folder, **places)
         settings = _resumed(saved, folder, model, chosen)
         settings = replace(settings, kernel=moved(saved.kernel, own))
     else:

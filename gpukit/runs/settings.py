@@ -194,28 +194,16 @@ class RunSettings:
         return json.dumps(kept, indent=2) + "\n"
 
     @classmethod
-    def read(
-        cls,
-        folder: Path,
-        device: str | None = None,
-        devices: str | Sequence[str] | None = None,
-        workers: int | None = None,
-        keep: int | None = None,
-    ) -> Self:
-        """The settings of the run in `folder`; with the others, of one that goes on there.
+    def read(cls, folder: Path, **where: Any) -> Self:
+        """The settings of the run in `folder`, but those of `where` that are not None.
 
-        Raises CheckpointError where they are missing or unreadable.
+        A `device` is instead of all `devices`. Raises CheckpointError where they are missing or
+        unreadable.
         """
         path = folder / SETTINGS
-        where: dict[str, Any] = {}
-        if device is not None:
-            where = {"device": device, "devices": None}
-        if devices is not None:
-            where = {"devices": devices}
-        if workers is not None:
-            where["workers"] = workers
-        if keep is not None:
-            where["keep"] = keep
+        where = {name: value for name, value in where.items() if value is not None}
+        if "device" in where:
+            where.setdefault("devices", None)
         try:
             values = json.loads(read_at_most(_LONGEST, path, CheckpointError))
             known = {f.name for f in fields(cls)}

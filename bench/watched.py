@@ -17,7 +17,7 @@ import numpy as np
 from bench.contest import seconds
 from gpukit import models, optimizers
 from gpukit.data.feed import Batch
-from gpukit.model.base import Base
+from gpukit.model.saving import Base
 from gpukit.training.replay import take_step_twice
 from gpukit.training.step import Work, take_step
 

@@ -1,8 +1,8 @@
 """Public names: `Sequential`, `Model`, the networks, and loading of saved models."""
 
-from gpukit.model.base import Base
 from gpukit.model.functional import Model
 from gpukit.model.loading import load_model
+from gpukit.model.saving import Base
 from gpukit.model.sequential import Sequential
 from gpukit.networks import ZOO, alexnet, get, lenet5
 

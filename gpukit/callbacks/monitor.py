@@ -6,9 +6,9 @@ import contextlib
 import math
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,8 +18,17 @@ from gpukit.core.terminal import say
 from gpukit.errors import CheckpointError, SettingError
 
 
+def _figure(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
 class Monitor(Callback):
-    """Follows one of the figures in the logs and knows what is better."""
+    """Follows one of the figures in the logs and knows what is better.
+
+    `remembered` are the attributes that a resumed run goes on with, and what reads each.
+    """
+
+    remembered: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
 
     def __init__(self, monitor: str, mode: str, min_delta: float, verbose: int) -> None:
         if not isinstance(mode, str) or mode not in ("auto", "min", "max"):
@@ -58,9 +67,12 @@ class Monitor(Callback):
             return True
         return self._sign * (value - reference) > self.min_delta
 
+    def state(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.remembered}
 
-def _figure(value: Any) -> float | None:
-    return None if value is None else float(value)
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        for name, read in self.remembered.items():
+            setattr(self, name, read(state[name]))
 
 
 class EarlyStopping(Monitor):
@@ -69,6 +81,8 @@ class EarlyStopping(Monitor):
     `baseline`: epochs that do not beat it count as without improvement. `restore_best_weights`
     ends with the weights of the best epoch. The first `start_from_epoch` epochs do not count.
     """
+
+    remembered: ClassVar = {"wait": int, "best": _figure, "best_epoch": int}
 
     def __init__(
         self,
@@ -126,14 +140,6 @@ class EarlyStopping(Monitor):
                 say(f"restoring the weights of epoch {self.best_epoch + 1}, the best")
             self.model.load_tensors(self.best_weights, "best_weights")
 
-    def state(self) -> dict[str, Any]:
-        return {"wait": self.wait, "best": self.best, "best_epoch": self.best_epoch}
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        self.wait = int(state["wait"])
-        self.best = _figure(state["best"])
-        self.best_epoch = int(state["best_epoch"])
-
     def arrays(self) -> dict[str, np.ndarray]:
         return dict(self.best_weights or {})
 
@@ -146,6 +152,8 @@ class ReduceLROnPlateau(Monitor):
 
     After a reduction `cooldown` epochs are not counted. The rate never falls below `min_lr`.
     """
+
+    remembered: ClassVar = {"best": _figure, "wait": int, "cooldown_counter": int}
 
     def __init__(
         self,
@@ -197,14 +205,6 @@ class ReduceLROnPlateau(Monitor):
             if self.verbose:
                 say(f"epoch {epoch + 1}: learning rate reduced to {optimizer.learning_rate:g}")
 
-    def state(self) -> dict[str, Any]:
-        return {"best": self.best, "wait": self.wait, "cooldown_counter": self.cooldown_counter}
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        self.best = _figure(state["best"])
-        self.wait = int(state["wait"])
-        self.cooldown_counter = int(state["cooldown_counter"])
-
 
 class ModelCheckpoint(Monitor):
     """Saves the model after each epoch, or after those that are the best so far.
@@ -215,6 +215,7 @@ class ModelCheckpoint(Monitor):
     """
 
     saves_model = True
+    remembered: ClassVar = {"best": _figure}
 
     def __init__(
         self,
@@ -288,10 +289,10 @@ class ModelCheckpoint(Monitor):
 
     def state(self) -> dict[str, Any]:
         kept = {} if self.keep is None else {"written": list(self._written)}
-        return {"best": self.best, **kept}
+        return {**super().state(), **kept}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        self.best = _figure(state["best"])
+        super().load_state(state)
         # The state comes from a file: remove nothing that this callback cannot have written.
         fixed = re.split(r"\{[^{}]*\}", self.filepath)
         possible = re.compile(r"[^/\\]*".join(map(re.escape, fixed)))

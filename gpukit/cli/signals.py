@@ -11,14 +11,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from gpukit.core.signals import exit_code, watched
-
-Handler = Callable[[int, FrameType | None], Any]
+from gpukit.core.signals import exit_code, handle, handled_by
 
 
 class Terminated(BaseException):
@@ -31,27 +29,18 @@ class Terminated(BaseException):
 
 def ends_at_once() -> None:
     """From now on a signal ends the process, with one line."""
-    _handle(_leave)
+    handle(_leave)
 
 
 @contextmanager
 def raising() -> Iterator[None]:
     """Within the block a signal raises KeyboardInterrupt or Terminated in the main thread."""
-    before, hook = _handle(_raise), sys.unraisablehook
-    sys.unraisablehook = _raise_again
+    hook, sys.unraisablehook = sys.unraisablehook, _raise_again
     try:
-        yield
+        with handled_by(_raise):
+            yield
     finally:
         sys.unraisablehook = hook
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
-
-
-def _handle(handler: Handler) -> dict[int, Any]:
-    """Have `handler` called, where signals come at all: in the main thread; who was before."""
-    if threading.current_thread() is not threading.main_thread():
-        return {}
-    return {signum: signal.signal(signum, handler) for signum in watched()}
 
 
 def _leave(signum: int, frame: FrameType | None) -> None:

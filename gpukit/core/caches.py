@@ -26,13 +26,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from gpukit.core import settings
+from gpukit.core import locks, settings
 from gpukit.errors import GpukitError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 MOST = 64 << 20  # bytes that an entry may have
 WAIT = 120.0  # seconds for another process that makes the same file
@@ -168,7 +163,7 @@ class Cache:
         """Make an entry in `folder`, or take what a faster process made, unless it is to be new."""
         path = folder / self._name(key)
         part = folder / f".{path.name}.part"
-        if fcntl is None:
+        if locks.fcntl is None:
             part = part.with_suffix(f".part-{os.getpid()}-{threading.get_ident()}")
         folder.mkdir(parents=True, exist_ok=True)
         with _held(part, MOMENT if anew else WAIT) as file:
@@ -183,7 +178,7 @@ class Cache:
             os.fsync(file.fileno())
             if path.is_dir():  # whose name a file cannot take
                 _remove(path)
-            if fcntl is None:  # Windows renames no open file
+            if locks.fcntl is None:  # Windows renames no open file
                 file.close()
             part.replace(path)
         return path
@@ -302,20 +297,14 @@ def _open(part: Path) -> int:
 
 
 def _taken(handle: int) -> bool:
-    """Whether the lock of an open file could be taken; True where there are no locks."""
-    if fcntl is None:
-        return True
+    """Whether the lock of an open file could be taken; True where there are no locks: the digest
+    tells what two writers mixed."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locks.take(handle)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks; the digest tells what two writers mixed
-        return True
     return True
 
 
 def _is_at(handle: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), path.lstat())
-    except OSError:
-        return False
+    return locks.is_at(handle, path, follow_links=False)

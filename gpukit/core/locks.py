@@ -1,9 +1,14 @@
-"""Locks folders, so that one process at a time writes to them."""
+"""Locks files and folders, so that one process at a time writes to them."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 def lock_folder(path: Path) -> tuple[int, bool]:
@@ -16,25 +21,34 @@ def lock_folder(path: Path) -> tuple[int, bool]:
         path.mkdir(parents=True, exist_ok=True)
         if os.name != "posix":  # Windows, whose folders cannot be locked
             return os.open(os.devnull, os.O_RDONLY), True
-        import fcntl
-
         descriptor = os.open(path, os.O_RDONLY)
-        locked = True
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked = take(descriptor)
         except BlockingIOError:
             os.close(descriptor)
             raise
-        except OSError:  # a file system without locks
-            locked = False
-        if is_folder(descriptor, path):
+        if is_at(descriptor, path):
             return descriptor, locked
         os.close(descriptor)  # removed, and made anew, between the two steps
 
 
-def is_folder(descriptor: int, path: Path) -> bool:
-    """Whether `path` is the folder that is open as `descriptor`."""
+def take(descriptor: int) -> bool:
+    """Lock an open file or folder: whether there are locks here. BlockingIOError where another
+    process has it."""
+    if fcntl is None:
+        return False
     try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # a file system without locks
+        return False
+    return True
+
+
+def is_at(descriptor: int, path: Path, *, follow_links: bool = True) -> bool:
+    """Whether `path` is the file or folder that is open as `descriptor`."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat(follow_symlinks=follow_links))
     except OSError:
         return False

@@ -1,4 +1,4 @@
-"""Reads CIFAR-10's files out of a .tar.gz without unpacking it to disk.
+"""Reads CIFAR-10's files from a folder, or out of a .tar.gz without unpacking it to disk.
 
 Source: POSIX.1-1988's ustar. A block of 512 bytes is a header: name 0–99, size 124–135 in octal,
 checksum 148–155, kind 156, first part of the name 345–499; the file follows, filled up to blocks.
@@ -9,7 +9,7 @@ and no memory is allocated by what a header says.
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePosixPath
 
 from gpukit.core.files import reading, regular
@@ -22,8 +22,32 @@ _PIECE = 1 << 20
 _FILES = (b"0", b"\0", b"7")
 
 
-def read_folder(folder: Path, names: Sequence[str], check_size: CheckSize) -> dict[str, bytes]:
-    """The contents of those of `names` that are in `folder`; `check_size` may refuse each."""
+def read_files(
+    source: Path,
+    names: Collection[str],
+    check_size: CheckSize,
+    *,
+    largest: int,
+    way_out: str,
+    to_the_end: bool = False,
+) -> dict[str, bytes]:
+    """The contents of the files `names` of a folder or an archive; `check_size` may refuse each.
+
+    In an archive they may be in any folder. It may unpack to `largest` bytes; with `to_the_end`,
+    what follows the last file is read, too: gzip's checksum stands there. Raises `DataError`, also
+    where a file is missing.
+    """
+    if source.is_dir():
+        files = _in_folder(source, names, check_size)
+    else:
+        files = _in_archive(source, names, check_size, largest, way_out, to_the_end)
+    missing = [name for name in names if name not in files]
+    if missing:
+        raise DataError(f"{source}: lacks {', '.join(missing)}; {way_out}")
+    return files
+
+
+def _in_folder(folder: Path, names: Collection[str], check_size: CheckSize) -> dict[str, bytes]:
     files = {}
     for name in names:
         path = folder / name
@@ -34,20 +58,14 @@ def read_folder(folder: Path, names: Sequence[str], check_size: CheckSize) -> di
     return files
 
 
-def read_archive(
+def _in_archive(
     archive: Path,
     names: Collection[str],
     check_size: CheckSize,
-    *,
     largest: int,
     way_out: str,
     to_the_end: bool,
 ) -> dict[str, bytes]:
-    """The contents of the files that are called `names`, whatever their folders are, each once.
-
-    The archive may unpack to `largest` bytes. With `to_the_end`, what follows the last file is
-    read, too: gzip's checksum stands there. Raises `DataError`.
-    """
     files: dict[str, bytes] = {}
     with reading(archive, way_out=way_out), regular(archive) as stored:
         stream = _Bounded(gzip.GzipFile(fileobj=stored), archive, largest, way_out)

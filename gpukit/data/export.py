@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukit.core import settings
-from gpukit.core.locks import is_folder, lock_folder
+from gpukit.core.locks import is_at, lock_folder
 from gpukit.data.dataset import Dataset
 from gpukit.data.folder import TRAIN, VAL
 from gpukit.errors import DataError, SettingError
@@ -93,7 +93,7 @@ def _making(part: Path, out: Path) -> Iterator[None]:
         ) from error
     finally:
         if descriptor is not None:
-            if is_folder(descriptor, part):
+            if is_at(descriptor, part):
                 shutil.rmtree(part, ignore_errors=True)
             os.close(descriptor)
 

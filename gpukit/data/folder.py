@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukit.core import settings
-from gpukit.data.order import permutation
+from gpukit.data.order import held_out, permutation
 from gpukit.errors import DataError, SettingError
 
 TRAIN, VAL = "train", "val"
@@ -176,8 +176,7 @@ def _split(items: Items, fraction: float, seed: int) -> tuple[Items, Items]:
                 f"{items.root / name}: holds one image only; a class needs two, one of them to "
                 "validate on"
             )
-        count = min(max(round(len(indices) * fraction), 1), len(indices) - 1)
-        held.extend(indices[permutation(len(indices), seed, _SPLIT, label)[:count]].tolist())
+        held.extend(indices[held_out(len(indices), fraction, seed, _SPLIT, label)[0]].tolist())
     validation = np.zeros(len(items), bool)
     validation[held] = True
     return items.take(np.flatnonzero(~validation)), items.take(np.flatnonzero(validation))

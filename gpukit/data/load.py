@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gpukit.core import settings
 from gpukit.core.config import show, whole
-from gpukit.data.cifar import find_cifar, read_cifar
+from gpukit.data.cifar import Part, find_cifar, read_cifar
 from gpukit.data.cifar_png import find_cifar_png, read_cifar_png
 from gpukit.data.dataset import Dataset
 from gpukit.data.folder import is_image_folder
@@ -20,8 +20,6 @@ from gpukit.data.sources import CIFAR, EMBEDDED_NAME, FASHION, IDX_NAMES, SOURCE
 from gpukit.errors import DataError
 
 EMBEDDED = Path(__file__).parent / "embedded"
-
-Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 def load(name_or_dir: str | Path = EMBEDDED_NAME, *, limit: int | None = None) -> Dataset:

@@ -1,4 +1,4 @@
-"""Orders that a seed fixes, the same in every version of NumPy."""
+"""Orders that a seed fixes, the same in every version of NumPy, and parts held out by them."""
 
 from __future__ import annotations
 
@@ -19,3 +19,13 @@ def permutation(count: int, seed: int, *stream: int) -> NDArray[np.intp]:
         raise SettingError(f"seed {seed}: use 0 or more")
     words = np.random.PCG64(np.random.SeedSequence(seed, spawn_key=stream)).random_raw(count)
     return np.argsort(words, kind="stable")
+
+
+def held_out(
+    count: int, fraction: float, seed: int, *stream: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """`fraction` of the indices 0 … count - 1, at least one where it is above 0, and the others, of
+    which at least one is left."""
+    held = min(max(round(count * fraction), int(fraction > 0)), max(count - 1, 0))
+    order = permutation(count, seed, *stream)
+    return order[:held], order[held:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from gpukit.data.order import permutation
+from gpukit.data.order import held_out
 from gpukit.errors import DataError, SettingError
 
 _STREAM = 1  # apart from the epochs' orders, which are stream 0
@@ -26,7 +26,5 @@ def train_validation_split(
     count = len(images)
     if count != len(labels):
         raise DataError(f"{count} images and {len(labels)} labels; there must be one an image")
-    held = min(max(round(count * fraction), int(fraction > 0)), max(count - 1, 0))
-    order = permutation(count, seed, _STREAM)
-    validation, train = order[:held], order[held:]
+    validation, train = held_out(count, fraction, seed, _STREAM)
     return images[train], labels[train], images[validation], labels[validation]

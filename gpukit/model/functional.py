@@ -14,7 +14,7 @@ from gpukit.layers.base import Layer, Symbolic, one_device
 from gpukit.layers.batch_shape import Shape
 from gpukit.layers.shard import Shard
 from gpukit.model.adoption import adopt
-from gpukit.model.base import Base
+from gpukit.model.saving import Base
 
 
 class Model(Base):

@@ -1,4 +1,4 @@
-"""Checkpoints of models: what they contain, and how a model loads one."""
+"""The base of models, and their checkpoints: what these contain, and how a model loads one."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from gpukit.core.config import path as as_path
 from gpukit.data.normalise import Normalise
 from gpukit.device import Device
 from gpukit.errors import CheckpointError, DeviceError, GpukitError, SettingError
+from gpukit.inspect import summary
 from gpukit.model.shards import Wholes
 from gpukit.training import checkpoint
 from gpukit.training.state import TrainingState
@@ -23,8 +24,11 @@ from gpukit.training.trainer import Trainer
 _CALLBACKS = "callbacks/"
 
 
-class Saved(Trainer):
-    """A network that can be written to a file, and take one over."""
+class Base(Trainer):
+    """The base of models: a network that is trained, shown, saved and loaded.
+
+    Sequential and Model say how it is built.
+    """
 
     kind: str  # the class in a checkpoint that `load_model` makes again
 
@@ -46,6 +50,10 @@ class Saved(Trainer):
         **settings: Any,
     ) -> Self:
         """The model that `structure` describes, on a device for each of its `places`."""
+
+    def summary(self) -> None:
+        """Print every layer's output shape, units, connections, weights, operations and memory."""
+        summary.show(self)
 
     def save(self, path: str | Path) -> None:
         """Write the model, its optimiser and the state of training to one safetensors file."""
@@ -80,7 +88,7 @@ class Saved(Trainer):
             parameter.assign(own[parameter.name])
 
 
-def content(model: Saved, path: str | Path, *, weights_only: bool = False) -> bytes:
+def content(model: Base, path: str | Path, *, weights_only: bool = False) -> bytes:
     """What `save` or, with `weights_only`, `save_weights` puts into the file `path`."""
     tensors = model.state_tensors()
     compiled = None
@@ -112,14 +120,14 @@ def content(model: Saved, path: str | Path, *, weights_only: bool = False) -> by
     return checkpoint.content(as_path("path", path), tensors, state)
 
 
-def _callbacks(model: Saved) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _callbacks(model: Base) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """What callbacks remember: those of the last `fit`, else what was loaded."""
     if model.callbacks is not None:
         return model.callbacks.state(), model.callbacks.arrays()
     return model.training_state.callbacks, model.training_state.callback_arrays
 
 
-def load_into(model: Saved, path: str | Path) -> None:
+def load_into(model: Base, path: str | Path) -> None:
     """Take over the checkpoint at `path` into `model`.
 
     Raises CheckpointError, before anything is changed, where it does not belong to this model.
@@ -168,7 +176,7 @@ class Content:
             else:
                 self.parameters[name] = array
 
-    def check(self, model: Saved) -> None:
+    def check(self, model: Base) -> None:
         """Refuse what does not belong to `model`."""
         shapes = Wholes(model.layers).shapes
         for name, array in self.parameters.items():
@@ -189,7 +197,7 @@ def _count(value: Any) -> int:
     return value
 
 
-def restore(model: Saved, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
+def restore(model: Base, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
     """Overwrite `model` by a checkpoint's content, all of which is checked first."""
     content = Content(tensors, state)
     content.check(model)

@@ -13,7 +13,7 @@ from gpukit.layers import ToDevice
 from gpukit.layers.base import Layer, Symbolic
 from gpukit.layers.batch_shape import Shape, batch_shape
 from gpukit.model.adoption import adopt
-from gpukit.model.base import Base
+from gpukit.model.saving import Base
 
 
 class Sequential(Base):

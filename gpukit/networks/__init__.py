@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from gpukit.core.config import show
 from gpukit.errors import SettingError
-from gpukit.model.base import Base
+from gpukit.model.saving import Base
 from gpukit.networks.alexnet import alexnet
 from gpukit.networks.lenet import lenet5
 

@@ -16,7 +16,7 @@ from gpukit.data.augment import Augment, ColourNoise
 from gpukit.data.decode import read_crops
 from gpukit.data.folder import ImageFolder, is_image_folder, scan
 from gpukit.data.image_feed import ImageFeed, colours, resized
-from gpukit.data.order import permutation
+from gpukit.data.order import held_out
 from gpukit.data.quarantine import Quarantine
 from gpukit.data.sources import EMBEDDED_NAME, SOURCES
 from gpukit.errors import DataError
@@ -131,7 +131,8 @@ def _pictures(settings: RunSettings) -> DataSets:
     assert settings.bad_images is not None
     folder = _scanned(settings.data, settings.limit)
     size = settings.input_size
-    kept, rows = _held_out(len(folder.train), settings.validation_split, settings.seed)
+    images = len(folder.train)
+    kept, rows = held_out(images, settings.validation_split, settings.seed, _HELD_OUT)
     train = folder.train.take(rows)
     bad: Any = {"bad_images": settings.bad_images, "quarantine": Quarantine()}
     mean, covariance = colours(ImageFeed(train.limited(_COLOURS), BATCH, size, **bad))
@@ -168,13 +169,6 @@ def _pictures(settings: RunSettings) -> DataSets:
         ),
         quarantine=bad["quarantine"],
     )
-
-
-def _held_out(count: int, fraction: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """(numbers of the pictures to validate on, of those to train on), as `seed` draws them."""
-    held = min(max(round(count * fraction), int(fraction > 0)), count - 1)
-    order = permutation(count, seed, _HELD_OUT)
-    return order[:held], order[held:]
 
 
 def _scanned(folder: str, limit: int | None) -> ImageFolder:

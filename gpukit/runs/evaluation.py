@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gpukit import data
 from gpukit.data import ArrayFeed, Feed
 from gpukit.errors import CheckpointError, DataError, SettingError
-from gpukit.model.base import Base
+from gpukit.model.saving import Base
 from gpukit.runs import recipes
 from gpukit.runs.datasets import BATCH, test_pictures
 from gpukit.runs.folder import is_run

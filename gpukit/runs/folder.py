@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from gpukit.core.locks import is_folder, lock_folder
+from gpukit.core.locks import is_at, lock_folder
 from gpukit.errors import SettingError
 from gpukit.training.checkpoint import remove_leftovers, write_atomically
 
@@ -77,7 +77,7 @@ class RunFolder:
 
     def check(self) -> None:
         """Raise SettingError where the folder of this name is not the one that is held."""
-        if self._descriptor is not None and not is_folder(self._descriptor, self.path):
+        if self._descriptor is not None and not is_at(self._descriptor, self.path):
             raise SettingError(
                 f"{self.path} was removed or replaced while this run trained in it; the run stops "
                 "here and leaves alone what is there now: train again, into another --out"

@@ -16,8 +16,7 @@ from gpukit.core import settings as process
 from gpukit.errors import CheckpointError, SettingError
 from gpukit.inspect import pictures
 from gpukit.inspect.filters import colour_report
-from gpukit.model.base import Base
-from gpukit.model.saving import load_into
+from gpukit.model.saving import Base, load_into
 from gpukit.runs.datasets import DataSets, load_sets
 from gpukit.runs.folder import (
     BEST,

@@ -5,20 +5,16 @@ from __future__ import annotations
 import json
 import math
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from gpukit import ops
 from gpukit.callbacks import Callback
-from gpukit.core.signals import watched
+from gpukit.core.signals import handled_by
 from gpukit.errors import SettingError
 from gpukit.inspect import pictures
-from gpukit.model.base import Base
-from gpukit.model.saving import content
+from gpukit.model.saving import Base, content
 from gpukit.runs.folder import BEST, HISTORY, LAST, RunFolder
 
 
@@ -90,18 +86,10 @@ class RunSaver(Callback):
         lines = [json.dumps(logs) for logs in model.training_state.history]
         self._folder.write(HISTORY, "".join(f"{x}\n" for x in lines).encode())
 
-    @contextmanager
-    def watching_signals(self) -> Iterator[None]:
+    def watching_signals(self) -> AbstractContextManager[None]:
         """Within the block SIGINT, SIGTERM and SIGHUP end the run: `fit` after the step under way,
         all else at once. Signals come in the main thread; elsewhere nothing changes."""
-        before: dict[int, Any] = {}
-        if threading.current_thread() is threading.main_thread():
-            before = {signum: signal.signal(signum, self.ask) for signum in watched()}
-        try:
-            yield
-        finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
+        return handled_by(self.ask)
 
     def ask(self, signum: int, frame: FrameType | None) -> None:
         """Signal handler: the loop stops at its next chance; a second Ctrl-C stops at once."""

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from gpukit.core.files import reading, reason, regular
+from gpukit.core.locks import is_at
 from gpukit.errors import CheckpointError
 
 FORMAT = 1
@@ -86,7 +87,7 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
                 try:
                     return _read(path, file)
                 except CheckpointError:
-                    if _is_at(file, path):
+                    if is_at(file.fileno(), path):
                         raise
             # A newer checkpoint took the name meanwhile: header and tensors were of two files.
 
@@ -119,13 +120,6 @@ def _read(path: Path, file: BinaryIO) -> tuple[dict[str, np.ndarray], dict[str, 
         raise CheckpointError(f"{path} is damaged: its content does not match its SHA-256")
     state = _state(path, metadata["gpukit"])
     return {name: _tensor(file, *place) for name, place in places.items()}, state
-
-
-def _is_at(file: BinaryIO, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _entry(opened: Any, name: str) -> tuple[str, np.dtype, tuple[int, ...]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gpukit.core import caches
+from gpukit.core import caches, locks
 from gpukit.core.caches import Cache, CacheWarning
 from gpukit.errors import GpukitError
 
@@ -91,7 +91,7 @@ def test_what_cannot_be_made_leaves_nothing(folder):
     assert THINGS.file("key", lambda: b"1").read_bytes().startswith(b"1")
 
 
-@pytest.mark.skipif(caches.fcntl is None, reason="no locks here")
+@pytest.mark.skipif(locks.fcntl is None, reason="no locks here")
 def test_a_part_that_another_one_holds(folder, monkeypatch):
     """It is waited for, but not for ever."""
     monkeypatch.setattr(caches, "WAIT", 0.05)
@@ -108,7 +108,7 @@ def test_a_part_that_another_one_holds(folder, monkeypatch):
 
 NO_ROOM = """
 import os, sys, warnings
-from gpukit.core import caches
+from gpukit.core import caches, locks
 from gpukit.core.caches import Cache
 warnings.simplefilter("error", caches.CacheWarning)
 try:

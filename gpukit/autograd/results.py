@@ -46,7 +46,7 @@ def check_made(
         like, value = like._array, value._array
     elif _is_tensor(value):
         value = value._array
-    elif not _is_array(value):
+    elif not is_array(value):
         raise DTypeError(f"{who} returned a {kind}; return an array or a Tensor")
     if not anywhere and device_of(value) is not device_of(like):
         raise DeviceError(
@@ -68,7 +68,7 @@ def _checked_gradients(name: str, arrays: Sequence[Any], gradients: Any) -> Any:
     """`gradients` of an operation of the user's, as functions that check their results."""
 
     def check(i: int, value: Any) -> Any:
-        if _is_array(arrays[i]):
+        if is_array(arrays[i]):
             check_made(f"{name}'s gradient {i + 1}", value, arrays[i], arrays[i].shape)
         return value
 
@@ -92,7 +92,7 @@ def checked(name: str, made: Any, arrays: Sequence[Any]) -> tuple[Any, ...]:
     """What an operation of the user's returned, its gradients checked when they are computed."""
     if not isinstance(made, tuple) or len(made) not in (2, 3):
         raise TapeError(f"{name} returned a {type(made).__name__}; return (result, gradients)")
-    like = next((a for a in arrays if _is_array(a)), None)
+    like = next((a for a in arrays if is_array(a)), None)
     if like is None or _is_tensor(made[0]):
         raise DTypeError(f"{name} returned a {type(made[0]).__name__}; return an array")
     check_made(name, made[0], like, None, anywhere=True)  # it may copy to another device
@@ -101,7 +101,7 @@ def checked(name: str, made: Any, arrays: Sequence[Any]) -> tuple[Any, ...]:
 
 def values_of(name: str, value: Any) -> Any:
     """`value`, lists of numbers made an array, whatever else has a shape as it is."""
-    if _is_tensor(value) or _is_array(value):
+    if _is_tensor(value) or is_array(value):
         return value
     try:
         return np.asarray(value)
@@ -112,7 +112,7 @@ def values_of(name: str, value: Any) -> Any:
 def operand(name: str, x: Any) -> Any:
     """The array behind x, an array or Tensor of numbers; DTypeError for anything else."""
     array = x._array if _is_tensor(x) else x
-    if not _is_array(array) or type(array).__name__ == "MaskedArray":
+    if not is_array(array) or type(array).__name__ == "MaskedArray":
         raise DTypeError(f"{name}: got a {type(x).__name__}; pass an array or a Tensor")
     if array.dtype.kind not in "biuf":
         raise DTypeError(f"{name}: got an array of {array.dtype}; pass numbers")
@@ -139,5 +139,5 @@ def _is_tensor(value: Any) -> bool:
     return hasattr(value, "_array") and hasattr(value, "requires_grad")
 
 
-def _is_array(value: Any) -> bool:
+def is_array(value: Any) -> bool:
     return isinstance(value, ARRAY_TYPES) or hasattr(value, "__cuda_array_interface__")

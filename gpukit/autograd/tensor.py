@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from gpukit.autograd import tape
-from gpukit.autograd.results import argument, checked, operand, refuse_scalars, values_of
+from gpukit.autograd.results import argument, checked, is_array, operand, refuse_scalars, values_of
 from gpukit.autograd.tape import Node, is_recording, no_grad
 from gpukit.core.config import checks, flag
-from gpukit.device import CPU, Device, DeviceArray, device_of, get_device, to_host
+from gpukit.device import CPU, Device, device_of, get_device, to_host
 from gpukit.errors import DTypeError, SettingError, ShapeError, TapeError
 
 __all__ = ["Parameter", "Tensor", "differentiable", "is_recording", "no_grad", "read_only"]
@@ -49,9 +49,7 @@ class Tensor:
     def __init__(self, array: Any, requires_grad: bool = False) -> None:
         if isinstance(array, Tensor):
             array = array._array
-        elif not isinstance(array, (np.ndarray, DeviceArray, np.generic)) and not hasattr(
-            array, "__cuda_array_interface__"
-        ):
+        elif not isinstance(array, np.generic) and not is_array(array):
             try:
                 array = np.asarray(array)
             except (TypeError, ValueError) as error:
@@ -240,7 +238,7 @@ class Tensor:
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
-        if isinstance(other, (Tensor, int, float, np.generic)) or _is_array(other):
+        if isinstance(other, (Tensor, int, float, np.generic)) or is_array(other):
             raise DTypeError("== does not compare values of Tensors; compare .numpy() with arrays")
         return NotImplemented
 
@@ -392,7 +390,7 @@ def differentiable(
         record = record and is_recording()
         if record and others:
             # The tape holds these arrays: the caller must not be able to change them.
-            args = tuple([Tensor(a) if _is_array(a) else a for a in args])
+            args = tuple([Tensor(a) if is_array(a) else a for a in args])
         arrays = _arrays(name, array_names, args, integers)
         try:
             made = function(*arrays, **settings)
@@ -415,12 +413,6 @@ def differentiable(
 def _device(array: Any) -> Device:
     # Asked for every node of the tape: the common case costs one comparison.
     return CPU if type(array) is np.ndarray else device_of(array)
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, (np.ndarray, DeviceArray)) or hasattr(
-        value, "__cuda_array_interface__"
-    )
 
 
 def _positional(
@@ -452,7 +444,7 @@ def _arrays(
         elif isinstance(a, np.generic):
             arrays.append(a.item())
             continue
-        elif not _is_array(a) or type(a).__name__ == "MaskedArray":
+        elif not is_array(a) or type(a).__name__ == "MaskedArray":
             raise DTypeError(
                 f"{name}: {argument(array_names, i)} is a {type(a).__name__}; pass an array or a "
                 "Tensor"

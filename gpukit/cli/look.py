@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from gpukit import __version__
-from gpukit.errors import printable
+from gpukit.errors import SettingError, printable
 
 LARGEST = 1 << 16  # pixels of a side, or channels
 
@@ -54,7 +54,6 @@ def summary(
     from dataclasses import asdict
 
     from gpukit import models
-    from gpukit.errors import SettingError
     from gpukit.inspect import summary as table
     from gpukit.inspect.placement import BATCH, memory, traffic
     from gpukit.inspect.sizes import sizes
@@ -110,8 +109,6 @@ def _devices(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _only(given: dict[str, Any], allowed: set[str], why: str) -> None:
-    from gpukit.errors import SettingError
-
     for name in given:
         if name not in allowed:
             raise SettingError(f"{why}; leave --{name.replace('_', '-')} out")
@@ -130,8 +127,6 @@ def _implementations(run: Path, kernels: tuple[str, ...]) -> list[str]:
 
 
 def _image_shape(text: str) -> tuple[int, ...]:
-    from gpukit.errors import SettingError
-
     try:
         shape = tuple(int(n) for n in text.split(","))
     except ValueError:

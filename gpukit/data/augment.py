@@ -7,7 +7,7 @@ the worker that reads them. Source: Krizhevsky, Sutskever, Hinton (2012), sectio
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -119,14 +119,7 @@ class Augment:
 
     def config(self) -> dict[str, Any]:
         """The settings in types that JSON has; `from_config` takes them back exactly."""
-        colour = None
-        if self.colour is not None:
-            colour = {
-                "deviations": list(self.colour.deviations),
-                "axes": [list(axis) for axis in self.colour.axes],
-                "strength": self.colour.strength,
-            }
-        return {"crop": self.crop, "flip": self.flip, "colour": colour}
+        return asdict(self)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:

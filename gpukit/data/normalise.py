@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -98,21 +98,12 @@ class Normalise:
 
     def config(self) -> dict[str, Any]:
         """The settings, in types that JSON has; `from_config` takes them back exactly."""
-        return {
-            "scale": self.scale,
-            "mean": None if self.mean is None else list(self.mean),
-            "std": None if self.std is None else list(self.std),
-        }
+        return asdict(self)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Normalise:
         """The inverse of `config`."""
-        mean, std = config.get("mean"), config.get("std")
-        return cls(
-            config.get("scale", cls.scale),
-            None if mean is None else tuple(mean),
-            None if std is None else tuple(std),
-        )
+        return cls(config.get("scale", cls.scale), config.get("mean"), config.get("std"))
 
 
 def _check(images: NDArray[Any]) -> None:

@@ -47,17 +47,7 @@ class Job:
     answers: dict[int, dict[str, Any]] = field(default_factory=dict)
 
 
-@dataclass(eq=False)
-class _Task:
-    job: Job
-    first: int
-    epoch: int
-    indices: list[int]
-
-    def order(self) -> dict[str, Any]:
-        """What `worker.Worker.read` takes."""
-        place = {"slot": self.job.slot, "first": self.first}
-        return {"epoch": self.epoch, "indices": self.indices, **place}
+_Task = tuple[Job, dict[str, Any]]  # and what `worker.Worker.read` takes
 
 
 class _Crew:
@@ -92,16 +82,16 @@ class _Crew:
                 for task in self._next(_AT_ONCE - len(given), wait=not given):
                     given.append(task)
                     self._busy[number] += 1
-                    process.order("read", **task.order())
+                    process.order("read", **task[1])
                 if not given:
                     return
                 answer = process.reply()
                 if answer is not None:
-                    task = given.popleft()
+                    job, order = given.popleft()
                     with self.changed:
                         self._busy[number] -= 1
-                        task.job.answers[task.first] = answer
-                        task.job.left -= 1
+                        job.answers[order["first"]] = answer
+                        job.left -= 1
                         self.changed.notify_all()
         with self.changed:
             if self.lost is None and not self.closed:
@@ -223,13 +213,14 @@ class Workers:
         """Have the pictures `indices` read into a free slot."""
         self._check()
         job = Job(self._free.pop(), len(indices))
-        tasks = [
-            _Task(job, first, epoch, indices[first : first + self._share].tolist())
+        orders = [
+            {"epoch": epoch, "slot": job.slot, "first": first, "indices": part.tolist()}
             for first in range(0, len(indices), self._share)
+            for part in [indices[first : first + self._share]]
         ]
         with self._crew.changed:
-            job.left = len(tasks)
-            self._crew.queue.extend(tasks)
+            job.left = len(orders)
+            self._crew.queue.extend((job, order) for order in orders)
             self._crew.changed.notify_all()
         return job
 
@@ -262,9 +253,9 @@ class Workers:
         if not crew.ours:
             return
         with crew.changed:
-            for task in [task for task in crew.queue if task.job in jobs]:
+            for task in [task for task in crew.queue if task[0] in jobs]:
                 crew.queue.remove(task)
-                task.job.left -= 1
+                task[0].left -= 1
             crew.wait(lambda: not any(job.left for job in jobs))
         self._free.extend(job.slot for job in jobs)
 

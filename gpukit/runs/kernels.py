@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,33 +100,22 @@ def in_use(settings: RunSettings, tell: Callable[[str], None]) -> Iterator[None]
         yield
 
 
-@contextmanager
-def in_use_again(
-    settings: RunSettings | None, given: Sequence[str], tell: Callable[[str], None]
-) -> Iterator[None]:
-    """Within the block, a trained run's choices hold, as far as its kernels are at hand.
+def in_use_by(
+    run: Path, given: Sequence[str], tell: Callable[[str], None]
+) -> AbstractContextManager[None]:
+    """A block in which the choices of a trained run, a folder or a checkpoint in one, hold.
 
-    Where they are not, gpukit's own compute the same, which is told.
+    As far as its kernels are at hand: else gpukit's own compute the same, which is told.
     """
-    own = give(given)
-    if settings is None:
-        yield
-        return
-    for problem in recall(moved(settings.kernel, own)):
-        tell(f"{problem}. Without it gpukit's own kernels compute")
-    with prefer(settings.algo, tell):
-        yield
-
-
-@contextmanager
-def in_use_by(run: Path, given: Sequence[str], tell: Callable[[str], None]) -> Iterator[None]:
-    """`in_use_again` for the run in the folder `run`, or for a checkpoint in one."""
     from gpukit.runs.settings import RunSettings
 
-    folder = run if run.is_dir() else run.parent
-    settings = RunSettings.read(folder, device="cpu") if is_run(folder) else None
-    with in_use_again(settings, given, tell):
-        yield
+    folder, own = run if run.is_dir() else run.parent, give(given)
+    if not is_run(folder):
+        return nullcontext()
+    settings = RunSettings.read(folder, device="cpu")
+    for problem in recall(moved(settings.kernel, own)):
+        tell(f"{problem}. Without it gpukit's own kernels compute")
+    return prefer(settings.algo, tell)
 
 
 def check(algo: Mapping[str, str], device: str) -> None:

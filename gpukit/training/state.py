@@ -54,15 +54,8 @@ class TrainingState:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; floats survive JSON to the bit."""
-        return {
-            "epoch": self.epoch,
-            "batch": self.batch,
-            "seconds": self.seconds,
-            "sums": self.sums,
-            "history": self.history,
-            "stopped": self.stopped,
-            "feed": self.feed,
-        }
+        kept = ("epoch", "batch", "seconds", "sums", "history", "stopped", "feed")
+        return {name: getattr(self, name) for name in kept}
 
     @classmethod
     def from_json(cls, data: Any) -> TrainingState:

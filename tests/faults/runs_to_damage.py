@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
+import data_on_disk
 import numpy as np
 
 from gpukit import layers
-from gpukit.data.idx import write_idx
-from gpukit.data.sources import IDX_NAMES
 from gpukit.models import Model, Sequential
 
 IMAGE = (12, 12)
-
-
-def write_set(folder: Path, train: int = 30, test: int = 10, classes: int = 10) -> Path:
-    """Four IDX files of random grey images."""
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(3)
-    for name, count in zip(IDX_NAMES, (train, train, test, test)):
-        shape = (count, *IMAGE) if "images" in name else (count,)
-        values = rng.integers(0, 256, shape) if "images" in name else np.arange(count) % classes
-        with (folder / name).open("wb") as file:
-            write_idx(file, values.astype(np.uint8))
-    return folder
+write_set = partial(data_on_disk.write_set, train=30, test=10, size=IMAGE)
 
 
 def write_models(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Servers on 127.0.0.1 that break off, stall, lie, flood and send elsewhere: one function each.
+"""Servers on 127.0.0.1 that break off, stall, lie, flood and send elsewhere.
 
 A behaviour gets a `Connection` whose request has been read, and does with it what it likes.
 `BEHAVIOURS` holds for each whether the file is right in the end, else words of the refusal.
@@ -16,7 +16,7 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,10 +41,6 @@ class Connection:
 
     def head(self, status: str, *headers: str) -> None:
         self.send("".join(f"{line}\r\n" for line in (f"HTTP/1.1 {status}", *headers, "")))
-
-    def whole(self, body: bytes = PACKED, *headers: str) -> None:
-        self.head("200 OK", f"Content-Length: {len(body)}", *headers)
-        self.send(body)
 
     def ranged(self, upto: int | None = None) -> None:
         """As a good server does; breaks off before byte `upto`."""
@@ -87,31 +83,93 @@ def first(function: Behaviour) -> Behaviour:
     return act
 
 
+def reply(
+    status: str, *headers: str, body: Iterable[bytes | str] = (), drips: bytes | None = None
+) -> Behaviour:
+    """The same answer to every request; `drips` go on for ever."""
+
+    def act(c: Connection) -> None:
+        c.head(status, *headers)
+        c.send(*body)
+        if drips is not None:
+            c.drip(drips)
+
+    return act
+
+
+def whole(content: bytes, *headers: str, more: bytes = b"") -> Behaviour:
+    """`content`, as a good server sends it, with `headers` besides and `more` behind it."""
+    return reply("200 OK", f"Content-Length: {len(content)}", *headers, body=[content, more])
+
+
+def _cut(size: int) -> list[bytes]:
+    return [PACKED[i : i + size] for i in range(0, len(PACKED), size)]
+
+
+EMPTY, SIZE = "Content-Length: 0", f"Content-Length: {len(PACKED)}"
+PARTIAL, CHUNKED = "206 Partial Content", "Transfer-Encoding: chunked"
+BOMB = gzip.compress(bytes(50_000_000), mtime=0)
+_CHUNKS = [
+    *(f"{len(p):x};extension=1\r\n".encode() + p + b"\r\n" for p in _cut(7000)),
+    b"0\r\n\r\n",
+]
+BEHAVIOURS |= {
+    "no_length": (reply("200 OK", body=[PACKED]), RIGHT),
+    "chunked": (reply("200 OK", CHUNKED, body=[*_CHUNKS, "0\r\n\r\n"]), RIGHT),
+    "small_pieces": (reply("200 OK", SIZE, body=_cut(97)), RIGHT),
+    "busy_at_first": (first(reply("503 Service Unavailable", EMPTY)), RIGHT),
+    "stalls_at_first": (first(reply("200 OK", SIZE, body=[PACKED[:6000]], drips=b"")), RIGHT),
+    "more_than_it_says": (whole(PACKED, more=b"and more" * 1000), RIGHT),
+    "says_gzip": (whole(PACKED, "Content-Encoding: gzip"), RIGHT),
+    "strange_lengths": (
+        reply("200 OK", "Content-Length: \xb2", "X-Title: \x1b]0;mine\x07", body=[PACKED]),
+        RIGHT,
+    ),
+    "a_byte_at_a_time": (reply("200 OK", SIZE, drips=b"x"), "fewer than 500 bytes in 0.5 s"),
+    "a_chunk_size_without_end": (
+        reply("200 OK", CHUNKED, drips=b"0"),
+        "fewer than 500 bytes in 0.5 s",
+    ),
+    "says_ten_terabytes": (
+        reply("200 OK", "Content-Length: 10000000000000", drips=b"x"),
+        "10000000000000 bytes, more than",
+    ),
+    "to_a_file": (reply("302 Found", "Location: file:///etc/passwd", EMPTY), "not allowed"),
+    "to_ftp": (
+        reply("301 Moved", "Location: ftp://127.0.0.1/x\x1b[2J", EMPTY),
+        "no http.s. address",
+    ),
+    "to_no_address": (
+        reply("302 Found", "Location: http://[::1", EMPTY),
+        "leads nowhere|cannot be fetched",
+    ),
+    "rude": (reply(f"404 \x1b[2J\x1b]0;owned\x07\r{'A' * 5000}", EMPTY), "HTTP 404"),
+    "another_file": (whole(b"<html>sign in to the hotel's network</html>"), "checksum"),
+    "one_bit": (whole(PACKED[:9000] + bytes([PACKED[9000] ^ 16]) + PACKED[9001:]), "checksum"),
+    "always_short": (reply("200 OK", SIZE, body=[PACKED[:-1]]), "bytes came"),
+    "chunked_garbage": (
+        reply("200 OK", CHUNKED, body=["10\r\n", PACKED[:16], "\r\nzz\x1b[2J\r\n"]),
+        "cannot be fetched",
+    ),
+    "a_chunk_of_less_than_nothing": (
+        reply("200 OK", CHUNKED, body=["-5\r\n", PACKED]),
+        "cannot be fetched|checksum",
+    ),
+    "a_bomb": (whole(BOMB), "checksum"),
+    "packed_twice": (whole(gzip.compress(PACKED, mtime=0), "Content-Encoding: gzip"), "checksum"),
+    "never_satisfiable": (reply("416 Range Not Satisfiable", EMPTY), "HTTP 416"),
+    "a_range_not_asked_for": (reply(PARTIAL, SIZE, body=[PACKED]), "the server sent from"),
+    "no_content": (reply("204 No Content"), "checksum"),
+    "a_flood_of_headers": (
+        reply("200 OK", *(f"X-{i}: {'y' * 100}" for i in range(500)), body=[PACKED]),
+        "headers",
+    ),
+}
+
+
 @behaviour()
 def good(c):
     c.ranged()
-
-
-@behaviour()
-def no_length(c):
-    c.head("200 OK")
-    c.send(PACKED)
-
-
-@behaviour()
-def chunked(c):
-    c.head("200 OK", "Transfer-Encoding: chunked")
-    for i in range(0, len(PACKED), 7000):
-        piece = PACKED[i : i + 7000]
-        c.send(f"{len(piece):x};extension=1\r\n", piece, "\r\n")
-    c.send("0\r\n\r\n")
-
-
-@behaviour()
-def small_pieces(c):
-    c.head("200 OK", f"Content-Length: {len(PACKED)}")
-    for i in range(0, len(PACKED), 97):
-        c.send(PACKED[i : i + 97])
 
 
 @behaviour()
@@ -127,22 +185,8 @@ def breaks_off_without_ranges(c):
 
 @behaviour()
 @first
-def busy_at_first(c):
-    c.head("503 Service Unavailable", "Content-Length: 0")
-
-
-@behaviour()
-@first
 def resets_at_first(c):
     c.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-@behaviour()
-@first
-def stalls_at_first(c):
-    c.head("200 OK", f"Content-Length: {len(PACKED)}")
-    c.send(PACKED[:6000])
-    c.drip(b"")
 
 
 @behaviour()
@@ -185,32 +229,9 @@ def range_not_satisfiable(c):
 
 
 @behaviour()
-def more_than_it_says(c):
-    c.whole()
-    c.send(b"and more" * 1000)
-
-
-@behaviour()
-def says_gzip(c):
-    c.whole(PACKED, "Content-Encoding: gzip")
-
-
-@behaviour()
-def strange_lengths(c):
-    c.head("200 OK", "Content-Length: \xb2", "X-Title: \x1b]0;mine\x07")
-    c.send(PACKED)
-
-
-@behaviour()
 def some_continues(c):
     c.send("HTTP/1.1 100 Continue\r\n\r\n" * 20)
     c.ranged()
-
-
-@behaviour("fewer than 500 bytes in 0.5 s")
-def a_byte_at_a_time(c):
-    c.head("200 OK", f"Content-Length: {len(PACKED)}")
-    c.drip()
 
 
 @behaviour("no answer in 0.5 s|timed out")
@@ -231,12 +252,6 @@ def endless_continues(c):
         time.sleep(_DRIP / 10)
 
 
-@behaviour("fewer than 500 bytes in 0.5 s")
-def a_chunk_size_without_end(c):
-    c.head("200 OK", "Transfer-Encoding: chunked")
-    c.drip(b"0")
-
-
 @behaviour("more bytes than")
 def endless(c):
     c.head("200 OK")
@@ -244,100 +259,14 @@ def endless(c):
         c.send(bytes(1 << 16))
 
 
-@behaviour("10000000000000 bytes, more than")
-def says_ten_terabytes(c):
-    c.head("200 OK", "Content-Length: 10000000000000")
-    c.drip()
-
-
 @behaviour("redirect error")
 def in_a_circle(c):
     c.head("302 Found", f"Location: {c.address}/{c.number % 2}", "Content-Length: 0")
 
 
-@behaviour("not allowed")
-def to_a_file(c):
-    c.head("302 Found", "Location: file:///etc/passwd", "Content-Length: 0")
-
-
-@behaviour("no http.s. address")
-def to_ftp(c):
-    c.head("301 Moved", "Location: ftp://127.0.0.1/x\x1b[2J", "Content-Length: 0")
-
-
-@behaviour("leads nowhere|cannot be fetched")
-def to_no_address(c):
-    c.head("302 Found", "Location: http://[::1", "Content-Length: 0")
-
-
-@behaviour("HTTP 404")
-def rude(c):
-    c.head(f"404 \x1b[2J\x1b]0;owned\x07\r{'A' * 5000}", "Content-Length: 0")
-
-
 @behaviour("cannot be fetched")
 def no_http(c):
     c.send("\x1b[31m220 ready\x07\r\n" * 3)
-
-
-@behaviour("checksum")
-def another_file(c):
-    c.whole(b"<html>sign in to the hotel's network</html>")
-
-
-@behaviour("checksum")
-def one_bit(c):
-    c.whole(PACKED[:9000] + bytes([PACKED[9000] ^ 16]) + PACKED[9001:])
-
-
-@behaviour("bytes came")
-def always_short(c):
-    c.head("200 OK", f"Content-Length: {len(PACKED)}")
-    c.send(PACKED[:-1])
-
-
-@behaviour("cannot be fetched")
-def chunked_garbage(c):
-    c.head("200 OK", "Transfer-Encoding: chunked")
-    c.send("10\r\n", PACKED[:16], "\r\nzz\x1b[2J\r\n")
-
-
-@behaviour("cannot be fetched|checksum")
-def a_chunk_of_less_than_nothing(c):
-    c.head("200 OK", "Transfer-Encoding: chunked")
-    c.send("-5\r\n", PACKED)
-
-
-@behaviour("checksum")
-def a_bomb(c):
-    c.whole(BOMB)
-
-
-@behaviour("checksum")
-def packed_twice(c):
-    c.whole(gzip.compress(PACKED, mtime=0), "Content-Encoding: gzip")
-
-
-@behaviour("HTTP 416")
-def never_satisfiable(c):
-    c.head("416 Range Not Satisfiable", "Content-Length: 0")
-
-
-@behaviour("the server sent from")
-def a_range_not_asked_for(c):
-    c.head("206 Partial Content", f"Content-Length: {len(PACKED)}")
-    c.send(PACKED)
-
-
-@behaviour("checksum")
-def no_content(c):
-    c.head("204 No Content")
-
-
-@behaviour("headers")
-def a_flood_of_headers(c):
-    c.head("200 OK", *(f"X-{i}: {'y' * 100}" for i in range(500)))
-    c.send(PACKED)
 
 
 @behaviour("cannot be fetched")
@@ -362,7 +291,6 @@ def own_certificate(c):
 
 
 TLS = {"no_tls", "a_handshake_at_a_time", "own_certificate"}  # asked for by https
-BOMB = gzip.compress(bytes(50_000_000), mtime=0)
 
 
 class Server:

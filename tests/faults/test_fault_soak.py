@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures_on_disk import write_pictures
+from data_on_disk import write_pictures
 
 from gpukit.callbacks import Callback
 from gpukit.runs import RunSettings, train

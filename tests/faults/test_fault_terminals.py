@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from data_on_disk import write_pictures
 from harness import count
-from pictures_on_disk import write_pictures
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="streams as POSIX has them")
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import safetensors.numpy
-from pictures_on_disk import write_pictures
+from data_on_disk import write_pictures
 
 from gpukit import models, runs
 from gpukit.data import Normalise

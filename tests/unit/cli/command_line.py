@@ -1,4 +1,4 @@
-"""Runs commands, in this process where that is quick or in one of its own, and makes data."""
+"""Runs commands, in this process where that is quick or in one of its own."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from gpukit import cli
-from gpukit.data.idx import write_idx
 
 # Enough to learn a little: 1080 images in 17 steps an epoch.
 TRAIN = ["train", "lenet5", "--limit", "1200", "--epochs", "3", "--lr", "0.02"]
@@ -43,23 +41,6 @@ def process(*arguments: object, **settings: Any) -> Result:
     command = [sys.executable, "-m", "gpukit", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, **settings)
     return Result(done.returncode, done.stdout, done.stderr)
-
-
-def write_set(
-    folder: Path, *, size: tuple[int, int] = (28, 28), label: int | None = None, count: int = 40
-) -> Path:
-    """A small set of noise in IDX files; with `label`, that one is the last train label."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
-    for part in ("train", "t10k"):
-        images = rng.integers(0, 256, (count, *size), dtype=np.uint8)
-        labels = (np.arange(count) % 10).astype(np.uint8)
-        if label is not None and part == "train":
-            labels[-1] = label
-        for name, array in (("images-idx3", images), ("labels-idx1", labels)):
-            with (folder / f"{part}-{name}-ubyte").open("wb") as file:
-                write_idx(file, array)
-    return folder
 
 
 def settings_of(run: Path) -> dict[str, Any]:

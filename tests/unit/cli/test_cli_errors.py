@@ -11,7 +11,8 @@ import sys
 
 import numpy as np
 import pytest
-from command_line import tree, write_set
+from command_line import tree
+from data_on_disk import write_set
 
 from gpukit.data.idx import write_idx
 from gpukit.models import Sequential

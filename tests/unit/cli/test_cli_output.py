@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import TRAIN, process, settings_of, tree, write_set
+from command_line import TRAIN, process, settings_of, tree
+from data_on_disk import write_set
 
 from gpukit import __version__, data
 from gpukit.data.idx import write_idx
@@ -284,7 +285,7 @@ def test_data_fetch_from_a_mirror(gpukit, here, monkeypatch):
     from gpukit.data import sources
 
     mirror = here / "mirror" / "mnist"
-    write_set(mirror, count=20)
+    write_set(mirror, 20, 20)
     files = []
     for file in sources.SOURCES["mnist"].files:
         plain = mirror / file.name.removesuffix(".gz")

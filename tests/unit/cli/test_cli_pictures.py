@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from command_line import process, settings_of, tree
-from pictures_on_disk import write_pictures
+from data_on_disk import write_pictures
 
 NARROW = ["--width", 0.05, "--input-size", 67, "--workers", 0]
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pictures_on_disk import write_pictures
+from data_on_disk import write_pictures
 
 from gpukit.training import checkpoint
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
+from data_on_disk import write_set
 
-from gpukit.data.idx import write_idx
 from gpukit.data.sources import IDX_NAMES
 
 
@@ -44,25 +42,7 @@ def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def idx_bytes(array: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    write_idx(stream, array)
-    return stream.getvalue()
-
-
 @pytest.fixture
 def idx_set() -> Callable[..., Path]:
     """Writes a small set: write(folder, train=20, test=10, classes=10) -> folder."""
-
-    def write(folder: Path, train: int = 20, test: int = 10, classes: int = 10) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        rng = np.random.default_rng(3)
-        for part, count in (("train", train), ("t10k", test)):
-            images = rng.integers(0, 256, (count, 6, 5), dtype=np.uint8)
-            labels = (np.arange(count) % classes).astype(np.uint8)
-            packed = gzip.compress(idx_bytes(images))
-            (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(packed)
-            (folder / f"{part}-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
-        return folder
-
-    return write
+    return partial(write_set, train=20, test=10, size=(6, 5), packed=True)

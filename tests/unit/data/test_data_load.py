@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from data_on_disk import idx_bytes
 
 from gpukit.data import load
-from gpukit.data.idx import write_idx
 from gpukit.errors import DataError, SettingError
 
 
@@ -51,12 +50,6 @@ def test_whole_sets(
 def test_more_than_ten_classes(tmp_path: Path, idx_set) -> None:
     assert load(idx_set(tmp_path / "letters", train=52, classes=26)).classes == 26
     assert load(idx_set(tmp_path / "two", classes=2)).classes == 2
-
-
-def idx_bytes(array: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    write_idx(stream, array)
-    return stream.getvalue()
 
 
 def bad(folder: Path, name: str, content: bytes) -> None:

@@ -45,7 +45,8 @@ __device__ __forceinline__ Cells inside(int start, int cells, int pixels) {
 
 template <typename T, typename I>
 __global__ void __launch_bounds__(256, 4)
-max_pool(const T* __restrict__ x, T* __restrict__ y, I* __restrict__ index, int size, Pool pool) {
+max_pool(const T* __restrict__ x, T* __restrict__ y, I* __restrict__ index, int size,
+         const __grid_constant__ Pool pool) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;  // ((n·P + p)·Q + q)·C + c
     if (i >= size) return;
     const int channel = i % pool.c, pixel = i / pool.c;
@@ -75,7 +76,7 @@ max_pool(const T* __restrict__ x, T* __restrict__ y, I* __restrict__ index, int 
 template <typename T, typename I>
 __global__ void __launch_bounds__(256, 4)
 max_pool_gradient(const T* __restrict__ gy, const I* __restrict__ index, T* __restrict__ gx, int size,
-                  Pool pool) {
+                  const __grid_constant__ Pool pool) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;  // ((n·H + h)·W + w)·C + c
     if (i >= size) return;
     const int channel = i % pool.c, pixel = i / pool.c;
@@ -97,7 +98,8 @@ max_pool_gradient(const T* __restrict__ gy, const I* __restrict__ index, T* __re
 
 template <typename T>
 __global__ void __launch_bounds__(256, 4)
-average_pool(const T* __restrict__ x, T* __restrict__ y, int size, Pool pool) {
+average_pool(const T* __restrict__ x, T* __restrict__ y, int size,
+             const __grid_constant__ Pool pool) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;  // ((n·P + p)·Q + q)·C + c
     if (i >= size) return;
     const int channel = i % pool.c, pixel = i / pool.c;
@@ -119,7 +121,8 @@ average_pool(const T* __restrict__ x, T* __restrict__ y, int size, Pool pool) {
 
 template <typename T>
 __global__ void __launch_bounds__(256, 4)
-average_pool_gradient(const T* __restrict__ gy, T* __restrict__ gx, int size, Pool pool) {
+average_pool_gradient(const T* __restrict__ gy, T* __restrict__ gx, int size,
+             const __grid_constant__ Pool pool) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;  // ((n·H + h)·W + w)·C + c
     if (i >= size) return;
     const int channel = i % pool.c, pixel = i / pool.c;

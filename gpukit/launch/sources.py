@@ -284,7 +284,7 @@ def _closing(text: str, start: int) -> int:
 
 def _parameter(text: str, place: str) -> Parameter:
     head, _, name = text.replace("__restrict__", " ").replace("*", " * ").rpartition(" ")
-    words = [w for w in head.split() if w not in ("volatile",)]
+    words = [w for w in head.split() if w not in ("volatile", "__grid_constant__")]
     if not name.isidentifier() or not words or words.count("*") > 1:
         raise GpukitError(f"{place}: cannot read the parameter {text!r}; write TYPE name")
     star = words.index("*") if "*" in words else len(words)

@@ -158,7 +158,7 @@ def _used(call: Call, shape: tuple[int, ...]) -> tuple[float | None, float | Non
     if "GROUPS" in template:
         return columns, _share(m, EACH * int(template["GROUPS"]))
     sizes = {p.name: a for p, a in zip(call.bound.parameters, call.arguments)}
-    down, across = int(sizes["out_height"]), int(sizes["out_width"])
+    down, across = (int(sizes["conv"][name]) for name in ("p", "q"))
     return columns, _share(down, int(template["ROWS"])) * _share(across, ACROSS)
 
 

@@ -33,6 +33,7 @@
 // instances: depthwise_forward<T, true, 3, 1, true, 0>, depthwise_forward<T, true, 5, 1, true, 0>
 // instances: depthwise_input_grad<T, true>, depthwise_input_grad<T, false>
 // instances: depthwise_weight_grad<T, true>, depthwise_weight_grad<T, false>
+#include "conv/conv.cuh"
 #include "conv/windows.cuh"
 #include "gpukit.cuh"
 
@@ -40,41 +41,40 @@ constexpr int NEIGHBOURS = 4;  // pixels of y of a thread
 
 // Threads: ((p·⌈Q/4⌉ + q / 4)·packs of K + pack) along x, images along y.
 template <typename T, bool PACKED, int TAPS, int STRIDE, bool FLIPPED, int ACTIVATION>
-__global__ void __launch_bounds__(256, 2)
+__global__ void __launch_bounds__(256, TAPS ? 2 : 3)
     depthwise_forward(const T* __restrict__ x, const T* __restrict__ w,
-                      const T* __restrict__ bias_or_null, T* __restrict__ y, int images, int height,
-                      int width, int channels, int taps_h, int taps_w, int filters, int out_height,
-                      int out_width, int stride_h, int stride_w, int pad_h, int pad_w,
-                      int dilation_h, int dilation_w) {
+                      const T* __restrict__ bias_or_null, T* __restrict__ y,
+                      const __grid_constant__ Conv conv) {
     using Word = Load<T, PACKED>;
     constexpr int V = Word::size;
     const unsigned number = blockIdx.x * blockDim.x + threadIdx.x;
-    const unsigned packs = filters / V, runs = (out_width + NEIGHBOURS - 1) / NEIGHBOURS;
+    const unsigned packs = conv.k / V, runs = (conv.q + NEIGHBOURS - 1) / NEIGHBOURS;
     const int k = number % packs * V, p = number / packs / runs;
     const int q = number / packs % runs * NEIGHBOURS;
-    if (p >= out_height) return;
-    const int c = PACKED ? k : k / (filters / channels);
-    const int h0 = p * stride_h - pad_h, w0 = q * (STRIDE ? STRIDE : stride_w) - pad_w;
+    if (p >= conv.p) return;
+    const int c = PACKED ? k : k / (conv.k / conv.c);
+    const int h0 = p * conv.stride_h - conv.top;
+    const int w0 = q * (STRIDE ? STRIDE : conv.stride_w) - conv.left;
 
     Word offset = {};
     if (bias_or_null != nullptr) {
 #pragma unroll
         for (int v = 0; v < V; ++v) offset.at[v] = bias_or_null[k + v];
     }
-    for (int image = blockIdx.y; image < images; image += gridDim.y) {
-        const T* const from = x + static_cast<long long>(image) * height * width * channels + c;
+    for (int image = blockIdx.y; image < conv.n; image += gridDim.y) {
+        const T* const from = x + static_cast<long long>(image) * conv.h * conv.w * conv.c + c;
         const auto pixel = [=](int h, int column) -> Word {
-            if (column < 0 || column >= width) return {};
-            return *reinterpret_cast<const Word*>(from + (h * width + column) * channels);
+            if (column < 0 || column >= conv.w) return {};
+            return *reinterpret_cast<const Word*>(from + (h * conv.w + column) * conv.c);
         };
         const auto weight = [=](int r, int s) {
-            const int tap = FLIPPED ? taps_h * taps_w - 1 - (r * taps_w + s) : r * taps_w + s;
-            return *reinterpret_cast<const Word*>(w + tap * filters + k);
+            const int tap = FLIPPED ? conv.r * conv.s - 1 - (r * conv.s + s) : r * conv.s + s;
+            return *reinterpret_cast<const Word*>(w + tap * conv.k + k);
         };
         Word sums[NEIGHBOURS] = {};
-        for (int r = 0; r < taps_h; ++r) {
-            const int h = h0 + r * dilation_h;
-            if (h < 0 || h >= height) continue;
+        for (int r = 0; r < conv.r; ++r) {
+            const int h = h0 + r * conv.dilation_h;
+            if (h < 0 || h >= conv.h) continue;
             if constexpr (TAPS > 0) {
                 constexpr int SPAN = (NEIGHBOURS - 1) * STRIDE + TAPS;
                 Word row[SPAN];
@@ -90,27 +90,26 @@ __global__ void __launch_bounds__(256, 2)
                             sums[i].at[v] += row[i * STRIDE + s].at[v] * factor.at[v];
                 }
             } else {
-                for (int s = 0; s < taps_w; ++s) {
+                for (int s = 0; s < conv.s; ++s) {
                     const Word factor = weight(r, s);
 #pragma unroll
                     for (int i = 0; i < NEIGHBOURS; ++i) {
-                        const Word value = pixel(h, w0 + i * stride_w + s * dilation_w);
+                        const Word value = pixel(h, w0 + i * conv.stride_w + s * conv.dilation_w);
 #pragma unroll
                         for (int v = 0; v < V; ++v) sums[i].at[v] += value.at[v] * factor.at[v];
                     }
                 }
             }
         }
-        T* const to =
-            y + ((static_cast<long long>(image) * out_height + p) * out_width + q) * filters + k;
+        T* const to = y + ((static_cast<long long>(image) * conv.p + p) * conv.q + q) * conv.k + k;
 #pragma unroll
         for (int i = 0; i < NEIGHBOURS; ++i) {
-            if (q + i >= out_width) break;
+            if (q + i >= conv.q) break;
             Word out;
 #pragma unroll
             for (int v = 0; v < V; ++v)
                 out.at[v] = activate<ACTIVATION>(sums[i].at[v] + offset.at[v]);
-            *reinterpret_cast<Word*>(to + i * filters) = out;
+            *reinterpret_cast<Word*>(to + i * conv.k) = out;
         }
     }
 }
@@ -119,30 +118,28 @@ __global__ void __launch_bounds__(256, 2)
 template <typename T, bool PACKED>
 __global__ void __launch_bounds__(256, 2)
     depthwise_input_grad(const T* __restrict__ gy, const T* __restrict__ w, T* __restrict__ gx,
-                         int images, int height, int width, int channels, int taps_h, int taps_w,
-                         int filters, int out_height, int out_width, int stride_h, int stride_w,
-                         int pad_h, int pad_w, int dilation_h, int dilation_w) {
+                         const __grid_constant__ Conv conv) {
     using Word = Load<T, PACKED>;
     constexpr int V = Word::size;
     const unsigned number = blockIdx.x * blockDim.x + threadIdx.x;
-    const unsigned packs = channels / V;
-    const int c = number % packs * V, row = number / packs / width;
-    const int column = number / packs % width;
-    if (row >= height) return;
-    const int each = PACKED ? 1 : filters / channels, k = c * each;
+    const unsigned packs = conv.c / V;
+    const int c = number % packs * V, row = number / packs / conv.w;
+    const int column = number / packs % conv.w;
+    if (row >= conv.h) return;
+    const int each = PACKED ? 1 : conv.k / conv.c, k = c * each;
 
-    for (int image = blockIdx.y; image < images; image += gridDim.y) {
-        const T* const from =
-            gy + static_cast<long long>(image) * out_height * out_width * filters + k;
+    for (int image = blockIdx.y; image < conv.n; image += gridDim.y) {
+        const T* const from = gy + static_cast<long long>(image) * conv.p * conv.q * conv.k + k;
         Word sum = {};
-        for (int r = 0; r < taps_h; ++r) {
-            const int down = row + pad_h - r * dilation_h, p = down / stride_h;
-            if (down < 0 || down % stride_h != 0 || p >= out_height) continue;
-            for (int s = 0; s < taps_w; ++s) {
-                const int right = column + pad_w - s * dilation_w, q = right / stride_w;
-                if (right < 0 || right % stride_w != 0 || q >= out_width) continue;
-                const T* const gradients = from + (p * out_width + q) * filters;
-                const T* const weights = w + (r * taps_w + s) * filters + k;
+        for (int r = 0; r < conv.r; ++r) {
+            const int down = row + conv.top - r * conv.dilation_h, p = down / conv.stride_h;
+            if (down < 0 || down % conv.stride_h != 0 || p >= conv.p) continue;
+            for (int s = 0; s < conv.s; ++s) {
+                const int right = column + conv.left - s * conv.dilation_w;
+                const int q = right / conv.stride_w;
+                if (right < 0 || right % conv.stride_w != 0 || q >= conv.q) continue;
+                const T* const gradients = from + (p * conv.q + q) * conv.k;
+                const T* const weights = w + (r * conv.s + s) * conv.k + k;
                 for (int m = 0; m < each; ++m) {
                     const Word gradient = *reinterpret_cast<const Word*>(gradients + m);
                     const Word weight = *reinterpret_cast<const Word*>(weights + m);
@@ -151,8 +148,8 @@ __global__ void __launch_bounds__(256, 2)
                 }
             }
         }
-        const long long place = (static_cast<long long>(image) * height + row) * width + column;
-        *reinterpret_cast<Word*>(gx + place * channels + c) = sum;
+        const long long place = (static_cast<long long>(image) * conv.h + row) * conv.w + column;
+        *reinterpret_cast<Word*>(gx + place * conv.c + c) = sum;
     }
 }
 
@@ -163,54 +160,50 @@ constexpr int AT_ONCE = 9;  // taps whose sums a thread keeps
 template <typename T, bool PACKED>
 __global__ void __launch_bounds__(256, 2)
     depthwise_weight_grad(const T* __restrict__ x, const T* __restrict__ gy, T* __restrict__ parts,
-                          int images, int height, int width, int channels, int taps_h, int taps_w,
-                          int filters, int out_height, int out_width, int stride_h, int stride_w,
-                          int pad_h, int pad_w, int dilation_h, int dilation_w, int rows_per_split,
-                          int lanes) {
+                          const __grid_constant__ Conv conv, int rows_per_split, int lanes) {
     using Word = Load<T, PACKED>;
     constexpr int V = Word::size;
     __shared__ Word space[256];
-    const int packs = filters / V, tiles = gpukit::divide_up(packs, lanes);
+    const int packs = conv.k / V, tiles = gpukit::divide_up(packs, lanes);
     const int split = blockIdx.x / tiles;
     const int pack = blockIdx.x % tiles * lanes + static_cast<int>(threadIdx.x) % lanes;
-    const int k = pack * V, c = PACKED ? k : k / (filters / channels);
+    const int k = pack * V, c = PACKED ? k : k / (conv.k / conv.c);
     const int first = blockIdx.y * AT_ONCE, turns = blockDim.x / lanes;
     const int begin = split * rows_per_split;
-    const int end = begin + min(images * out_height - begin, rows_per_split);
+    const int end = begin + min(conv.n * conv.p - begin, rows_per_split);
 
     Word sums[AT_ONCE] = {};
     int drop[AT_ONCE], shift[AT_ONCE];  // of a tap: rows and columns from the window's corner
 #pragma unroll
     for (int t = 0; t < AT_ONCE; ++t) {
-        const bool there = first + t < taps_h * taps_w;
-        drop[t] = there ? (first + t) / taps_w * dilation_h : NOWHERE;
-        shift[t] = (first + t) % taps_w * dilation_w;
+        const bool there = first + t < conv.r * conv.s;
+        drop[t] = there ? (first + t) / conv.s * conv.dilation_h : NOWHERE;
+        shift[t] = (first + t) % conv.s * conv.dilation_w;
     }
     if (pack < packs) {
         for (int line = begin + static_cast<int>(threadIdx.x) / lanes; line < end; line += turns) {
-            const int image = line / out_height, h0 = line % out_height * stride_h - pad_h;
-            const T* const from =
-                x + static_cast<long long>(image) * height * width * channels + c;
-            const T* gradients = gy + static_cast<long long>(line) * out_width * filters + k;
-            for (int q = 0; q < out_width; ++q, gradients += filters) {
+            const int image = line / conv.p, h0 = line % conv.p * conv.stride_h - conv.top;
+            const T* const from = x + static_cast<long long>(image) * conv.h * conv.w * conv.c + c;
+            const T* gradients = gy + static_cast<long long>(line) * conv.q * conv.k + k;
+            for (int q = 0; q < conv.q; ++q, gradients += conv.k) {
                 const Word gradient = *reinterpret_cast<const Word*>(gradients);
-                const int w0 = q * stride_w - pad_w;
+                const int w0 = q * conv.stride_w - conv.left;
 #pragma unroll
                 for (int t = 0; t < AT_ONCE; ++t) {
                     const int h = h0 + drop[t], column = w0 + shift[t];
-                    if (h < 0 || h >= height || column < 0 || column >= width) continue;
-                    const Word value = *reinterpret_cast<const Word*>(
-                        from + (h * width + column) * channels);
+                    if (h < 0 || h >= conv.h || column < 0 || column >= conv.w) continue;
+                    const Word value =
+                        *reinterpret_cast<const Word*>(from + (h * conv.w + column) * conv.c);
 #pragma unroll
                     for (int v = 0; v < V; ++v) sums[t].at[v] += value.at[v] * gradient.at[v];
                 }
             }
         }
     }
-    const long long size = static_cast<long long>(taps_h) * taps_w * filters;
+    const long long size = static_cast<long long>(conv.r) * conv.s * conv.k;
 #pragma unroll
     for (int t = 0; t < AT_ONCE; ++t) {
-        if (first + t >= taps_h * taps_w) break;
+        if (first + t >= conv.r * conv.s) break;
         space[threadIdx.x] = sums[t];
         for (int half = blockDim.x / 2; half >= lanes; half /= 2) {
             __syncthreads();
@@ -223,7 +216,7 @@ __global__ void __launch_bounds__(256, 2)
         }
         if (static_cast<int>(threadIdx.x) < lanes && pack < packs)
             *reinterpret_cast<Word*>(parts + split * size +
-                                     static_cast<long long>(first + t) * filters + k) =
+                                     static_cast<long long>(first + t) * conv.k + k) =
                 space[threadIdx.x];
         __syncthreads();
     }

@@ -68,10 +68,8 @@ template <typename T, int TILE_M, int TILE_N, bool PACKED_X, bool PACKED_W, int 
 __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS,
                                   (BLOCKS<T, TILE_M, TILE_N, PACKED_X && PACKED_W>))
     conv2d_forward(const T* __restrict__ x, const T* __restrict__ w,
-                   const T* __restrict__ bias_or_null, T* __restrict__ y, int images, int height,
-                   int width, int channels, int taps_h, int taps_w, int filters, int out_height,
-                   int out_width, int stride_h, int stride_w, int pad_h, int pad_w, int dilation_h,
-                   int dilation_w, int groups) {
+                   const T* __restrict__ bias_or_null, T* __restrict__ y,
+                   const __grid_constant__ Conv conv) {
     constexpr int EACH = Tiling<TILE_M, TILE_N>::EACH, K = Tiling<TILE_M, TILE_N>::K;
     using Left = Windows<T, K, PACKED_X>;
     using Right = Matrix<T, false, PACKED_W>;
@@ -79,24 +77,23 @@ __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS,
     __shared__ alignas(16) T b_stages[2][Lines<T, Right, TILE_N, K>::at(K)];
     __shared__ Tap taps[2][K];
 
-    const int group = blockIdx.z, depth = channels / groups, n = filters / groups;
-    const int k = taps_h * taps_w * depth;
+    const int group = blockIdx.z, depth = conv.c / conv.groups, n = conv.k / conv.groups;
+    const int pixels = conv.n * conv.p * conv.q, k = conv.r * conv.s * depth;
     const int tiles_n = (n + TILE_N - 1) / TILE_N;
     const int first_m = blockIdx.x / tiles_n * TILE_M, first_n = blockIdx.x % tiles_n * TILE_N;
 
     const Left windows{
-        x + group * depth, height, width,  channels, images,   out_height,
-        out_width,         -pad_h, -pad_w, stride_h, stride_w, taps};
-    const Taps<K> table{taps,  depth,    taps_h, taps_w, dilation_h, dilation_w,
-                        width, channels, 0,      0,      0};
-    const Right weights{w + group * n, n, k, filters};
+        x + group * depth, conv.h,     conv.w,        conv.c,        conv.n, conv.p, conv.q,
+        -conv.top,         -conv.left, conv.stride_h, conv.stride_w, taps};
+    const Taps<K> table{taps,   depth, conv.r, conv.s, conv.dilation_h, conv.dilation_w, conv.w,
+                        conv.c, 0,     0,      0};
+    const Right weights{w + group * n, n, k, conv.k};
     T sums[EACH][EACH];
     multiply_tile<TILE_M, TILE_N>(windows, weights, table, first_m, first_n, 0, k, a_stages,
                                   b_stages, sums);
 
     const auto row_of = [=](int i) {
-        const bool inside = i < images * out_height * out_width;
-        return inside ? y + static_cast<long long>(i) * filters + group * n : nullptr;
+        return i < pixels ? y + static_cast<long long>(i) * conv.k + group * n : nullptr;
     };
     const T* const bias = bias_or_null == nullptr ? nullptr : bias_or_null + group * n;
     write_tile<TILE_M, TILE_N, ACTIVATION>(sums, row_of, first_m, first_n, n, bias);
@@ -107,9 +104,7 @@ template <typename T, int TILE_M, int TILE_N, bool PACKED>
 __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS,
                                   (BLOCKS<T, TILE_M, TILE_N, PACKED>))
     conv2d_input_grad(const T* __restrict__ gy, const T* __restrict__ w, T* __restrict__ gx,
-                      int images, int height, int width, int channels, int taps_h, int taps_w,
-                      int filters, int out_height, int out_width, int stride_h, int stride_w,
-                      int pad_h, int pad_w, int dilation_h, int dilation_w, int groups) {
+                      const __grid_constant__ Conv conv) {
     constexpr int EACH = Tiling<TILE_M, TILE_N>::EACH, K = Tiling<TILE_M, TILE_N>::K;
     using Left = Windows<T, K, PACKED>;
     using Right = WeightsByChannel<T, K, PACKED>;
@@ -117,41 +112,42 @@ __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS,
     __shared__ alignas(16) T b_stages[2][Lines<T, Right, TILE_N, K>::at(K)];
     __shared__ Tap taps[2][K];
 
-    const int phases = stride_h * stride_w, phase = blockIdx.z % phases;
-    const Phase down = phase_of(phase / stride_w, height, taps_h, stride_h, pad_h, dilation_h);
-    const Phase right = phase_of(phase % stride_w, width, taps_w, stride_w, pad_w, dilation_w);
-    const int group = blockIdx.z / phases, depth = filters / groups, n = channels / groups;
-    const int m = images * down.count * right.count, k = down.taps * right.taps * depth;
+    const int phases = conv.stride_h * conv.stride_w, phase = blockIdx.z % phases;
+    const Phase down =
+        phase_of(phase / conv.stride_w, conv.h, conv.r, conv.stride_h, conv.top, conv.dilation_h);
+    const Phase right =
+        phase_of(phase % conv.stride_w, conv.w, conv.s, conv.stride_w, conv.left, conv.dilation_w);
+    const int group = blockIdx.z / phases, depth = conv.k / conv.groups, n = conv.c / conv.groups;
+    const int m = conv.n * down.count * right.count, k = down.taps * right.taps * depth;
     const int tiles_n = (n + TILE_N - 1) / TILE_N;
     const int first_m = blockIdx.x / tiles_n * TILE_M, first_n = blockIdx.x % tiles_n * TILE_N;
     if (first_m >= m) return;
 
-    const Left windows{
-        gy + group * depth, out_height,  out_width,    filters, images, down.count,
-        right.count,        down.corner, right.corner, 1,       1,      taps};
-    const int weight = n * filters;  // elements of one tap
+    const Left windows{gy + group * depth, conv.p,      conv.q,       conv.k, conv.n, down.count,
+                       right.count,        down.corner, right.corner, 1,      1,      taps};
+    const int weight = n * conv.k;  // elements of one tap
     const Taps<K> table{taps,
                         depth,
                         down.taps,
                         right.taps,
                         -down.fall,
                         -right.fall,
-                        out_width,
-                        filters,
-                        (down.tap * taps_w + right.tap) * weight,
-                        down.step * taps_w * weight,
+                        conv.q,
+                        conv.k,
+                        (down.tap * conv.s + right.tap) * weight,
+                        down.step * conv.s * weight,
                         right.step * weight};
-    const Right weights{w + group * depth, n, filters, taps};
+    const Right weights{w + group * depth, n, conv.k, taps};
     T sums[EACH][EACH];
     multiply_tile<TILE_M, TILE_N>(windows, weights, table, first_m, first_n, 0, k, a_stages,
                                   b_stages, sums);
 
     const auto row_of = [=](int i) -> T* {
         if (i >= m) return nullptr;
-        const int line = i / right.count, column = right.first + i % right.count * stride_w;
-        const int row = down.first + line % down.count * stride_h, image = line / down.count;
-        const long long pixel = (static_cast<long long>(image) * height + row) * width + column;
-        return gx + pixel * channels + group * n;
+        const int line = i / right.count, column = right.first + i % right.count * conv.stride_w;
+        const int row = down.first + line % down.count * conv.stride_h, image = line / down.count;
+        const long long pixel = (static_cast<long long>(image) * conv.h + row) * conv.w + column;
+        return gx + pixel * conv.c + group * n;
     };
     write_tile<TILE_M, TILE_N, NO_ACTIVATION>(sums, row_of, first_m, first_n, n,
                                               static_cast<const T*>(nullptr));
@@ -162,10 +158,7 @@ template <typename T, int TILE_M, int TILE_N, bool PACKED_X, bool PACKED_GY>
 __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS,
                                   (BLOCKS<T, TILE_M, TILE_N, PACKED_X && PACKED_GY>))
     conv2d_weight_grad(const T* __restrict__ x, const T* __restrict__ gy, T* __restrict__ parts,
-                       int images, int height, int width, int channels, int taps_h, int taps_w,
-                       int filters, int out_height, int out_width, int stride_h, int stride_w,
-                       int pad_h, int pad_w, int dilation_h, int dilation_w, int groups, int splits,
-                       int k_per_split) {
+                       const __grid_constant__ Conv conv, int splits, int k_per_split) {
     constexpr int EACH = Tiling<TILE_M, TILE_N>::EACH, K = Tiling<TILE_M, TILE_N>::K;
     using Left = WindowsAcross<T, K, PACKED_X>;
     using Right = Matrix<T, false, PACKED_GY>;
@@ -174,25 +167,22 @@ __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS,
     __shared__ Pixel pixels[2][K];
 
     const int group = blockIdx.z / splits, split = blockIdx.z % splits;
-    const int depth = channels / groups, n = filters / groups, m = taps_h * taps_w * depth;
+    const int depth = conv.c / conv.groups, n = conv.k / conv.groups, m = conv.r * conv.s * depth;
     const int tiles_n = (n + TILE_N - 1) / TILE_N;
     const int first_m = blockIdx.x / tiles_n * TILE_M, first_n = blockIdx.x % tiles_n * TILE_N;
     const int k_begin = split * k_per_split;
-    const int k_end = k_begin + min(images * out_height * out_width - k_begin, k_per_split);
+    const int k_end = k_begin + min(conv.n * conv.p * conv.q - k_begin, k_per_split);
 
-    const Pixels<K> table{pixels,   k_end, out_height, out_width, stride_h, stride_w,
-                          pad_h,    pad_w, height,     width,     channels};
-    const Left windows{
-        x + group * depth, height, width, channels, depth, taps_h, taps_w, dilation_h, dilation_w,
-        pixels};
-    const Right gradients{gy + group * n, n, k_end, filters};
+    const Pixels<K> table{pixels, k_end, conv};
+    const Left windows{x + group * depth, depth, conv, pixels};
+    const Right gradients{gy + group * n, n, k_end, conv.k};
     T sums[EACH][EACH];
     multiply_tile<TILE_M, TILE_N>(windows, gradients, table, first_m, first_n, k_begin, k_end,
                                   a_stages, b_stages, sums);
 
-    T* const part = parts + static_cast<long long>(split) * m * filters + group * n;
+    T* const part = parts + static_cast<long long>(split) * m * conv.k + group * n;
     const auto row_of = [=](int i) {
-        return i < m ? part + static_cast<long long>(i) * filters : nullptr;
+        return i < m ? part + static_cast<long long>(i) * conv.k : nullptr;
     };
     write_tile<TILE_M, TILE_N, NO_ACTIVATION>(sums, row_of, first_m, first_n, n,
                                               static_cast<const T*>(nullptr));

@@ -26,6 +26,7 @@
 // instances: conv2d_forward_narrow<T, false, 2>, conv2d_forward_narrow<T, false, 3>
 // instances: conv2d_input_grad_narrow<T, true>, conv2d_input_grad_narrow<T, false>
 // instances: conv2d_weight_grad_narrow<T, true>, conv2d_weight_grad_narrow<T, false>
+#include "conv/conv.cuh"
 #include "epilogue.cuh"
 #include "gpukit.cuh"
 #include "pack.cuh"
@@ -37,41 +38,39 @@ constexpr int MOST = 4;  // channels a group that the input gradient takes
 template <typename T, bool CHANNEL_PACKS, int ACTIVATION>
 __global__ void __launch_bounds__(256, 4)
     conv2d_forward_narrow(const T* __restrict__ x, const T* __restrict__ w,
-                          const T* __restrict__ bias_or_null, T* __restrict__ y, int images,
-                          int height, int width, int channels, int taps_h, int taps_w, int filters,
-                          int out_height, int out_width, int stride_h, int stride_w, int pad_h,
-                          int pad_w, int dilation_h, int dilation_w, int groups) {
+                          const T* __restrict__ bias_or_null, T* __restrict__ y,
+                          const __grid_constant__ Conv conv) {
     using Word = Load<T, CHANNEL_PACKS>;
     constexpr int V = Word::size;
-    const int runs = gpukit::divide_up(out_width, PIXELS);
+    const int runs = gpukit::divide_up(conv.q, PIXELS);
     long long rest = gpukit::thread_number();
-    const int k = rest % filters;
-    rest /= filters;
+    const int k = rest % conv.k;
+    rest /= conv.k;
     const int q = rest % runs * PIXELS;
     rest /= runs;
-    const int p = rest % out_height;
-    const long long image = rest / out_height;
-    if (image >= images) return;
+    const int p = rest % conv.p;
+    const long long image = rest / conv.p;
+    if (image >= conv.n) return;
 
-    const int depth = channels / groups, group = k / (filters / groups);
-    const int h0 = p * stride_h - pad_h, w0 = q * stride_w - pad_w;
-    const T* const from = x + image * height * width * channels + group * depth;
+    const int depth = conv.c / conv.groups, group = k / (conv.k / conv.groups);
+    const int h0 = p * conv.stride_h - conv.top, w0 = q * conv.stride_w - conv.left;
+    const T* const from = x + image * conv.h * conv.w * conv.c + group * depth;
     T sums[PIXELS] = {};
-    for (int r = 0; r < taps_h; ++r) {
-        const int h = h0 + r * dilation_h;
-        if (h < 0 || h >= height) continue;
-        for (int s = 0; s < taps_w; ++s) {
-            const T* weight = w + static_cast<long long>(r * taps_w + s) * depth * filters + k;
+    for (int r = 0; r < conv.r; ++r) {
+        const int h = h0 + r * conv.dilation_h;
+        if (h < 0 || h >= conv.h) continue;
+        for (int s = 0; s < conv.s; ++s) {
+            const T* weight = w + static_cast<long long>(r * conv.s + s) * depth * conv.k + k;
 #pragma unroll(V == 1 ? 2 : 1)  // packs twice would spill on sm_120
             for (int c = 0; c < depth; c += V) {
                 T factors[V];
 #pragma unroll
-                for (int v = 0; v < V; ++v, weight += filters) factors[v] = *weight;
+                for (int v = 0; v < V; ++v, weight += conv.k) factors[v] = *weight;
 #pragma unroll
                 for (int i = 0; i < PIXELS; ++i) {
-                    const int column = w0 + i * stride_w + s * dilation_w;
-                    if (column < 0 || column >= width) continue;
-                    const T* const at = from + (h * width + column) * channels + c;
+                    const int column = w0 + i * conv.stride_w + s * conv.dilation_w;
+                    if (column < 0 || column >= conv.w) continue;
+                    const T* const at = from + (h * conv.w + column) * conv.c + c;
                     const Word word = *reinterpret_cast<const Word*>(at);
 #pragma unroll
                     for (int v = 0; v < V; ++v) sums[i] += word.at[v] * factors[v];
@@ -80,53 +79,49 @@ __global__ void __launch_bounds__(256, 4)
         }
     }
     const T offset = bias_or_null == nullptr ? T(0) : bias_or_null[k];
-    T* const to = y + ((image * out_height + p) * out_width + q) * filters + k;
+    T* const to = y + ((image * conv.p + p) * conv.q + q) * conv.k + k;
 #pragma unroll
     for (int i = 0; i < PIXELS; ++i)
-        if (q + i < out_width)
-            to[static_cast<long long>(i) * filters] = activate<ACTIVATION>(sums[i] + offset);
+        if (q + i < conv.q)
+            to[static_cast<long long>(i) * conv.k] = activate<ACTIVATION>(sums[i] + offset);
 }
 
 // `lanes`, a power of two up to 32, share the filters of a pixel and add up what each has.
 template <typename T, bool PACKED>
 __global__ void __launch_bounds__(256, 4)
     conv2d_input_grad_narrow(const T* __restrict__ gy, const T* __restrict__ w, T* __restrict__ gx,
-                             int images, int height, int width, int channels, int taps_h,
-                             int taps_w, int filters, int out_height, int out_width, int stride_h,
-                             int stride_w, int pad_h, int pad_w, int dilation_h, int dilation_w,
-                             int groups, int lanes) {
+                             const __grid_constant__ Conv conv, int lanes) {
     using Word = Load<T, PACKED>;
     constexpr int V = Word::size;
     const int lane = threadIdx.x % lanes;
     const long long place = gpukit::thread_number() / lanes;
     long long rest = place;
-    const int group = rest % groups;
-    rest /= groups;
-    const int column = rest % width;
-    rest /= width;
-    const int row = rest % height;
-    const long long image = rest / height;
-    const bool inside = image < images;
+    const int group = rest % conv.groups;
+    rest /= conv.groups;
+    const int column = rest % conv.w;
+    rest /= conv.w;
+    const int row = rest % conv.h;
+    const long long image = rest / conv.h;
+    const bool inside = image < conv.n;
 
-    const int depth = channels / groups, n = filters / groups;
-    const T* const from = gy + image * out_height * out_width * filters + group * n;
+    const int depth = conv.c / conv.groups, n = conv.k / conv.groups;
+    const T* const from = gy + image * conv.p * conv.q * conv.k + group * n;
     const T* const weights = w + group * n;
     T sums[MOST] = {};
-    for (int r = 0; inside && r < taps_h; ++r) {
-        const int down = row + pad_h - r * dilation_h, p = down / stride_h;
-        if (down < 0 || down % stride_h != 0 || p >= out_height) continue;
-        for (int s = 0; s < taps_w; ++s) {
-            const int right = column + pad_w - s * dilation_w, q = right / stride_w;
-            if (right < 0 || right % stride_w != 0 || q >= out_width) continue;
-            const T* const gradients = from + (p * out_width + q) * filters;
-            const T* const tap =
-                weights + static_cast<long long>(r * taps_w + s) * depth * filters;
+    for (int r = 0; inside && r < conv.r; ++r) {
+        const int down = row + conv.top - r * conv.dilation_h, p = down / conv.stride_h;
+        if (down < 0 || down % conv.stride_h != 0 || p >= conv.p) continue;
+        for (int s = 0; s < conv.s; ++s) {
+            const int right = column + conv.left - s * conv.dilation_w, q = right / conv.stride_w;
+            if (right < 0 || right % conv.stride_w != 0 || q >= conv.q) continue;
+            const T* const gradients = from + (p * conv.q + q) * conv.k;
+            const T* const tap = weights + static_cast<long long>(r * conv.s + s) * depth * conv.k;
             for (int k = lane * V; k < n; k += lanes * V) {
                 const Word gradient = *reinterpret_cast<const Word*>(gradients + k);
 #pragma unroll
                 for (int c = 0; c < MOST; ++c) {
                     if (c >= depth) break;
-                    const Word weight = *reinterpret_cast<const Word*>(tap + c * filters + k);
+                    const Word weight = *reinterpret_cast<const Word*>(tap + c * conv.k + k);
 #pragma unroll
                     for (int v = 0; v < V; ++v) sums[c] += gradient.at[v] * weight.at[v];
                 }
@@ -159,35 +154,32 @@ __global__ void __launch_bounds__(256, 4)
 template <typename T, bool CHANNEL_PACKS>
 __global__ void __launch_bounds__(256, 4)
     conv2d_weight_grad_narrow(const T* __restrict__ x, const T* __restrict__ gy,
-                              T* __restrict__ parts, int images, int height, int width,
-                              int channels, int taps_h, int taps_w, int filters, int out_height,
-                              int out_width, int stride_h, int stride_w, int pad_h, int pad_w,
-                              int dilation_h, int dilation_w, int groups, int splits,
+                              T* __restrict__ parts, const __grid_constant__ Conv conv, int splits,
                               int k_per_split, int lanes) {
     using Word = Load<T, CHANNEL_PACKS>;
     constexpr int V = Word::size;
     __shared__ T sums[V][256];
-    const int tiles = gpukit::divide_up(filters, lanes), depth = channels / groups;
+    const int tiles = gpukit::divide_up(conv.k, lanes), depth = conv.c / conv.groups;
     const int k = blockIdx.x % tiles * lanes + threadIdx.x % lanes;
     const int cell = blockIdx.x / tiles * V;
-    const int c = cell % depth, s = cell / depth % taps_w, r = cell / depth / taps_w;
+    const int c = cell % depth, s = cell / depth % conv.s, r = cell / depth / conv.s;
     const int turns = blockDim.x / lanes;
     const int begin = blockIdx.y * k_per_split;
-    const int end = begin + min(images * out_height * out_width - begin, k_per_split);
+    const int end = begin + min(conv.n * conv.p * conv.q - begin, k_per_split);
 
     T sum[V] = {};
-    if (k < filters) {
-        const T* const from = x + k / (filters / groups) * depth + c;
+    if (k < conv.k) {
+        const T* const from = x + k / (conv.k / conv.groups) * depth + c;
         for (int pixel = begin + static_cast<int>(threadIdx.x) / lanes; pixel < end;
              pixel += turns) {
-            const int line = pixel / out_width;
-            const int h = line % out_height * stride_h - pad_h + r * dilation_h;
-            const int column = pixel % out_width * stride_w - pad_w + s * dilation_w;
-            if (h < 0 || h >= height || column < 0 || column >= width) continue;
+            const int line = pixel / conv.q;
+            const int h = line % conv.p * conv.stride_h - conv.top + r * conv.dilation_h;
+            const int column = pixel % conv.q * conv.stride_w - conv.left + s * conv.dilation_w;
+            if (h < 0 || h >= conv.h || column < 0 || column >= conv.w) continue;
             const long long place =
-                (static_cast<long long>(line / out_height) * height + h) * width + column;
-            const Word word = *reinterpret_cast<const Word*>(from + place * channels);
-            const T gradient = gy[static_cast<long long>(pixel) * filters + k];
+                (static_cast<long long>(line / conv.p) * conv.h + h) * conv.w + column;
+            const Word word = *reinterpret_cast<const Word*>(from + place * conv.c);
+            const T gradient = gy[static_cast<long long>(pixel) * conv.k + k];
 #pragma unroll
             for (int v = 0; v < V; ++v) sum[v] += word.at[v] * gradient;
         }
@@ -200,10 +192,10 @@ __global__ void __launch_bounds__(256, 4)
 #pragma unroll
         for (int v = 0; v < V; ++v) sums[v][threadIdx.x] += sums[v][threadIdx.x + half];
     }
-    if (static_cast<int>(threadIdx.x) < lanes && k < filters) {
-        const long long size = static_cast<long long>(taps_h) * taps_w * depth * filters;
-        T* const to = parts + blockIdx.y * size + static_cast<long long>(cell) * filters + k;
+    if (static_cast<int>(threadIdx.x) < lanes && k < conv.k) {
+        const long long size = static_cast<long long>(conv.r) * conv.s * depth * conv.k;
+        T* const to = parts + blockIdx.y * size + static_cast<long long>(cell) * conv.k + k;
 #pragma unroll
-        for (int v = 0; v < V; ++v) to[static_cast<long long>(v) * filters] = sums[v][threadIdx.x];
+        for (int v = 0; v < V; ++v) to[static_cast<long long>(v) * conv.k] = sums[v][threadIdx.x];
     }
 }

@@ -31,6 +31,7 @@
 // instances: conv2d_forward_first<T, 8, 64, 2>, conv2d_forward_first<T, 16, 32, 3>
 // instances: conv2d_weight_grad_first<T, 8, 96>, conv2d_weight_grad_first<T, 16, 48>
 // instances: conv2d_weight_grad_first<T, 8, 64>, conv2d_weight_grad_first<T, 16, 32>
+#include "conv/conv.cuh"
 #include "epilogue.cuh"
 #include "pack.cuh"
 
@@ -128,29 +129,27 @@ __device__ __forceinline__ void write_line(const T (&sums)[EACH], T* to, const T
 template <typename T, int ROWS, int FILTERS, int ACTIVATION>
 __global__ void __launch_bounds__(ROWS * FILTERS / EACH, blocks_of<T>(ROWS * FILTERS / EACH, 480))
     conv2d_forward_first(const T* __restrict__ x, const T* __restrict__ w,
-                         const T* __restrict__ bias_or_null, T* __restrict__ y, int height,
-                         int width, int channels, int taps_h, int taps_w, int filters,
-                         int out_height, int out_width, int stride_h, int stride_w, int pad_h,
-                         int pad_w, int chunk) {
+                         const T* __restrict__ bias_or_null, T* __restrict__ y,
+                         const __grid_constant__ Conv conv, int chunk) {
     extern __shared__ double2 space[];
     T* const weights = reinterpret_cast<T*>(space);
     T* const patch = weights + chunk * FILTERS;
-    const Tile tile = tile_of(blockIdx.x, ROWS, out_height, out_width);
-    const int step = stride_w * channels, depth = taps_w * channels;
-    const int pitch = (ACROSS - 1) * step + depth, lines = (ROWS - 1) * stride_h + taps_h;
-    const int first_k = blockIdx.y * FILTERS, left = filters - first_k;
+    const Tile tile = tile_of(blockIdx.x, ROWS, conv.p, conv.q);
+    const int step = conv.stride_w * conv.c, depth = conv.s * conv.c;
+    const int pitch = (ACROSS - 1) * step + depth, lines = (ROWS - 1) * conv.stride_h + conv.r;
+    const int first_k = blockIdx.y * FILTERS, left = conv.k - first_k;
     const int row = threadIdx.x / (FILTERS / EACH), mine = threadIdx.x % (FILTERS / EACH);
 
-    load_patch(x + static_cast<long long>(tile.image) * height * width * channels, patch,
-               tile.row * stride_h - pad_h, height, tile.column * step - pad_w * channels,
-               width * channels, lines, pitch);
+    load_patch(x + static_cast<long long>(tile.image) * conv.h * conv.w * conv.c, patch,
+               tile.row * conv.stride_h - conv.top, conv.h, tile.column * step - conv.left * conv.c,
+               conv.w * conv.c, lines, pitch);
     T sums[EACH][EACH] = {};
-    for (int r = 0; r < taps_h; ++r) {
-        const T* const line = patch + (row * stride_h + r) * pitch;
+    for (int r = 0; r < conv.r; ++r) {
+        const T* const line = patch + (row * conv.stride_h + r) * pitch;
         for (int k = 0; k < depth; k += chunk) {
             __syncthreads();  // all have done with the weights before these
-            const T* const from = w + static_cast<long long>(r * depth + k) * filters + first_k;
-            load_lines<FILTERS>(from, weights, min(chunk, depth - k), filters, left);
+            const T* const from = w + static_cast<long long>(r * depth + k) * conv.k + first_k;
+            load_lines<FILTERS>(from, weights, min(chunk, depth - k), conv.k, left);
             __syncthreads();
             const int end = min(chunk, depth - k);
 #pragma unroll 2
@@ -163,14 +162,14 @@ __global__ void __launch_bounds__(ROWS * FILTERS / EACH, blocks_of<T>(ROWS * FIL
         }
     }
     const int p = tile.row + row;
-    if (p >= out_height) return;
+    if (p >= conv.p) return;
     const T* const bias = bias_or_null == nullptr ? nullptr : bias_or_null + first_k;
 #pragma unroll
     for (int j = 0; j < EACH; ++j) {
         const int q = tile.column + j;
-        if (q >= out_width) continue;
-        const long long pixel = (static_cast<long long>(tile.image) * out_height + p) * out_width + q;
-        write_line<T, FILTERS, ACTIVATION>(sums[j], y + pixel * filters + first_k, bias, mine, left);
+        if (q >= conv.q) continue;
+        const long long pixel = (static_cast<long long>(tile.image) * conv.p + p) * conv.q + q;
+        write_line<T, FILTERS, ACTIVATION>(sums[j], y + pixel * conv.k + first_k, bias, mine, left);
     }
 }
 
@@ -179,16 +178,15 @@ __global__ void __launch_bounds__(ROWS * FILTERS / EACH, blocks_of<T>(ROWS * FIL
 template <typename T, int GROUPS, int FILTERS>
 __global__ void __launch_bounds__(GROUPS * FILTERS / EACH, blocks_of<T>(GROUPS * FILTERS / EACH, 384))
     conv2d_weight_grad_first(const T* __restrict__ x, const T* __restrict__ gy,
-                             T* __restrict__ parts, int height, int width, int channels, int taps_h,
-                             int taps_w, int filters, int out_height, int out_width, int stride_h,
-                             int stride_w, int pad_h, int pad_w, int tiles, int each) {
+                             T* __restrict__ parts, const __grid_constant__ Conv conv, int tiles,
+                             int each) {
     extern __shared__ double2 space[];
     T* const gradients = reinterpret_cast<T*>(space);
     T* const patch = gradients + GRADIENT_ROWS * ACROSS * FILTERS;
-    const int step = stride_w * channels, depth = taps_w * channels, rows = taps_h * depth;
+    const int step = conv.stride_w * conv.c, depth = conv.s * conv.c, rows = conv.r * depth;
     const int pitch = (ACROSS - 1) * step + depth;
-    const int lines = (GRADIENT_ROWS - 1) * stride_h + taps_h;
-    const int first_k = blockIdx.y * FILTERS, left = filters - first_k;
+    const int lines = (GRADIENT_ROWS - 1) * conv.stride_h + conv.r;
+    const int first_k = blockIdx.y * FILTERS, left = conv.k - first_k;
     const int group = threadIdx.x / (FILTERS / EACH), mine = threadIdx.x % (FILTERS / EACH);
     const int first_m = (blockIdx.x * GROUPS + group) * EACH;
 
@@ -201,23 +199,22 @@ __global__ void __launch_bounds__(GROUPS * FILTERS / EACH, blocks_of<T>(GROUPS *
     T sums[EACH][EACH] = {};
     const int begin = blockIdx.z * each, end = min(begin + each, tiles);
     for (int number = begin; number < end; ++number) {
-        const Tile tile = tile_of(number, GRADIENT_ROWS, out_height, out_width);
+        const Tile tile = tile_of(number, GRADIENT_ROWS, conv.p, conv.q);
         __syncthreads();  // all have done with the tile before
-        load_patch(x + static_cast<long long>(tile.image) * height * width * channels, patch,
-                   tile.row * stride_h - pad_h, height, tile.column * step - pad_w * channels,
-                   width * channels, lines, pitch);
-        const int across = min(ACROSS, out_width - tile.column);
-        const int down = min(GRADIENT_ROWS, out_height - tile.row);
+        load_patch(x + static_cast<long long>(tile.image) * conv.h * conv.w * conv.c, patch,
+                   tile.row * conv.stride_h - conv.top, conv.h,
+                   tile.column * step - conv.left * conv.c, conv.w * conv.c, lines, pitch);
+        const int across = min(ACROSS, conv.q - tile.column);
+        const int down = min(GRADIENT_ROWS, conv.p - tile.row);
         for (int p = 0; p < down; ++p) {
             const long long pixel =
-                (static_cast<long long>(tile.image) * out_height + tile.row + p) * out_width +
-                tile.column;
-            load_lines<FILTERS>(gy + pixel * filters + first_k, gradients + p * ACROSS * FILTERS,
-                                across, filters, left);
+                (static_cast<long long>(tile.image) * conv.p + tile.row + p) * conv.q + tile.column;
+            load_lines<FILTERS>(gy + pixel * conv.k + first_k, gradients + p * ACROSS * FILTERS,
+                                across, conv.k, left);
         }
         __syncthreads();
         for (int p = 0; p < down; ++p) {
-            const T* const corner = patch + p * stride_h * pitch;
+            const T* const corner = patch + p * conv.stride_h * pitch;
             const T* const line = gradients + p * ACROSS * FILTERS;
 #pragma unroll 2
             for (int q = 0; q < across; ++q) {
@@ -228,12 +225,12 @@ __global__ void __launch_bounds__(GROUPS * FILTERS / EACH, blocks_of<T>(GROUPS *
             }
         }
     }
-    T* const part = parts + static_cast<long long>(blockIdx.z) * rows * filters + first_k;
+    T* const part = parts + static_cast<long long>(blockIdx.z) * rows * conv.k + first_k;
 #pragma unroll
     for (int i = 0; i < EACH; ++i) {
         const int m = first_m + i;
         if (m >= rows) continue;
-        write_line<T, FILTERS, NO_ACTIVATION>(sums[i], part + static_cast<long long>(m) * filters,
+        write_line<T, FILTERS, NO_ACTIVATION>(sums[i], part + static_cast<long long>(m) * conv.k,
                                               nullptr, mine, left);
     }
 }

@@ -23,61 +23,57 @@
 // One thread a pack of the panel (im2col) or of x (col2im), nothing shared.
 //
 // instances: im2col<T, true>, im2col<T, false>, col2im<T, true>, col2im<T, false>
+#include "conv/conv.cuh"
 #include "gemm_tile.cuh"
 #include "gpukit.cuh"
 
 // blockIdx.y = group. Thread number: pixel · packs of a row + pack.
 template <typename T, bool PACKED>
-__global__ void __launch_bounds__(256, 4)
-    im2col(const T* __restrict__ x, T* __restrict__ panel, int images, int height, int width,
-           int channels, int taps_h, int taps_w, int out_height, int out_width, int stride_h,
-           int stride_w, int pad_h, int pad_w, int dilation_h, int dilation_w, int groups, int ld) {
+__global__ void __launch_bounds__(256, 4) im2col(const T* __restrict__ x, T* __restrict__ panel,
+                                                 const __grid_constant__ Conv conv, int ld) {
     using Word = Load<T, PACKED>;
-    const int packs = ld / Word::size, depth = channels / groups, group = blockIdx.y;
+    const int packs = ld / Word::size, depth = conv.c / conv.groups, group = blockIdx.y;
     const long long number = gpukit::thread_number(), pixel = number / packs;
-    if (pixel >= static_cast<long long>(images) * out_height * out_width) return;
+    if (pixel >= static_cast<long long>(conv.n) * conv.p * conv.q) return;
     const int place = number % packs * Word::size;
-    const int c = place % depth, s = place / depth % taps_w, r = place / depth / taps_w;
-    const long long line = pixel / out_width, image = line / out_height;
-    const int h = line % out_height * stride_h - pad_h + r * dilation_h;
-    const int w = pixel % out_width * stride_w - pad_w + s * dilation_w;
+    const int c = place % depth, s = place / depth % conv.s, r = place / depth / conv.s;
+    const long long line = pixel / conv.q, image = line / conv.p;
+    const int h = line % conv.p * conv.stride_h - conv.top + r * conv.dilation_h;
+    const int w = pixel % conv.q * conv.stride_w - conv.left + s * conv.dilation_w;
     Word word{};
-    if (r < taps_h && h >= 0 && h < height && w >= 0 && w < width)
-        word = *reinterpret_cast<const Word*>(
-            x + ((image * height + h) * width + w) * channels + group * depth + c);
-    const long long rows = static_cast<long long>(images) * out_height * out_width;
+    if (r < conv.r && h >= 0 && h < conv.h && w >= 0 && w < conv.w)
+        word = *reinterpret_cast<const Word*>(x + ((image * conv.h + h) * conv.w + w) * conv.c +
+                                              group * depth + c);
+    const long long rows = static_cast<long long>(conv.n) * conv.p * conv.q;
     *reinterpret_cast<Word*>(panel + (group * rows + pixel) * ld + place) = word;
 }
 
 // Thread number: ((n·H + h)·W + w)·packs of C + pack.
 template <typename T, bool PACKED>
-__global__ void __launch_bounds__(256, 4)
-    col2im(const T* __restrict__ panel, T* __restrict__ gx, int images, int height, int width,
-           int channels, int taps_h, int taps_w, int out_height, int out_width, int stride_h,
-           int stride_w, int pad_h, int pad_w, int dilation_h, int dilation_w, int groups, int ld) {
+__global__ void __launch_bounds__(256, 4) col2im(const T* __restrict__ panel, T* __restrict__ gx,
+                                                 const __grid_constant__ Conv conv, int ld) {
     using Word = Load<T, PACKED>;
-    const int packs = channels / Word::size, depth = channels / groups;
+    const int packs = conv.c / Word::size, depth = conv.c / conv.groups;
     const long long number = gpukit::thread_number();
     const int channel = number % packs * Word::size, group = channel / depth;
     long long rest = number / packs;
-    const int column = rest % width;
-    rest /= width;
-    const int row = rest % height;
-    const long long image = rest / height;
-    if (image >= images) return;
+    const int column = rest % conv.w;
+    rest /= conv.w;
+    const int row = rest % conv.h;
+    const long long image = rest / conv.h;
+    if (image >= conv.n) return;
 
-    const long long pixels = static_cast<long long>(out_height) * out_width;
-    const T* const from = panel + (group * images + image) * pixels * ld + channel % depth;
+    const long long pixels = static_cast<long long>(conv.p) * conv.q;
+    const T* const from = panel + (group * conv.n + image) * pixels * ld + channel % depth;
     Word sum{};
-    for (int r = 0; r < taps_h; ++r) {
-        const int down = row + pad_h - r * dilation_h, p = down / stride_h;
-        if (down < 0 || down % stride_h != 0 || p >= out_height) continue;
-        for (int s = 0; s < taps_w; ++s) {
-            const int right = column + pad_w - s * dilation_w, q = right / stride_w;
-            if (right < 0 || right % stride_w != 0 || q >= out_width) continue;
+    for (int r = 0; r < conv.r; ++r) {
+        const int down = row + conv.top - r * conv.dilation_h, p = down / conv.stride_h;
+        if (down < 0 || down % conv.stride_h != 0 || p >= conv.p) continue;
+        for (int s = 0; s < conv.s; ++s) {
+            const int right = column + conv.left - s * conv.dilation_w, q = right / conv.stride_w;
+            if (right < 0 || right % conv.stride_w != 0 || q >= conv.q) continue;
             const Word word = *reinterpret_cast<const Word*>(
-                from + (static_cast<long long>(p) * out_width + q) * ld +
-                (r * taps_w + s) * depth);
+                from + (static_cast<long long>(p) * conv.q + q) * ld + (r * conv.s + s) * depth);
 #pragma unroll
             for (int i = 0; i < Word::size; ++i) sum.at[i] += word.at[i];
         }

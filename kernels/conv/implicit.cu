@@ -66,10 +66,8 @@ template <typename T, int TILE_M, int TILE_N, bool PACKED_X, bool PACKED_W, int 
 __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS,
                                   (COPIED_BLOCKS<T, TILE_M, TILE_N, PACKED_X && PACKED_W>))
     implicit_forward(const T* __restrict__ x, const T* __restrict__ w,
-                     const T* __restrict__ bias_or_null, T* __restrict__ y, int images, int height,
-                     int width, int channels, int taps_h, int taps_w, int filters, int out_height,
-                     int out_width, int stride_h, int stride_w, int pad_h, int pad_w,
-                     int dilation_h, int dilation_w, int groups, int splits, int k_per_split,
+                     const T* __restrict__ bias_or_null, T* __restrict__ y,
+                     const __grid_constant__ Conv conv, int splits, int k_per_split,
                      long long part) {
     constexpr int EACH = Tiling<TILE_M, TILE_N>::EACH;
     __shared__ alignas(16) T a_stages[2][Stage<T, true, TILE_M, STEP>::SIZE];
@@ -77,25 +75,25 @@ __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS,
     __shared__ Tap taps[2][STEP];
 
     const int group = blockIdx.z / splits, split = blockIdx.z % splits;
-    const int depth = channels / groups, n = filters / groups, k = taps_h * taps_w * depth;
+    const int depth = conv.c / conv.groups, n = conv.k / conv.groups;
+    const int pixels = conv.n * conv.p * conv.q, k = conv.r * conv.s * depth;
     const int tiles_n = (n + TILE_N - 1) / TILE_N;
     const int first_m = blockIdx.x / tiles_n * TILE_M, first_n = blockIdx.x % tiles_n * TILE_N;
     const int k_begin = split * k_per_split, k_end = k_begin + min(k - k_begin, k_per_split);
 
     const Windows<T, STEP, PACKED_X> windows{
-        x + group * depth, height, width,  channels, images,   out_height,
-        out_width,         -pad_h, -pad_w, stride_h, stride_w, taps};
-    const Taps<STEP> table{taps,  depth,    taps_h, taps_w, dilation_h, dilation_w,
-                           width, channels, 0,      0,      0};
-    const Matrix<T, false, PACKED_W> weights{w + group * n, n, k_end, filters};
+        x + group * depth, conv.h,     conv.w,        conv.c,        conv.n, conv.p, conv.q,
+        -conv.top,         -conv.left, conv.stride_h, conv.stride_w, taps};
+    const Taps<STEP> table{taps,   depth, conv.r, conv.s, conv.dilation_h, conv.dilation_w, conv.w,
+                           conv.c, 0,     0,      0};
+    const Matrix<T, false, PACKED_W> weights{w + group * n, n, k_end, conv.k};
     T sums[EACH][EACH];
     multiply_copied<TILE_M, TILE_N, STEP>(windows, weights, table, first_m, first_n, k_begin,
                                           k_end, a_stages, b_stages, x, w, sums);
 
     T* const out = y + split * part + group * n;
     const auto row_of = [=](int i) {
-        const bool inside = i < images * out_height * out_width;
-        return inside ? out + static_cast<long long>(i) * filters : nullptr;
+        return i < pixels ? out + static_cast<long long>(i) * conv.k : nullptr;
     };
     const T* const bias = bias_or_null == nullptr ? nullptr : bias_or_null + group * n;
     write_tile<TILE_M, TILE_N, ACTIVATION>(sums, row_of, first_m, first_n, n, bias);
@@ -107,21 +105,21 @@ template <typename T, int TILE_M, int TILE_N, bool PACKED>
 __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS,
                                   (COPIED_BLOCKS<T, TILE_M, TILE_N, PACKED>))
     implicit_input_grad(const T* __restrict__ gy, const T* __restrict__ w, T* __restrict__ gx,
-                        int images, int height, int width, int channels, int taps_h, int taps_w,
-                        int filters, int out_height, int out_width, int stride_h, int stride_w,
-                        int pad_h, int pad_w, int dilation_h, int dilation_w, int groups,
-                        int splits, long long part) {
+                        const __grid_constant__ Conv conv, int splits, long long part) {
     constexpr int EACH = Tiling<TILE_M, TILE_N>::EACH;
     __shared__ alignas(16) T a_stages[2][Stage<T, true, TILE_M, STEP>::SIZE];
     __shared__ alignas(16) T b_stages[2][Stage<T, true, TILE_N, STEP>::SIZE];
     __shared__ Tap taps[2][STEP];
 
     const int split = blockIdx.z % splits, place = blockIdx.z / splits;
-    const int phases = stride_h * stride_w, phase = place % phases, group = place / phases;
-    const Phase down = phase_of(phase / stride_w, height, taps_h, stride_h, pad_h, dilation_h);
-    const Phase right = phase_of(phase % stride_w, width, taps_w, stride_w, pad_w, dilation_w);
-    const int depth = filters / groups, n = channels / groups;
-    const int m = images * down.count * right.count, k = down.taps * right.taps * depth;
+    const int phases = conv.stride_h * conv.stride_w, phase = place % phases,
+              group = place / phases;
+    const Phase down =
+        phase_of(phase / conv.stride_w, conv.h, conv.r, conv.stride_h, conv.top, conv.dilation_h);
+    const Phase right =
+        phase_of(phase % conv.stride_w, conv.w, conv.s, conv.stride_w, conv.left, conv.dilation_w);
+    const int depth = conv.k / conv.groups, n = conv.c / conv.groups;
+    const int m = conv.n * down.count * right.count, k = down.taps * right.taps * depth;
     const int tiles_n = (n + TILE_N - 1) / TILE_N;
     const int first_m = blockIdx.x / tiles_n * TILE_M, first_n = blockIdx.x % tiles_n * TILE_N;
     if (first_m >= m) return;
@@ -129,21 +127,21 @@ __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS,
     const int k_begin = split * k_per_split, k_end = min(k, k_begin + k_per_split);
 
     const Windows<T, STEP, PACKED> windows{
-        gy + group * depth, out_height,  out_width,    filters, images, down.count,
-        right.count,        down.corner, right.corner, 1,       1,      taps};
-    const int weight = n * filters;  // elements of one tap
+        gy + group * depth, conv.p,      conv.q,       conv.k, conv.n, down.count,
+        right.count,        down.corner, right.corner, 1,      1,      taps};
+    const int weight = n * conv.k;  // elements of one tap
     const Taps<STEP> table{taps,
                            depth,
                            down.taps,
                            right.taps,
                            -down.fall,
                            -right.fall,
-                           out_width,
-                           filters,
-                           (down.tap * taps_w + right.tap) * weight,
-                           down.step * taps_w * weight,
+                           conv.q,
+                           conv.k,
+                           (down.tap * conv.s + right.tap) * weight,
+                           down.step * conv.s * weight,
                            right.step * weight};
-    const WeightsByChannel<T, STEP, PACKED> weights{w + group * depth, n, filters, taps};
+    const WeightsByChannel<T, STEP, PACKED> weights{w + group * depth, n, conv.k, taps};
     T sums[EACH][EACH];
     multiply_copied<TILE_M, TILE_N, STEP>(windows, weights, table, first_m, first_n, k_begin,
                                           k_end, a_stages, b_stages, gy, w, sums);
@@ -151,10 +149,10 @@ __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS,
     T* const out = gx + split * part + group * n;
     const auto row_of = [=](int i) -> T* {
         if (i >= m) return nullptr;
-        const int line = i / right.count, column = right.first + i % right.count * stride_w;
-        const int row = down.first + line % down.count * stride_h, image = line / down.count;
-        const long long pixel = (static_cast<long long>(image) * height + row) * width + column;
-        return out + pixel * channels;
+        const int line = i / right.count, column = right.first + i % right.count * conv.stride_w;
+        const int row = down.first + line % down.count * conv.stride_h, image = line / down.count;
+        const long long pixel = (static_cast<long long>(image) * conv.h + row) * conv.w + column;
+        return out + pixel * conv.c;
     };
     write_tile<TILE_M, TILE_N, NO_ACTIVATION>(sums, row_of, first_m, first_n, n,
                                               static_cast<const T*>(nullptr));
@@ -162,37 +160,32 @@ __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS,
 
 // blockIdx.z = group · splits + split; `parts` holds `splits` weight gradients one after another.
 template <typename T, int TILE_M, int TILE_N, bool PACKED_X, bool PACKED_GY>
-__global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS, 2)
+__global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS,
+                                  (sizeof(T) == 4 && TILE_N == 16 ? 6 : 2))
     implicit_weight_grad(const T* __restrict__ x, const T* __restrict__ gy, T* __restrict__ parts,
-                         int images, int height, int width, int channels, int taps_h, int taps_w,
-                         int filters, int out_height, int out_width, int stride_h, int stride_w,
-                         int pad_h, int pad_w, int dilation_h, int dilation_w, int groups,
-                         int splits, int k_per_split) {
+                         const __grid_constant__ Conv conv, int splits, int k_per_split) {
     constexpr int EACH = Tiling<TILE_M, TILE_N>::EACH;
     __shared__ alignas(16) T a_stages[2][Stage<T, false, TILE_M, STEP>::SIZE];
     __shared__ alignas(16) T b_stages[2][Stage<T, false, TILE_N, STEP>::SIZE];
     __shared__ Pixel pixels[2][STEP];
 
     const int group = blockIdx.z / splits, split = blockIdx.z % splits;
-    const int depth = channels / groups, n = filters / groups, m = taps_h * taps_w * depth;
+    const int depth = conv.c / conv.groups, n = conv.k / conv.groups, m = conv.r * conv.s * depth;
     const int tiles_n = (n + TILE_N - 1) / TILE_N;
     const int first_m = blockIdx.x / tiles_n * TILE_M, first_n = blockIdx.x % tiles_n * TILE_N;
     const int k_begin = split * k_per_split;
-    const int k_end = k_begin + min(images * out_height * out_width - k_begin, k_per_split);
+    const int k_end = k_begin + min(conv.n * conv.p * conv.q - k_begin, k_per_split);
 
-    const Pixels<STEP> table{pixels,   k_end, out_height, out_width, stride_h, stride_w,
-                             pad_h,    pad_w, height,     width,     channels};
-    const WindowsAcross<T, STEP, PACKED_X> windows{
-        x + group * depth, height, width, channels, depth, taps_h, taps_w, dilation_h, dilation_w,
-        pixels};
-    const Matrix<T, false, PACKED_GY> gradients{gy + group * n, n, k_end, filters};
+    const Pixels<STEP> table{pixels, k_end, conv};
+    const WindowsAcross<T, STEP, PACKED_X> windows{x + group * depth, depth, conv, pixels};
+    const Matrix<T, false, PACKED_GY> gradients{gy + group * n, n, k_end, conv.k};
     T sums[EACH][EACH];
     multiply_copied<TILE_M, TILE_N, STEP>(windows, gradients, table, first_m, first_n, k_begin,
                                           k_end, a_stages, b_stages, x, gy, sums);
 
-    T* const out = parts + static_cast<long long>(split) * m * filters + group * n;
+    T* const out = parts + static_cast<long long>(split) * m * conv.k + group * n;
     const auto row_of = [=](int i) {
-        return i < m ? out + static_cast<long long>(i) * filters : nullptr;
+        return i < m ? out + static_cast<long long>(i) * conv.k : nullptr;
     };
     write_tile<TILE_M, TILE_N, NO_ACTIVATION>(sums, row_of, first_m, first_n, n,
                                               static_cast<const T*>(nullptr));

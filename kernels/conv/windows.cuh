@@ -13,6 +13,7 @@
 //   bool find(lane, k, slot, stage, from)   whether something lies at (lane, k), and where
 #pragma once
 
+#include "conv/conv.cuh"
 #include "gemm_tile.cuh"
 
 // So far outside that no offset leads back into an image; two of them still fit an int.
@@ -165,17 +166,18 @@ template <int K>
 struct Pixels {
     static constexpr bool USED = true;
     Pixel (*table)[K];
-    int k_end, rows, columns, stride_h, stride_w, pad_h, pad_w, height, width, channels;
+    int k_end;
+    const Conv& conv;
 
     __device__ __forceinline__ void prepare(int k, int stage) const {
         const int slot = threadIdx.x;
         if (slot >= K) return;
         Pixel pixel{NOWHERE, NOWHERE, 0};
         if (k + slot < k_end) {
-            const int line = (k + slot) / columns, image = line / rows;
-            const int h = line % rows * stride_h - pad_h;
-            const int w = (k + slot) % columns * stride_w - pad_w;
-            pixel = {h, w, ((static_cast<long long>(image) * height + h) * width + w) * channels};
+            const int line = (k + slot) / conv.q, image = line / conv.p;
+            const int h = line % conv.p * conv.stride_h - conv.top;
+            const int w = (k + slot) % conv.q * conv.stride_w - conv.left;
+            pixel = {h, w, ((static_cast<long long>(image) * conv.h + h) * conv.w + w) * conv.c};
         }
         table[stage][slot] = pixel;
     }
@@ -189,23 +191,23 @@ struct WindowsAcross {
         int h, w, offset;
     };
     const T* images;
-    int height, width, channels;
-    int depth, taps_h, taps_w, dilation_h, dilation_w;
+    int depth;
+    const Conv& conv;
     const Pixel (*pixels)[K];
 
     __device__ __forceinline__ Lane lane(int m) const {
         const int cell = m / depth, channel = m % depth;
-        if (cell >= taps_h * taps_w) return {NOWHERE, NOWHERE, 0};
-        const int h = cell / taps_w * dilation_h, w = cell % taps_w * dilation_w;
-        return {h, w, (h * width + w) * channels + channel};
+        if (cell >= conv.r * conv.s) return {NOWHERE, NOWHERE, 0};
+        const int h = cell / conv.s * conv.dilation_h, w = cell % conv.s * conv.dilation_w;
+        return {h, w, (h * conv.w + w) * conv.c + channel};
     }
 
     __device__ __forceinline__ Load<T, PACKED> load(const Lane& lane, int, int slot,
                                                     int stage) const {
         const Pixel pixel = pixels[stage][slot];
         const int h = lane.h + pixel.h, w = lane.w + pixel.w;
-        if (static_cast<unsigned>(h) >= static_cast<unsigned>(height) ||
-            static_cast<unsigned>(w) >= static_cast<unsigned>(width))
+        if (static_cast<unsigned>(h) >= static_cast<unsigned>(conv.h) ||
+            static_cast<unsigned>(w) >= static_cast<unsigned>(conv.w))
             return {};
         return *reinterpret_cast<const Load<T, PACKED>*>(images + (pixel.offset + lane.offset));
     }
@@ -215,7 +217,7 @@ struct WindowsAcross {
         const Pixel pixel = pixels[stage][slot];
         const int h = lane.h + pixel.h, w = lane.w + pixel.w;
         from = images + (pixel.offset + lane.offset);
-        return static_cast<unsigned>(h) < static_cast<unsigned>(height) &&
-               static_cast<unsigned>(w) < static_cast<unsigned>(width);
+        return static_cast<unsigned>(h) < static_cast<unsigned>(conv.h) &&
+               static_cast<unsigned>(w) < static_cast<unsigned>(conv.w);
     }
 };

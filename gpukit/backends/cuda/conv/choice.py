@@ -66,7 +66,7 @@ def _forward_run(
     if shape.filters <= _NARROW:
         threads = math.prod(shape.y[:2]) * divide_up(shape.y[2], _PIXELS) * shape.y[3]
         _forward_narrow.launch(
-            divide_up(threads, BLOCK), BLOCK, x, w, b, y, *shape.numbers,
+            divide_up(threads, BLOCK), BLOCK, x, w, b, y, shape.struct,
             T=x.dtype, CHANNEL_PACKS=is_packed(x, shape.depth), ACTIVATION=kind,
         )  # fmt: skip
         return
@@ -75,7 +75,7 @@ def _forward_run(
     m, n = shape.pixels, shape.filters
     tile = plan(m, n, z, shape.window, x.dtype.itemsize, packed, most=1).tile
     _forward.launch(
-        (tiles(m, n, tile), 1, z), THREADS[tile], x, w, b, y, *shape.numbers,
+        (tiles(m, n, tile), 1, z), THREADS[tile], x, w, b, y, shape.struct,
         T=x.dtype, TILE_M=tile.m, TILE_N=tile.n, PACKED_X=packed_x, PACKED_W=packed_w,
         ACTIVATION=kind,
     )  # fmt: skip
@@ -98,7 +98,7 @@ def _input_run(gy: Array, w: Array, gx: Array, shape: ConvShape) -> None:
         lanes = min(1 << (max(words, 1).bit_length() - 1), _SHARING)
         threads = gx.size // shape.depth * lanes
         _input_narrow.launch(
-            divide_up(threads, BLOCK), BLOCK, gy, w, gx, *shape.numbers, lanes,
+            divide_up(threads, BLOCK), BLOCK, gy, w, gx, shape.struct, lanes,
             T=gy.dtype, PACKED=packed,
         )  # fmt: skip
         return
@@ -109,7 +109,7 @@ def _input_run(gy: Array, w: Array, gx: Array, shape: ConvShape) -> None:
     tile = plan(m, n, z, shape.phase_window, gy.dtype.itemsize, packed, most=1).tile
     _input.launch(
         (tiles(m, n, tile), 1, z), THREADS[tile],
-        gy, w, gx, *shape.numbers, T=gy.dtype, TILE_M=tile.m, TILE_N=tile.n, PACKED=packed,
+        gy, w, gx, shape.struct, T=gy.dtype, TILE_M=tile.m, TILE_N=tile.n, PACKED=packed,
     )  # fmt: skip
 
 
@@ -138,7 +138,7 @@ def _weight_run(x: Array, gy: Array, gw: Array, shape: ConvShape, more: bool) ->
         )
         parts = _parts(gw, splits, more)
         _weight_narrow.launch(
-            (blocks, splits.parts), BLOCK, x, gy, parts, *shape.numbers, *splits, lanes,
+            (blocks, splits.parts), BLOCK, x, gy, parts, shape.struct, *splits, lanes,
             T=x.dtype, CHANNEL_PACKS=packed_x,
         )  # fmt: skip
     else:
@@ -149,7 +149,7 @@ def _weight_run(x: Array, gy: Array, gw: Array, shape: ConvShape, more: bool) ->
         parts = _parts(gw, splits, more)
         _weight.launch(
             (tiles(m, n, tile), 1, z * splits.parts), THREADS[tile],
-            x, gy, parts, *shape.numbers, *splits,
+            x, gy, parts, shape.struct, *splits,
             T=x.dtype, TILE_M=tile.m, TILE_N=tile.n, PACKED_X=packed_x, PACKED_GY=packed_gy,
         )  # fmt: skip
     if parts is not gw:

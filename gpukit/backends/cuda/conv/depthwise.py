@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from gpukit import primitives as p
-from gpukit.backends.cuda.conv.shape import ConvShape, conv_shape
+from gpukit.backends.cuda.conv.shape import ConvShape, ConvStruct, conv_shape
 from gpukit.backends.cuda.linear.gemm import ACTIVATIONS, SUM_KERNELS, is_packed, sum_parts
 from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.backends.cuda.runtime.tiling import split
 from gpukit.device import device_of
 from gpukit.launch.kernel import Kernel
-from gpukit.primitives.windows import Conv, Pair
+from gpukit.primitives.windows import Conv
 
 Array = Any
 
@@ -42,9 +42,9 @@ def _packs(shape: ConvShape, *arrays: Array) -> bool:
 
 
 def _slide(
-    x: Array, w: Array, b: Array | None, y: Array, shape: ConvShape, pads: Pair, **how: Any
+    x: Array, w: Array, b: Array | None, y: Array, shape: ConvShape, struct: ConvStruct, **how: Any
 ) -> None:
-    """y from x by `shape`'s taps, whichever of them is the input."""
+    """y from x by `shape`'s taps, whichever of them is the input, as `struct` says."""
     packed = _packs(shape, x, w, y)
     known = (shape.w[1], shape.conv.stride[1])
     if not packed or known not in _KNOWN or shape.conv.dilation[1] > 1:
@@ -52,8 +52,7 @@ def _slide(
     size = 16 // x.dtype.itemsize if packed else 1
     items = y.shape[1] * divide_up(y.shape[2], _NEIGHBOURS) * (y.shape[3] // size)
     _forward.launch(
-        _grid(items, y.shape[0]), BLOCK, x, w, b, y, *x.shape, *shape.w[:2], y.shape[3],
-        *y.shape[1:3], *shape.conv.stride, *pads, *shape.conv.dilation,
+        _grid(items, y.shape[0]), BLOCK, x, w, b, y, struct,
         T=x.dtype, PACKED=packed, TAPS=known[0], STRIDE=known[1], **how,
     )  # fmt: skip
 
@@ -63,7 +62,7 @@ def forward(x: Array, w: Array, b: Array | None, shape: ConvShape, activation: s
     y = empty_like(x, shape.y)
     if y.size:
         kind = ACTIVATIONS[activation]
-        _slide(x, w, b, y, shape, shape.conv.offset, FLIPPED=False, ACTIVATION=kind)
+        _slide(x, w, b, y, shape, shape.struct, FLIPPED=False, ACTIVATION=kind)
     return y
 
 
@@ -74,16 +73,11 @@ def input_grad(gy: Array, w: Array, shape: ConvShape) -> Array:
         return gx
     packed = _packs(shape, gy, w, gx)
     if packed and shape.conv.stride == (1, 1):
-        # h + padding = p + r·dilation: from the last tap on, p grows as it does in a forward pass.
-        pads = [
-            (taps - 1) * dilation - pad
-            for taps, dilation, pad in zip(shape.w[:2], shape.conv.dilation, shape.conv.offset)
-        ]
-        _slide(gy, w, None, gx, shape, (pads[0], pads[1]), FLIPPED=True, ACTIVATION=0)
+        _slide(gy, w, None, gx, shape, shape.turned, FLIPPED=True, ACTIVATION=0)
         return gx
     items = gx.size // gx.shape[0] // (16 // gx.dtype.itemsize if packed else 1)
     _input.launch(
-        _grid(items, gx.shape[0]), BLOCK, gy, w, gx, *shape.numbers[:-1], T=gy.dtype, PACKED=packed
+        _grid(items, gx.shape[0]), BLOCK, gy, w, gx, shape.struct, T=gy.dtype, PACKED=packed
     )
     return gx
 
@@ -112,7 +106,7 @@ def _weight_run(x: Array, gy: Array, gw: Array, shape: ConvShape, more: bool) ->
     whole = splits == 1 and not more
     parts = gw if whole else empty_like(gw, (splits, gw.size))
     _weight.launch(
-        (tiles * splits, chunks), BLOCK, x, gy, parts, *shape.numbers[:-1], each, lanes,
+        (tiles * splits, chunks), BLOCK, x, gy, parts, shape.struct, each, lanes,
         T=x.dtype, PACKED=packed,
     )  # fmt: skip
     if not whole:

@@ -117,7 +117,7 @@ def _(
     pixels = n * divide_up(rows, tile.rows) * divide_up(columns, ACROSS)
     _forward.launch(
         (pixels, divide_up(filters, tile.filters)), tile.threads, x, w, b, y,
-        *_numbers(shape), _chunk(shape), shared=shared,
+        shape.struct, _chunk(shape), shared=shared,
         T=x.dtype, ROWS=tile.rows, FILTERS=tile.filters, ACTIVATION=ACTIVATIONS[activation],
     )  # fmt: skip
     return y
@@ -144,18 +144,12 @@ def _(x: Array, gy: Array, *, kernel_shape: tuple[int, ...], conv: Conv) -> Arra
     ranges, each = split_gradient(tile, grid[0] * grid[1], tiles, gw.nbytes, x.dtype.itemsize)
     parts = gw if ranges == 1 else empty_like(gw, (ranges, gw.size))
     _weight.launch(
-        (*grid, ranges), tile.threads, x, gy, parts, *_numbers(shape), tiles, each, shared=shared,
+        (*grid, ranges), tile.threads, x, gy, parts, shape.struct, tiles, each, shared=shared,
         T=x.dtype, GROUPS=tile.rows, FILTERS=tile.filters,
     )  # fmt: skip
     if parts is not gw:
         sum_parts(parts, gw)
     return gw
-
-
-def _numbers(shape: ConvShape) -> tuple[int, ...]:
-    """H, W, C, R, S, K, P, Q, strides, top and left padding."""
-    conv = shape.conv
-    return (*shape.x[1:], *shape.w[:2], shape.w[3], *shape.y[1:3], *conv.stride, *conv.offset)
 
 
 def split_gradient(tile: Tile, blocks: int, tiles: int, part_bytes: int, itemsize: int) -> Splits:

@@ -77,7 +77,7 @@ class Panels:
         packs = self.stride * x.dtype.itemsize // 16 if packed else self.stride
         _im2col.launch(
             (divide_up(part.pixels * packs, BLOCK), part.conv.groups), BLOCK, x, panel.array,
-            *part.x, *part.w[:2], *part.y[1:3], *part.slide, self.stride,
+            part.struct, self.stride,
             T=x.dtype, PACKED=packed,
         )  # fmt: skip
         return panel
@@ -132,7 +132,7 @@ def input_grad(gy: Array, w: Array, shape: ConvShape, multiply: Product = produc
         elements = out.size * gy.dtype.itemsize // 16 if packed else out.size
         _col2im.launch(
             divide_up(elements, BLOCK), BLOCK, panel.array, out,
-            *part.x, *part.w[:2], *part.y[1:3], *part.slide, panels.stride,
+            part.struct, panels.stride,
             T=gy.dtype, PACKED=packed,
         )  # fmt: skip
     return gx

@@ -57,7 +57,7 @@ def _forward_run(
     parts = y if whole else empty_like(y, (splits.parts, y.size))
     _forward.launch(
         (tiles(m, n, tile), 1, z * splits.parts), THREADS[tile], x, w, b if whole else None, parts,
-        *shape.numbers, *splits, y.size, T=x.dtype, TILE_M=tile.m, TILE_N=tile.n,
+        shape.struct, *splits, y.size, T=x.dtype, TILE_M=tile.m, TILE_N=tile.n,
         PACKED_X=packed_x, PACKED_W=packed_w, ACTIVATION=ACTIVATIONS[activation] if whole else 0,
     )  # fmt: skip
     if not whole:
@@ -81,7 +81,7 @@ def _input_run(gy: Array, w: Array, gx: Array, shape: ConvShape) -> None:
     parts = gx if splits == 1 else empty_like(gx, (splits, gx.size))
     _input.launch(
         (tiles(m, n, tile), 1, z * splits), THREADS[tile],
-        gy, w, parts, *shape.numbers, splits, gx.size,
+        gy, w, parts, shape.struct, splits, gx.size,
         T=gy.dtype, TILE_M=tile.m, TILE_N=tile.n, PACKED=packed,
     )  # fmt: skip
     if splits > 1:
@@ -107,7 +107,7 @@ def _weight_run(x: Array, gy: Array, gw: Array, shape: ConvShape, more: bool) ->
     parts = gw if whole else empty_like(gw, (splits.parts, gw.size))
     _weight.launch(
         (tiles(m, n, tile), 1, z * splits.parts), THREADS[tile],
-        x, gy, parts, *shape.numbers, *splits,
+        x, gy, parts, shape.struct, *splits,
         T=x.dtype, TILE_M=tile.m, TILE_N=tile.n, PACKED_X=packed_x, PACKED_GY=packed_gy,
     )  # fmt: skip
     if not whole:

@@ -8,12 +8,34 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 from gpukit.backends.cuda.linear.gemm import MOST
 from gpukit.backends.cuda.runtime.common import divide_up
 from gpukit.backends.cuda.runtime.tiling import MOST_DEEP
 from gpukit.errors import SettingError, ShapeError
 from gpukit.primitives.windows import Conv
+
+
+class ConvStruct(NamedTuple):
+    """The struct Conv of kernels/conv/conv.cuh."""
+
+    n: int
+    h: int
+    w: int
+    c: int
+    r: int
+    s: int
+    k: int
+    p: int
+    q: int
+    stride_h: int
+    stride_w: int
+    top: int
+    left: int
+    dilation_h: int
+    dilation_w: int
+    groups: int
 
 
 @dataclass(frozen=True)
@@ -55,9 +77,23 @@ class ConvShape:
         return (*conv.stride, *conv.offset, *conv.dilation, conv.groups)
 
     @cached_property
-    def numbers(self) -> tuple[int, ...]:
-        """N, H, W, C, R, S, K, P, Q and `slide`: what kernels of conv/ take."""
-        return (*self.x, *self.w[:2], self.w[3], *self.y[1:3], *self.slide)
+    def struct(self) -> ConvStruct:
+        """What the kernels of conv/ take."""
+        return ConvStruct._make((*self.x, *self.w[:2], self.w[3], *self.y[1:3], *self.slide))
+
+    @cached_property
+    def turned(self) -> ConvStruct:
+        """Of stride 1, the input gradient as a forward pass over gy, from the last tap on.
+
+        h + padding = p + r·dilation: there p grows with h as it does in a forward pass.
+        """
+        (n, h, w, c), (_, p, q, k), conv = self.x, self.y, self.conv
+        pads = [
+            (taps - 1) * dilation - pad
+            for taps, dilation, pad in zip(self.w[:2], conv.dilation, conv.offset)
+        ]
+        sizes = (n, p, q, k, *self.w[:2], c, h, w)
+        return ConvStruct._make((*sizes, *conv.stride, *pads, *conv.dilation, conv.groups))
 
     @cached_property
     def phases(self) -> int:

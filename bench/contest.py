@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from gpukit.core import process
 from gpukit.race.contest import VOID_SPREAD, spread
@@ -78,24 +78,6 @@ class Result:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {**asdict(self), "void": self.void}
-
-
-class Entrant(Protocol):
-    """One side of a contest."""
-
-    name: str
-
-    def check(self) -> list[float]:
-        """The figures to agree on."""
-
-    def run(self) -> float:
-        """Seconds of one run."""
-
-    def peak_mb(self) -> float:
-        """The most memory in 10⁶ bytes that it held."""
-
-    def close(self) -> None:
-        """Let its memory go."""
 
 
 def started(module: str) -> process.WorkerProcess:
@@ -196,10 +178,8 @@ def alternate(runs: Sequence[Callable[[], float]], rounds: int) -> list[list[flo
     return [list(measured) for measured in zip(*times[1:])]
 
 
-def contest(
-    group: str, case: str, ours: Sequence[Entrant], rival: Entrant, rounds: int
-) -> list[Result]:
-    """Time all in turns, `rounds` times; one result for each of `ours`."""
+def contest(group: str, case: str, ours: Sequence[Any], rival: Any, rounds: int) -> list[Result]:
+    """Time entrants in turns, `rounds` times; one result for each of `ours`."""
     theirs, *times = alternate([one.run for one in (rival, *ours)], rounds)
     return [
         Result.of(

@@ -32,18 +32,6 @@ BATCH = 64
 LOOKUPS = {device.device_of.__code__: "device_of", device.get_device.__code__: "get_device"}
 
 
-class Idle:
-    """An engine that only counts launches and the scalars among their arguments."""
-
-    def __init__(self) -> None:
-        self.launches = self.scalars = 0
-
-    def launch(self, call: engine.Call) -> None:
-        """Take a checked launch, and run nothing."""
-        self.launches += 1
-        self.scalars += sum(isinstance(a, np.generic) for a in call.arguments)
-
-
 class Nothing:
     """An engine that does nothing."""
 
@@ -100,24 +88,24 @@ def public_step() -> Callable[[], Any]:
 
 def count(step: Callable[[], Any]) -> dict[str, int]:
     """What one step does: launches, their scalars, look-ups of devices, calls of functions."""
-    idle, calls = Idle(), Counter[str]()
+    recorder, calls = engine.Recorder(), Counter[str]()
 
     def profile(frame: FrameType, event: str, _: Any) -> None:
         if event == "call":
             calls["calls"] += 1
             calls[LOOKUPS.get(frame.f_code, "other")] += 1
 
-    with engine_in_place(idle):
+    with engine_in_place(recorder):
         step()
-        idle.launches = idle.scalars = 0
+        recorder.calls.clear()
         sys.setprofile(profile)
         try:
             step()
         finally:
             sys.setprofile(None)
     return {
-        "launches": idle.launches,
-        "scalars": idle.scalars,
+        "launches": len(recorder.calls),
+        "scalars": sum(isinstance(a, np.generic) for c in recorder.calls for a in c.arguments),
         "device look-ups": sum(calls[name] for name in LOOKUPS.values()),
         "calls of Python functions": calls["calls"],
     }

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from bench import on_card
-from bench.contest import Contestant, Entrant, Result, agree, contest
+from bench.contest import Contestant, Result, agree, contest
 from gpukit.device import Device
 
 MAPS, UNITS = (48, 128, 192, 192, 128), 2048
@@ -161,6 +161,7 @@ GROUPS = {
     "alexnet-inference": Group("inference", _ALEXNETS, _TINY),
 }
 ON_CARD = ("eager", "channels_last")
+Entrant = Contestant | on_card.OnCard
 
 
 def race(name: str, device: Device, match: str, dry: bool, compiled: bool) -> Iterator[Result]:

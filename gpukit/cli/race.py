@@ -113,8 +113,11 @@ def race(
     outcome, about = hold(problems, place, chosen_algos, rivals, seconds, quiet)
     if as_json:
         click.echo(json.dumps(as_dict(outcome, about)))
-    if out is not None:  # last: a picture that fails costs no figures
-        _draw(Path(out), outcome, about)
+    if out is not None and outcome.rows:  # last: a picture that fails costs no figures
+        from gpukit.race.picture import save_rows
+
+        save_rows(Path(out), outcome.rows, about)
+        click.echo(f"drawn to {out}", err=True)
     context.exit(0 if outcome.ok else 1)
 
 
@@ -249,11 +252,3 @@ def _meet(
         if why:
             outcome.left_out.append(Note(planned.problems[0].primitive, "every layer", name, why))
     return found
-
-
-def _draw(path: Path, outcome: Outcome, about: dict[str, Any]) -> None:
-    from gpukit.race.picture import save_rows
-
-    if outcome.rows:
-        save_rows(path, outcome.rows, about)
-        click.echo(f"drawn to {path}", err=True)

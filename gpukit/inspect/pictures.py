@@ -37,7 +37,7 @@ def save_curves(path: str | Path, history: Sequence[Mapping[str, float]], title:
 def curves(history: Sequence[Mapping[str, float]], title: str) -> bytes:
     """What `save_curves` writes."""
     title = title.encode(errors="replace").decode()  # the bytes of a name that is no text
-    figure = _figure(10, 4.2)
+    figure = new_figure(10, 4.2)
     figure.set_layout_engine("constrained", w_pad=0.15, h_pad=0.1, wspace=0.05)
     best = best_epoch(history)
     if history and "val_accuracy" in history[best]:
@@ -47,7 +47,7 @@ def curves(history: Sequence[Mapping[str, float]], title: str) -> bytes:
     )
     for place, name in enumerate(("loss", "accuracy"), start=1):
         _draw_curve(figure.add_subplot(1, 2, place), history, name, best)
-    return _png(figure)
+    return png(figure)
 
 
 def _draw_curve(axes: Axes, history: Sequence[Mapping[str, float]], name: str, best: int) -> None:
@@ -121,7 +121,7 @@ def filters(model: Network) -> bytes:
     width = max(*(b.width for b in blocks), *texts, MIN_WIDTH) + 2 * MARGIN
     top = HEAD if heads else 0
     height = 64 + sum(b.height + top for b in blocks) + 48
-    figure = _figure(width / DPI, height / DPI)
+    figure = new_figure(width / DPI, height / DPI)
     _text(figure, MARGIN, 24, title, size=12, colour=INK, weight="bold", va="top")
     y = 64.0
     for i, block in enumerate(blocks):
@@ -130,7 +130,7 @@ def filters(model: Network) -> bytes:
         block.draw(figure, y + top)
         y += block.height + top
     _draw_scale(figure, height - 38, found[0].weights.shape[2])
-    return _png(figure)
+    return png(figure)
 
 
 class _Block:
@@ -228,14 +228,15 @@ def _text(
     )
 
 
-def _figure(width: float, height: float) -> Figure:
-    # Figure without pyplot: no window, no global state, no backend of the user's disturbed.
+def new_figure(width: float, height: float, **settings: Any) -> Figure:
+    """A figure of these inches, without pyplot: no window, no global state, no user's backend."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=DPI)
+    return Figure(figsize=(width, height), dpi=DPI, **settings)
 
 
-def _png(figure: Any) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The bytes of its PNG file."""
     content = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # drawn as a box

@@ -69,3 +69,13 @@ class Engine(Protocol):
 
     def launch(self, call: Call) -> None:
         """Run it, or give it to the device's stream."""
+
+
+class Recorder:
+    """An engine that writes launches down and runs nothing."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+
+    def launch(self, call: Call) -> None:
+        self.calls.append(call)

@@ -18,7 +18,7 @@ from gpukit.device import get_device
 from gpukit.dispatch.declaration import Problem
 from gpukit.dispatch.primitive import registry
 from gpukit.launch import nvrtc
-from gpukit.launch.engine import Call
+from gpukit.launch.engine import Call, Recorder
 from gpukit.launch.nvrtc import Resources
 from gpukit.race.problems import problem
 from gpukit.race.tables import ALEXNET
@@ -66,16 +66,6 @@ class Filled:
         return self.blocks / self.multiprocessors / -(-self.blocks // self.multiprocessors)
 
 
-class _Recorder:
-    """An engine that writes launches down and runs nothing."""
-
-    def __init__(self) -> None:
-        self.calls: list[Call] = []
-
-    def launch(self, call: Call) -> None:
-        self.calls.append(call)
-
-
 def passes(batch: int = BATCH) -> Iterator[Problem]:
     """The calls of the layers of one column, in the order of a forward pass, gradients beside.
 
@@ -106,7 +96,7 @@ def passes(batch: int = BATCH) -> Iterator[Problem]:
 
 def launches_of(one: Problem) -> tuple[list[Call], tuple[int, ...]]:
     """What a call launches, the kernel that does its work first; the shape of its first result."""
-    device, recorder = get_device("emu"), _Recorder()
+    device, recorder = get_device("emu"), Recorder()
     arrays = [device.wrap(np.empty(a.shape, a.dtype)) for a in one.arguments]
     with registry.instead("emu", recorder):
         results = registry[one.primitive](*arrays, **one.settings)

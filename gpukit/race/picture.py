@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gpukit.inspect.pictures import FAINT, INK, SOFT, new_figure, png
 from gpukit.race.contest import Row
 from gpukit.training.checkpoint import write_atomically
 
-DPI = 120
-INK, SOFT, FAINT = "#222222", "#666666", "#e6e6e6"
 COLOURS = ("#c2410c", "#1d4ed8", "#15803d", "#7e22ce", "#b45309", "#0f766e")
 RIVAL_COLOURS = ("#9aa5b1", "#cbd5e1")
 BAR, GAP = 0.22, 0.2  # inches that a bar, and the space between two layers, take
@@ -19,12 +17,11 @@ BAR, GAP = 0.22, 0.2  # inches that a bar, and the space between two layers, tak
 
 def save_rows(path: str | Path, rows: Sequence[Row], about: dict[str, Any]) -> None:
     """Draw bars of the share of the floor, the median beside each; void rows are pale."""
-    from matplotlib.figure import Figure  # no pyplot: no window, no global state
     from matplotlib.patches import Patch
 
     groups = list(dict.fromkeys((r.primitive, r.layer) for r in rows))
     height = len(rows) * BAR + len(groups) * GAP + 2
-    figure = Figure(figsize=(10, height), dpi=DPI, layout="constrained")
+    figure = new_figure(10, height, layout="constrained")
     axes = figure.add_subplot()
     colours = _colours(rows)
     widest = max(r.share_of_floor for r in rows)
@@ -62,9 +59,7 @@ def save_rows(path: str | Path, rows: Sequence[Row], about: dict[str, Any]) -> N
         frameon=False,
         fontsize=9,
     )
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=DPI)
-    write_atomically(path, content.getvalue())
+    write_atomically(path, png(figure))
 
 
 def _colours(rows: Sequence[Row]) -> dict[str, str]:

@@ -23,7 +23,7 @@ from gpukit.errors import DeviceError
 from gpukit.race import report
 from gpukit.race.ceilings import side
 from gpukit.race.contest import VOID_SPREAD, Outcome
-from gpukit.race.suites import ALL, suite
+from gpukit.race.problems import ALL, suite
 
 # Raced by gpukit's own harness: every pass of these primitives in the suites' layers.
 PRIMITIVES = {

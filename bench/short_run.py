@@ -25,7 +25,7 @@ from gpukit.launch.numba import card_problem as numba_problem
 from gpukit.verify import run_case
 from gpukit.verify.coverage import targets
 
-PLANTED = Path(__file__).parent / "planted.cu"
+PLANTED = Path(__file__).parents[1] / "tests" / "kernels" / "planted"
 SEED = 11
 
 
@@ -55,14 +55,14 @@ def lenet_step(device: str) -> str:
 
 
 def plant(which: str, device: str) -> None:
-    """Launch a kernel with a bug."""
+    """Launch a kernel with a bug: a sanitizer that stays silent here is worth nothing."""
     place = get_device(device)
     x = place.asarray(np.ones(256, np.float32))
     y = place.empty((256,))
-    if which == "overrun":
-        Kernel(PLANTED, "planted_overrun").launch(1, 1024, x, y)
+    if which == "overrun":  # far past the end of both
+        Kernel(PLANTED / "memory.cu", "global_overrun").launch(4, 256, x, y, 1023, BUG=True)
     else:
-        Kernel(PLANTED, "planted_race").launch(1, 256, x, y)
+        Kernel(PLANTED / "races.cu", "missing_barrier_before").launch(1, 128, x, y, BUG=True)
     place.synchronize()
 
 

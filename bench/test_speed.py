@@ -19,7 +19,7 @@ from gpukit.race import rivals
 from gpukit.race.ceilings import ceilings
 from gpukit.race.contest import Outcome, Race, run
 from gpukit.race.on_host import BATCH, HostClock
-from gpukit.race.suites import ALL, suite
+from gpukit.race.problems import ALL, suite
 
 
 @pytest.fixture(scope="session")

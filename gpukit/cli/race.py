@@ -197,8 +197,7 @@ def _problems(
     usual: int,
 ) -> list[Problem]:
     from gpukit.errors import SettingError
-    from gpukit.race.problems import passes, problems
-    from gpukit.race.suites import suite
+    from gpukit.race.problems import passes, problems, suite
     from gpukit.race.tables import NETWORKS
 
     if suite_name is None:

@@ -7,6 +7,7 @@ declares; whoever has both makes the same arguments, in any process.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import replace
 
 import gpukit.primitives  # noqa: F401  (fills the registry)
@@ -14,6 +15,9 @@ from gpukit.dispatch.declaration import Declaration, Form, Problem, Sizes
 from gpukit.dispatch.primitive import registry
 from gpukit.errors import SettingError
 from gpukit.race.tables import NETWORKS, Layer, Network
+
+ALL = "all"
+SUITES = (*NETWORKS, ALL)
 
 
 def declarations() -> dict[str, Declaration]:
@@ -86,6 +90,30 @@ def problems(primitive: str, layers: str | None, batch: int | None) -> list[Prob
     raise SettingError(
         f"{layers} has no layer for {primitive}; use {', '.join([*others, str(form)])}"
     )
+
+
+def suite(
+    name: str, batch: int, primitives: Sequence[str] = (), chosen: str | None = None
+) -> list[Problem]:
+    """The problems of one of SUITES; only those of `primitives`, where any are named.
+
+    Of these the passes `chosen` as `--pass` has it, or all. Raises SettingError where nothing is
+    left.
+    """
+    named: set[str] = set()
+    for primitive in primitives:
+        default = None if primitive.endswith("_grad") else "all"
+        named.update(passes(primitive, chosen or default))
+    networks = list(NETWORKS) if name == ALL else [name]
+    found: list[Problem] = []
+    for network in networks:
+        of_network = NETWORKS[network].primitives
+        for primitive in (p for p in of_network if not primitives or p in named):
+            found += problems(primitive, network, batch)
+    if not found:
+        raise SettingError(f"no layer of {' '.join(networks)} calls {', '.join(primitives)}")
+    # A layer's name says whose it is, where several networks take part.
+    return found if name != ALL else [replace(p, layer=f"{p.network}-{p.layer}") for p in found]
 
 
 def _layers(primitive: str, network: Network) -> tuple[Layer, ...]:

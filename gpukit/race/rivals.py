@@ -67,7 +67,6 @@ class HostRival(WorkerProcess):
         super().__init__("gpukit.race.torch_rival")
 
     def close(self) -> None:
-        """End the process."""
         super().close()
         self._folder.cleanup()
 
@@ -81,7 +80,6 @@ class HostRival(WorkerProcess):
         return answer
 
     def describe(self) -> dict[str, Any]:
-        """Version and threads."""
         return self._told("describe")
 
     def prepare(self, problem: Problem) -> None:
@@ -102,7 +100,6 @@ class HostRival(WorkerProcess):
         return [found.get(str(i)) for i in range(count)]
 
     def fastest(self) -> str:
-        """Try all variants."""
         return str(self._told("fastest")["variant"])
 
     def seconds(self) -> float:

@@ -37,7 +37,6 @@ class TorchRival:
         self._variant = ""
 
     def describe(self) -> dict[str, Any]:
-        """Version and number of threads."""
         return {"torch": torch.__version__, "threads": torch.get_num_threads()}
 
     def prepare(self, problem: Problem) -> None:
@@ -54,7 +53,6 @@ class TorchRival:
         return found
 
     def fastest(self) -> str:
-        """Try all variants."""
         best: dict[str, float] = {}
         for name in self._variants:
             self._variant = name
@@ -64,7 +62,6 @@ class TorchRival:
         return self._variant
 
     def seconds(self) -> float:
-        """Of one run."""
         return float(self._clock.seconds(self._variants[self._variant]))
 
     def close(self) -> None:
@@ -85,7 +82,6 @@ class CardRival(TorchRival):
             raise DeviceError("PyTorch uses a stream of its own here; events would mean nothing")
 
     def describe(self) -> dict[str, Any]:
-        """Versions and settings."""
         return {
             "torch": torch.__version__,
             "cudnn": torch.backends.cudnn.version(),

@@ -294,7 +294,7 @@ def test_what_is_no_suite_is_refused(gpukit, arguments, told):
 
 def test_a_suite_of_all_networks_names_them():
     from gpukit.cli import race
-    from gpukit.race.suites import SUITES, suite
+    from gpukit.race.problems import SUITES, suite
 
     assert race.SUITES == SUITES
     layers = {p.layer for p in suite("all", 8, ["conv2d"])}

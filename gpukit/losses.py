@@ -69,7 +69,7 @@ class CategoricalCrossentropy(_CrossEntropy):
                     "use sparse_categorical_crossentropy, or one-hot labels from "
                     f"gpukit.utils.to_categorical(labels, {y_pred.shape[1]})"
                 )
-            raise _mismatch("categorical_crossentropy", labels, y_pred, way_out)
+            raise mismatch("categorical_crossentropy", labels, y_pred, way_out)
         targets = _beside(labels, y_pred)
         if self.from_logits:
             return ops.softmax_cross_entropy(y_pred, targets)
@@ -91,14 +91,14 @@ class SparseCategoricalCrossentropy(_CrossEntropy):
             way_out = "give one class number for each sample"
             if tuple(labels.shape) == tuple(y_pred.shape):
                 way_out = "use categorical_crossentropy for one-hot labels"
-            raise _mismatch("sparse_categorical_crossentropy", labels, y_pred, way_out)
+            raise mismatch("sparse_categorical_crossentropy", labels, y_pred, way_out)
         labels = labels.reshape(-1)
         if labels.dtype.kind not in "iu":
             labels = whole_labels(to_host(labels))
         if self.from_logits:
-            return ops.softmax_cross_entropy(y_pred, _place(labels, y_pred))
+            return ops.softmax_cross_entropy(y_pred, place(labels, y_pred))
         one_hot = to_categorical(to_host(labels), y_pred.shape[1], y_pred.dtype)
-        return _cross_entropy(_place(one_hot, y_pred), y_pred)
+        return _cross_entropy(place(one_hot, y_pred), y_pred)
 
 
 class BinaryCrossentropy(_CrossEntropy):
@@ -150,7 +150,7 @@ class _Function(Loss):
         self.function = function
 
     def per_sample(self, y_true: Any, y_pred: Any) -> Any:
-        losses = self.function(_place(_raw(y_true), y_pred), y_pred)
+        losses = self.function(place(_raw(y_true), y_pred), y_pred)
         name = f"the loss {getattr(self.function, '__name__', 'function')}"
         check_made(name, losses, y_pred, None)
         if not losses.shape or losses.shape[0] != y_pred.shape[0]:
@@ -211,7 +211,7 @@ def _raw(y_true: Any) -> Any:
     return operand("labels", values_of("labels", y_true))
 
 
-def _place(labels: Any, y_pred: Any) -> Any:
+def place(labels: Any, y_pred: Any) -> Any:
     """Labels on the device of the predictions."""
     array = y_pred.array if isinstance(y_pred, Tensor) else y_pred
     return device_of(array).asarray(labels)
@@ -219,7 +219,7 @@ def _place(labels: Any, y_pred: Any) -> Any:
 
 def _beside(labels: Any, y_pred: Any) -> Any:
     """Labels on the device of the predictions, in their dtype."""
-    return _place(labels, y_pred).astype(y_pred.dtype, copy=False)
+    return place(labels, y_pred).astype(y_pred.dtype, copy=False)
 
 
 def _check_classes(name: str, y_pred: Any) -> None:
@@ -241,7 +241,7 @@ def _same_shape(name: str, labels: Any, y_pred: Any) -> Any:
     way_out = "give labels and predictions one shape"
     if labels.ndim == 1 and len(shape) == 2:
         way_out = f"use gpukit.utils.to_categorical(labels, {shape[1]}), or one output"
-    raise _mismatch(name, labels, y_pred, way_out)
+    raise mismatch(name, labels, y_pred, way_out)
 
 
 def _check_range(name: str, labels: Any, low: float, high: float) -> None:
@@ -252,7 +252,7 @@ def _check_range(name: str, labels: Any, low: float, high: float) -> None:
             raise DataError(f"{name}: label {wrong:g} is out of range; labels are {low} to {high}")
 
 
-def _mismatch(name: str, labels: Any, y_pred: Any, way_out: str) -> ShapeError:
+def mismatch(name: str, labels: Any, y_pred: Any, way_out: str) -> ShapeError:
     return ShapeError(
         f"{name}: labels {tuple(labels.shape)} do not fit predictions {tuple(y_pred.shape)}; "
         f"{way_out}"

@@ -15,9 +15,11 @@ from gpukit import losses
 from gpukit.autograd import no_grad
 from gpukit.autograd.results import operand, values_of
 from gpukit.core.config import Configurable, Family, number, show, snake_case, whole
-from gpukit.device import device_of, to_host
+from gpukit.device import to_host
 from gpukit.errors import DataError, SettingError, ShapeError
 from gpukit.utils import whole_labels
+
+_WAY_OUT = "pass class numbers (N,) or one-hot labels (N, K)"
 
 
 class Metric(Configurable):
@@ -51,8 +53,8 @@ class Accuracy(Metric):
         labels, scores = _raw(y_true), _raw(y_pred)
         if scores.ndim == 1 or (scores.ndim == 2 and scores.shape[1] == 1):
             if labels.size != scores.size:
-                raise _mismatch(self.name, labels, scores)
-            right = _place(labels, scores).reshape(-1) == 1
+                raise losses.mismatch(self.name, labels, scores, _WAY_OUT)
+            right = losses.place(labels, scores).reshape(-1) == 1
             return _count((scores.reshape(-1) > self.threshold) == right), int(scores.shape[0])
         numbers = _class_numbers(self.name, labels, scores)
         return _count(np.argmax(scores, axis=-1) == numbers), int(scores.shape[0])
@@ -97,17 +99,12 @@ def _raw(values: Any) -> Any:
     return operand("metric", values_of("metric", values))
 
 
-def _place(labels: Any, scores: Any) -> Any:
-    """Labels on the device of the predictions."""
-    return device_of(scores).asarray(labels)
-
-
 def _class_numbers(name: str, labels: Any, scores: Any) -> Any:
     """Class numbers (N,) on the device of the predictions (N, K)."""
     if tuple(labels.shape) == tuple(scores.shape):
-        return _place(np.argmax(labels, axis=-1), scores)
+        return losses.place(np.argmax(labels, axis=-1), scores)
     if tuple(labels.shape) not in (tuple(scores.shape[:-1]), (*scores.shape[:-1], 1)):
-        raise _mismatch(name, labels, scores)
+        raise losses.mismatch(name, labels, scores, _WAY_OUT)
     numbers = labels.reshape(scores.shape[:-1])
     if numbers.dtype.kind not in "iu":
         numbers = whole_labels(to_host(numbers))
@@ -119,18 +116,11 @@ def _class_numbers(name: str, labels: Any, scores: Any) -> Any:
             f"{classes - 1}"
         )
     # Unsigned 64-bit numbers cannot index everywhere.
-    return _place(numbers.astype(np.int64, copy=False), scores)
+    return losses.place(numbers.astype(np.int64, copy=False), scores)
 
 
 def _count(right: Any) -> float:
     return float(to_host(np.sum(right)))
-
-
-def _mismatch(name: str, labels: Any, scores: Any) -> ShapeError:
-    return ShapeError(
-        f"{name}: labels {tuple(labels.shape)} do not fit predictions {tuple(scores.shape)}; pass "
-        "class numbers (N,) or one-hot labels (N, K)"
-    )
 
 
 def update_of(metric: Metric, y_true: Any, y_pred: Any) -> tuple[float, float]:

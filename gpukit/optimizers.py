@@ -146,11 +146,7 @@ class Optimizer(Configurable):
         "optimizer/<layer>/<parameter>/<slot>" in the shape of the parameter.
         """
         state = dict(self._loaded)
-        for slots in self._slots.values():
-            for slot, array in slots.arrays.items():
-                for name, place, parameter in zip(slots.names, slots.slices, slots.parameters):
-                    host = np.array(to_host(array[place]))
-                    state[f"{PREFIX}/{name}/{slot}"] = host.reshape(parameter.shape)
+        state.update((name, np.array(to_host(array))) for name, array in self.slot_arrays())
         state[f"{PREFIX}/iterations"] = np.asarray(self.iterations, np.int64)
         state[f"{PREFIX}/learning_rate"] = np.asarray(self.learning_rate, np.float64)
         return state
@@ -173,11 +169,12 @@ class Optimizer(Configurable):
         self._loaded = loaded
 
     def slot_arrays(self) -> Iterator[tuple[str, Any]]:
-        """Name and array of all that is remembered of parameters, on their devices."""
+        """Name and array of all that is remembered of parameters, in their shapes and on their
+        devices."""
         for slots in self._slots.values():
             for slot, array in slots.arrays.items():
-                for name, place in zip(slots.names, slots.slices):
-                    yield f"{PREFIX}/{name}/{slot}", array[place]
+                for name, place, parameter in zip(slots.names, slots.slices, slots.parameters):
+                    yield f"{PREFIX}/{name}/{slot}", array[place].reshape(parameter.shape)
 
     def keep(self) -> Callable[[], None]:
         """A function that brings back what the optimiser remembers now."""

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from gpukit import losses, optimizers
-from gpukit import metrics as metric_family
 from gpukit.core.config import path as as_path
 from gpukit.core.config import show
 from gpukit.device import Device, get_device
@@ -49,7 +46,8 @@ def load_model(
                 seed=Content(tensors, state).seed,
             )
         if state["compiled"] is not None:
-            _compile(model, state["compiled"])
+            compiled = state["compiled"]
+            model.compile(compiled["optimizer"], compiled["loss"], compiled["metrics"])
         restore(model, tensors, state)
     return model
 
@@ -74,11 +72,3 @@ def _devices(
             f"{len(names)} were given; name {places}, or one as device=…"
         )
     return [get_device(name) for name in names]
-
-
-def _compile(model: Sequential | Model, compiled: Mapping[str, Any]) -> None:
-    model.compile(
-        optimizers.get(compiled["optimizer"]),
-        None if compiled["loss"] is None else losses.get(compiled["loss"]),
-        [metric_family.get(c) for c in compiled["metrics"]],
-    )

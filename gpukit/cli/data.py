@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +15,9 @@ from gpukit.core import terminal
 from gpukit.core.blocks import Closing
 from gpukit.errors import SettingError, printable
 from gpukit.training.checkpoint import write_atomically
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn, TaskID
 
 
 @click.group(invoke_without_command=True)
@@ -158,56 +161,50 @@ class _Bars(Closing):
     terminal, a line for each."""
 
     def __init__(self, quiet: bool) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-
-        console = Console(file=terminal.stderr())
         self._quiet = quiet
-        self._bar: Progress | None = None
-        self._counts: Progress | None = None
-        if console.is_terminal and not quiet:
-            start, end = (TextColumn("{task.description}"), BarColumn()), TimeRemainingColumn()
-            self._bar = Progress(
-                *start, DownloadColumn(), TransferSpeedColumn(), end, console=console
-            )
-            self._counts = Progress(*start, MofNCompleteColumn(), end, console=console)
-        self._tasks: dict[str, Any] = {}
+        self._bars: Progress | None = None  # not before there is something to show
+        self._tasks: dict[str, TaskID | None] = {}
 
     def close(self) -> None:
-        for bar in (self._bar, self._counts):
-            if bar is not None and bar.tasks:
-                bar.stop()
+        if self._bars is not None:
+            self._bars.stop()
 
     def count(self, what: str, done: int, total: int) -> None:
         """`done` of `total` images are written."""
-        if self._counts is None:
-            if not self._quiet and done == 1:
-                click.echo(f"{what}: {total:,} images", err=True)
-            return
-        if not self._counts.tasks:
-            self._counts.start()
-            self._counts.add_task(what, total=total)
+        from rich.progress import MofNCompleteColumn
+
+        if what not in self._tasks:
+            self._begin(what, total, f"{what}: {total:,} images", MofNCompleteColumn)
         if done % 100 == 0 or done == total:
-            self._counts.update(self._counts.task_ids[0], completed=done)
+            self._update(what, done, total)
 
     def show(self, file: str, done: int, total: int | None) -> None:
         """`done` bytes of `total` (None: not told) of `file` are here."""
-        if self._bar is None:
-            if not self._quiet and file not in self._tasks:
-                size = "" if total is None else f", {total:,} bytes"
-                click.echo(f"fetching {file}{size}", err=True)
-            self._tasks[file] = None
-            return
-        if not self._tasks:
-            self._bar.start()  # not before there is something to show
+        from rich.progress import DownloadColumn, TransferSpeedColumn
+
         if file not in self._tasks:
-            self._tasks[file] = self._bar.add_task(file, total=total)
-        self._bar.update(self._tasks[file], completed=done, total=total)
+            size = "" if total is None else f", {total:,} bytes"
+            self._begin(file, total, f"fetching {file}{size}", DownloadColumn, TransferSpeedColumn)
+        self._update(file, done, total)
+
+    def _begin(self, what: str, total: int | None, line: str, *kinds: type[ProgressColumn]) -> None:
+        """Show a bar with columns of `kinds`, or `line`."""
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(file=terminal.stderr())
+        if self._quiet or not console.is_terminal:
+            self._tasks[what] = None
+            if not self._quiet:
+                click.echo(line, err=True)
+            return
+        if self._bars is None:
+            columns = [TextColumn("{task.description}"), BarColumn(), *(kind() for kind in kinds)]
+            self._bars = Progress(*columns, TimeRemainingColumn(), console=console)
+            self._bars.start()
+        self._tasks[what] = self._bars.add_task(what, total=total)
+
+    def _update(self, what: str, done: int, total: int | None) -> None:
+        task = self._tasks[what]
+        if self._bars is not None and task is not None:
+            self._bars.update(task, completed=done, total=total)

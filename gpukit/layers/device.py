@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from gpukit import ops
 from gpukit.device import Device, get_device
 from gpukit.layers.base import Layer, Symbolic, register
@@ -29,14 +27,8 @@ class ToDevice(Layer):
     def get_config(self) -> dict[str, Any]:
         return {"class": type(self).__name__, "device": self.device.name, "name": self.name}
 
-    def build(
-        self,
-        input_shape: Any,
-        device: Device | str | None = None,
-        dtype: Any = None,
-        rng: np.random.Generator | None = None,
-    ) -> None:
-        super().build(input_shape, self.device, dtype, rng)
+    def build(self, input_shape: Any, device: Any = None, *rest: Any, **named: Any) -> None:
+        super().build(input_shape, self.device, *rest, **named)
 
     def _symbolic(self, inputs: Any) -> Symbolic:
         node = super()._symbolic(inputs)

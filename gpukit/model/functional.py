@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import astuple
 from typing import Any, Self
 
@@ -14,7 +14,7 @@ from gpukit.layers.base import Layer, Symbolic, one_device
 from gpukit.layers.batch_shape import Shape
 from gpukit.layers.shard import Shard
 from gpukit.model.adoption import adopt
-from gpukit.model.saving import Base
+from gpukit.model.saving import Base, Devices, Structure
 
 
 class Model(Base):
@@ -96,7 +96,7 @@ class Model(Base):
         places = {id(node): i for i, node in enumerate([self._inputs, *self._order], start=-1)}
         return [(node.layer, [places[id(p)] for p in node.inputs]) for node in self._order]
 
-    def structure(self) -> dict[str, Any]:
+    def structure(self) -> Structure:
         assert self.input_shape is not None
         configs = []
         for layer in self.layers:
@@ -118,19 +118,14 @@ class Model(Base):
         }
 
     @classmethod
-    def places(cls, structure: Mapping[str, Any]) -> int:
+    def places(cls, structure: Structure) -> int:
         named = [c["place"] for c in structure["layers"] if c["class"] == ToDevice.__name__]
         if any(place not in range(1 + len(named)) for place in named):
             raise ValueError(f"{len(named)} crossings to the places {named}")
         return 1 + max(named, default=0)
 
     @classmethod
-    def from_structure(
-        cls,
-        structure: Mapping[str, Any],
-        devices: Sequence[str | Device | None] | None = None,
-        **settings: Any,
-    ) -> Self:
+    def from_structure(cls, structure: Structure, devices: Devices = None, **settings: Any) -> Self:
         devices = devices or [None] * cls.places(structure)
         made, places = {}, {}
         for config in structure["layers"]:

@@ -23,6 +23,9 @@ from gpukit.training.trainer import Trainer
 
 _CALLBACKS = "callbacks/"
 
+Structure = Mapping[str, Any]  # of a model, in JSON's types
+Devices = Sequence[str | Device | None] | None  # one for each place of a model
+
 
 class Base(Trainer):
     """The base of models: a network that is trained, shown, saved and loaded.
@@ -33,22 +36,17 @@ class Base(Trainer):
     kind: str  # the class in a checkpoint that `load_model` makes again
 
     @abstractmethod
-    def structure(self) -> dict[str, Any]:
+    def structure(self) -> Structure:
         """What `from_structure` of the same class makes the same model of, in JSON's types."""
 
     @classmethod
-    def places(cls, structure: Mapping[str, Any]) -> int:
+    def places(cls, structure: Structure) -> int:
         """How many devices the model that `structure` describes can be spread over."""
         return 1
 
     @classmethod
     @abstractmethod
-    def from_structure(
-        cls,
-        structure: Mapping[str, Any],
-        devices: Sequence[str | Device | None] | None = None,
-        **settings: Any,
-    ) -> Self:
+    def from_structure(cls, structure: Structure, devices: Devices = None, **settings: Any) -> Self:
         """The model that `structure` describes, on a device for each of its `places`."""
 
     def summary(self) -> None:

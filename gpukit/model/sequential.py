@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
 from gpukit import layers as layer_family
@@ -13,7 +13,7 @@ from gpukit.layers import ToDevice
 from gpukit.layers.base import Layer, Symbolic
 from gpukit.layers.batch_shape import Shape, batch_shape
 from gpukit.model.adoption import adopt
-from gpukit.model.saving import Base
+from gpukit.model.saving import Base, Devices, Structure
 
 
 class Sequential(Base):
@@ -109,7 +109,7 @@ class Sequential(Base):
     def graph(self) -> list[tuple[Layer, list[int]]]:
         return [(layer, [i - 1]) for i, layer in enumerate(self.layers)]
 
-    def structure(self) -> dict[str, Any]:
+    def structure(self) -> Structure:
         shape = self._input_shape
         return {
             "input_shape": None if shape is None else list(shape[1:]),
@@ -117,12 +117,7 @@ class Sequential(Base):
         }
 
     @classmethod
-    def from_structure(
-        cls,
-        structure: Mapping[str, Any],
-        devices: Sequence[str | Device | None] | None = None,
-        **settings: Any,
-    ) -> Self:
+    def from_structure(cls, structure: Structure, devices: Devices = None, **settings: Any) -> Self:
         layers = [layer_family.from_config(c) for c in structure["layers"]]
         model = cls(layers, device=devices[0] if devices else None, **settings)
         shape = structure["input_shape"]

@@ -86,99 +86,136 @@ def train(
         with held(out or new_folder(settings.model)) as folder:
             if not resume:
                 _refuse_taken(folder.path)
+            run = _Run(settings, sets, model, folder, tell)
             saver = RunSaver(folder, settings.keep)
             with saver.watching_signals():
                 if resume:
-                    _take_up(model, folder, sets, tell)
+                    run.take_up()
                 _write_settings(settings, folder, resume)
                 if settings.bad_images == "quarantine":
                     listed = folder.path / QUARANTINE
                     sets.quarantine.keep(listed, partial(folder.write, QUARANTINE))
-                history = _train(model, settings, sets, saver, replay, verbose, tell)
+                history = run.train(saver, replay, verbose)
                 folder.check()
                 load_into(model, folder.path / BEST)
-                result = _result(model, settings, sets, history, folder.path, tell)
-                _draw(model, history, sets, folder, tell)
+                result = run.result(history)
+                run.draw(history)
     return result
 
 
-def _train(
-    model: Base,
-    settings: RunSettings,
-    sets: DataSets,
-    saver: RunSaver,
-    replay: int,
-    verbose: Any,
-    tell: Callable[[str], None],
-) -> list[dict[str, float]]:
-    """Train from where `model` stands to the last epoch; the history, also written."""
-    kept = 0 if sets.validation is None else sets.validation.count
-    places = ", ".join(map(str, model.devices))
-    tell(
-        f"{settings.model} on {sets.name}: {sets.train.count:,} images to train, {kept:,} "
-        f"to validate, {sets.test.count:,} to test; {places}, {settings.dtype}"
-    )
-    state = model.training_state
-    if state.epoch or state.batch:
-        tell(f"going on after epoch {state.epoch}, step {state.batch} of {settings.epochs}")
-    loop.fit(
-        model,
-        sets.train,
-        epochs=settings.epochs,
-        verbose=verbose,
-        callbacks=[*_callbacks(settings, verbose), saver],
-        validation_data=sets.validation,
-        seed=settings.seed,
-        state=state,
-        accumulate=settings.accumulate or 1,
-        replay=replay,
-    )
-    saver.write_history(model)
-    return state.history
+@dataclass(frozen=True)
+class _Run:
+    """A run under way: what it trains, on what, in which folder, and who gets its news."""
 
+    settings: RunSettings
+    sets: DataSets
+    model: Base
+    folder: RunFolder
+    tell: Callable[[str], None]
 
-def _draw(
-    model: Base,
-    history: list[dict[str, float]],
-    sets: DataSets,
-    folder: RunFolder,
-    tell: Callable[[str], None],
-) -> None:
-    """Write the pictures; that they cannot be written takes no result away."""
-    title = f"{model.name} on {Path(sets.name).name}"
-    try:
-        folder.write(CURVES, pictures.curves(history, title))
-        folder.write(FILTERS, pictures.filters(model))
-    except CheckpointError as error:
-        tell(str(error))
+    def train(self, saver: RunSaver, replay: int, verbose: Any) -> list[dict[str, float]]:
+        """Train from where the model stands to the last epoch; the history, also written."""
+        settings, sets, state = self.settings, self.sets, self.model.training_state
+        kept = 0 if sets.validation is None else sets.validation.count
+        self.tell(
+            f"{settings.model} on {sets.name}: {sets.train.count:,} images to train, {kept:,} "
+            f"to validate, {sets.test.count:,} to test; {self.places}, {settings.dtype}"
+        )
+        if state.epoch or state.batch:
+            done = f"epoch {state.epoch}, step {state.batch}"
+            self.tell(f"going on after {done} of {settings.epochs}")
+        self.model.fit(
+            sets.train,
+            epochs=settings.epochs,
+            verbose=verbose,
+            callbacks=[*_callbacks(settings, verbose), saver],
+            validation_data=sets.validation,
+            seed=settings.seed,
+            state=state,
+            accumulate=settings.accumulate or 1,
+            replay=replay,
+        )
+        saver.write_history(self.model)
+        return state.history
 
+    @property
+    def places(self) -> str:
+        """The devices of the model."""
+        return ", ".join(map(str, self.model.devices))
 
-def _result(
-    model: Base,
-    settings: RunSettings,
-    sets: DataSets,
-    history: list[dict[str, float]],
-    out: Path,
-    tell: Callable[[str], None],
-) -> RunResult:
-    """What a run with this history came to, `model` being that of the best epoch."""
-    epochs = len(history)
-    best = pictures.best_epoch(history)
-    tell(f"best epoch {best + 1} of {epochs}; reading the test set once")
-    accuracy = loop.evaluate(model, sets.test)["accuracy"]
-    for remark in sets.test.remarks():
-        tell(remark)
-    seconds = sum(logs.get("seconds", 0.0) for logs in history)
-    return RunResult(
-        test_accuracy=accuracy,
-        seconds=round(seconds, 3),
-        images_per_second=round(sets.train.count * epochs / seconds, 1) if seconds else 0.0,
-        epochs=epochs,
-        device=", ".join(map(str, model.devices)),
-        out=str(out),
-        crops=sets.test.views,
-        colour=tuple(colour_report(model)),
-    )
+    def draw(self, history: list[dict[str, float]]) -> None:
+        """Write the pictures; that they cannot be written takes no result away."""
+        title = f"{self.model.name} on {Path(self.sets.name).name}"
+        try:
+            self.folder.write(CURVES, pictures.curves(history, title))
+            self.folder.write(FILTERS, pictures.filters(self.model))
+        except CheckpointError as error:
+            self.tell(str(error))
+
+    def result(self, history: list[dict[str, float]]) -> RunResult:
+        """What the run came to, the model being that of the best epoch."""
+        epochs, test = len(history), self.sets.test
+        best = pictures.best_epoch(history)
+        self.tell(f"best epoch {best + 1} of {epochs}; reading the test set once")
+        accuracy = loop.evaluate(self.model, test)["accuracy"]
+        for remark in test.remarks():
+            self.tell(remark)
+        seconds = sum(logs.get("seconds", 0.0) for logs in history)
+        trained = self.sets.train.count * epochs
+        return RunResult(
+            test_accuracy=accuracy,
+            seconds=round(seconds, 3),
+            images_per_second=round(trained / seconds, 1) if seconds else 0.0,
+            epochs=epochs,
+            device=self.places,
+            out=str(self.folder.path),
+            crops=test.views,
+            colour=tuple(colour_report(self.model)),
+        )
+
+    def take_up(self) -> None:
+        """Bring the model to where the run was last saved; a run that never was begins anew."""
+        model, out = self.model, self.folder.path
+        found = self.folder.checkpoints()
+        if not found:
+            if (out / HISTORY).exists():
+                raise CheckpointError(f"{out} has lost its {LAST}; start a new run")
+            return
+        images = model.normalise
+        self._mend_last(found)
+        load_into(model, out / LAST)
+        if model.normalise != images:
+            raise CheckpointError(
+                f"{out}: the images of {self.sets.name} are not those that the run began with; "
+                "bring them back, or start a new run"
+            )
+        if model.training_state.history:
+            if not (out / BEST).exists():
+                raise CheckpointError(f"{out} has lost its {BEST}; start a new run")
+            checkpoint.read(out / BEST)  # damage is said now, not after the training
+
+    def _mend_last(self, found: list[Path]) -> None:
+        """Where LAST is gone or damaged, give its name to the newest good checkpoint of `found`."""
+        damage, good = [], []
+        for path in found:
+            try:
+                _, state = checkpoint.read(path)
+                position = TrainingState.from_json(state.get("training"))
+            except CheckpointError as error:
+                damage.append(str(error))
+                continue
+            if path.name == LAST:
+                return
+            good.append((position.epoch, position.batch, path))
+        if not good:
+            raise CheckpointError(f"{damage[0]}; no other checkpoint of the run is good")
+        *place, path = max(good)
+        for text in damage or [f"{self.folder.path} has lost its {LAST}"]:
+            self.tell(text)
+        self.tell(
+            f"going on from {path.name}, epoch {place[0]}, step {place[1]}: the newest that is good"
+        )
+        self.folder.write(LAST, path.read_bytes())
 
 
 def load_best(path: Path, device: str | None = None, devices: Sequence[str] | None = None) -> Base:
@@ -210,50 +247,6 @@ def _write_settings(settings: RunSettings, folder: RunFolder, resume: bool) -> N
         values = json.loads((folder.path / SETTINGS).read_text(encoding="utf-8"))
     values[STARTED] = datetime.now(UTC).isoformat(timespec="microseconds")
     folder.write(SETTINGS, (json.dumps(values, indent=2) + "\n").encode())
-
-
-def _take_up(model: Base, folder: RunFolder, sets: DataSets, tell: Callable[[str], None]) -> None:
-    """Bring `model` to where the run was last saved; a run that never was begins anew."""
-    out = folder.path
-    found = folder.checkpoints()
-    if not found:
-        if (out / HISTORY).exists():
-            raise CheckpointError(f"{out} has lost its {LAST}; start a new run")
-        return
-    images = model.normalise
-    _mend_last(folder, found, tell)
-    load_into(model, out / LAST)
-    if model.normalise != images:
-        raise CheckpointError(
-            f"{out}: the images of {sets.name} are not those that the run began with; bring "
-            "them back, or start a new run"
-        )
-    if model.training_state.history:
-        if not (out / BEST).exists():
-            raise CheckpointError(f"{out} has lost its {BEST}; start a new run")
-        checkpoint.read(out / BEST)  # damage is said now, not after the training
-
-
-def _mend_last(folder: RunFolder, found: list[Path], tell: Callable[[str], None]) -> None:
-    """Where LAST is gone or damaged, give its name to the newest good checkpoint of `found`."""
-    damage, good = [], []
-    for path in found:
-        try:
-            _, state = checkpoint.read(path)
-            position = TrainingState.from_json(state.get("training"))
-        except CheckpointError as error:
-            damage.append(str(error))
-            continue
-        if path.name == LAST:
-            return
-        good.append((position.epoch, position.batch, path))
-    if not good:
-        raise CheckpointError(f"{damage[0]}; no other checkpoint of the run is good")
-    *place, path = max(good)
-    for text in damage or [f"{folder.path} has lost its {LAST}"]:
-        tell(text)
-    tell(f"going on from {path.name}, epoch {place[0]}, step {place[1]}: the newest that is good")
-    folder.write(LAST, path.read_bytes())
 
 
 def _make_model(settings: RunSettings, sets: DataSets) -> Base:

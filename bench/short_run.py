@@ -1,20 +1,18 @@
 """A short run of every kernel at small sizes, held to the definitions: for sanitizers.
 
     compute-sanitizer python -m bench.short_run --device cuda
-    python -m bench.short_run --device emu --sanitizer asan
 
 Each implementation of each primitive on the device gets a few random cases; then LeNet-5 takes two
 steps. On cards, memory comes without CuPy's pool, so that memcheck sees where arrays end.
---sanitizer asan or tsan runs on emu built for it. --plant runs one kernel with a bug instead:
-overrun for memcheck and asan, race for racecheck and tsan. Exits with 1 for a wrong result.
+--plant runs one kernel with a bug instead: overrun for memcheck, race for racecheck. Exits with 1
+for a wrong result. (`gpukit kernels check --mode asan` does the like for emu.)
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +29,7 @@ SEED = 11
 
 def use_plain_memory(device: str) -> None:
     """On a card, take every array from the driver and give it back at once."""
-    if get_device(device).kind == "cuda":
+    if not get_device(device).in_host_memory:
         import cupy
 
         cupy.cuda.set_allocator(None)
@@ -75,24 +73,15 @@ def main() -> int:
     parser.add_argument("--no-cublas", action="store_true", help="leave the library's products out")
     parser.add_argument("--no-lenet", action="store_true", help="leave LeNet-5 out")
     parser.add_argument("--plant", choices=("overrun", "race"), help="only a kernel with a bug")
-    parser.add_argument("--sanitizer", choices=("asan", "tsan"), help="on emu, built for it")
     options = parser.parse_args()
-    if options.sanitizer:
-        from gpukit.emulator.check import environment
-
-        at = sys.argv.index("--sanitizer")
-        rest = [*sys.argv[1:at], *sys.argv[at + 2 :]]
-        variables = {**os.environ, **environment(options.sanitizer)}
-        return subprocess.run(
-            [sys.executable, "-m", "bench.short_run", *rest], env=variables
-        ).returncode
     use_plain_memory(options.device)
     if options.plant:
         plant(options.plant, options.device)
         return 0
     only = set(filter(None, options.only.split(",")))
     bad = done = 0
-    on_card = get_device(options.device).kind == "cuda"
+    check = partial(run_case.on_device, device=options.device)
+    on_card = not get_device(options.device).in_host_memory
     for target in targets():
         if only and target.primitive not in only:
             continue
@@ -101,7 +90,7 @@ def main() -> int:
         if options.no_cublas and not target.emulated and not target.simulated:
             continue
         for number in range(options.cases):
-            found = run_case.run(target, SEED, number, options.device)
+            found = run_case.run(target, SEED, number, check)
             done += 1
             if found:
                 bad += 1

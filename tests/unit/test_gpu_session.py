@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from gpukit.emulator import compiler_problem
+
 CHECKOUT = Path(__file__).parents[2]
 SESSION = CHECKOUT / "bench" / "gpu_session.sh"
 
@@ -73,3 +75,13 @@ def test_the_sanitizers_stand_in_ends_as_they_do(tool, command, code, summary):
     )
     assert done.returncode == code
     assert summary in done.stdout + done.stderr
+
+
+@pytest.mark.skipif(bool(compiler_problem()), reason=compiler_problem())
+def test_the_short_run_for_sanitizers_holds_kernels_to_their_definitions():
+    command = ["-m", "bench.short_run", "--device", "emu", "--only", "relu", "--no-lenet"]
+    done = subprocess.run(
+        [sys.executable, *command], cwd=CHECKOUT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("2 runs on emu, 0 wrong\n")

@@ -1,5 +1,10 @@
-// What gradients of pooling gather from.
+// Pooling as its kernels see it, and what its gradients gather from.
 #pragma once
+
+// Images h×w of c channels, p×q windows of r×s cells, and how they slide.
+struct Pool {
+    int h, w, c, p, q, r, s, stride_h, stride_w, top, left;
+};
 
 // The windows that cover a pixel, along one axis: `first` … `last`; none where first > last.
 struct Windows {

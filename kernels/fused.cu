@@ -134,20 +134,20 @@ __device__ __forceinline__ Largest<T> largest_in_row(const Walk<T>& walk, int ro
 template <typename T, int SIZE, bool THREE_QUARTERS>
 __global__ void __launch_bounds__(128, sizeof(T) == 4 ? 6 : 4)
 bias_relu_lrn_pool(const T* __restrict__ x, const T* __restrict__ bias_or_null, T* __restrict__ y,
-                   unsigned char* __restrict__ index, int images, int h, int w, int c, int length,
-                   int p, int q, int top, int left, int band, bool relu, T k, T alpha, T beta) {
+                   unsigned char* __restrict__ index, int images, int length,
+                   const __grid_constant__ Pool pool, int band, bool relu, T k, T alpha, T beta) {
     constexpr int V = Pack<T>::size, HALO = packs_for(SIZE / 2, V);
-    const int number = overlapping_pack<HALO>(), packs = c / V, pairs = (q + 1) / OUTPUTS;
+    const int number = overlapping_pack<HALO>(), packs = pool.c / V, pairs = (pool.q + 1) / OUTPUTS;
     const bool inside = number >= 0 && number < images * pairs * packs;
     const int mine = inside ? number : 0;
     const int channel = mine % packs * V, pair = mine / packs % pairs, image = mine / packs / pairs;
 
-    const long long pixels = static_cast<long long>(h) * w;
-    const Walk<T> walk{x + image * pixels * c + channel,
+    const long long pixels = static_cast<long long>(pool.h) * pool.w;
+    const Walk<T> walk{x + image * pixels * pool.c + channel,
                        bias_of(bias_or_null, channel),
-                       pair * OUTPUTS * STRIDE - left,
-                       w,
-                       c,
+                       pair * OUTPUTS * STRIDE - pool.left,
+                       pool.w,
+                       pool.c,
                        channel % length,
                        length,
                        inside,
@@ -155,15 +155,15 @@ bias_relu_lrn_pool(const T* __restrict__ x, const T* __restrict__ bias_or_null, 
                        k,
                        alpha,
                        beta};
-    const int begin = blockIdx.y * band, end = min(begin + band, p);
+    const int begin = blockIdx.y * band, end = min(begin + band, pool.p);
     Largest<T> shared_row{};  // the row that a window shares with the one above it
     for (int a = begin; a < end; ++a) {
-        const int row = a * STRIDE - top;
+        const int row = a * STRIDE - pool.top;
         Largest<T> best = shared_row;
         bool fresh = a == begin || row < 0;
 #pragma unroll 1
         for (int r = a > begin ? 1 : 0; r < WINDOW; ++r) {
-            if (row + r < 0 || row + r >= h) continue;
+            if (row + r < 0 || row + r >= pool.h) continue;
             const Largest<T> found = largest_in_row<SIZE, THREE_QUARTERS>(walk, row + r);
 #pragma unroll
             for (int output = 0; output < OUTPUTS; ++output)
@@ -178,9 +178,9 @@ bias_relu_lrn_pool(const T* __restrict__ x, const T* __restrict__ bias_or_null, 
 #pragma unroll
         for (int output = 0; output < OUTPUTS; ++output) {
             const int column = pair * OUTPUTS + output;
-            if (column >= q) continue;
+            if (column >= pool.q) continue;
             const long long to =
-                ((static_cast<long long>(image) * p + a) * q + column) * c + channel;
+                ((static_cast<long long>(image) * pool.p + a) * pool.q + column) * pool.c + channel;
             Pack<T> values;
             Cells<V> cells;
 #pragma unroll
@@ -195,28 +195,29 @@ bias_relu_lrn_pool(const T* __restrict__ x, const T* __restrict__ bias_or_null, 
 }
 
 template <typename T, int SIZE, bool THREE_QUARTERS>
-__global__ void __launch_bounds__(256, 3)
+__global__ void __launch_bounds__(256, 4)
 bias_relu_lrn_pool_gradient(const T* __restrict__ gy, const T* __restrict__ x,
                             const T* __restrict__ bias_or_null,
                             const unsigned char* __restrict__ index, T* __restrict__ gx, int total,
-                            int h, int w, int c, int length, int p, int q, int r, int s,
-                            int stride_h, int stride_w, int top, int left, bool relu, T k, T alpha,
+                            int length, const __grid_constant__ Pool pool, bool relu, T k, T alpha,
                             T beta) {
     constexpr int V = Pack<T>::size, HALO = packs_for(SIZE - 1, V);
-    const int number = overlapping_pack<HALO>(), packs = c / V;  // ((n·H + h)·W + w)·C/V + pack
+    const int number = overlapping_pack<HALO>(), packs = pool.c / V;  // ((n·H + h)·W + w)·C/V + pack
     const bool inside = number >= 0 && number < total;
     const int mine = inside ? number : 0;
     const int channel = mine % packs * V, pixel = mine / packs;
-    const int column = pixel % w, row = pixel / w % h, image = pixel / w / h;
+    const int column = pixel % pool.w, row = pixel / pool.w % pool.h;
+    const int image = pixel / pool.w / pool.h;
 
     Pack<T> values = load(x + static_cast<long long>(mine) * V), slopes{};
-    const Windows down = covering(row, top, r, stride_h, p);
-    const Windows across = covering(column, left, s, stride_w, q);
+    const Windows down = covering(row, pool.top, pool.r, pool.stride_h, pool.p);
+    const Windows across = covering(column, pool.left, pool.s, pool.stride_w, pool.q);
     for (int a = down.last; a >= down.first; --a) {
-        const int above = (row + top - a * stride_h) * s;
+        const int above = (row + pool.top - a * pool.stride_h) * pool.s;
         for (int b = across.last; b >= across.first; --b) {
-            const int cell = above + column + left - b * stride_w;
-            const long long from = ((static_cast<long long>(image) * p + a) * q + b) * c + channel;
+            const int cell = above + column + pool.left - b * pool.stride_w;
+            const long long from =
+                ((static_cast<long long>(image) * pool.p + a) * pool.q + b) * pool.c + channel;
             const Cells<V> winners = *reinterpret_cast<const Cells<V>*>(index + from);
             const Pack<T> pooled = load(gy + from);
 #pragma unroll

@@ -29,11 +29,6 @@
 
 #include "covering.cuh"
 
-// Images h×w of c channels, p×q windows of r×s cells, and how they slide.
-struct Pool {
-    int h, w, c, p, q, r, s, stride_h, stride_w, top, left;
-};
-
 // A window's cells that are pixels, along one axis: cells `from` … `to` - 1.
 struct Cells {
     int from, to;

@@ -30,6 +30,7 @@ from gpukit.backends.cuda.pool.cuda_c import (
     MAX_KERNELS,
     max_pool,
     max_pool_gradient,
+    pool_struct,
 )
 from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.backends.cuda.runtime.tiling import time_of
@@ -89,7 +90,7 @@ def _gradient_fits(
         _fits(x, bias, response=response)
         and is_float(gy, x)
         and gy.shape == index.shape
-        and gy.size <= x.size
+        and gy.shape[1:3] == window.output_shape(x.shape[1:3])
         and index.dtype == index_dtype(window)
     )
 
@@ -113,7 +114,7 @@ def _(
     band = _band(rows, blocks, x.dtype.itemsize)
     _forward.launch(
         (blocks, divide_up(rows, band)), FORWARD_BLOCK, x, bias, y, index,
-        n, h, w, c, c // response.groups, rows, columns, *window.offset, band, bool(relu),
+        n, c // response.groups, pool_struct(x.shape, window), band, bool(relu),
         *response.numbers, T=x.dtype, **template(response),
     )  # fmt: skip
     return y, index
@@ -139,12 +140,11 @@ def _(
     if not x.size:
         gx = empty_like(x)
     elif index.dtype == np.uint8 and suits_warps(response, x, gy, index):
-        gx, packs, (_, h, w, c) = empty_like(x), x.nbytes // 16, x.shape
+        gx, packs = empty_like(x), x.nbytes // 16
         _backward.launch(
             warp_blocks(packs, backward_halo(x)), BLOCK, gy, x, bias, index, gx, packs,
-            h, w, c, c // response.groups, *gy.shape[1:3],
-            *window.size, *window.stride, *window.offset, bool(relu), *response.numbers,
-            T=x.dtype, **template(response),
+            x.shape[3] // response.groups, pool_struct(x.shape, window), bool(relu),
+            *response.numbers, T=x.dtype, **template(response),
         )  # fmt: skip
     else:
         slopes = max_pool_gradient(gy, index, input_shape=x.shape, window=window)

@@ -27,7 +27,7 @@ MAX_KERNELS = (_max,)
 
 
 class Pool(NamedTuple):
-    """The struct of pool.cu: images h×w of c channels, p×q windows of r×s cells, how they slide."""
+    """The struct Pool of kernels/covering.cuh."""
 
     h: int
     w: int
@@ -43,7 +43,7 @@ class Pool(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def _pool(image: tuple[int, ...], window: Window) -> Pool:
+def pool_struct(image: tuple[int, ...], window: Window) -> Pool:
     """For images (N,H,W,C)."""
     output = window.output_shape(image[1:3])
     slide = (*window.size, *window.stride, *window.offset)
@@ -81,7 +81,7 @@ def max_pool(x: Array, *, window: Window) -> tuple[Array, Array]:
     for some, result, winner in _runs(x, y, index) if y.size else ():
         _max.launch(
             divide_up(result.size, BLOCK), BLOCK, some, result, winner, result.size,
-            _pool(x.shape, window), T=x.dtype, I=index.dtype,
+            pool_struct(x.shape, window), T=x.dtype, I=index.dtype,
         )  # fmt: skip
     return y, index
 
@@ -102,7 +102,7 @@ def max_pool_gradient(
     for some, winner, result in _runs(gy, index, gx) if gx.size else ():
         _max_gradient.launch(
             divide_up(result.size, BLOCK), BLOCK, some, winner, result, result.size,
-            _pool(tuple(input_shape), window),
+            pool_struct(tuple(input_shape), window),
             T=gy.dtype, I=index.dtype,
         )  # fmt: skip
     return gx
@@ -116,7 +116,7 @@ def _(x: Array, *, window: Window) -> Array:
     for some, result in _runs(x, y) if y.size else ():
         _average.launch(
             divide_up(result.size, BLOCK), BLOCK, some, result, result.size,
-            _pool(x.shape, window), T=x.dtype,
+            pool_struct(x.shape, window), T=x.dtype,
         )  # fmt: skip
     return y
 
@@ -128,7 +128,7 @@ def _(gy: Array, *, input_shape: tuple[int, ...], window: Window) -> Array:
     for some, result in _runs(gy, gx) if gx.size else ():
         _average_gradient.launch(
             divide_up(result.size, BLOCK), BLOCK, some, result, result.size,
-            _pool(tuple(input_shape), window), T=gy.dtype,
+            pool_struct(tuple(input_shape), window), T=gy.dtype,
         )  # fmt: skip
     return gx
 

@@ -107,18 +107,16 @@ def load_any(name: str) -> list[Plugin]:
     """The plug-ins that `name` means: the path of a Python file, or an entry point's name."""
     if name.endswith(".py"):
         return [load_kernel(name)]
-    if not load_named(name):
+    found = load_named(name)
+    if not found:
         known = ", ".join(e.name for e in entries()) or "none"
         raise PluginError(f"no installed package offers a kernel {name!r}; there are {known}")
+    return found
+
+
+def load_named(name: str) -> list[Plugin]:
+    """Load the installed plug-ins called `name`, none if there is none."""
     return [_load_entry(e) for e in entries() if e.name == name]
-
-
-def load_named(name: str) -> bool:
-    """Load the installed plug-ins called `name`; whether there was one."""
-    found = [e for e in entries() if e.name == name]
-    for entry in found:
-        _load_entry(entry)
-    return bool(found)
 
 
 @cache

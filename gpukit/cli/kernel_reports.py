@@ -221,15 +221,8 @@ def print_registers(kernels: Sequence[ListedKernel]) -> None:
 
 
 def kernel_as_json(one: ListedKernel) -> dict[str, Any]:
-    return {
-        "name": one.target.algo,
-        "backends": one.backends,
-        "dtypes": one.dtypes,
-        "compiled": one.facts.compiled,
-        "cases": one.facts.cases,
-        "registers": one.registers,
-        "spills": one.spills,
-    }
+    found = asdict(one)
+    return {"name": found.pop("target")["algo"], **found.pop("facts"), **found}
 
 
 def registered_by(plugin: Plugin) -> list[str]:

@@ -170,7 +170,7 @@ def show(
 
 @kernels.command()
 @click.argument("name", required=False)
-@click.option("--all", "everything", is_flag=True, help="Every kernel.")
+@click.option("--all", "everything", is_flag=True, help="Every kernel of gpukit's.")
 @click.option(
     "--arch", "architectures", type=int, multiple=True, metavar="SM",
     help="Compile for this card only, as 80; may be repeated. Default: all.",
@@ -207,7 +207,7 @@ def check(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Check the kernels of NAME (conv2d, or conv2d:direct), a plug-in FILE.py, or --all of ours.
+    """Check the kernels of NAME (conv2d, or conv2d:direct), of a plug-in FILE.py, or --all.
 
     \b
     gpukit kernels check conv2d:direct --fuzz 200

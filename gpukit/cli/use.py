@@ -23,7 +23,7 @@ from gpukit.training import loop
 
 @click.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=PATH)
-@click.option("--data", metavar="NAME|DIR", help="Data set. [default: the one of the run]")
+@click.option("--data", "name", metavar="NAME|DIR", help="Data set. [default: the one of the run]")
 @click.option(
     "--device", metavar="NAME", help="Where to compute. [default: a GPU where there is one]"
 )
@@ -37,18 +37,7 @@ from gpukit.training import loop
 @click.option("--kernel", "kernels", multiple=True, metavar="FILE.py", help="A plug-in of the run.")
 @click.option("--limit", type=int, metavar="N", help="Use at most N images.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
-def evaluate(
-    runs: tuple[Path, ...],
-    data: str | None,
-    device: str | None,
-    devices: str | None,
-    ten_crop: bool,
-    workers: int | None,
-    bad_images: str | None,
-    kernels: tuple[str, ...],
-    limit: int | None,
-    as_json: bool,
-) -> None:
+def evaluate(runs: tuple[Path, ...], devices: str | None, as_json: bool, **options: Any) -> None:
     """Test trained networks on a test set.
 
     \b
@@ -59,18 +48,8 @@ def evaluate(
     RUN is the folder of a run, whose best epoch is taken, or a checkpoint. Of several runs, the
     mean of the probabilities that they give is tested too.
     """
-    figures = evaluation.evaluate(
-        runs,
-        name=data,
-        device=device,
-        devices=None if devices is None else devices.split(","),
-        limit=limit,
-        ten_crop=ten_crop,
-        workers=workers,
-        bad_images=bad_images,
-        kernels=kernels,
-        tell=_tell,
-    )
+    columns = None if devices is None else devices.split(",")
+    figures = evaluation.evaluate(runs, devices=columns, tell=_tell, **options)
     for f in figures:
         whose = f"{f.name}: {f.model}" if len(figures) > 1 else f.model
         crops = f" ({f.crops} crops)" if f.crops > 1 else ""

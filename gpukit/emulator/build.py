@@ -49,12 +49,6 @@ _FLAGS = {
         "-Wl,--no-as-needed,-lstdc++,-lm,-lc",
     ),
 }
-_DEFINES = {
-    "plain": (),
-    "asan": ("-DGPUKIT_ASAN",),
-    "tsan": ("-DGPUKIT_TSAN",),
-    "trace": ("-DGPUKIT_TRACE",),
-}
 _COMMON = (
     "-std=c++17",
     "-shared",
@@ -96,7 +90,7 @@ def runtime_library(mode: str) -> Path:
     """The runtime, compiled for `mode`."""
     text = '#include "runtime/runtime.cpp"\n'
     # The runtime itself is not instrumented: it only informs the sanitizers.
-    flags = ("-O2", "-g1", "-Wall", "-Wextra", *_DEFINES[mode], f"-I{HERE}")
+    flags = ("-O2", "-g1", "-Wall", "-Wextra", f"-DGPUKIT_{mode.upper()}", f"-I{HERE}")
     return _library("runtime", text, (*_COMMON[:4], *flags))
 
 

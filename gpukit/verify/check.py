@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from gpukit.core import caches
 from gpukit.core.process import Heard
@@ -19,7 +18,7 @@ from gpukit.launch.nvrtc import ARCHITECTURES
 from gpukit.static.finding import Finding
 from gpukit.verify import card, verified
 from gpukit.verify.coverage import Target
-from gpukit.verify.fuzz import CARD, CHEATS, LEFT_OUT, count_of, fuzz
+from gpukit.verify.fuzz import CARD, CASE_SECONDS, CHEATS, LEFT_OUT, count_of, fuzz
 from gpukit.verify.kernel_report import KernelReport, distinct, kernel_reports
 from gpukit.verify.launches import launches
 
@@ -28,19 +27,32 @@ Tell = Callable[[Finding], None]
 
 
 @dataclass
-class Compilation:
-    """What compilers said; `broken` kernels are not run.
+class Outcome:
+    """What was checked and what was found; good if `ok`.
 
-    `resources` are those of kernels without a budget, by kernel and architecture.
+    `compiled` counts compilations, `cases` those run by mode. `resources` are those of kernels
+    without a budget, by kernel and architecture. Kernels that are `broken` were not run.
     """
 
+    targets: tuple[str, ...]
     compiled: int = 0
     findings: list[Finding] = field(default_factory=list)
+    cases: dict[str, int] = field(default_factory=dict)
     resources: dict[str, dict[str, str]] = field(default_factory=dict)
+    occupancy: list[KernelReport] = field(default_factory=list)
+    left_out: tuple[str, ...] = ()
+    not_seen: tuple[str, ...] = ()
     broken: bool = False
 
+    @property
+    def ok(self) -> bool:
+        return not self.findings
 
-class Subject(Protocol):
+    def __str__(self) -> str:
+        return "; ".join(f"{f.check} {f.target}: {f.text}" for f in self.findings) or "all hold"
+
+
+class Subject:
     """What is checked: gpukit's own kernels, or a plug-in.
 
     `label` is what the verdict calls it, `targets` are names of implementations (conv2d:direct),
@@ -50,20 +62,22 @@ class Subject(Protocol):
     """
 
     label: str
-    targets: tuple[str, ...]
-    left_out: tuple[str, ...]
-    sources: int
     modes: tuple[str, ...]
-    own: tuple[Target, ...]
-    plugins: tuple[str, ...]
-    limit: float
-    heard: Heard
+    targets: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    sources: int = 0
+    own: tuple[Target, ...] = ()
+    plugins: tuple[str, ...] = ()
+    limit: float = CASE_SECONDS
+    heard: Heard = staticmethod(lambda lines: None)
 
     def for_mode(self, mode: str) -> list[str]:
         """Those of `targets` that run in `mode`."""
+        return [*self.targets]
 
-    def compile(self, architectures: Sequence[int], step: Step) -> Compilation:
-        """Compile everything for `architectures`."""
+    def compile(self, architectures: Sequence[int], step: Step) -> Outcome:
+        """Compile everything for `architectures`: findings and resources."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -90,27 +104,6 @@ class Checks:
     def steps(self) -> int:
         """Compilations and cases."""
         return self.subject.sources * len(self.architectures) + sum(self.counts.values())
-
-
-@dataclass
-class Outcome:
-    """What was checked and what was found; good if `ok`."""
-
-    targets: tuple[str, ...]
-    compiled: int
-    cases: dict[str, int]
-    findings: list[Finding]
-    resources: dict[str, dict[str, str]] = field(default_factory=dict)
-    occupancy: list[KernelReport] = field(default_factory=list)
-    left_out: tuple[str, ...] = ()
-    not_seen: tuple[str, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        return not self.findings
-
-    def __str__(self) -> str:
-        return "; ".join(f"{f.check} {f.target}: {f.text}" for f in self.findings) or "all hold"
 
 
 def known_architectures(wanted: Sequence[int]) -> tuple[int, ...]:
@@ -167,39 +160,36 @@ def run(
     out of the modes that follow.
     """
     caches.prepare()
-    subject, counts = wanted.subject, wanted.counts
-    made = Compilation()
+    subject = wanted.subject
+    made = Outcome(subject.targets)
     if wanted.architectures:
         made = subject.compile(wanted.architectures, step)
     for finding in made.findings:
         tell(finding)
-    findings = [*made.findings]
+    made.cases, made.left_out = wanted.counts, subject.left_out
     if made.broken:
-        counts = dict.fromkeys(counts, 0)
-    elif any(counts.values()):
-        findings += _run_cases(wanted, step, tell)
-    for finding in findings:
+        made.cases = dict.fromkeys(made.cases, 0)
+    elif any(made.cases.values()):
+        made.findings += _run_cases(wanted, step, tell)
+    for finding in made.findings:
         if finding.text.endswith(LEFT_OUT):
             modes = [*wanted.work]
             for mode in modes[modes.index(finding.check) + 1 :]:
-                counts[mode] -= wanted.each(mode) if finding.target in wanted.work[mode] else 0
-    record(wanted, findings)
+                left = finding.target in wanted.work[mode]
+                made.cases[mode] -= wanted.each(mode) if left else 0
+    record(wanted, made.findings)
     step(0, "occupancy and hot loops")
     # A launch of a kernel that failed may hang.
-    failed = {finding.target for finding in findings}
+    failed = {finding.target for finding in made.findings}
     good = [t for t in subject.for_mode("plain") if t not in failed and not made.broken]
-    reports: list[KernelReport] = []
-    not_seen = card.not_seen() if counts.get(CHEATS) else ()
+    made.not_seen = card.not_seen() if made.cases.get(CHEATS) else ()
     if good and wanted.architectures:
         try:
             usual = distinct(launches(good, subject.plugins, blocks=1))
-            reports = kernel_reports(usual, wanted.architectures)
+            made.occupancy = kernel_reports(usual, wanted.architectures)
         except GpukitError as error:  # of a launcher, which a usual call is too much for
-            not_seen += (f"occupancy and hot loops: {error}",)
-    return Outcome(
-        subject.targets, made.compiled, counts, findings, made.resources, reports,
-        subject.left_out, not_seen,
-    )  # fmt: skip
+            made.not_seen += (f"occupancy and hot loops: {error}",)
+    return made
 
 
 def record(wanted: Checks, findings: Sequence[Finding]) -> None:

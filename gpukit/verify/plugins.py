@@ -19,15 +19,14 @@ from gpukit.dispatch.primitive import registry
 from gpukit.launch import nvrtc
 from gpukit.plugins import PluginError
 from gpukit.static.finding import Finding
-from gpukit.verify.check import Compilation, Outcome, Step, checks, run
-from gpukit.verify.coverage import Target
+from gpukit.verify.check import Outcome, Step, Subject, checks, run
 from gpukit.verify.fuzz import ONE_IN, SIMULATOR, summary
 
 LIMIT = 60.0  # seconds that a plug-in may take to be loaded, a compilation, or a case
 WORKER = "gpukit.verify.plugin_worker"
 
 
-class PluginFile:
+class PluginFile(Subject):
     """A plug-in: the path of its Python file, or the name of one that a package installed.
 
     It is loaded in a worker process; that, a compilation and a case may take `limit` seconds each.
@@ -36,7 +35,6 @@ class PluginFile:
     """
 
     modes = tuple(mode for mode in ONE_IN if mode != SIMULATOR)
-    own: tuple[Target, ...] = ()
 
     def __init__(
         self, plugin: str | Path, limit: float = LIMIT, heard: Heard = lambda lines: None
@@ -47,28 +45,22 @@ class PluginFile:
             if not path.is_file():
                 raise PluginError(f"no kernel {self.name!r}: there is no such file")
             self.name = str(path.resolve())
-        self.plugins: tuple[str, ...] = (self.name,)
+        self.plugins = (self.name,)
         self.limit = limit
         self.heard = heard
-        self.targets: tuple[str, ...] = ()
-        self.left_out: tuple[str, ...] = ()
-        self.sources = 0
         self._inspect((), lambda steps, what: None)
         self.label = ", ".join(self.targets) or self.name
 
-    def for_mode(self, mode: str) -> list[str]:
-        return [*self.targets]
-
-    def compile(self, architectures: Sequence[int], step: Step) -> Compilation:
+    def compile(self, architectures: Sequence[int], step: Step) -> Outcome:
         """Findings are errors and warnings; with errors, none of it is run."""
         nvrtc.version()  # refused here where it is not installed
         return self._inspect(architectures, step)
 
-    def _inspect(self, architectures: Sequence[int], step: Step) -> Compilation:
+    def _inspect(self, architectures: Sequence[int], step: Step) -> Outcome:
         """Load it in a worker process and compile its kernels there."""
         caches.prepare()
         order = {"plugins": [self.name], "architectures": list(architectures)}
-        made = Compilation()
+        made = Outcome(self.targets)
         refused, done, doing = "", False, ""
         problems: dict[str, list[str]] = {}
         variables = {"PYTHONFAULTHANDLER": "1"}

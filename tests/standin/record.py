@@ -87,9 +87,7 @@ def _cublas() -> Iterator[tuple[str, str]]:
     (file,) = Path(libraries.__path__[0]).glob("cublas.*")
     for found in _CUBLAS.findall(file.read_bytes()):
         text = found.decode()
-        parameters = _documented(text)
-        assert parameters, text
-        yield f"{CUBLAS}.{text.partition('(')[0]}", f"({', '.join(parameters)})"
+        yield f"{CUBLAS}.{text.partition('(')[0]}", str(_documented(text))
 
 
 def _public(holder: Any) -> Iterator[str]:
@@ -100,37 +98,32 @@ def _described(value: Any, *, bound: bool = False) -> str | int | None:
     """A signature as text, without the `self` of a method; a whole number; None for the rest."""
     if not callable(value):
         return value if type(value) is int else None
-    parameters = _parameters(value)
-    if parameters is None:
-        return UNKNOWN
-    if bound and parameters and parameters[0] in ("self", "cls"):
-        del parameters[0]
-        if parameters[:1] == ["/"]:
-            del parameters[0]
-    return f"({', '.join(parameters)})"
-
-
-def _parameters(value: Any) -> list[str] | None:
     try:
         signature = inspect.signature(value)
     except (TypeError, ValueError):
-        return _documented(inspect.getdoc(value) or "")
-    texts, kind_before = [], None
-    for p in signature.parameters.values():
-        if p.kind is p.KEYWORD_ONLY and kind_before not in (p.KEYWORD_ONLY, p.VAR_POSITIONAL):
-            texts.append("*")
-        if kind_before is p.POSITIONAL_ONLY and p.kind is not p.POSITIONAL_ONLY:
-            texts.append("/")
-        stars = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
-        default = "" if p.default is p.empty else f"={_default(p.default)}"
-        texts.append(f"{stars}{p.name}{default}")
-        kind_before = p.kind
-    if kind_before is inspect.Parameter.POSITIONAL_ONLY:
-        texts.append("/")
-    return texts
+        signature = _documented(inspect.getdoc(value) or "")
+    if signature is None:
+        return UNKNOWN
+    parameters = [*signature.parameters.values()]
+    if bound and parameters and parameters[0].name in ("self", "cls"):
+        del parameters[0]
+    return str(inspect.Signature([_bare(p) for p in parameters]))
 
 
-def _documented(text: str) -> list[str] | None:
+class _Other:
+    """Any other default: known by nothing but its place."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+def _bare(p: inspect.Parameter) -> inspect.Parameter:
+    simple = p.default is None or type(p.default) in (bool, int, float, str)
+    default = p.default if simple or p.default is p.empty else _Other()
+    return p.replace(annotation=p.empty, default=default)
+
+
+def _documented(text: str) -> inspect.Signature | None:
     """Cython writes `get(self, stream=None, size_t size=0) -> type` first into a docstring."""
     match = _DOCUMENTED.match(text.partition("\n")[0])
     if match is None:
@@ -138,19 +131,11 @@ def _documented(text: str) -> list[str] | None:
     texts = []
     for item in filter(None, (part.strip() for part in match[1].split(","))):
         head, equals, default = item.partition("=")
-        name = head.split()[-1]
-        if not name.strip("*/"):
-            texts.append(name)
-        elif not name.lstrip("*").isidentifier():
-            return None
-        else:
-            texts.append(name + (f"={_literal(default)}" if equals else ""))
-    return texts
-
-
-def _default(value: Any) -> str:
-    simple = value is None or type(value) in (bool, int, float, str)
-    return repr(value) if simple else "..."
+        texts.append(head.split()[-1] + (f"={_literal(default)}" if equals else ""))
+    try:
+        return inspect.signature(eval(f"lambda {', '.join(texts)}: None"))
+    except SyntaxError:
+        return None
 
 
 def _literal(text: str) -> str:

@@ -6,6 +6,7 @@ import bisect
 import sys
 import threading
 import weakref
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ _UNWRITTEN = 0xFF
 _lock = threading.RLock()
 _starts: list[int] = []
 _alive: dict[int, weakref.ref[Memory]] = {}
+# Bytes in use on each card, and the most that were since its pool was last emptied.
+_used: Counter[int] = Counter()
+_most: Counter[int] = Counter()
 
 
 class Memory:
@@ -40,8 +44,8 @@ class Memory:
             with _lock:
                 bisect.insort(_starts, self.ptr)
                 _alive[self.ptr] = weakref.ref(self)
-                pool.used[self.device] = pool.used.get(self.device, 0) + size
-                pool.most[self.device] = max(pool.most.get(self.device, 0), pool.used[self.device])
+                _used[self.device] += size
+                _most[self.device] = max(_most[self.device], _used[self.device])
 
     def __del__(self, is_ending: Any = sys.is_finalizing) -> None:
         if is_ending() or not getattr(self, "ptr", 0):
@@ -51,22 +55,11 @@ class Memory:
         with _lock:
             del _starts[bisect.bisect_left(_starts, self.ptr)]
             del _alive[self.ptr]
-            pool.used[self.device] -= self.size
+            _used[self.device] -= self.size
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype, strides: Any = None) -> np.ndarray:
         """These bytes as an array of the host's."""
         return np.ndarray(shape, dtype, self.bytes, strides=strides)
-
-
-class _Pool:
-    """Bytes in use on each card, and the most that were since the pool was last emptied."""
-
-    def __init__(self) -> None:
-        self.used: dict[int, int] = {}
-        self.most: dict[int, int] = {}
-
-
-pool = _Pool()
 
 
 class MemoryPointer:
@@ -100,16 +93,16 @@ class MemoryPool:
         pass
 
     def used_bytes(self) -> int:
-        return pool.used.get(_state.device(), 0)
+        return _used[_state.device()]
 
     def total_bytes(self) -> int:
-        return pool.most.get(_state.device(), 0)
+        return _most[_state.device()]
 
     def free_bytes(self) -> int:
         return self.total_bytes() - self.used_bytes()
 
     def free_all_blocks(self, stream: Any = None) -> None:
-        pool.most[_state.device()] = self.used_bytes()
+        _most[_state.device()] = self.used_bytes()
 
 
 def alloc_pinned_memory(size: int) -> PinnedMemoryPointer:

@@ -83,7 +83,9 @@ class Emulator:
         self._message = ctypes.create_string_buffer(2048)
         self.launches: list[Launched] = []  # of the build "trace"
         # Bytes a block, by file and instance, as far as it ran.
-        self.static_shared: dict[tuple[str, str], int] = {}
+        self._static: dict[tuple[str, str], int] = {}
+        # By file and name of a kernel, the launch with most shared memory: static, dynamic bytes.
+        self.asked: dict[tuple[str, str], tuple[Bound, int, int]] = {}
 
     def launch(self, call: Call) -> None:
         """Run the kernel to its end. Raises KernelFault with what the kernel did wrong.
@@ -93,7 +95,7 @@ class Emulator:
         bound = call.bound
         body, threads = self._body(bound)
         key = bound.source.file, bound.expression
-        static = self.static_shared.get(key, 0)
+        static = self._static.get(key, 0)
         refused = too_many_threads(call.block, threads) or _too_much_shared(static, call.shared)
         if refused:
             raise GpukitError(f"kernel {bound.expression} ({bound.declaration.place}): {refused}")
@@ -136,7 +138,10 @@ class Emulator:
         failed = self._launch(ctypes.byref(request))
         if failed:
             raise KernelFault(f"kernel {self._message.value.decode(errors='replace')}")
-        static = self.static_shared[key] = max(request.static_shared, static)
+        static = self._static[key] = max(request.static_shared, static)
+        name = bound.source.file, bound.declaration.name
+        if name not in self.asked or static + call.shared > sum(self.asked[name][1:]):
+            self.asked[name] = bound, static, call.shared
         refused = _too_much_shared(static, call.shared)
         if refused:
             raise GpukitError(f"kernel {bound.expression} ({bound.declaration.place}): {refused}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +74,8 @@ class Access:
         )
 
 
-def to_json(accesses: Sequence[Access]) -> list[dict[str, Any]]:
-    """As plain values."""
-    return [asdict(access) for access in accesses]
-
-
 def from_json(values: Sequence[dict[str, Any]]) -> list[Access]:
-    """What `to_json` made of accesses."""
+    """Accesses from what `asdict` made of them, and JSON of that."""
     return [Access(**{**value, "places": tuple(value["places"])}) for value in values]
 
 

@@ -7,6 +7,7 @@ what the library refuses or the emulator finds.
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from gpukit.device import get_device, to_host
 from gpukit.dispatch.primitive import registry
 from gpukit.emulator.check import FAULT_EXIT, read_array
 from gpukit.emulator.run import Emulator
-from gpukit.emulator.trace import to_json
 from gpukit.errors import GpukitError
 from gpukit.launch.kernel import Kernel
 
@@ -45,8 +45,7 @@ def main(order: dict[str, Any], reply: process.Reply) -> int:
         np.save(folder / f"{number}.npy", to_host(array), allow_pickle=False)
     engine = registry.engine(device.kind)
     assert isinstance(engine, Emulator)
-    accesses = [access for launch in engine.launches for access in launch.accesses]
-    reply(accesses=to_json(accesses))
+    reply(accesses=[asdict(access) for one in engine.launches for access in one.accesses])
     return 0
 
 

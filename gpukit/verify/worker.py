@@ -20,9 +20,9 @@ from gpukit.emulator.build import kernel_library, runtime_library
 from gpukit.errors import GpukitError
 from gpukit.launch.kernel import kernels
 from gpukit.plugins import load_any
-from gpukit.verify import card, cheats, launch_log, numba_kernels, run_case
+from gpukit.verify import card, cheats, numba_kernels, run_case
 from gpukit.verify.coverage import Target, targets
-from gpukit.verify.fuzz import CARD, CHEATS, OVERTIME, SIMULATOR
+from gpukit.verify.fuzz import CARD, CHEATS, OVERTIME
 
 Runner = Callable[[Target, int, int], str]
 
@@ -34,8 +34,6 @@ def main(order: dict[str, Any], reply: process.Reply) -> int:
     first, last = order["cases"]
     for plugin in order.get("plugins", ()):
         load_any(plugin)
-    if order.get("mode", "") not in (CARD, SIMULATOR):
-        launch_log.start()
     for name in order["targets"]:
         (target,) = targets(name)
         run = _runner(target, order.get("mode", ""))

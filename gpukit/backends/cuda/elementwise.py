@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from gpukit.backends.cuda.activation.cuda_c import pack_grid
 from gpukit.backends.cuda.runtime.common import (
     BLOCK,
+    by_element,
     contiguous,
     divide_up,
     empty_like,
     index_type,
     is_float,
+    pack_grid,
 )
 from gpukit.backends.cuda.runtime.strides import COPY_KERNELS, packed
 from gpukit.dispatch.primitive import Primitive, registry
@@ -89,8 +90,7 @@ def _launch_binary(function: str, x: Array, y: Array) -> Array:
     if len(sizes) > AXES:
         x, y = (packed(np.broadcast_to(a, z.shape)) for a in (x, y))
     if x.shape == y.shape:
-        _binary.launch(pack_grid(z), BLOCK, x, y, z, z.size, T=z.dtype, F=function)
-        return z
+        return by_element(_binary, function, x, y)
     index = "unsigned" if index_type(z.size) == "int" else "unsigned long long"
     missing = AXES - len(sizes)
     sizes = (1,) * missing + sizes
@@ -102,30 +102,26 @@ def _launch_binary(function: str, x: Array, y: Array) -> Array:
     return z
 
 
-def _register_unary(primitive: Primitive, function: str) -> None:
-    @primitive.on("cuda", name="cuda", supports=lambda x: is_float(x), kernels=(_unary,))
-    def _(x: Array) -> Array:
-        x = contiguous(x)
-        y = empty_like(x)
-        if x.size:
-            _unary.launch(pack_grid(x), BLOCK, x, y, x.size, T=x.dtype, F=function)
-        return y
+def _register(primitive: Primitive) -> None:
+    """The kernel's function is the primitive's name, with a capital."""
+    function = primitive.name.capitalize()
 
-
-def _register_binary(primitive: Primitive, function: str) -> None:
-    @primitive.on(
-        "cuda", name="cuda", supports=_fits, kernels=(_binary, _scalar, _strided, *COPY_KERNELS)
-    )
-    def _(x: Array, y: Array) -> Array:
+    def run(x: Any, y: Any) -> Array:
         if _is_number(x):
             return _launch_scalar(function, y, x, first=True)
         if _is_number(y):
             return _launch_scalar(function, x, y, first=False)
         return _launch_binary(function, x, y)
 
+    if len(primitive.signature.parameters) == 1:
+        primitive.on("cuda", name="cuda", supports=is_float, kernels=(_unary,))(
+            lambda x: by_element(_unary, function, x)
+        )
+    else:
+        kernels = (_binary, _scalar, _strided, *COPY_KERNELS)
+        primitive.on("cuda", name="cuda", supports=_fits, kernels=kernels)(run)
+
 
 for _primitive in registry.values():
     if _primitive.__module__ == elementwise.__name__:
-        _is_unary = len(_primitive.signature.parameters) == 1
-        _register = _register_unary if _is_unary else _register_binary
-        _register(_primitive, _primitive.name.capitalize())
+        _register(_primitive)

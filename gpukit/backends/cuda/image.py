@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from gpukit import primitives as p
-from gpukit.backends.cuda.activation.cuda_c import pack_grid
-from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, empty_like
+from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, empty_like, pack_grid
 from gpukit.launch.kernel import Kernel
 
 Array = Any

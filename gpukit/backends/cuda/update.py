@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gpukit import primitives as p
-from gpukit.backends.cuda.activation.cuda_c import pack_grid
-from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, is_float
+from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, is_float, pack_grid
 from gpukit.dispatch.primitive import Primitive, with_signature
 from gpukit.launch.kernel import Kernel
 

@@ -28,7 +28,8 @@ def _python(code: str, **environment: str) -> str:
 @jit
 def _product(transpose_a, transpose_b, a, b, beta, c, k):
     m, n = c.shape
-    blas.gemm(transpose_a, transpose_b, m, n, k, a, a.shape[1], b, b.shape[1], beta, c, c.shape[1])
+    left, right, out = (a, a.shape[1]), (b, b.shape[1]), (c, c.shape[1])
+    blas.gemm(transpose_a, transpose_b, (m, n, k), left, right, beta, out)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -10,6 +10,8 @@ elsewhere it is here to be raced.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from gpukit.backends.cpu.activation.piecewise import bias_pattern, finish
@@ -27,115 +29,93 @@ _SLOWNESS = 8
 _MOST_PARTS = 8
 
 
+_FORWARD, _INPUT, _WEIGHT = range(3)
+
+
+def _adding(target: int) -> Any:
+    """Compiled: the loops of one pass over some output lines, which add to its target
+
+        y[q, k] += x[pixel, c] · w[r, s, c, k]        and likewise to x of y·w, to w of x·y
+
+    where `pixel` lies under cell (r, s) of the window at q.
+    """
+
+    @jit(reorder=target == _INPUT)
+    def run(x, w, y, plan, first_line, last_line):  # type: ignore[no-untyped-def]
+        conv = plan[0]
+        height, width, channels, outputs = conv.height, conv.width, conv.channels, conv.outputs
+        rows, columns, p_count, q_count = conv.rows, conv.columns, conv.p_count, conv.q_count
+        step_h, step_w, top, left = conv.step_h, conv.step_w, conv.top, conv.left
+        apart_h, apart_w, groups = conv.apart_h, conv.apart_w, conv.groups
+        depth, kernels = channels // groups, outputs // groups
+        for line in range(first_line, last_line):
+            image, row = divmod(line, p_count)
+            for r in range(rows):
+                h = row * step_h - top + r * apart_h
+                if h < 0 or h >= height:
+                    continue
+                for q in range(q_count):
+                    out = (line * q_count + q) * outputs
+                    for s in range(columns):
+                        v = q * step_w - left + s * apart_w
+                        if v < 0 or v >= width:
+                            continue
+                        pixel = ((image * height + h) * width + v) * channels
+                        weights = (r * columns + s) * depth * outputs
+                        if depth == 1 and kernels == 1:
+                            if target == _FORWARD:
+                                multiply_add_run(y, out, x, pixel, w, weights, outputs)
+                            elif target == _INPUT:
+                                multiply_add_run(x, pixel, y, out, w, weights, outputs)
+                            else:
+                                multiply_add_run(w, weights, y, out, x, pixel, outputs)
+                            continue
+                        for group in range(groups):
+                            sums = out + group * kernels
+                            for c in range(depth):
+                                value = x[at(pixel + group * depth + c)]
+                                place = weights + c * outputs + group * kernels
+                                if target == _FORWARD:
+                                    for k in range(kernels):
+                                        y[at(sums + k)] += value * w[at(place + k)]
+                                elif target == _WEIGHT:
+                                    for k in range(kernels):
+                                        w[at(place + k)] += value * y[at(sums + k)]
+                                else:
+                                    for k in range(kernels):
+                                        value += y[at(sums + k)] * w[at(place + k)]
+                                    x[at(pixel + group * depth + c)] = value
+
+    return run
+
+
+_add_forward, _add_input, _add_weight = _adding(_FORWARD), _adding(_INPUT), _adding(_WEIGHT)
+
+
 @jit
 def _forward(x, w, bias, y, plan, activation, first_line, last_line):  # type: ignore[no-untyped-def]
-    """y[q, k] += x[q·stride + s·dilation - left, c] · w[r, s, c, k] for lines first … last."""
-    conv = plan[0]
-    height, width, channels, outputs = conv.height, conv.width, conv.channels, conv.outputs
-    rows, columns, p_count, q_count = conv.rows, conv.columns, conv.p_count, conv.q_count
-    step_h, step_w, top, left = conv.step_h, conv.step_w, conv.top, conv.left
-    apart_h, apart_w, groups = conv.apart_h, conv.apart_w, conv.groups
-    depth, kernels = channels // groups, outputs // groups
+    q_count, outputs = plan[0].q_count, plan[0].outputs
     for line in range(first_line, last_line):
-        image, row = divmod(line, p_count)
         start = line * q_count * outputs
         clear_run(y, start, q_count * outputs)
-        for r in range(rows):
-            h = row * step_h - top + r * apart_h
-            if h < 0 or h >= height:
-                continue
-            for q in range(q_count):
-                out = start + q * outputs
-                for s in range(columns):
-                    v = q * step_w - left + s * apart_w
-                    if v < 0 or v >= width:
-                        continue
-                    pixel = ((image * height + h) * width + v) * channels
-                    weights = (r * columns + s) * depth * outputs
-                    if depth == 1 and kernels == 1:
-                        multiply_add_run(y, out, x, pixel, w, weights, outputs)
-                        continue
-                    for group in range(groups):
-                        target = out + group * kernels
-                        for c in range(depth):
-                            value = x[at(pixel + group * depth + c)]
-                            place = weights + c * outputs + group * kernels
-                            for k in range(kernels):
-                                y[at(target + k)] += value * w[at(place + k)]
+        _add_forward(x, w, y, plan, line, line + 1)
         if activation != 0 or len(bias) > 0:
             finish(y[start:], q_count, outputs, outputs, bias, activation)
 
 
-@jit(reorder=True)
+@jit
 def _input_grad(gy, w, gx, plan, first_image, last_image):  # type: ignore[no-untyped-def]
-    """gx[pixel, c] += Σ_k gy[q, k] · w[r, s, c, k] for whole images."""
+    """Whole images, so that no two threads add to one pixel."""
     conv = plan[0]
-    height, width, channels, outputs = conv.height, conv.width, conv.channels, conv.outputs
-    rows, columns, p_count, q_count = conv.rows, conv.columns, conv.p_count, conv.q_count
-    step_h, step_w, top, left = conv.step_h, conv.step_w, conv.top, conv.left
-    apart_h, apart_w, groups = conv.apart_h, conv.apart_w, conv.groups
-    depth, kernels = channels // groups, outputs // groups
-    size = height * width * channels
+    size = conv.height * conv.width * conv.channels
     clear_run(gx, first_image * size, (last_image - first_image) * size)
-    for line in range(first_image * p_count, last_image * p_count):
-        image, row = divmod(line, p_count)
-        for r in range(rows):
-            h = row * step_h - top + r * apart_h
-            if h < 0 or h >= height:
-                continue
-            for q in range(q_count):
-                source = (line * q_count + q) * outputs
-                for s in range(columns):
-                    v = q * step_w - left + s * apart_w
-                    if v < 0 or v >= width:
-                        continue
-                    pixel = ((image * height + h) * width + v) * channels
-                    weights = (r * columns + s) * depth * outputs
-                    if depth == 1 and kernels == 1:
-                        multiply_add_run(gx, pixel, gy, source, w, weights, outputs)
-                        continue
-                    for group in range(groups):
-                        for c in range(depth):
-                            place = weights + c * outputs + group * kernels
-                            total = gx[at(pixel + group * depth + c)]
-                            for k in range(kernels):
-                                total += gy[at(source + group * kernels + k)] * w[at(place + k)]
-                            gx[at(pixel + group * depth + c)] = total
+    _add_input(gx, w, gy, plan, first_image * conv.p_count, last_image * conv.p_count)
 
 
 @jit
 def _weight_grad(x, gy, gw, plan, first_line, last_line):  # type: ignore[no-untyped-def]
-    """gw[r, s, c, k] += x[pixel, c] · gy[q, k] over some output lines."""
-    conv = plan[0]
-    height, width, channels, outputs = conv.height, conv.width, conv.channels, conv.outputs
-    rows, columns, p_count, q_count = conv.rows, conv.columns, conv.p_count, conv.q_count
-    step_h, step_w, top, left = conv.step_h, conv.step_w, conv.top, conv.left
-    apart_h, apart_w, groups = conv.apart_h, conv.apart_w, conv.groups
-    depth, kernels = channels // groups, outputs // groups
     clear_run(gw, 0, len(gw))
-    for line in range(first_line, last_line):
-        image, row = divmod(line, p_count)
-        for r in range(rows):
-            h = row * step_h - top + r * apart_h
-            if h < 0 or h >= height:
-                continue
-            for q in range(q_count):
-                source = (line * q_count + q) * outputs
-                for s in range(columns):
-                    v = q * step_w - left + s * apart_w
-                    if v < 0 or v >= width:
-                        continue
-                    pixel = ((image * height + h) * width + v) * channels
-                    weights = (r * columns + s) * depth * outputs
-                    if depth == 1 and kernels == 1:
-                        multiply_add_run(gw, weights, gy, source, x, pixel, outputs)
-                        continue
-                    for group in range(groups):
-                        for c in range(depth):
-                            value = x[at(pixel + group * depth + c)]
-                            place = weights + c * outputs + group * kernels
-                            for k in range(kernels):
-                                gw[at(place + k)] += value * gy[at(source + group * kernels + k)]
+    _add_weight(x, gw, gy, plan, first_line, last_line)
 
 
 def conv2d(

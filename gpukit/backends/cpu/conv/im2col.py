@@ -105,43 +105,16 @@ def forward(x, w, bias, y, panel, plan, first_line, last_line, activation):  # t
             for row in range(0, rows, rows_a_panel):
                 end = min(row + rows_a_panel, rows)
                 length = (end - row) * columns * depth
-                weights = w[row * columns * depth * outputs + group * kernels :]
-                beta = 0 if row == 0 else 1
-                out = y[start + group * kernels :]
+                weights = w[row * columns * depth * outputs + group * kernels :], outputs
+                out = y[start + group * kernels :], outputs
                 if in_place:
-                    # (pixels, K/G) = (pixels, C/G) @ (C/G, K/G)
-                    values = x[first * q_count * channels + group * depth :]
-                    gemm(
-                        False,
-                        False,
-                        pixels,
-                        kernels,
-                        length,
-                        values,
-                        channels,
-                        weights,
-                        outputs,
-                        beta,
-                        out,
-                        outputs,
-                    )
+                    values = x[first * q_count * channels + group * depth :], channels
                 else:
-                    # (pixels, K/G) (+)= (pixels, r·S·C/G) @ (r·S·C/G, K/G)
                     fill_panel(x, panel, plan, group, first, last, row, end)
-                    gemm(
-                        False,
-                        False,
-                        pixels,
-                        kernels,
-                        length,
-                        panel,
-                        length,
-                        weights,
-                        outputs,
-                        beta,
-                        out,
-                        outputs,
-                    )
+                    values = panel, length
+                # (pixels, K/G) (+)= (pixels, r·S·C/G) @ (r·S·C/G, K/G)
+                beta = 0 if row == 0 else 1
+                gemm(False, False, (pixels, kernels, length), values, weights, beta, out)
         if activation != 0 or len(bias) > 0:
             finish(y[start:], pixels, outputs, outputs, bias, activation)
 
@@ -194,20 +167,10 @@ def input_grad(gy, w, gx, panel, plan, first_image, last_image):  # type: ignore
     if conv.in_place == 1:
         pixels = (last_image - first_image) * pixels_in
         for group in range(groups):
-            gemm(
-                False,
-                True,
-                pixels,
-                depth,
-                kernels,
-                gy[first_image * pixels_in * outputs + group * kernels :],
-                outputs,
-                w[group * kernels :],
-                outputs,
-                0,
-                gx[first_image * pixels_in * channels + group * depth :],
-                channels,
-            )
+            gradients = gy[first_image * pixels_in * outputs + group * kernels :], outputs
+            out = gx[first_image * pixels_in * channels + group * depth :], channels
+            weights = w[group * kernels :], outputs
+            gemm(False, True, (pixels, depth, kernels), gradients, weights, 0, out)
         return
     gx[first_image * pixels_in * channels : last_image * pixels_in * channels] = 0
     for first in range(first_image * p_count, last_image * p_count, lines_a_panel):
@@ -217,20 +180,10 @@ def input_grad(gy, w, gx, panel, plan, first_image, last_image):  # type: ignore
             for row in range(0, rows, rows_a_panel):
                 end = min(row + rows_a_panel, rows)
                 length = (end - row) * columns * depth
-                gemm(
-                    False,
-                    True,
-                    pixels,
-                    length,
-                    kernels,
-                    gy[first * q_count * outputs + group * kernels :],
-                    outputs,
-                    w[row * columns * depth * outputs + group * kernels :],
-                    outputs,
-                    0,
-                    panel,
-                    length,
-                )
+                gradients = gy[first * q_count * outputs + group * kernels :], outputs
+                weights = w[row * columns * depth * outputs + group * kernels :], outputs
+                size = pixels, length, kernels
+                gemm(False, True, size, gradients, weights, 0, (panel, length))
                 add_panel(panel, gx, plan, group, first, last, row, end)
 
 
@@ -251,36 +204,11 @@ def weight_grad(x, gy, gw, panel, plan, first_line, last_line, first_row, last_r
         pixels = (last - first) * q_count
         beta = 0 if first == first_line else 1
         for group in range(groups):
-            gradient = gy[first * q_count * outputs + group * kernels :]
-            out = gw[first_row * columns * depth * outputs + group * kernels :]
+            gradients = gy[first * q_count * outputs + group * kernels :], outputs
+            out = gw[first_row * columns * depth * outputs + group * kernels :], outputs
             if conv.in_place == 1:
-                gemm(
-                    True,
-                    False,
-                    length,
-                    kernels,
-                    pixels,
-                    x[first * q_count * channels + group * depth :],
-                    channels,
-                    gradient,
-                    outputs,
-                    beta,
-                    out,
-                    outputs,
-                )
+                values = x[first * q_count * channels + group * depth :], channels
             else:
                 fill_panel(x, panel, plan, group, first, last, first_row, last_row)
-                gemm(
-                    True,
-                    False,
-                    length,
-                    kernels,
-                    pixels,
-                    panel,
-                    length,
-                    gradient,
-                    outputs,
-                    beta,
-                    out,
-                    outputs,
-                )
+                values = panel, length
+            gemm(True, False, (length, kernels, pixels), values, gradients, beta, out)

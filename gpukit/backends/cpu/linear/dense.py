@@ -27,23 +27,11 @@ def _block(transpose_a, transpose_b, a, b, c, shape, rows, columns, bias, activa
     m, n, k = shape
     first_row, last_row = rows
     first, last = columns
-    lda = m if transpose_a else k
-    ldb = k if transpose_b else n
+    left = a[first_row if transpose_a else first_row * k :], m if transpose_a else k
+    right = b[first * k if transpose_b else first :], k if transpose_b else n
     block = c[first_row * n + first :]
-    gemm(
-        transpose_a,
-        transpose_b,
-        last_row - first_row,
-        last - first,
-        k,
-        a[first_row if transpose_a else first_row * k :],
-        lda,
-        b[first * k if transpose_b else first :],
-        ldb,
-        0,
-        block,
-        n,
-    )
+    size = last_row - first_row, last - first, k
+    gemm(transpose_a, transpose_b, size, left, right, 0, (block, n))
     if len(bias) > 0 or activation > 0:
         own = bias if len(bias) == 0 or last - first == n else bias[first:last]
         finish(block, last_row - first_row, last - first, n, own, activation)

@@ -13,7 +13,7 @@ from gpukit.backends.cpu.runtime.jit import at, jit
 from gpukit.backends.cpu.runtime.memory import empty
 from gpukit.backends.cpu.runtime.records import record
 from gpukit.backends.cpu.runtime.threads import Ranges, for_ranges, tasks_of
-from gpukit.backends.cpu.runtime.vectors import VECTOR, choose_vector, pool_vector
+from gpukit.backends.cpu.runtime.vectors import VECTOR, choose_vector, window_2x2_vector
 from gpukit.primitives.windows import Window
 
 _TASK_SIZE = 100_000
@@ -50,19 +50,14 @@ def _max_forward(x, y, index, plan, first_line, last_line):  # type: ignore[no-u
                 and b + channels + done + VECTOR <= len(x)
                 and (out + done + VECTOR <= end)
             ):
-                pool_vector(y, out + done, index, x, a + done, b + done, channels)
+                window_2x2_vector(y, out + done, index, x, a + done, width * channels, channels)
                 done += VECTOR
             for c in range(done, channels):
                 best, cell = x[at(a + c)], 0
-                v = x[at(a + channels + c)]
-                if (not v <= best) and best == best:
-                    best, cell = v, 1
-                v = x[at(b + c)]
-                if (not v <= best) and best == best:
-                    best, cell = v, 2
-                v = x[at(b + channels + c)]
-                if (not v <= best) and best == best:
-                    best, cell = v, 3
+                for i in range(1, 4):
+                    v = x[at((b if i > 1 else a) + i % 2 * channels + c)]
+                    if (not v <= best) and best == best:
+                        best, cell = v, i
                 y[at(out + c)] = best
                 index[at(out + c)] = cell
             out += channels

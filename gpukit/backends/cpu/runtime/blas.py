@@ -142,39 +142,32 @@ def _address(typing_context, array):  # type: ignore[no-untyped-def]
 address: Any = intrinsic(_address)
 
 
+# An array of any shape, read from its first element on, and its leading dimension.
+Matrix = tuple[Any, int]
+Shape = tuple[int, int, int]
+
+
 def gemm(
-    transpose_a: bool,
-    transpose_b: bool,
-    m: int,
-    n: int,
-    k: int,
-    a: Any,
-    lda: int,
-    b: Any,
-    ldb: int,
-    beta: float,
-    c: Any,
-    ldc: int,
+    transpose_a: bool, transpose_b: bool, shape: Shape, a: Matrix, b: Matrix, beta: float, c: Matrix
 ) -> None:
     """c[m, n] = op(a)[m, k] @ op(b)[k, n] + beta·c, for nopython code; float32 or float64.
 
-    a, b and c are arrays of any shape, read from their first element on as row-major matrices with
-    leading dimensions lda, ldb and ldc; `op` transposes where the flag says so. beta is 0 or 1.
+    `shape` is (m, n, k); a, b and c are row-major; `op` transposes where the flag says so. beta is
+    0 or 1.
     """
     raise NotImplementedError("gemm is for nopython code")
 
 
 @overload(gemm, inline="never")
-def _gemm(transpose_a, transpose_b, m, n, k, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-untyped-def]
-    if not (a.dtype == b.dtype == c.dtype):
-        return None
+def _gemm(transpose_a, transpose_b, shape, a, b, beta, c):  # type: ignore[no-untyped-def]
+    real = c[0].dtype
     known = {types.float32: _sgemm, types.float64: _dgemm}
-    if c.dtype not in known:
+    if not (a[0].dtype == b[0].dtype == real) or real not in known:
         return None
-    call, real = known[c.dtype], c.dtype
-    i = types.intc
+    call, i = known[real], types.intc
 
-    def compute(transpose_a, transpose_b, m, n, k, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-untyped-def]
+    def compute(transpose_a, transpose_b, shape, a, b, beta, c):  # type: ignore[no-untyped-def]
+        m, n, k = shape
         call(
             i(ROW_MAJOR),
             i(TRANSPOSE if transpose_a else NO_TRANSPOSE),
@@ -183,13 +176,13 @@ def _gemm(transpose_a, transpose_b, m, n, k, a, lda, b, ldb, beta, c, ldc):  # t
             i(n),
             i(k),
             real(1),
-            address(a),
-            i(lda),
-            address(b),
-            i(ldb),
+            address(a[0]),
+            i(a[1]),
+            address(b[0]),
+            i(b[1]),
             real(beta),
-            address(c),
-            i(ldc),
+            address(c[0]),
+            i(c[1]),
         )
 
     return compute

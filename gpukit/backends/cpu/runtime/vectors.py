@@ -18,12 +18,39 @@ from gpukit.backends.cpu.runtime.jit import at, jit
 VECTOR = 16
 
 
-def _vector_place(context: Any, builder: Any, signature: Any, arguments: Any, i: int) -> Any:
-    """Pointer to a vector at arguments (array i, index i + 1), and the alignment to assume."""
-    item = context.get_data_type(signature.args[i].dtype)
-    data = context.make_array(signature.args[i])(context, builder, arguments[i]).data
-    pointer = builder.gep(data, [arguments[i + 1]])
-    return pointer, item, context.get_abi_sizeof(item)
+class _Vectors:
+    """Loads and stores of vectors of arrays, numbered among the arguments, in a function's code."""
+
+    def __init__(
+        self, context: Any, builder: Any, signature: Any, arguments: Any, width: int = VECTOR
+    ) -> None:
+        self._context, self._builder, self._width = context, builder, width
+        self._types, self._arguments = signature.args, arguments
+
+    def kind(self, array: int) -> Any:
+        """The type of a vector of this array."""
+        return ir.VectorType(self._context.get_data_type(self._types[array].dtype), self._width)
+
+    def full(self, array: int, value: float) -> Any:
+        """A vector of this array's type that holds `value` in every lane."""
+        return ir.Constant(self.kind(array), [value] * self._width)
+
+    def load(self, array: int, place: Any) -> Any:
+        """The vector that begins at array[place]."""
+        pointer, align = self._pointer(array, place)
+        return self._builder.load(pointer, align=align)
+
+    def store(self, value: Any, array: int, place: Any) -> None:
+        """array[place …] = value."""
+        pointer, align = self._pointer(array, place)
+        self._builder.store(value, pointer, align=align)
+
+    def _pointer(self, array: int, place: Any) -> tuple[Any, int]:
+        kind, make = self.kind(array), self._context.make_array(self._types[array])
+        data = make(self._context, self._builder, self._arguments[array]).data
+        pointer = self._builder.gep(data, [place])
+        align = self._context.get_abi_sizeof(kind.element)
+        return self._builder.bitcast(pointer, kind.as_pointer()), align
 
 
 def _vector_operation(width: int, operation: str) -> Any:
@@ -35,26 +62,17 @@ def _vector_operation(width: int, operation: str) -> Any:
     multiply  (target, out, source, first, factors, place)   target += source · factors
     """
 
-    def load(context: Any, builder: Any, signature: Any, arguments: Any, i: int) -> Any:
-        pointer, item, align = _vector_place(context, builder, signature, arguments, i)
-        vector = ir.VectorType(item, width)
-        return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=align)
-
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        if operation == "clear":
-            item = context.get_data_type(signature.args[0].dtype)
-            values = ir.Constant(ir.VectorType(item, width), [0.0] * width)
-        else:
-            values = load(context, builder, signature, arguments, 2)
+        vectors = _Vectors(context, builder, signature, arguments, width)
+        clear = operation == "clear"
+        values = vectors.full(0, 0.0) if clear else vectors.load(2, arguments[3])
         if operation == "multiply":
-            factors = load(context, builder, signature, arguments, 4)
+            factors = vectors.load(4, arguments[5])
             values = builder.fmul(values, factors, flags=("contract",))
         if operation in ("add", "multiply"):
-            old = load(context, builder, signature, arguments, 0)
+            old = vectors.load(0, arguments[1])
             values = builder.fadd(old, values, flags=("contract",))
-        pointer, item, align = _vector_place(context, builder, signature, arguments, 0)
-        vector = ir.VectorType(item, width)
-        builder.store(values, builder.bitcast(pointer, vector.as_pointer()), align=align)
+        vectors.store(values, 0, arguments[1])
         return context.get_dummy_value()
 
     index = types.intp
@@ -71,76 +89,42 @@ def _vector_operation(width: int, operation: str) -> Any:
     return intrinsic({"clear": one, "multiply": three}.get(operation, two))
 
 
-def _pool_vector(typing_context, y, out, index, x, above, below, channels):  # type: ignore[no-untyped-def]
-    """Nopython: y and index at `out` from the 2×2 windows at x[above], x[below], 16 channels."""
-
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        item = context.get_data_type(signature.args[0].dtype)
-        align = context.get_abi_sizeof(item)
-        vector, cells = ir.VectorType(item, VECTOR), ir.VectorType(ir.IntType(8), VECTOR)
-
-        def pointer(array: int, place: Any, kind: Any) -> Any:
-            data = context.make_array(signature.args[array])(context, builder, arguments[array])
-            return builder.bitcast(builder.gep(data.data, [place]), kind.as_pointer())
-
-        _, out, _, _, above, below, channels = arguments
-        places = (above, builder.add(above, channels), below, builder.add(below, channels))
-        values = [builder.load(pointer(3, place, vector), align=align) for place in places]
-        best, which = values[0], ir.Constant(cells, [0] * VECTOR)
-        for cell, value in enumerate(values[1:], 1):
-            # Unordered: true for a NaN, too, unless there was one before.
-            larger = builder.fcmp_unordered(">", value, best)
-            better = builder.and_(larger, builder.fcmp_ordered("==", best, best))
-            best = builder.select(better, value, best)
-            which = builder.select(better, ir.Constant(cells, [cell] * VECTOR), which)
-        builder.store(best, pointer(0, out, vector), align=align)
-        builder.store(which, pointer(2, out, cells), align=1)
-        return context.get_dummy_value()
-
-    i = types.intp
-    return types.none(y, i, index, x, i, i, i), generate
-
-
-def _window_3x3_vector(typing_context, y, out, index, x, first, row_step, pixel_step):  # type: ignore[no-untyped-def]
-    """Nopython: y and index at `out` from the 3×3 window whose first cell is x[first], 16 channels.
+def _window_vector(rows: int, columns: int) -> Any:
+    """Nopython: y and index at `out` from the window whose first cell is x[first], 16 channels.
 
     Cells are `pixel_step` apart, rows `row_step`.
     """
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        item = context.get_data_type(signature.args[0].dtype)
-        align = context.get_abi_sizeof(item)
-        vector, cells = ir.VectorType(item, VECTOR), ir.VectorType(ir.IntType(8), VECTOR)
+    def choose(typing_context, y, out, index, x, first, row_step, pixel_step):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            vectors = _Vectors(context, builder, signature, arguments)
 
-        def pointer(array: int, place: Any, kind: Any) -> Any:
-            data = context.make_array(signature.args[array])(context, builder, arguments[array])
-            return builder.bitcast(builder.gep(data.data, [place]), kind.as_pointer())
+            def larger(left: Any, right: Any) -> Any:
+                # Unordered: true for a NaN, too, unless there was one before.
+                above = builder.fcmp_unordered(">", right[0], left[0])
+                better = builder.and_(above, builder.fcmp_ordered("==", left[0], left[0]))
+                return tuple(builder.select(better, r, v) for r, v in zip(right, left))
 
-        def larger(left: Any, right: Any) -> Any:
-            # Unordered: true for a NaN, too, unless there was one before.
-            above = builder.fcmp_unordered(">", right[0], left[0])
-            better = builder.and_(above, builder.fcmp_ordered("==", left[0], left[0]))
-            return tuple(builder.select(better, r, v) for r, v in zip(right, left))
+            _, out, _, _, first, row_step, pixel_step = arguments
+            found = []
+            for r in range(rows):
+                place = first
+                for s in range(columns):
+                    found.append((vectors.load(3, place), vectors.full(2, columns * r + s)))
+                    place = builder.add(place, pixel_step)
+                first = builder.add(first, row_step)
+            # In pairs, neighbours only, so that the first of equals wins as in a row.
+            while len(found) > 1:
+                pairs = [larger(*found[i : i + 2]) for i in range(0, len(found) - 1, 2)]
+                found = pairs + found[len(found) // 2 * 2 :]
+            vectors.store(found[0][0], 0, out)
+            vectors.store(found[0][1], 2, out)
+            return context.get_dummy_value()
 
-        _, out, _, _, first, row_step, pixel_step = arguments
-        found = []
-        for r in range(3):
-            place = first
-            for s in range(3):
-                value = builder.load(pointer(3, place, vector), align=align)
-                found.append((value, ir.Constant(cells, [3 * r + s] * VECTOR)))
-                place = builder.add(place, pixel_step)
-            first = builder.add(first, row_step)
-        # In pairs, neighbours only, so that the first of equals wins as in a row.
-        while len(found) > 1:
-            pairs = [larger(*found[i : i + 2]) for i in range(0, len(found) - 1, 2)]
-            found = pairs + found[len(found) // 2 * 2 :]
-        builder.store(found[0][0], pointer(0, out, vector), align=align)
-        builder.store(found[0][1], pointer(2, out, cells), align=1)
-        return context.get_dummy_value()
+        i = types.intp
+        return types.none(y, i, index, x, i, i, i), generate
 
-    i = types.intp
-    return types.none(y, i, index, x, i, i, i), generate
+    return intrinsic(choose)
 
 
 def splat(builder: Any, value: Any, kind: Any) -> Any:
@@ -157,27 +141,14 @@ def _choosing(add: bool) -> Any:
 
     def choose(typing_context, gx, place, gy, index, out, cell):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            item = context.get_data_type(signature.args[0].dtype)
-            align = context.get_abi_sizeof(item)
-            vector, cells = ir.VectorType(item, VECTOR), ir.VectorType(ir.IntType(8), VECTOR)
-
-            def pointer(array: int, place: Any, kind: Any) -> Any:
-                data = context.make_array(signature.args[array])(context, builder, arguments[array])
-                return builder.bitcast(builder.gep(data.data, [place]), kind.as_pointer())
-
+            vectors = _Vectors(context, builder, signature, arguments)
             _, place, _, _, out, cell = arguments
-            gradient = builder.load(pointer(2, out, vector), align=align)
-            which = builder.load(pointer(3, out, cells), align=1)
-            wanted = splat(builder, builder.trunc(cell, ir.IntType(8)), cells)
-            chosen = builder.select(
-                builder.icmp_unsigned("==", which, wanted),
-                gradient,
-                ir.Constant(vector, [0.0] * VECTOR),
-            )
-            target = pointer(0, place, vector)
+            wanted = splat(builder, builder.trunc(cell, ir.IntType(8)), vectors.kind(3))
+            won = builder.icmp_unsigned("==", vectors.load(3, out), wanted)
+            chosen = builder.select(won, vectors.load(2, out), vectors.full(2, 0.0))
             if add:
-                chosen = builder.fadd(builder.load(target, align=align), chosen)
-            builder.store(chosen, target, align=align)
+                chosen = builder.fadd(vectors.load(0, place), chosen)
+            vectors.store(chosen, 0, place)
             return context.get_dummy_value()
 
         i = types.intp
@@ -186,8 +157,8 @@ def _choosing(add: bool) -> Any:
     return intrinsic(choose)
 
 
-pool_vector: Any = intrinsic(_pool_vector)
-window_3x3_vector: Any = intrinsic(_window_3x3_vector)
+window_2x2_vector: Any = _window_vector(2, 2)
+window_3x3_vector: Any = _window_vector(3, 3)
 choose_vector: Any = _choosing(add=False)
 collect_vector: Any = _choosing(add=True)
 _clear_16 = _vector_operation(VECTOR, "clear")

@@ -26,8 +26,8 @@ import numpy as np
 from gpukit import primitives as p
 from gpukit.backends.cuda.conv import im2col
 from gpukit.backends.cuda.conv.shape import conv_shape
-from gpukit.backends.cuda.linear.dense import multiply
-from gpukit.backends.cuda.linear.gemm import PRODUCT_KERNELS, Operand, address, finish
+from gpukit.backends.cuda.linear.dense import register
+from gpukit.backends.cuda.linear.gemm import Operand, address, finish
 from gpukit.backends.cuda.runtime.common import contiguous, is_float
 from gpukit.device import device_of
 from gpukit.errors import GpukitError, ShapeError
@@ -110,12 +110,8 @@ def product(
     finish(out, bias, activation)
 
 
-def _floats(a: Array, b: Array, bias: Array | None = None, **_: Any) -> bool:
-    return is_float(a, b, bias)
-
-
-def _singles(a: Array, b: Array, bias: Array | None = None, **_: Any) -> bool:
-    return is_float(a, b, bias) and a.dtype == np.float32
+def _singles(*arrays: Array, **_: Any) -> bool:
+    return is_float(*arrays) and arrays[0].dtype == np.float32
 
 
 def _never(*_: Any, **__: Any) -> bool:
@@ -132,24 +128,7 @@ def _register(name: str, mode: int, supports: Any, precision: str) -> None:
         "precision": precision,
     }
 
-    @p.dense.on("cuda", **limits, kernels=PRODUCT_KERNELS)
-    def _(x: Array, w: Array, b: Array | None = None, *, activation: str | None = None) -> Array:
-        shape = (x.shape[0], w.shape[1], w.shape[0])
-        return multiply(x, w, shape, by=by, bias=contiguous(b), activation=activation)
-
-    @p.dense_input_grad.on("cuda", **limits, kernels=PRODUCT_KERNELS)
-    def _(gy: Array, w: Array) -> Array:
-        shape = (gy.shape[0], w.shape[0], w.shape[1])
-        return multiply(gy, w, shape, transpose_b=True, by=by)
-
-    @p.dense_weight_grad.on("cuda", **limits, kernels=PRODUCT_KERNELS)
-    def _(x: Array, gy: Array) -> Array:
-        shape = (x.shape[1], gy.shape[1], x.shape[0])
-        return multiply(x, gy, shape, transpose_a=True, by=by)
-
-    @p.matmul.on("cuda", **limits, kernels=PRODUCT_KERNELS)
-    def _(a: Array, b: Array) -> Array:
-        return multiply(a, b, (a.shape[0], b.shape[1], a.shape[1]), by=by)
+    register(by, **limits)
 
     @p.conv2d.on("cuda", **limits, kernels=im2col.PANEL_KERNELS)
     def _(
@@ -171,5 +150,5 @@ def _register(name: str, mode: int, supports: Any, precision: str) -> None:
         return im2col.weight_grad(contiguous(x), contiguous(gy), shape, by)
 
 
-_register("cublas", FULL, _floats, "full")
+_register("cublas", FULL, is_float, "full")
 _register("cublas_tf32", TF32, _singles, "tf32")

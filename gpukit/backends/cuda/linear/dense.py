@@ -13,10 +13,6 @@ from gpukit.device import device_of
 Array = Any
 
 
-def _floats(*arrays: Any, **_: Any) -> bool:
-    return is_float(*arrays)
-
-
 def _matrix(a: Array, transposed: bool = False) -> Operand:
     return Operand(a, a.shape[1], transposed=transposed)
 
@@ -27,7 +23,8 @@ def multiply(
     shape: tuple[int, int, int],
     transpose_a: bool = False,
     transpose_b: bool = False,
-    by: Callable[..., None] = product,
+    *,
+    by: Callable[..., None],
     **finish: Any,
 ) -> Array:
     """A new array of op(a)·op(b), `shape` = (m, n, k), `by` gemm.product or one like it."""
@@ -40,22 +37,27 @@ def multiply(
     return out
 
 
-@p.dense.on("cuda", name="gemm", supports=_floats, kernels=PRODUCT_KERNELS)
-def _(x: Array, w: Array, b: Array | None = None, *, activation: str | None = None) -> Array:
-    shape = (x.shape[0], w.shape[1], w.shape[0])
-    return multiply(x, w, shape, bias=contiguous(b), activation=activation)
+def register(by: Callable[..., None], **options: Any) -> None:
+    """Register dense, its gradients and matmul, whose products are made `by`."""
+
+    @p.dense.on("cuda", **options, kernels=PRODUCT_KERNELS)
+    def _(x: Array, w: Array, b: Array | None = None, *, activation: str | None = None) -> Array:
+        shape = (x.shape[0], w.shape[1], w.shape[0])
+        return multiply(x, w, shape, by=by, bias=contiguous(b), activation=activation)
+
+    @p.dense_input_grad.on("cuda", **options, kernels=PRODUCT_KERNELS)
+    def _(gy: Array, w: Array) -> Array:
+        shape = (gy.shape[0], w.shape[0], w.shape[1])
+        return multiply(gy, w, shape, transpose_b=True, by=by)
+
+    @p.dense_weight_grad.on("cuda", **options, kernels=PRODUCT_KERNELS)
+    def _(x: Array, gy: Array) -> Array:
+        shape = (x.shape[1], gy.shape[1], x.shape[0])
+        return multiply(x, gy, shape, transpose_a=True, by=by)
+
+    @p.matmul.on("cuda", **options, kernels=PRODUCT_KERNELS)
+    def _(a: Array, b: Array) -> Array:
+        return multiply(a, b, (a.shape[0], b.shape[1], a.shape[1]), by=by)
 
 
-@p.dense_input_grad.on("cuda", name="gemm", supports=_floats, kernels=PRODUCT_KERNELS)
-def _(gy: Array, w: Array) -> Array:
-    return multiply(gy, w, (gy.shape[0], w.shape[0], w.shape[1]), transpose_b=True)
-
-
-@p.dense_weight_grad.on("cuda", name="gemm", supports=_floats, kernels=PRODUCT_KERNELS)
-def _(x: Array, gy: Array) -> Array:
-    return multiply(x, gy, (x.shape[1], gy.shape[1], x.shape[0]), transpose_a=True)
-
-
-@p.matmul.on("cuda", name="gemm", supports=_floats, kernels=PRODUCT_KERNELS)
-def _(a: Array, b: Array) -> Array:
-    return multiply(a, b, (a.shape[0], b.shape[1], a.shape[1]))
+register(product, name="gemm", supports=is_float)

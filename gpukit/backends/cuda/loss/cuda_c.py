@@ -13,12 +13,14 @@ from gpukit.backends.cuda.runtime.common import (
     BLOCK,
     MARGIN,
     MOST_INT,
+    alike,
     contiguous,
     divide_up,
     empty_like,
     is_float,
 )
 from gpukit.device import device_of
+from gpukit.dispatch.primitive import Primitive, with_signature
 from gpukit.errors import ShapeError
 from gpukit.launch.kernel import Kernel
 
@@ -52,61 +54,33 @@ def teams(rows: int, classes: int) -> tuple[int, int]:
     return divide_up(rows, BLOCK // team), team
 
 
-def _has_rows(x: Array) -> bool:
-    return is_float(x) and x.ndim > 0 and (x.size == 0 or x.size // x.shape[-1] < 2**31)
+def _have_rows(*arrays: Array) -> bool:
+    x = arrays[0]
+    return alike(*arrays) and x.ndim > 0 and (x.size == 0 or x.size // x.shape[-1] < 2**31)
 
 
-def _rows(x: Array) -> tuple[int, int]:
-    return math.prod(x.shape[:-1]), x.shape[-1]
+def _register(primitive: Primitive, kernel: Kernel, log: bool) -> None:
+    def run(*inputs: Array) -> Array:
+        inputs = tuple(contiguous(x) for x in inputs)
+        y = empty_like(inputs[0])
+        if y.size:
+            rows, classes = math.prod(y.shape[:-1]), y.shape[-1]
+            grid, team = teams(rows, classes)
+            kernel.launch(grid, BLOCK, *inputs, y, rows, classes, T=y.dtype, TEAM=team, LOG=log)
+        return y
+
+    run = with_signature(primitive, run)
+    primitive.on("cuda", name="cuda", supports=_have_rows, kernels=(kernel,))(run)
 
 
-def _row_forward(x: Array, log: bool) -> Array:
-    x = contiguous(x)
-    y = empty_like(x)
-    if x.size:
-        rows, classes = _rows(x)
-        grid, team = teams(rows, classes)
-        _softmax.launch(grid, BLOCK, x, y, rows, classes, T=x.dtype, TEAM=team, LOG=log)
-    return y
+_register(p.softmax, _softmax, log=False)
+_register(p.softmax_grad, _softmax_gradient, log=False)
+_register(p.log_softmax, _softmax, log=True)
+_register(p.log_softmax_grad, _softmax_gradient, log=True)
 
 
-def _row_backward(gy: Array, y: Array, log: bool) -> Array:
-    gy, y = contiguous(gy), contiguous(y)
-    gx = empty_like(gy)
-    if gy.size:
-        rows, classes = _rows(gy)
-        grid, team = teams(rows, classes)
-        _softmax_gradient.launch(
-            grid, BLOCK, gy, y, gx, rows, classes, T=gy.dtype, TEAM=team, LOG=log
-        )
-    return gx
-
-
-def _has_row_pairs(gy: Array, y: Array) -> bool:
-    return is_float(gy, y) and gy.shape == y.shape and _has_rows(gy)
-
-
-@p.softmax.on("cuda", name="cuda", supports=_has_rows, kernels=(_softmax,))
-def _(x: Array) -> Array:
-    return _row_forward(x, log=False)
-
-
-@p.softmax_grad.on("cuda", name="cuda", supports=_has_row_pairs, kernels=(_softmax_gradient,))
-def _(gy: Array, y: Array) -> Array:
-    return _row_backward(gy, y, log=False)
-
-
-@p.log_softmax.on("cuda", name="cuda", supports=_has_rows, kernels=(_softmax,))
-def _(x: Array) -> Array:
-    return _row_forward(x, log=True)
-
-
-@p.log_softmax_grad.on("cuda", name="cuda", supports=_has_row_pairs, kernels=(_softmax_gradient,))
-def _(gy: Array, y: Array) -> Array:
-    return _row_backward(gy, y, log=True)
-
-
-def _fits(scores: Array, targets: Array) -> bool:
+def fits(scores: Array, targets: Array) -> bool:
+    """Whether kernels take these scores (N,K), and targets (N,) or (N,K)."""
     if not is_float(scores) or scores.ndim != 2:
         return False
     if targets.ndim == 1:
@@ -114,24 +88,28 @@ def _fits(scores: Array, targets: Array) -> bool:
     return is_float(scores, targets) and targets.shape == scores.shape
 
 
-def _as_labels(targets: Array) -> Array:
+def gradient_fits(gloss: Array, probabilities: Array, targets: Array) -> bool:
+    """The same of the gradient, gloss (N,)."""
+    return is_float(gloss, probabilities) and fits(probabilities, targets)
+
+
+def prepared(targets: Array) -> Array:
+    """Contiguous targets, labels of a type that is compiled."""
     targets = contiguous(targets)
-    return targets if targets.dtype in LABELS else targets.astype(LABELS[-1])
+    if targets.ndim == 1 and targets.dtype not in LABELS:
+        return targets.astype(LABELS[-1])
+    return targets
 
 
-@p.softmax_cross_entropy.on("cuda", name="cuda", supports=_fits, kernels=(_labels, _targets))
+@p.softmax_cross_entropy.on("cuda", name="cuda", supports=fits, kernels=(_labels, _targets))
 def _(logits: Array, targets: Array) -> tuple[Array, Array]:
     logits = contiguous(logits)
     rows, classes = logits.shape
     loss, probabilities = empty_like(logits, (rows,)), empty_like(logits)
     if logits.size:
         grid, team = teams(rows, classes)
-        if targets.ndim == 1:
-            targets = _as_labels(targets)
-            kernel, types = _labels, {"L": targets.dtype}
-        else:
-            targets = contiguous(targets)
-            kernel, types = _targets, {}
+        targets = prepared(targets)
+        kernel, types = (_labels, {"L": targets.dtype}) if targets.ndim == 1 else (_targets, {})
         kernel.launch(
             grid, BLOCK, logits, targets, loss, probabilities, rows, classes,
             T=logits.dtype, TEAM=team, **types,
@@ -142,9 +120,7 @@ def _(logits: Array, targets: Array) -> tuple[Array, Array]:
 @p.softmax_cross_entropy_grad.on(
     "cuda",
     name="cuda",
-    supports=lambda gloss, probabilities, targets: (
-        is_float(gloss, probabilities) and _fits(probabilities, targets)
-    ),
+    supports=gradient_fits,
     kernels=(_labels_gradient, _targets_gradient),
 )
 def _(gloss: Array, probabilities: Array, targets: Array) -> Array:
@@ -154,25 +130,25 @@ def _(gloss: Array, probabilities: Array, targets: Array) -> Array:
     if not gx.size:
         return gx
     grid, team = teams(rows, classes)
+    targets = prepared(targets)
     if targets.ndim == 1:
-        targets = _as_labels(targets)
         _labels_gradient.launch(
             divide_up(gx.size, BLOCK), BLOCK, gloss, probabilities, targets, gx, rows, classes,
             T=gx.dtype, L=targets.dtype,
         )  # fmt: skip
     else:
         _targets_gradient.launch(
-            grid, BLOCK, gloss, probabilities, contiguous(targets), gx, rows, classes,
+            grid, BLOCK, gloss, probabilities, targets, gx, rows, classes,
             T=gx.dtype, TEAM=team,
         )  # fmt: skip
     return gx
 
 
-def _alike(y: Array, t: Array) -> bool:
-    return is_float(y, t) and y.shape == t.shape and y.ndim > 0
+def _examples(y: Array, t: Array) -> bool:
+    return alike(y, t) and y.ndim > 0
 
 
-@p.squared_error.on("cuda", name="cuda", supports=_alike, kernels=(_squared, *REDUCE_KERNELS))
+@p.squared_error.on("cuda", name="cuda", supports=_examples, kernels=(_squared, *REDUCE_KERNELS))
 def _(y: Array, t: Array) -> Array:
     y, t = contiguous(y), contiguous(t)
     rows, length = y.shape[0], math.prod(y.shape[1:])
@@ -194,7 +170,7 @@ def _(y: Array, t: Array) -> Array:
 @p.squared_error_grad.on(
     "cuda",
     name="cuda",
-    supports=lambda gloss, y, t: _alike(y, t) and is_float(gloss, y),
+    supports=lambda gloss, y, t: _examples(y, t) and is_float(gloss, y),
     kernels=(_squared_gradient,),
 )
 def _(gloss: Array, y: Array, t: Array) -> Array:
@@ -203,15 +179,7 @@ def _(gloss: Array, y: Array, t: Array) -> Array:
     if gy.size:
         length = math.prod(y.shape[1:])
         _squared_gradient.launch(
-            divide_up(gy.size, BLOCK),
-            BLOCK,
-            gloss,
-            y,
-            t,
-            gy,
-            gy.size,
-            length,
-            2 / length,
+            divide_up(gy.size, BLOCK), BLOCK, gloss, y, t, gy, gy.size, length, 2 / length,
             T=y.dtype,
-        )
+        )  # fmt: skip
     return gy

@@ -5,19 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from gpukit import primitives as p
-from gpukit.backends.cuda.runtime.common import contiguous, empty_like, is_float
-from gpukit.dispatch.primitive import Primitive
+from gpukit.backends.cuda.loss.cuda_c import fits, gradient_fits, prepared
+from gpukit.backends.cuda.runtime.common import alike, contiguous, empty_like
+from gpukit.dispatch.primitive import Primitive, with_signature
 from gpukit.launch.numba import MOST, NumbaKernel, team
 
 Array = Any
 
 ROW_BLOCK = 256  # threads of a block that has a row, at most
-
-# Label types that the kernels take; others are converted to the last, which holds them all.
-LABELS = (np.dtype(np.uint8), np.dtype(np.int32), np.dtype(np.int64))
 
 _labels = NumbaKernel("loss", "cross_entropy_labels")
 _targets = NumbaKernel("loss", "cross_entropy_targets")
@@ -25,63 +21,38 @@ _labels_gradient = NumbaKernel("loss", "cross_entropy_labels_gradient")
 _targets_gradient = NumbaKernel("loss", "cross_entropy_targets_gradient")
 
 
-def _by_row(kernel: NumbaKernel, *inputs: Array) -> Array:
-    inputs = tuple(contiguous(x) for x in inputs)
-    result = empty_like(inputs[0])
-    if result.size:
-        rows, classes = math.prod(result.shape[:-1]), result.shape[-1]
-        matrices = [a.reshape(rows, classes) for a in (*inputs, result)]
-        kernel.launch(rows, team(classes, ROW_BLOCK), *matrices)
-    return result
+def _have_rows(*arrays: Array) -> bool:
+    return alike(*arrays) and arrays[0].size <= MOST and arrays[0].ndim > 0
 
 
-def _has_rows(x: Array) -> bool:
-    return is_float(x) and x.size <= MOST and x.ndim > 0
+def _register(primitive: Primitive, kernel: NumbaKernel) -> None:
+    def run(*inputs: Array) -> Array:
+        inputs = tuple(contiguous(x) for x in inputs)
+        result = empty_like(inputs[0])
+        if result.size:
+            rows, classes = math.prod(result.shape[:-1]), result.shape[-1]
+            matrices = [a.reshape(rows, classes) for a in (*inputs, result)]
+            kernel.launch(rows, team(classes, ROW_BLOCK), *matrices)
+        return result
 
-
-def _has_row_pairs(gy: Array, y: Array) -> bool:
-    return is_float(gy, y) and gy.shape == y.shape and _has_rows(gy)
-
-
-def _register(name: str) -> None:
-    """A softmax and its gradient from y, whose kernels have the primitives' names."""
-    kernel, gradient = NumbaKernel("loss", name), NumbaKernel("loss", f"{name}_gradient")
-    forward: Primitive = getattr(p, name)
-    backward: Primitive = getattr(p, f"{name}_grad")
-
-    @forward.on("cuda", name="numba", supports=_has_rows, emulated=False, kernels=(kernel,))
-    def _(x: Array) -> Array:
-        return _by_row(kernel, x)
-
-    @backward.on("cuda", name="numba", supports=_has_row_pairs, emulated=False, kernels=(gradient,))
-    def _(gy: Array, y: Array) -> Array:
-        return _by_row(gradient, gy, y)
+    run = with_signature(primitive, run)
+    primitive.on("cuda", name="numba", supports=_have_rows, emulated=False, kernels=(kernel,))(run)
 
 
 for _name in ("softmax", "log_softmax"):
-    _register(_name)
-
-
-def _fits(scores: Array, targets: Array) -> bool:
-    if not is_float(scores) or scores.ndim != 2 or scores.size > MOST:
-        return False
-    if targets.ndim == 1:
-        return bool(targets.dtype.kind in "iu")
-    return is_float(scores, targets) and targets.shape == scores.shape
-
-
-def _prepared(targets: Array) -> Array:
-    targets = contiguous(targets)
-    if targets.ndim == 1 and targets.dtype not in LABELS:
-        return targets.astype(LABELS[-1])
-    return targets
+    _register(getattr(p, _name), NumbaKernel("loss", _name))
+    _register(getattr(p, f"{_name}_grad"), NumbaKernel("loss", f"{_name}_gradient"))
 
 
 @p.softmax_cross_entropy.on(
-    "cuda", name="numba", supports=_fits, emulated=False, kernels=(_labels, _targets)
+    "cuda",
+    name="numba",
+    supports=lambda x, t: fits(x, t) and x.size <= MOST,
+    emulated=False,
+    kernels=(_labels, _targets),
 )
 def _(logits: Array, targets: Array) -> tuple[Array, Array]:
-    logits, targets = contiguous(logits), _prepared(targets)
+    logits, targets = contiguous(logits), prepared(targets)
     rows, classes = logits.shape
     loss, probabilities = empty_like(logits, (rows,)), empty_like(logits)
     if logits.size:
@@ -93,9 +64,7 @@ def _(logits: Array, targets: Array) -> tuple[Array, Array]:
 @p.softmax_cross_entropy_grad.on(
     "cuda",
     name="numba",
-    supports=lambda gloss, probabilities, targets: (
-        is_float(gloss, probabilities) and _fits(probabilities, targets)
-    ),
+    supports=lambda gloss, y, targets: gradient_fits(gloss, y, targets) and y.size <= MOST,
     emulated=False,
     kernels=(_labels_gradient, _targets_gradient),
 )
@@ -105,5 +74,5 @@ def _(gloss: Array, probabilities: Array, targets: Array) -> Array:
     gx = empty_like(probabilities)
     if gx.size:
         kernel = _labels_gradient if targets.ndim == 1 else _targets_gradient
-        kernel.launch(rows, team(classes, ROW_BLOCK), gloss, probabilities, _prepared(targets), gx)
+        kernel.launch(rows, team(classes, ROW_BLOCK), gloss, probabilities, prepared(targets), gx)
     return gx

@@ -62,6 +62,15 @@ def _runs(*arrays: Array) -> list[tuple[Array, ...]]:
     return [tuple(a[n : n + each] for a in arrays) for n in range(0, images, each)]
 
 
+def _launch(
+    kernel: Kernel, arrays: tuple[Array, ...], result: int, *numbers: Any, **types: Any
+) -> None:
+    """A thread for each element of `arrays[result]`."""
+    for some in _runs(*arrays) if arrays[result].size else ():
+        n = some[result].size
+        kernel.launch(divide_up(n, BLOCK), BLOCK, *some, n, *numbers, T=some[0].dtype, **types)
+
+
 def _fits(x: Array, *, window: Window) -> bool:
     rows, columns = window.output_shape(x.shape[1:3])
     one = max(math.prod(x.shape[1:]), rows * columns * x.shape[3])
@@ -78,11 +87,7 @@ def max_pool(x: Array, *, window: Window) -> tuple[Array, Array]:
     output = window.output_shape(x.shape[1:3])
     y = empty_like(x, (x.shape[0], *output, x.shape[3]))
     index = empty_like(x, y.shape, index_dtype(window))
-    for some, result, winner in _runs(x, y, index) if y.size else ():
-        _max.launch(
-            divide_up(result.size, BLOCK), BLOCK, some, result, winner, result.size,
-            pool_struct(x.shape, window), T=x.dtype, I=index.dtype,
-        )  # fmt: skip
+    _launch(_max, (x, y, index), 1, pool_struct(x.shape, window), I=index.dtype)
     return y, index
 
 
@@ -99,12 +104,7 @@ def max_pool_gradient(
 ) -> Array:
     gy, index = contiguous(gy), contiguous(index)
     gx = empty_like(gy, input_shape)
-    for some, winner, result in _runs(gy, index, gx) if gx.size else ():
-        _max_gradient.launch(
-            divide_up(result.size, BLOCK), BLOCK, some, winner, result, result.size,
-            pool_struct(tuple(input_shape), window),
-            T=gy.dtype, I=index.dtype,
-        )  # fmt: skip
+    _launch(_max_gradient, (gy, index, gx), 2, pool_struct(tuple(input_shape), window), I=index.dtype)
     return gx
 
 
@@ -113,11 +113,7 @@ def _(x: Array, *, window: Window) -> Array:
     x = contiguous(x)
     output = window.output_shape(x.shape[1:3])
     y = empty_like(x, (x.shape[0], *output, x.shape[3]))
-    for some, result in _runs(x, y) if y.size else ():
-        _average.launch(
-            divide_up(result.size, BLOCK), BLOCK, some, result, result.size,
-            pool_struct(x.shape, window), T=x.dtype,
-        )  # fmt: skip
+    _launch(_average, (x, y), 1, pool_struct(x.shape, window))
     return y
 
 
@@ -125,11 +121,7 @@ def _(x: Array, *, window: Window) -> Array:
 def _(gy: Array, *, input_shape: tuple[int, ...], window: Window) -> Array:
     gy = contiguous(gy)
     gx = empty_like(gy, input_shape)
-    for some, result in _runs(gy, gx) if gx.size else ():
-        _average_gradient.launch(
-            divide_up(result.size, BLOCK), BLOCK, some, result, result.size,
-            pool_struct(tuple(input_shape), window), T=gy.dtype,
-        )  # fmt: skip
+    _launch(_average_gradient, (gy, gx), 1, pool_struct(tuple(input_shape), window))
     return gx
 
 
@@ -151,8 +143,5 @@ def _(gy: Array, *, input_shape: tuple[int, ...]) -> Array:
     gy = contiguous(gy)
     gx = empty_like(gy, input_shape)
     _, h, w, c = input_shape
-    for some, result in _runs(gy, gx) if gx.size else ():
-        _global_gradient.launch(
-            divide_up(result.size, BLOCK), BLOCK, some, result, result.size, h * w, c, T=gy.dtype
-        )
+    _launch(_global_gradient, (gy, gx), 1, h * w, c)
     return gx

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from gpukit.device import device_of
+from gpukit.launch.kernel import Kernel
 
 BLOCK = 256  # threads of a block where nothing speaks for another number
 FLOATS = {np.dtype(np.float32), np.dtype(np.float64)}
 MOST_INT = 2**31 - 1  # that an int holds
 MARGIN = 1 << 16  # what a grid's last tile may count beyond an array's end
-MOST_BLOCKS = 2048  # of a grid-stride loop: several for each multiprocessor of any card
 
 
 def empty_like(x: Any, shape: Sequence[int] | None = None, dtype: Any = None) -> Any:
@@ -27,7 +27,7 @@ def contiguous(x: Any) -> Any:
     return x if x is None or x.flags.c_contiguous else x.copy()
 
 
-def is_float(*arrays: Any) -> bool:
+def is_float(*arrays: Any, **_: Any) -> bool:
     """Whether all are arrays of float32, or all of float64 (None counts for either)."""
     found = None
     for a in arrays:
@@ -42,14 +42,30 @@ def is_float(*arrays: Any) -> bool:
     return found is not None
 
 
+def alike(*arrays: Any, **_: Any) -> bool:
+    """Whether all are arrays of float32, or all of float64, of one shape."""
+    return is_float(*arrays) and all(a.shape == arrays[0].shape for a in arrays)
+
+
 def divide_up(a: int, b: int) -> int:
     """a / b rounded up."""
     return -(-a // b)
 
 
-def blocks_for(n: int, each: int = BLOCK) -> int:
-    """Blocks of a grid-stride loop over n elements, `each` a block; at least 1."""
-    return max(1, min(divide_up(n, each), MOST_BLOCKS))
+def pack_grid(x: Any) -> int:
+    """Blocks for one thread a pack of 16 bytes (kernels/pack.cuh)."""
+    return divide_up(x.size, BLOCK * (16 // x.dtype.itemsize))
+
+
+def by_element(kernel: Kernel, function: str, *arrays: Any, numbers: Sequence[float] = ()) -> Any:
+    """A new array of the functor `function` of each element of arrays that are alike."""
+    arrays = tuple(contiguous(a) for a in arrays)
+    x, y = arrays[0], empty_like(arrays[0])
+    if x.size:
+        kernel.launch(
+            pack_grid(x), BLOCK, *arrays, y, x.size, *map(float, numbers), T=x.dtype, F=function
+        )
+    return y
 
 
 def index_type(most: int) -> str:

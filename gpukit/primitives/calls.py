@@ -98,6 +98,28 @@ def _chosen(choices: dict[str, tuple[Any, ...]], dice: Dice) -> dict[str, Any]:
     return {name: dice.one(*values) for name, values in choices.items()}
 
 
+def _by_element(
+    skeleton: str,
+    draw: Callable[[Dice], Case],
+    numbers: tuple[Draw, ...],
+    expression: str,
+    torch: Any,
+    choices: dict[str, tuple[Any, ...]] | None = None,
+    plain: Callable[[Dice], Case] | None = None,
+) -> Declaration:
+    settings = {name: values[0] for name, values in (choices or {}).items()}
+    return Declaration(
+        draw,
+        MAP,
+        lambda *shape: call([of(*shape) for of in numbers], shape, settings=settings),
+        usual=MANY,
+        plain=plain,
+        torch=torch,
+        skeleton=skeleton if expression else "",
+        expression=expression,
+    )
+
+
 def unary(
     expression: str = "",
     *,
@@ -118,16 +140,7 @@ def unary(
         x = dice.holes(x) if holes else x
         return Case([x], _chosen(choices, dice), _is_exact(exact, dice))
 
-    settings = {name: values[0] for name, values in choices.items()}
-    return Declaration(
-        draw,
-        MAP,
-        lambda *shape: call([numbers(*shape)], shape, settings=settings),
-        usual=MANY,
-        torch=torch,
-        skeleton="unary" if expression else "",
-        expression=expression,
-    )
+    return _by_element("unary", draw, (numbers,), expression, torch, choices)
 
 
 def gradient(
@@ -148,16 +161,7 @@ def gradient(
         arrays = [dice.array(*shape), dice.array(*shape)]
         return Case(arrays, _chosen(choices, dice), _is_exact(exact, dice))
 
-    settings = {name: values[0] for name, values in choices.items()}
-    return Declaration(
-        draw,
-        MAP,
-        lambda *shape: call([normal(*shape), kept(*shape)], shape, settings=settings),
-        usual=MANY,
-        torch=torch,
-        skeleton="gradient" if expression else "",
-        expression=expression,
-    )
+    return _by_element("gradient", draw, (normal, kept), expression, torch, choices)
 
 
 def binary(
@@ -191,13 +195,4 @@ def binary(
         shape = (dice.between(1, 9), dice.between(1, 300))
         return Case([dice.array(*shape), dice.array(*shape, positive=True)], length=2)
 
-    return Declaration(
-        draw,
-        MAP,
-        lambda *shape: call([of(*shape) for of in numbers], shape),
-        usual=MANY,
-        plain=plain,
-        torch=torch,
-        skeleton="binary",
-        expression=expression,
-    )
+    return _by_element("binary", draw, numbers, expression, torch, plain=plain)

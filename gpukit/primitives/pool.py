@@ -39,7 +39,7 @@ def pooled(n: int, h: int, w: int, c: int, r: int, s: int, stride: int, pad: int
     if h + 2 * pad < r or w + 2 * pad < s:
         raise SettingError(f"a window of {r}×{s} is larger than {h}×{w} with padding {pad}")
     window = Window((r, s), (stride, stride), ((pad, pad), (pad, pad)))
-    return (n, h, w, c), (n, *window.output_shape((h, w)), c), window
+    return (n, h, w, c), window.pooled((n, h, w, c)), window
 
 
 def pooling(dice: Dice) -> Pooled:
@@ -55,9 +55,9 @@ def pooling(dice: Dice) -> Pooled:
             padding, image = ((0, 0), (0, 0)), (size[0] + 1, size[1] + 2)
         if all(f <= n + sum(pads) for f, n, pads in zip(size, image, padding)):
             break
-    n, c = dice.one(0, 1, 2), dice.one(1, 2, 3, 5, 8, 17)
+    x = (dice.one(0, 1, 2), *image, dice.one(1, 2, 3, 5, 8, 17))
     window = Window(size, stride, padding)  # type: ignore[arg-type]
-    return (n, *image, c), (n, *window.output_shape(image), c), window
+    return x, window.pooled(x), window
 
 
 def index_bytes(y: Sizes, window: Window) -> int:
@@ -118,8 +118,7 @@ def max_pool2d(x: Array, *, window: Window) -> tuple[Array, Array]:
     cell, uint8 up to 256 cells, else uint16 or uint32. Ties: the first in row-major order. NaN
     wins, the first of several. Every window must hold a pixel (geometry.py refuses other paddings).
     """
-    p, q = window.output_shape(x.shape[1:3])
-    shape = (x.shape[0], p, q, x.shape[3])
+    shape = _, p, q, _ = window.pooled(x.shape)
     padded = pad_image(x, window.padding)
     inside = pad_image(np.ones_like(x, shape=(1, *x.shape[1:3], 1), dtype=np.bool_), window.padding)
     best = np.zeros_like(x, shape=shape)
@@ -143,19 +142,25 @@ def _maximum_grad(dice: Dice) -> Case:
     return Case(arrays, {"window": window, "input_shape": x}, dice.whole, window.cells)
 
 
+def _backward(pooling: Pooled, *more: Argument) -> Problem:
+    """From gy and `more` arrays of the output's shape."""
+    x, y, window = pooling
+    return call(
+        [normal(*y), *more],
+        x,
+        settings={"window": window, "input_shape": x},
+        length=window.cells,
+        by_image=tuple(range(1 + len(more))),
+    )
+
+
 def _maximum_grad_call(*sizes: int) -> Problem:
     x, y, window = pooled(*sizes)
 
     def index(random: np.random.Generator, _: list[Array]) -> Array:
         return max_pool2d.reference(random.standard_normal(x, np.float32), window=window)[1]
 
-    return call(
-        [normal(*y), Argument(y, index_dtype(window), index)],
-        x,
-        settings={"window": window, "input_shape": x},
-        length=window.cells,
-        by_image=(0, 1),
-    )
+    return _backward((x, y, window), Argument(y, index_dtype(window), index))
 
 
 @primitive(Declaration(_maximum_grad, POOL, _maximum_grad_call, _USUAL))
@@ -195,10 +200,9 @@ def avg_pool2d(x: Array, *, window: Window) -> Array:
 
     Accumulated in float64: a window may be a whole feature map.
     """
-    p, q = window.output_shape(x.shape[1:3])
     padded = pad_image(x, window.padding)
-    total = np.zeros_like(x, shape=(x.shape[0], p, q, x.shape[3]), dtype=np.float64)
-    for _, _, tap in window.taps((p, q)):
+    total = np.zeros_like(x, shape=window.pooled(x.shape), dtype=np.float64)
+    for _, _, tap in window.taps(total.shape[1:3]):
         total += padded[tap]
     return (total / _cell_counts(total, x.shape[1:3], window)).astype(x.dtype)
 
@@ -208,18 +212,7 @@ def _average_grad(dice: Dice) -> Case:
     return Case([dice.array(*y)], {"window": window, "input_shape": x}, length=window.cells)
 
 
-def _average_grad_call(*sizes: int) -> Problem:
-    x, y, window = pooled(*sizes)
-    return call(
-        [normal(*y)],
-        x,
-        settings={"window": window, "input_shape": x},
-        length=window.cells,
-        by_image=(0,),
-    )
-
-
-@primitive(Declaration(_average_grad, POOL, _average_grad_call, _USUAL))
+@primitive(Declaration(_average_grad, POOL, lambda *sizes: _backward(pooled(*sizes)), _USUAL))
 def avg_pool2d_grad(gy: Array, *, input_shape: tuple[int, ...], window: Window) -> Array:
     """Each gy is shared equally among its window's pixels: gy (N,P,Q,C) -> gx `input_shape`."""
     share = gy / _cell_counts(gy, input_shape[1:3], window)

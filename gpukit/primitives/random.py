@@ -36,13 +36,20 @@ def philox4x32(
     return a, b, c, d
 
 
+def place_of(seed: int, layer: int, step: int) -> tuple[int, int, int, int]:
+    """Of 32 bits each: the key's two words, and the counter's upper two."""
+    seed = int(seed)
+    return seed & _LOW, (seed >> 32) & _LOW, int(layer) & _LOW, int(step) & _LOW
+
+
 def _words(like: Array, shape: tuple[int, ...], seed: int, layer: int, step: int) -> Array:
     """uint64 array of `shape` that holds 32-bit random words."""
     size = math.prod(shape)
     ones = np.ones_like(like, shape=(-(-size // 4),), dtype=np.uint64)
     block = np.cumsum(ones, axis=0) - ones
-    counter = (block & _LOW, block >> 32, ones * (layer & _LOW), ones * (step & _LOW))
-    words = np.stack(philox4x32(counter, (seed & _LOW, (seed >> 32) & _LOW)), axis=-1)
+    *key, third, fourth = place_of(seed, layer, step)
+    counter = (block & _LOW, block >> 32, ones * third, ones * fourth)
+    words = np.stack(philox4x32(counter, (key[0], key[1])), axis=-1)
     return np.reshape(np.reshape(words, (-1,))[:size], shape)
 
 

@@ -48,6 +48,11 @@ class Window(NamedTuple):
             output_size(w, s, stride[1], padding[1], dilation[1]),
         )
 
+    def pooled(self, images: tuple[int, ...]) -> tuple[int, int, int, int]:
+        """(N, P, Q, C) for images (N, H, W, C)."""
+        n, h, w, c = images
+        return (n, *self.output_shape((h, w)), c)
+
     def taps(self, output: tuple[int, ...]) -> Iterator[tuple[int, int, Tap]]:
         """Yield (r, s, slices of the padded image that hold cell (r, s) of each of P×Q windows)."""
         for r in range(self.size[0]):

@@ -268,26 +268,27 @@ def _grad_supports(gy: Array, x: Array, bias: Array | None, _: Array, **settings
     return gy.dtype == x.dtype and _supports(x, bias, **settings)
 
 
-def _bias(bias: Array | None, dtype: np.dtype[Any]) -> Array:
-    return np.empty(0, dtype) if bias is None else flat(bias)
+def _read(
+    x: Array, bias: Array | None, relu: bool, response: Response, window: Window
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """What both loops read: x, bias (perhaps empty) and relu; plan, shape and numbers."""
+    shift = np.empty(0, x.dtype) if bias is None else flat(bias)
+    axes = (x.shape[3], response.groups, response.size)
+    numbers = tuple(x.dtype.type(v) for v in response.numbers)
+    return (flat(x), shift, bool(relu)), (pool_plan(x.shape, window), axes, numbers)
 
 
 @p.bias_relu_lrn_pool.on("cpu", name="numba", supports=_supports)
 def _(
     x: Array, bias: Array | None, *, relu: bool, response: Response, window: Window
 ) -> tuple[Array, Array]:
-    output = window.output_shape(x.shape[1:3])
-    shape = (x.shape[0], *output, x.shape[3])
+    shape = window.pooled(x.shape)
     y, index = empty(shape, x.dtype), empty(shape, np.dtype(np.uint8))
     if y.size == 0:
         return y, index
-    plan = pool_plan(x.shape, window)
-    axes = (x.shape[3], response.groups, response.size)
-    numbers = tuple(x.dtype.type(v) for v in response.numbers)
-    results = y.reshape(-1), index.reshape(-1)
+    source, numbers = _read(x, bias, relu, response, window)
     tasks = unit_tasks(shape[0] * shape[1], x.size)
-    source = flat(x), _bias(bias, x.dtype), bool(relu)
-    for_ranges(tasks, _forward, *source, *results, plan, axes, numbers)
+    for_ranges(tasks, _forward, *source, y.reshape(-1), index.reshape(-1), *numbers)
     return y, index
 
 
@@ -303,17 +304,12 @@ def _(
     window: Window,
 ) -> tuple[Array, Array | None]:
     gx = empty(x.shape, x.dtype)
-    plan = pool_plan(x.shape, window)
-    axes = (x.shape[3], response.groups, response.size)
-    numbers = tuple(x.dtype.type(v) for v in response.numbers)
-    gradient, source, shift, on = flat(gy), flat(x), _bias(bias, x.dtype), bool(relu)
-    which, target = flat(index), gx.reshape(-1)
+    source, numbers = _read(x, bias, relu, response, window)
+    gradient, which, target = flat(gy), flat(index), gx.reshape(-1)
     tasks = unit_tasks(x.shape[0] * x.shape[1], x.size)
     sums = np.empty((len(tasks), 0 if bias is None else x.shape[3]))
     parallel_for(
         len(tasks),
-        lambda i: _backward(
-            gradient, source, shift, on, which, target, sums[i], plan, axes, numbers, *tasks[i]
-        ),
+        lambda i: _backward(gradient, *source, which, target, sums[i], *numbers, *tasks[i]),
     )
     return gx, None if bias is None else sums.sum(axis=0).astype(x.dtype)

@@ -9,6 +9,7 @@ from gpukit.backends.cpu.runtime.common import Array, flat, is_float
 from gpukit.backends.cpu.runtime.jit import at, jit
 from gpukit.backends.cpu.runtime.memory import empty
 from gpukit.backends.cpu.runtime.threads import Ranges, for_ranges, tasks_of
+from gpukit.primitives.random import place_of
 
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
@@ -61,14 +62,8 @@ def _dropout(x, y, limit, scale, key0, key1, layer, step, first, last):  # type:
             y[at(i)] = x[at(i)] * scale if words[i - 4 * block] >= limit else 0
 
 
-def _key(seed: int, layer: int, step: int) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
-    low = 0xFFFFFFFF
-    return (
-        np.uint64(seed & low),
-        np.uint64((seed >> 32) & low),
-        np.uint64(layer & low),
-        np.uint64(step & low),
-    )
+def _key(seed: int, layer: int, step: int) -> map:
+    return map(np.uint64, place_of(seed, layer, step))
 
 
 def _tasks(size: int) -> Ranges:

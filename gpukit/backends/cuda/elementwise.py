@@ -20,8 +20,7 @@ from gpukit.backends.cuda.runtime.strides import COPY_KERNELS, packed
 from gpukit.dispatch.primitive import Primitive, registry
 from gpukit.launch.kernel import Kernel
 from gpukit.primitives import elementwise
-
-Array = Any
+from gpukit.primitives.accumulate import Array
 
 AXES = 4  # that the strided kernel takes, after merging
 

@@ -35,11 +35,10 @@ from gpukit.backends.cuda.pool.cuda_c import (
 from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.backends.cuda.runtime.tiling import time_of
 from gpukit.launch.kernel import Kernel
+from gpukit.primitives.accumulate import Array
 from gpukit.primitives.normalisation import Response
 from gpukit.primitives.pool import index_dtype
 from gpukit.primitives.windows import Window
-
-Array = Any
 
 SIZE, STRIDE = (3, 3), (2, 2)  # of the forward kernel
 SIDE_BY_SIDE = 2  # outputs of one lane

@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 
 from gpukit import primitives as p
-from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, empty_like, pack_grid
+from gpukit.backends.cuda.runtime.common import BLOCK, FLOATS, contiguous, empty_like, pack_grid
 from gpukit.launch.kernel import Kernel
-
-Array = Any
+from gpukit.primitives.accumulate import Array
 
 MOST = 2**31 - 2**16  # elements: indices are ints
-FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 _normalise = Kernel("image.cu", "normalise_images")
 

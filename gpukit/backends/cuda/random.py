@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from gpukit import primitives as p
 from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.launch.kernel import Kernel
-
-Array = Any
-
-_LOW = 0xFFFFFFFF
+from gpukit.primitives.accumulate import Array
+from gpukit.primitives.random import place_of
 
 _dropout = Kernel("random.cu", "dropout")
 _philox = Kernel("random.cu", "philox")
-
-
-def _place(seed: int, layer: int, step: int) -> tuple[int, int, int, int]:
-    """Key and the counter's upper half, as the kernels take them."""
-    seed = int(seed)
-    return seed & _LOW, (seed >> 32) & _LOW, int(layer) & _LOW, int(step) & _LOW
 
 
 @p.philox.on("cuda", name="cuda", kernels=(_philox,))
@@ -30,7 +21,7 @@ def _(like: Array, *, shape: tuple[int, ...], seed: int, layer: int, step: int) 
     words = empty_like(like, shape, np.uint32)
     size = math.prod(shape)
     if size:
-        _philox.launch(divide_up(size, 4 * BLOCK), BLOCK, words, size, *_place(seed, layer, step))
+        _philox.launch(divide_up(size, 4 * BLOCK), BLOCK, words, size, *place_of(seed, layer, step))
     return words
 
 
@@ -42,6 +33,6 @@ def _(x: Array, *, rate: float, seed: int, layer: int, step: int, scale: float) 
         threshold = round(float(rate) * 2**32)
         _dropout.launch(
             divide_up(x.size, 4 * BLOCK), BLOCK, x, y, x.size, threshold, float(scale),
-            *_place(seed, layer, step), T=x.dtype,
+            *place_of(seed, layer, step), T=x.dtype,
         )  # fmt: skip
     return y

@@ -10,8 +10,8 @@ from gpukit import primitives as p
 from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, is_float, pack_grid
 from gpukit.dispatch.primitive import Primitive, with_signature
 from gpukit.launch.kernel import Kernel
+from gpukit.primitives.accumulate import Array
 
-Array = Any
 Launch = tuple[Kernel, tuple[float, ...], dict[str, Any]]  # its numbers, its template's arguments
 
 _plain = Kernel("update.cu", "sgd_plain")

@@ -82,11 +82,10 @@ def _means(x, y, pixels, first_image, last_image):  # type: ignore[no-untyped-de
 
 @reference.avg_pool2d.on("cpu", name="numba", supports=small_window)
 def _(x: Array, *, window: Window) -> Array:
-    output = window.output_shape(x.shape[1:3])
-    y = empty((x.shape[0], *output, x.shape[3]), x.dtype)
+    y = empty(window.pooled(x.shape), x.dtype)
     if y.size:
         plan = pool_plan(x.shape, window)
-        tasks = unit_tasks(x.shape[0] * output[0], x.size)
+        tasks = unit_tasks(y.shape[0] * y.shape[1], x.size)
         for_ranges(tasks, _average, flat(x), y.reshape(-1), plan)
     return y
 

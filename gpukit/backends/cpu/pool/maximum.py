@@ -166,8 +166,7 @@ def small_window(x: Array, *_: Any, window: Window, **__: Any) -> bool:
 
 @reference.max_pool2d.on("cpu", name="numba", supports=small_window)
 def _(x: Array, *, window: Window) -> tuple[Array, Array]:
-    output = window.output_shape(x.shape[1:3])
-    shape = (x.shape[0], *output, x.shape[3])
+    shape = window.pooled(x.shape)
     y, index = empty(shape, x.dtype), empty(shape, np.dtype(np.uint8))
     if y.size:
         plan = pool_plan(x.shape, window)

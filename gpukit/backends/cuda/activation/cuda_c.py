@@ -8,8 +8,7 @@ from gpukit.backends.cuda.runtime.common import alike, by_element
 from gpukit.dispatch.primitive import Primitive, registry, with_signature
 from gpukit.launch.kernel import Kernel
 from gpukit.primitives import activation
-
-Array = Any
+from gpukit.primitives.accumulate import Array
 
 _unary = Kernel("activation.cu", "unary")
 _gradient = Kernel("activation.cu", "gradient")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gpukit import primitives as p
 from gpukit.backends.cuda.runtime.common import alike, contiguous, divide_up, empty_like
 from gpukit.dispatch.primitive import Primitive, with_signature
 from gpukit.launch.numba import MOST, NumbaKernel
-
-Array = Any
+from gpukit.primitives.accumulate import Array
 
 BLOCK = 256
 

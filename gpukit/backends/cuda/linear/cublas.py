@@ -27,13 +27,12 @@ from gpukit import primitives as p
 from gpukit.backends.cuda.conv import im2col
 from gpukit.backends.cuda.conv.shape import conv_shape
 from gpukit.backends.cuda.linear.dense import register
-from gpukit.backends.cuda.linear.gemm import Operand, address, finish
-from gpukit.backends.cuda.runtime.common import contiguous, is_float
+from gpukit.backends.cuda.linear.gemm import Operand, finish
+from gpukit.backends.cuda.runtime.common import address, contiguous, is_float
 from gpukit.device import device_of
 from gpukit.errors import GpukitError, ShapeError
+from gpukit.primitives.accumulate import Array
 from gpukit.primitives.windows import Conv
-
-Array = Any
 
 MOST = 2**31 - 1  # rows, columns, distances that cuBLAS's ints count
 FULL, TF32 = 0, 3  # CUBLAS_DEFAULT_MATH, CUBLAS_TF32_TENSOR_OP_MATH

@@ -9,8 +9,7 @@ from gpukit import primitives as p
 from gpukit.backends.cuda.linear.gemm import PRODUCT_KERNELS, Operand, product
 from gpukit.backends.cuda.runtime.common import contiguous, empty_like, is_float
 from gpukit.device import device_of
-
-Array = Any
+from gpukit.primitives.accumulate import Array
 
 
 def _matrix(a: Array, transposed: bool = False) -> Operand:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from gpukit.backends.cuda.runtime.common import BLOCK, divide_up, empty_like
+from gpukit.backends.cuda.runtime.common import BLOCK, address, divide_up, empty_like
 from gpukit.backends.cuda.runtime.tiling import MOST_DEEP, THREADS, plan, tiles
 from gpukit.errors import ShapeError
 from gpukit.launch.kernel import Kernel
-
-Array = Any
+from gpukit.primitives.accumulate import Array
 
 ACTIVATIONS = {None: 0, "relu": 1, "sigmoid": 2, "tanh": 3}
 MOST = 2**31 - 2**16  # rows, columns, elements that an int counts, a tile more included
@@ -36,12 +35,6 @@ class Operand(NamedTuple):
     def packed(self) -> bool:
         """Whether every row of every matrix begins at a multiple of 16 bytes."""
         return is_packed(self.array, self.stride, self.batch)
-
-
-def address(array: Array) -> int:
-    """Where the elements of an array of a card, or of the emulator, begin."""
-    data = array.data
-    return int(data.ptr if hasattr(data, "ptr") else data.__array_interface__["data"][0])
 
 
 def is_packed(array: Array, *steps: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -23,8 +22,7 @@ from gpukit.device import device_of
 from gpukit.dispatch.primitive import Primitive, with_signature
 from gpukit.errors import ShapeError
 from gpukit.launch.kernel import Kernel
-
-Array = Any
+from gpukit.primitives.accumulate import Array
 
 WARP = 32
 WARP_CLASSES = 1024  # rows up to this long are a warp's, longer ones a block's

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from gpukit import primitives as p
 from gpukit.backends.cuda.loss.cuda_c import fits, gradient_fits, prepared
 from gpukit.backends.cuda.runtime.common import alike, contiguous, empty_like
 from gpukit.dispatch.primitive import Primitive, with_signature
 from gpukit.launch.numba import MOST, NumbaKernel, team
-
-Array = Any
+from gpukit.primitives.accumulate import Array
 
 ROW_BLOCK = 256  # threads of a block that has a row, at most
 

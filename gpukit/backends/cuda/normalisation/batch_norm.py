@@ -10,8 +10,7 @@ from gpukit.backends.cuda.reduction.axes import REDUCE_KERNELS, reduce_middle
 from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.device import device_of
 from gpukit.launch.kernel import Kernel
-
-Array = Any
+from gpukit.primitives.accumulate import Array
 
 WIDEST = 32  # columns side by side in a block
 TOGETHER = 8  # values that a thread of the first stage loads at once

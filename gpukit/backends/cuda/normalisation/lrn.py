@@ -8,9 +8,8 @@ from gpukit import primitives as p
 from gpukit.backends.cuda.linear.gemm import is_packed
 from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.launch.kernel import Kernel
+from gpukit.primitives.accumulate import Array
 from gpukit.primitives.normalisation import Response
-
-Array = Any
 
 MOST = 2**31 - 2**16  # elements: indices are ints, and blocks overlap a little
 SIZE = 5  # the one for which the warps' kernels are built

@@ -10,10 +10,9 @@ from gpukit import primitives as p
 from gpukit.backends.cuda.reduction.axes import REDUCE_KERNELS, reduce_middle
 from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.launch.kernel import Kernel
+from gpukit.primitives.accumulate import Array
 from gpukit.primitives.pool import index_dtype
 from gpukit.primitives.windows import Window
-
-Array = Any
 
 MOST = 2**31 - 1 - BLOCK  # elements of an array in one launch: indices are ints
 
@@ -72,8 +71,7 @@ def _launch(
 
 
 def _fits(x: Array, *, window: Window) -> bool:
-    rows, columns = window.output_shape(x.shape[1:3])
-    one = max(math.prod(x.shape[1:]), rows * columns * x.shape[3])
+    one = max(math.prod(x.shape[1:]), math.prod(window.pooled(x.shape)[1:]))
     return is_float(x) and one <= MOST
 
 
@@ -84,8 +82,7 @@ def _gradient_fits(gy: Array, *, input_shape: tuple[int, ...], **_: Any) -> bool
 @p.max_pool2d.on("cuda", name="cuda", supports=_fits, kernels=(_max,))
 def max_pool(x: Array, *, window: Window) -> tuple[Array, Array]:
     x = contiguous(x)
-    output = window.output_shape(x.shape[1:3])
-    y = empty_like(x, (x.shape[0], *output, x.shape[3]))
+    y = empty_like(x, window.pooled(x.shape))
     index = empty_like(x, y.shape, index_dtype(window))
     _launch(_max, (x, y, index), 1, pool_struct(x.shape, window), I=index.dtype)
     return y, index
@@ -111,8 +108,7 @@ def max_pool_gradient(
 @p.avg_pool2d.on("cuda", name="cuda", supports=_fits, kernels=(_average,))
 def _(x: Array, *, window: Window) -> Array:
     x = contiguous(x)
-    output = window.output_shape(x.shape[1:3])
-    y = empty_like(x, (x.shape[0], *output, x.shape[3]))
+    y = empty_like(x, window.pooled(x.shape))
     _launch(_average, (x, y), 1, pool_struct(x.shape, window))
     return y
 

@@ -8,10 +8,9 @@ from typing import Any
 from gpukit import primitives as p
 from gpukit.backends.cuda.runtime.common import contiguous, divide_up, empty_like, is_float
 from gpukit.launch.numba import MOST, NumbaKernel
+from gpukit.primitives.accumulate import Array
 from gpukit.primitives.pool import index_dtype
 from gpukit.primitives.windows import Window
-
-Array = Any
 
 BLOCK = 256
 
@@ -26,12 +25,8 @@ def _slide(window: Window) -> tuple[int, ...]:
     return (*window.size, *window.stride, *window.offset)
 
 
-def _output(x: Array, window: Window) -> tuple[int, ...]:
-    return (x.shape[0], *window.output_shape(x.shape[1:3]), x.shape[3])
-
-
 def _fits(x: Array, *, window: Window) -> bool:
-    return is_float(x) and max(x.size, math.prod(_output(x, window))) <= MOST
+    return is_float(x) and max(x.size, math.prod(window.pooled(x.shape))) <= MOST
 
 
 def _gradient_fits(gy: Array, *, input_shape: tuple[int, ...], **_: Any) -> bool:
@@ -45,7 +40,7 @@ def _max_gradient_fits(gy: Array, index: Array, **settings: Any) -> bool:
 @p.max_pool2d.on("cuda", name="numba", supports=_fits, emulated=False, kernels=(_max,))
 def _(x: Array, *, window: Window) -> tuple[Array, Array]:
     x = contiguous(x)
-    y = empty_like(x, _output(x, window))
+    y = empty_like(x, window.pooled(x.shape))
     index = empty_like(x, y.shape, index_dtype(window))
     if y.size:
         _max.launch(divide_up(y.size, BLOCK), BLOCK, x, y, index, *_slide(window))
@@ -66,7 +61,7 @@ def _(gy: Array, index: Array, *, input_shape: tuple[int, ...], window: Window) 
 @p.avg_pool2d.on("cuda", name="numba", supports=_fits, emulated=False, kernels=(_average,))
 def _(x: Array, *, window: Window) -> Array:
     x = contiguous(x)
-    y = empty_like(x, _output(x, window))
+    y = empty_like(x, window.pooled(x.shape))
     if y.size:
         _average.launch(divide_up(y.size, BLOCK), BLOCK, x, y, *_slide(window))
     return y

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 
@@ -20,10 +19,8 @@ from gpukit.backends.cuda.runtime.common import (
 )
 from gpukit.device import device_of
 from gpukit.launch.kernel import Kernel
-from gpukit.primitives.accumulate import axes_of, remaining_shape
+from gpukit.primitives.accumulate import Array, axes_of, remaining_shape
 from gpukit.primitives.reduction import Axis
-
-Array = Any
 
 EACH = 64  # values that a thread adds one after the other
 WIDEST = 32  # columns side by side in a block

@@ -9,6 +9,7 @@ import numpy as np
 
 from gpukit.device import device_of
 from gpukit.launch.kernel import Kernel
+from gpukit.primitives.accumulate import Array
 
 BLOCK = 256  # threads of a block where nothing speaks for another number
 FLOATS = {np.dtype(np.float32), np.dtype(np.float64)}
@@ -50,6 +51,12 @@ def alike(*arrays: Any, **_: Any) -> bool:
 def divide_up(a: int, b: int) -> int:
     """a / b rounded up."""
     return -(-a // b)
+
+
+def address(array: Array) -> int:
+    """Where the elements of an array of a card, or of the emulator, begin."""
+    data = array.data
+    return int(data.ptr if hasattr(data, "ptr") else data.__array_interface__["data"][0])
 
 
 def pack_grid(x: Any) -> int:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from gpukit.backends.cuda.runtime.common import BLOCK, divide_up, empty_like, index_type
+from gpukit.backends.cuda.runtime.common import BLOCK, address, divide_up, empty_like, index_type
 from gpukit.device import device_of, to_host
 from gpukit.launch.kernel import Kernel
-
-Array = Any
+from gpukit.primitives.accumulate import Array
 
 AXES = 6  # that `move` takes, after merging; `turn` takes as many
 FEW_AXES = 3
@@ -130,11 +129,6 @@ def _turned(axes: list[Axis]) -> int | None:
     return None
 
 
-def _address(array: Array) -> int:
-    memory = array.data
-    return int(memory.ptr if hasattr(memory, "ptr") else memory.ctypes.data)
-
-
 def _unit(x: Array, y: Array, x_from: int, y_from: int, axes: list[Axis]) -> int:
     """Elements that can move as one: they are neighbours on both sides, and aligned."""
     size, last = x.dtype.itemsize, axes[-1]
@@ -143,7 +137,7 @@ def _unit(x: Array, y: Array, x_from: int, y_from: int, axes: list[Axis]) -> int
     numbers = [x_from, y_from, last.size, x.size, y.size, *(n for a in axes[:-1] for n in a[1:])]
     for together in (8 // size, 4 // size, 2 // size):
         fits = not any(n % together for n in numbers) if together > 1 else False
-        if fits and not any(_address(a) % (together * size) for a in (x, y)):
+        if fits and not any(address(a) % (together * size) for a in (x, y)):
             return together
     return 1
 

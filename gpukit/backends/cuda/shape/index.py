@@ -22,8 +22,7 @@ from gpukit.backends.cuda.runtime.common import (
 from gpukit.backends.cuda.runtime.strides import COPY_KERNELS, UNITS, copy, movable, packed
 from gpukit.device import device_of, to_host
 from gpukit.launch.kernel import Kernel
-
-Array = Any
+from gpukit.primitives.accumulate import Array
 
 INDEX: dict[str, np.dtype[Any]] = {"int": np.dtype(np.int32), "long long": np.dtype(np.int64)}
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any
 
 import numpy as np
 
@@ -23,8 +22,8 @@ from gpukit.backends.cuda.runtime.strides import (
     repeated,
 )
 from gpukit.launch.kernel import Kernel
+from gpukit.primitives.accumulate import Array
 
-Array = Any
 Widths = tuple[tuple[int, int], ...]
 Widened = tuple[int, int, int]  # an axis: its size, and elements before and after it
 

@@ -23,8 +23,7 @@ import gpukit.backends.cuda.normalisation.batch_norm
 import gpukit.backends.cuda.normalisation.lrn
 import gpukit.backends.cuda.pool.cuda_c
 import gpukit.backends.cuda.random
-import gpukit.backends.cuda.reduction.axes
-import gpukit.backends.cuda.reduction.finite
+import gpukit.backends.cuda.reduction
 import gpukit.backends.cuda.shape.index
 import gpukit.backends.cuda.shape.moves
 import gpukit.backends.cuda.update

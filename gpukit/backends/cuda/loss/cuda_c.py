@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from gpukit import primitives as p
-from gpukit.backends.cuda.reduction.axes import EACH, REDUCE_KERNELS, reduce_middle
+from gpukit.backends.cuda.reduction import EACH, REDUCE_KERNELS, reduce_middle
 from gpukit.backends.cuda.runtime.common import (
     BLOCK,
     MARGIN,

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from gpukit import primitives as p
-from gpukit.backends.cuda.reduction.axes import REDUCE_KERNELS, reduce_middle
+from gpukit.backends.cuda.reduction import REDUCE_KERNELS, reduce_middle
 from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.device import device_of
 from gpukit.launch.kernel import Kernel

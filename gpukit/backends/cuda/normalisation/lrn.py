@@ -6,7 +6,7 @@ from typing import Any
 
 from gpukit import primitives as p
 from gpukit.backends.cuda.linear.gemm import is_packed
-from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, empty_like, is_float
+from gpukit.backends.cuda.runtime.common import BLOCK, alike, contiguous, divide_up, empty_like
 from gpukit.launch.kernel import Kernel
 from gpukit.primitives.accumulate import Array
 from gpukit.primitives.normalisation import Response
@@ -49,6 +49,16 @@ def backward_halo(x: Array) -> int:
     return divide_up(SIZE - 1, 16 // x.dtype.itemsize)
 
 
+def _by_warps(kernel: Kernel, halo: int, response: Response, *inputs: Array) -> Array:
+    x, packs = inputs[0], inputs[0].nbytes // 16
+    y = empty_like(x)
+    kernel.launch(
+        warp_blocks(packs, halo), BLOCK, *inputs, y, packs, x.shape[-1] // response.groups,
+        *response.numbers, T=x.dtype, **template(response),
+    )  # fmt: skip
+    return y
+
+
 def plain(x: Array, bias: Array | None, relu: bool, response: Response) -> Array:
     """lrn(relu(x + bias)) by single elements, of contiguous arrays with at least one."""
     y = empty_like(x)
@@ -80,13 +90,7 @@ def _sizes(x: Array, response: Response) -> tuple[int, ...]:
 def fits(*arrays: Array, response: Response) -> bool:
     """Whether arrays (…,C) of one shape can be normalised by these kernels."""
     x = arrays[0]
-    return (
-        is_float(*arrays)
-        and x.ndim > 0
-        and x.size <= MOST
-        and all(a.shape == x.shape for a in arrays)
-        and x.shape[-1] % response.groups == 0
-    )
+    return alike(*arrays) and x.ndim > 0 and x.size <= MOST and x.shape[-1] % response.groups == 0
 
 
 @p.lrn.on("cuda", name="cuda", supports=fits, kernels=(_lrn, _plain))
@@ -96,12 +100,7 @@ def _(x: Array, *, response: Response) -> Array:
         return empty_like(x)
     if not suits_warps(response, x):
         return plain(x, None, False, response)
-    y, packs = empty_like(x), x.nbytes // 16
-    _lrn.launch(
-        warp_blocks(packs, forward_halo(x)), BLOCK, x, y, packs, x.shape[-1] // response.groups,
-        *response.numbers, T=x.dtype, **template(response),
-    )  # fmt: skip
-    return y
+    return _by_warps(_lrn, forward_halo(x), response, x)
 
 
 @p.lrn_grad.on("cuda", name="cuda", supports=fits, kernels=(_gradient, _terms, _plain_gradient))
@@ -111,9 +110,4 @@ def _(gy: Array, x: Array, *, response: Response) -> Array:
         return empty_like(x)
     if not suits_warps(response, x, gy):
         return plain_gradient(gy, x, None, False, response)
-    gx, packs = empty_like(x), x.nbytes // 16
-    _gradient.launch(
-        warp_blocks(packs, backward_halo(x)), BLOCK, gy, x, gx, packs,
-        x.shape[-1] // response.groups, *response.numbers, T=x.dtype, **template(response),
-    )  # fmt: skip
-    return gx
+    return _by_warps(_gradient, backward_halo(x), response, gy, x)

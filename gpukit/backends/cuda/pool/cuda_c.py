@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from gpukit import primitives as p
-from gpukit.backends.cuda.reduction.axes import REDUCE_KERNELS, reduce_middle
+from gpukit.backends.cuda.reduction import REDUCE_KERNELS, reduce_middle
 from gpukit.backends.cuda.runtime.common import BLOCK, contiguous, divide_up, empty_like, is_float
 from gpukit.launch.kernel import Kernel
 from gpukit.primitives.accumulate import Array

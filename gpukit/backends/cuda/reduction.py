@@ -1,4 +1,4 @@
-"""Launchers of kernels/reduction.cu: any axes, as passes over the middle one of three."""
+"""Launchers of kernels/reduction.cu: any axes, as passes over the middle one of three; a flag."""
 
 from __future__ import annotations
 
@@ -24,9 +24,13 @@ from gpukit.primitives.reduction import Axis
 
 EACH = 64  # values that a thread adds one after the other
 WIDEST = 32  # columns side by side in a block
+FINITE_PACKS = 4  # of 16 bytes that a thread looks at, before blocks go round again
+FINITE_BLOCKS = 1024  # at most
 
 _reduce = Kernel("reduction.cu", "reduce")
 _argmax = Kernel("reduction.cu", "argmax")
+_finite_parts = Kernel("reduction.cu", "finite_parts")
+_all_set = Kernel("reduction.cu", "all_set")
 REDUCE_KERNELS = (_reduce,)
 
 
@@ -160,3 +164,16 @@ def _(x: Array, *, axis: int) -> Array:
         )  # fmt: skip
         x, places, length = best, place, parts
     return places.reshape(shape)
+
+
+@p.all_finite.on("cuda", name="cuda", supports=is_float, kernels=(_finite_parts, _all_set))
+def _(x: Array) -> Array:
+    # The flag stays on the device.
+    x = contiguous(x)
+    each = BLOCK * FINITE_PACKS * (16 // x.dtype.itemsize)
+    blocks = max(1, min(divide_up(x.size, each), FINITE_BLOCKS))
+    flags = empty_like(x, (blocks,), np.bool_)
+    flag = empty_like(x, (), np.bool_)
+    _finite_parts.launch(blocks, BLOCK, x, flags, x.size, T=x.dtype)
+    _all_set.launch(1, BLOCK, flags, flag, blocks)
+    return flag

@@ -16,7 +16,7 @@ from gpukit.backends.cuda.runtime.common import (
     is_float,
     pack_grid,
 )
-from gpukit.backends.cuda.runtime.strides import COPY_KERNELS, packed
+from gpukit.backends.cuda.runtime.strides import COPY_KERNELS, Axis, merged, packed
 from gpukit.dispatch.primitive import Primitive, registry
 from gpukit.launch.kernel import Kernel
 from gpukit.primitives import elementwise
@@ -28,35 +28,6 @@ _unary = Kernel("elementwise.cu", "unary")
 _binary = Kernel("elementwise.cu", "binary")
 _scalar = Kernel("elementwise.cu", "scalar")
 _strided = Kernel("elementwise.cu", "strided")
-
-
-def merged_axes(
-    x: tuple[int, ...], y: tuple[int, ...]
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Sizes of the broadcast result and the strides of contiguous x and y, 0 where repeated.
-
-    Neighbouring axes along which both run on, or the same one repeats, are one axis:
-    (2,3,4) and (4,) give sizes (6,4), strides (4,1) and (0,1).
-    """
-    ndim = max(len(x), len(y))
-    x, y = (1,) * (ndim - len(x)) + x, (1,) * (ndim - len(y)) + y
-    axes: list[tuple[int, bool, bool]] = []  # size, whether x and whether y has that axis
-    for a, b in zip(x, y):
-        size = b if a == 1 else a
-        if size == 1:
-            continue
-        kind = (a != 1, b != 1)
-        if axes and axes[-1][1:] == kind:
-            axes[-1] = (axes[-1][0] * size, *kind)
-        else:
-            axes.append((size, *kind))
-    strides: list[list[int]] = [[], []]
-    for which in (0, 1):
-        step = 1
-        for axis in reversed(axes):
-            strides[which].insert(0, step if axis[1 + which] else 0)
-            step *= axis[0] if axis[1 + which] else 1
-    return tuple(a[0] for a in axes), tuple(strides[0]), tuple(strides[1])
 
 
 def _is_number(value: Any) -> bool:
@@ -82,20 +53,20 @@ def _launch_scalar(function: str, x: Array, number: Any, first: bool) -> Array:
 
 def _launch_binary(function: str, x: Array, y: Array) -> Array:
     x, y = contiguous(x), contiguous(y)
+    if x.shape == y.shape:
+        return by_element(_binary, function, x, y)
     z = empty_like(x, np.broadcast_shapes(x.shape, y.shape))
     if not z.size:
         return z
-    sizes, *strides = merged_axes(x.shape, y.shape)
-    if len(sizes) > AXES:
-        x, y = (packed(np.broadcast_to(a, z.shape)) for a in (x, y))
-    if x.shape == y.shape:
-        return by_element(_binary, function, x, y)
+    views = [np.broadcast_to(a, z.shape) for a in (x, y)]
+    axes = merged(*views)
+    if len(axes) > AXES:
+        return by_element(_binary, function, *map(packed, views))
+    whole = [Axis(1, 0, 0)] * (AXES - len(axes)) + axes
     index = "unsigned" if index_type(z.size) == "int" else "unsigned long long"
-    missing = AXES - len(sizes)
-    sizes = (1,) * missing + sizes
-    steps = [n for s in strides for n in (0,) * missing + s]
     _strided.launch(
-        divide_up(z.size, BLOCK), BLOCK, x, y, z, z.size, *sizes[1:], *steps,
+        divide_up(z.size, BLOCK), BLOCK, x, y, z, z.size,
+        *(a.size for a in whole[1:]), *(a.x for a in whole), *(a.y for a in whole),
         T=z.dtype, F=function, I=index,
     )  # fmt: skip
     return z

@@ -29,7 +29,7 @@ COPY_KERNELS = (_move, _turn)
 
 
 class Axis(NamedTuple):
-    """One axis of a copy: its size and its strides in source and target, in elements."""
+    """One axis of two arrays, as a copy's source and target: size, strides in elements."""
 
     size: int
     x: int
@@ -60,7 +60,7 @@ def copy(x: Array, y: Array) -> None:
     if any(stride % itemsize for stride in (*x.strides, *y.strides)):
         y[...] = x  # fields of a structure
         return
-    axes = _merged(x, y)
+    axes = merged(x, y)
     if len(axes) > AXES:
         for i in range(x.shape[0]):
             copy(x[i], y[i])
@@ -104,8 +104,11 @@ def _strided(view: Array, extent: int) -> Array:
     return stride_tricks.as_strided(view, (extent,), (view.dtype.itemsize,))
 
 
-def _merged(x: Array, y: Array) -> list[Axis]:
-    """The axes of a copy, without those of one element; neighbours that run on are one."""
+def merged(x: Array, y: Array) -> list[Axis]:
+    """The axes of two arrays of one shape, without those of one element.
+
+    Neighbours that run on in both, or along which one repeats (its strides are 0), are one axis.
+    """
     itemsize = x.dtype.itemsize
     axes: list[Axis] = []
     for size, x_stride, y_stride in zip(x.shape, x.strides, y.strides):

@@ -101,7 +101,8 @@ def max_pool_gradient(
 ) -> Array:
     gy, index = contiguous(gy), contiguous(index)
     gx = empty_like(gy, input_shape)
-    _launch(_max_gradient, (gy, index, gx), 2, pool_struct(tuple(input_shape), window), I=index.dtype)
+    pool = pool_struct(tuple(input_shape), window)
+    _launch(_max_gradient, (gy, index, gx), 2, pool, I=index.dtype)
     return gx
 
 

@@ -80,50 +80,44 @@ class Result:
         return {**asdict(self), "void": self.void}
 
 
-def started(module: str) -> process.WorkerProcess:
-    """A worker process of a module of this checkout."""
-    return process.WorkerProcess(module, variables={"PYTHONPATH": os.pathsep.join(sys.path)})
+class Worker(process.WorkerProcess):
+    """A worker process of a module of this checkout; `name` is its name in errors."""
+
+    def __init__(self, name: str, module: str) -> None:
+        self.name = name
+        super().__init__(module, variables={"PYTHONPATH": os.pathsep.join(sys.path)})
+
+    def told(self, do: str, **order: Any) -> dict[str, Any]:
+        """Its reply to an order; RuntimeError where it fails or the process ended."""
+        reply = self.ask(do, **order)
+        if reply is None:
+            said = "\n".join(self.printed())
+            raise RuntimeError(f"{self.name}: the process ended; was memory short?\n{said}")
+        if "error" in reply:
+            raise RuntimeError(f"{self.name}: {reply['error']}")
+        return reply
 
 
-def asked(worker: process.WorkerProcess, name: str, do: str, **order: Any) -> dict[str, Any]:
-    """A worker's reply to an order; RuntimeError where it fails or the worker ended."""
-    reply = worker.ask(do, **order)
-    if reply is None:
-        said = "\n".join(worker.printed())
-        raise RuntimeError(f"{name}: the process ended; was memory short?\n{said}")
-    if "error" in reply:
-        raise RuntimeError(f"{name}: {reply['error']}")
-    return reply
-
-
-class Contestant:
+class Contestant(Worker):
     """A worker process that makes a side, `function(*arguments)`, and runs it when asked."""
 
     def __init__(self, name: str, function: str, *arguments: Any) -> None:
-        self.name = name
-        self._worker = started("bench.contest")
-        self._ask("make", function=function, arguments=arguments)
-
-    def close(self) -> None:
-        """End the process."""
-        self._worker.close()
-
-    def _ask(self, do: str, **order: Any) -> dict[str, Any]:
-        return asked(self._worker, self.name, do, **order)
+        super().__init__(name, "bench.contest")
+        self.told("make", function=function, arguments=arguments)
 
     def check(self) -> list[float]:
         """The figures to agree on."""
-        return list(self._ask("check")["figures"])
+        return list(self.told("check")["figures"])
 
     def run(self) -> float:
         """Seconds of one run by its own clock; then a pause for its threads to fall asleep."""
-        took = float(self._ask("run")["seconds"])
+        took = float(self.told("run")["seconds"])
         time.sleep(PAUSE_S)
         return took
 
     def peak_mb(self) -> float:
         """The most memory (10⁶ bytes) that the process held since its check began."""
-        return float(self._ask("peak")["mb"])
+        return float(self.told("peak")["mb"])
 
 
 class _Side:

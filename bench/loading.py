@@ -21,9 +21,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bench.contest import Result, alternate, asked, seconds, started
+from bench.contest import Result, Worker, alternate, seconds
 from gpukit.core import process
-from gpukit.core.process import WorkerProcess
 from gpukit.data import Augment, ImageFeed, scan
 
 WIDTH, HEIGHT = 500, 375  # the usual size in ImageNet
@@ -170,7 +169,7 @@ class _Rival:
 
 def race() -> Iterator[Result]:
     """Compare pixels, then alternate epochs; milliseconds are per image."""
-    with tempfile.TemporaryDirectory() as folder, started("bench.loading") as rival:
+    with tempfile.TemporaryDirectory() as folder, Worker("DataLoader", "bench.loading") as rival:
         root = Path(folder)
         write_photographs(root)
         feed, batches = ours(root)
@@ -183,10 +182,10 @@ def _contest(
     root: Path,
     variant: str,
     batches: Callable[[int], Iterator[np.ndarray]],
-    rival: WorkerProcess,
+    rival: Worker,
 ) -> Result:
     def ask(do: str, epoch: int, **more: Any) -> dict[str, Any]:
-        return asked(rival, "DataLoader", do, root=str(root), variant=variant, epoch=epoch, **more)
+        return rival.told(do, root=str(root), variant=variant, epoch=epoch, **more)
 
     file = root / "pixels"
     shape = ask("pixels", 0, file=str(file))["shape"]

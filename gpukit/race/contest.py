@@ -233,13 +233,9 @@ def _entrants(
     implementations = primitive.implementations(race.device.kind)
     args, settings = problem.passed(proof.arrays), problem.settings
     default = primitive.choose(race.device, None, args, settings).name
-    wanted = (
-        [name for name in implementations if name != REFERENCE]
-        if race.algos is None
-        else race.algos
-    )
+    known = [name for name in implementations if name != REFERENCE]
     found = {default: implementations[default]}
-    for name in wanted:
+    for name in known if race.algos is None else race.algos:
         why = ""
         if name not in implementations:
             why = f"{problem.primitive} has no such implementation"

@@ -91,14 +91,10 @@ class Ceilings:
 
 
 def _most_saved(problem: Problem) -> int:
-    settings = problem.settings
-    if "conv" not in settings:
+    if "conv" not in problem.settings:
         return 1
-    if "kernel_shape" in settings:
-        r, s = settings["kernel_shape"][:2]
-    else:
-        r, s = problem.sizes[5:7]
-    stride = settings["conv"].stride
+    r, s = problem.sizes[5:7]
+    stride = problem.settings["conv"].stride
     return int(-(-r // stride[0]) * -(-s // stride[1]))
 
 

@@ -62,14 +62,8 @@ class _Function(Regularizer):
         return penalty
 
 
-def l1(l1: float = 0.01) -> L1:
-    """l1·Σ|x|."""
-    return L1(l1)
-
-
-def l2(l2: float = 0.01) -> L2:
-    """l2·Σx²."""
-    return L2(l2)
+l1 = L1
+l2 = L2
 
 
 def l1_l2(l1: float = 0.01, l2: float = 0.01) -> L1L2:

@@ -16,6 +16,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -52,12 +53,13 @@ def download(
     for half a minute is broken off. Returns whether the file was put together from pieces. Raises
     `NotDelivered`, whose text is one printable line; errors of the disk pass through as `OSError`.
     """
+    wanted = _Download(url, part, largest, progress, label or part.name)
     least = slowest() * TIMEOUT
     furthest = _size(part)
     failed = 0
     while True:
         try:
-            return _request(url, part, largest, progress, label or part.name, least)
+            return wanted.request(least)
         except urllib.error.HTTPError as error:
             with error:  # lets go of the connection
                 reason = f"HTTP {error.code} {error.reason}"
@@ -87,95 +89,86 @@ def slowest() -> float:
     return float(text)
 
 
-def _request(
-    url: str,
-    part: Path,
-    largest: int,
-    progress: Progress | None,
-    label: str,
-    least: float,
-) -> bool:
-    """One request for what `part` lacks, to its end; returns whether it resumed a piece."""
-    held = _size(part)
-    request = urllib.request.Request(url, headers={"User-Agent": "gpukit"})
-    if held:
-        request.add_header("Range", f"bytes={held}-")
-    with _Watch(least) as watch, _answer(request, watch, part, held) as answer:
-        start = _start(answer.headers.get("Content-Range")) if answer.status == 206 else 0
-        if start not in (0, held):
-            raise _Broken(f"asked from byte {held}, the server sent from {start}")
-        length = _number(answer.headers.get("Content-Length"))
-        total = None if length is None else start + length
-        if total is not None and total > largest:
-            raise NotDelivered(f"{url} has {total} bytes, more than {label} can have")
-        if length is not None and length > shutil.disk_usage(part.parent).free:
-            raise OSError(errno.ENOSPC, f"No space left on device for {length} bytes")
-        done = _copy(answer, part, start, total, progress, label, largest, watch)
-        if done > largest:
-            part.unlink()
-            raise NotDelivered(f"{url} sends more bytes than {label} can have")
-        if total is not None and done < total:
-            raise _Broken(f"{done} of {total} bytes came")
-        return start > 0
+@dataclass(frozen=True)
+class _Download:
+    """One address, and the file for what it sends: at most `largest` bytes, called `label`."""
 
+    url: str
+    part: Path
+    largest: int
+    progress: Progress | None
+    label: str
 
-@contextmanager
-def _answer(request: urllib.request.Request, watch: _Watch, part: Path, held: int) -> Iterator[Any]:
-    """What the server answers, closed at the end; errors of the network are `_Broken`."""
-    try:
-        answer = _opener(watch).open(request, timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        if error.code != 416 or not held:
-            raise
-        part.unlink()
-        raise _Broken("the piece held is longer than the file at this address") from error
-    except urllib.error.URLError as error:
-        raise watch.reason() or error from None
-    except (OSError, http.client.HTTPException) as error:
-        raise watch.reason() or _broken(error) from None
-    except ValueError as error:  # an address that is none, from a redirection
-        raise NotDelivered(f"{request.full_url} leads nowhere ({_short(str(error))})") from None
-    watch.begin()
-    with answer:
-        yield answer
+    def request(self, least: float) -> bool:
+        """One request for what `part` lacks, to its end; returns whether it resumed a piece."""
+        held = _size(self.part)
+        request = urllib.request.Request(self.url, headers={"User-Agent": "gpukit"})
+        if held:
+            request.add_header("Range", f"bytes={held}-")
+        with _Watch(least) as watch, self._answer(request, watch, held) as answer:
+            start = _start(answer.headers.get("Content-Range")) if answer.status == 206 else 0
+            if start not in (0, held):
+                raise _Broken(f"asked from byte {held}, the server sent from {start}")
+            length = _number(answer.headers.get("Content-Length"))
+            total = None if length is None else start + length
+            if total is not None and total > self.largest:
+                raise NotDelivered(f"{self.url} has {total} bytes, more than {self.label} can have")
+            if length is not None and length > shutil.disk_usage(self.part.parent).free:
+                raise OSError(errno.ENOSPC, f"No space left on device for {length} bytes")
+            done = self._copy(answer, start, total, watch)
+            if done > self.largest:
+                self.part.unlink()
+                raise NotDelivered(f"{self.url} sends more bytes than {self.label} can have")
+            if total is not None and done < total:
+                raise _Broken(f"{done} of {total} bytes came")
+            return start > 0
 
+    @contextmanager
+    def _answer(self, request: urllib.request.Request, watch: _Watch, held: int) -> Iterator[Any]:
+        """What the server answers, closed at the end; errors of the network are `_Broken`."""
+        try:
+            answer = _opener(watch).open(request, timeout=TIMEOUT)
+        except urllib.error.HTTPError as error:
+            if error.code != 416 or not held:
+                raise
+            self.part.unlink()
+            raise _Broken("the piece held is longer than the file at this address") from error
+        except urllib.error.URLError as error:
+            raise watch.reason() or error from None
+        except (OSError, http.client.HTTPException) as error:
+            raise watch.reason() or _broken(error) from None
+        except ValueError as error:  # an address that is none, from a redirection
+            raise NotDelivered(f"{self.url} leads nowhere ({_short(str(error))})") from None
+        watch.begin()
+        with answer:
+            yield answer
 
-def _copy(
-    answer: Any,
-    part: Path,
-    done: int,
-    total: int | None,
-    progress: Progress | None,
-    label: str,
-    largest: int,
-    watch: _Watch,
-) -> int:
-    """Copy the body up to a chunk beyond `largest`; returns the length that `part` has then."""
-    shown = -_SHOWN
-    with part.open("r+b" if done else "wb") as out:
-        out.seek(done)
-        while done <= largest:
-            if progress is not None and time.monotonic() - shown >= _SHOWN:
-                shown = time.monotonic()
-                out.flush()  # what is told is kept, whatever ends this process
-                progress(label, done, total)
-            try:
-                chunk = answer.read1(_CHUNK)  # what is there, if it is a byte
-            except (OSError, http.client.HTTPException) as error:
-                raise watch.reason() or _broken(error) from None
-            if not chunk:
-                break
-            out.write(chunk)
-            done += len(chunk)
-            watch.came(len(chunk))
-        out.flush()
-        os.fsync(out.fileno())
-    late = watch.reason()
-    if late is not None:
-        raise late
-    if progress is not None:
-        progress(label, done, total)
-    return done
+    def _copy(self, answer: Any, done: int, total: int | None, watch: _Watch) -> int:
+        """Copy the body up to a chunk beyond `largest`; returns the length of `part` then."""
+        shown = -_SHOWN
+        with self.part.open("r+b" if done else "wb") as out:
+            out.seek(done)
+            while done <= self.largest:
+                if self.progress is not None and time.monotonic() - shown >= _SHOWN:
+                    shown = time.monotonic()
+                    out.flush()  # what is told is kept, whatever ends this process
+                    self.progress(self.label, done, total)
+                try:
+                    chunk = answer.read1(_CHUNK)  # what is there, if it is a byte
+                except (OSError, http.client.HTTPException) as error:
+                    raise watch.reason() or _broken(error) from None
+                if not chunk:
+                    break
+                out.write(chunk)
+                done += len(chunk)
+                watch.came(len(chunk))
+            out.flush()
+            os.fsync(out.fileno())
+        if late := watch.reason():
+            raise late
+        if self.progress is not None:
+            self.progress(self.label, done, total)
+        return done
 
 
 class _Watch(Closing):

@@ -72,7 +72,7 @@ def test_pictures(
     limit: int | None = None,
     ten_crop: bool = False,
     workers: int | None = None,
-    bad_images: str = "raise",
+    bad_images: str | None = None,
     quarantine: Quarantine | None = None,
 ) -> ImageFeed:
     """The test images of a folder of pictures: central crops of `size`, or ten of each."""
@@ -83,7 +83,7 @@ def test_pictures(
         size,
         TEN if ten_crop else CENTRE,
         workers=WORKERS if workers is None else workers,
-        bad_images=bad_images,
+        bad_images=bad_images or "raise",
         quarantine=quarantine,
     )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,17 +44,16 @@ def evaluate(
     device: str | None = None,
     devices: Sequence[str] | None = None,
     limit: int | None = None,
-    ten_crop: bool = False,
-    workers: int | None = None,
-    bad_images: str | None = None,
     kernels: Sequence[str] = (),
     tell: Callable[[str], None] = lambda text: None,
+    **pictures: Any,
 ) -> list[Figures]:
     """Figures of each run or checkpoint; of more than one, those of their ensemble follow.
 
     `name` is the data set, by default that of the runs. An ensemble's output is the mean of the
     probabilities that its networks give. `kernels` are the files of plug-ins that the runs were
     trained with and that lie elsewhere now; `tell` gets a line about what computes without them.
+    `pictures` are options of `test_pictures`; SettingError where the set is none of pictures.
     """
     name = name or _data_of(runs)
     figures: list[Figures] = []
@@ -65,7 +65,7 @@ def evaluate(
         if figures and model.class_names != classes:
             raise SettingError(f"{run} knows other classes than {runs[0]}; give runs of one set")
         classes = model.class_names
-        title, feed = _test_feed(model, name, limit, ten_crop, workers, bad_images)
+        title, feed = _test_feed(model, name, limit, pictures)
         with feed, in_use_by(run, kernels, tell):
             if len(runs) == 1:
                 # The file may have been saved without a loss, or with other metrics.
@@ -84,10 +84,8 @@ def evaluate(
     if total is not None and targets is not None:
         accuracy, loss = _accuracy_and_loss(total / len(runs), targets)
         first = figures[0]
-        figures.append(
-            Figures(f"ensemble of {len(runs)}", first.model, accuracy, loss, first.images,
-                    first.data, first.crops, first.device)
-        )  # fmt: skip
+        every = f"ensemble of {len(runs)}"
+        figures.append(replace(first, name=every, accuracy=accuracy, loss=loss))
     return figures
 
 
@@ -106,33 +104,21 @@ def _data_of(runs: Sequence[Path]) -> str:
 
 
 def _test_feed(
-    model: Base,
-    name: str,
-    limit: int | None,
-    ten_crop: bool,
-    workers: int | None,
-    bad_images: str | None,
+    model: Base, name: str, limit: int | None, pictures: dict[str, Any]
 ) -> tuple[str, Feed]:
     """The test images for `model` of the set `name`, with its title."""
     if recipes.takes_pictures(model.name):
         size = (model.input_shape or (0, 0))[1] or 0
-        feed = test_pictures(
-            name,
-            size,
-            limit=limit,
-            ten_crop=ten_crop,
-            workers=workers,
-            bad_images=bad_images or "raise",
-        )
+        feed = test_pictures(name, size, limit=limit, **pictures)
         if model.class_names and feed.class_names != model.class_names:
             raise DataError(
                 f"{name}: its classes are {_some(feed.class_names)}, those of {model.name} "
                 f"{_some(model.class_names)}; give a folder with the same ones"
             )
         return name, feed
-    options = {"ten-crop": ten_crop or None, "workers": workers, "bad-images": bad_images}
-    for option, given in options.items():
-        if given is not None:
+    for option, given in pictures.items():
+        if given is not None and given is not False:
+            option = option.replace("_", "-")
             raise SettingError(f"--{option} does not apply to {model.name}; leave it out")
     dataset = data.load(name, limit=limit)
     images, labels = dataset.test_images, dataset.test_labels

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from gpukit.core import caches
 from gpukit.core.process import Heard
@@ -208,17 +209,15 @@ def record(wanted: Checks, findings: Sequence[Finding]) -> None:
 
 
 def _run_cases(wanted: Checks, step: Step, tell: Tell) -> list[Finding]:
-    def run_in(work: dict[str, list[str]], only: int | None, step: Step) -> list[Finding]:
-        subject = wanted.subject
-        return fuzz(
-            work, wanted.cases, wanted.seed, only, step,
-            subject.plugins, subject.limit, subject.heard, tell,
-        )  # fmt: skip
-
-    found = run_in(wanted.work, wanted.only, step)
+    subject = wanted.subject
+    run_in = partial(
+        fuzz, cases=wanted.cases, seed=wanted.seed, plugins=subject.plugins, limit=subject.limit,
+        heard=subject.heard, tell=tell,
+    )  # fmt: skip
+    found = run_in(wanted.work, only=wanted.only, step=step)
     crashed = [f for f in found if f.check == "plain" and f.text.startswith("crash")]
     if crashed and "asan" in wanted.work and not any(f.check == "asan" for f in found):
         # The crash did not say on which line: the same case once more under AddressSanitizer.
         case = int(crashed[0].again.partition("--case ")[2].split()[0])
-        found += run_in({"asan": [crashed[0].target]}, case, lambda steps, what: None)
+        found += run_in({"asan": [crashed[0].target]}, only=case)
     return found

@@ -13,7 +13,7 @@ from gpukit.dispatch.primitive import REFERENCE, Implementation, Primitive, regi
 from gpukit.errors import SettingError
 from gpukit.launch.kernel import Kernel
 from gpukit.launch.numba import NumbaKernel
-from gpukit.plugins import is_plugged
+from gpukit.plugins import Plugin, is_plugged
 
 KINDS = ("cpu", "cuda")
 LAUNCHERS = ("gpukit.backends.cuda",)
@@ -159,3 +159,11 @@ def targets(name: str | None = None) -> list[Target]:
     if algo and not found[0].runs_here:
         raise SettingError(f"{name} is a library's, which only a card runs: nothing to check here")
     return [t for t in found if t.runs_here]
+
+
+def emulated(plugin: Plugin) -> list[str]:
+    """What is checked of a plug-in: its implementations for cards that emu can run."""
+    found = (
+        f"{p.name}:{w.name}" for p, w in plugin.implementations if w.kind == "cuda" and w.emulated
+    )
+    return list(dict.fromkeys(found))

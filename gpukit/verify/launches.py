@@ -26,7 +26,7 @@ from gpukit.emulator.trace import Access, from_json
 from gpukit.errors import GpukitError
 from gpukit.plugins import load_any
 from gpukit.verify.cases import usual
-from gpukit.verify.coverage import Target, targets
+from gpukit.verify.coverage import Target, emulated, targets
 from gpukit.verify.run_case import describe, placed
 from gpukit.verify.worker import left_by
 
@@ -113,11 +113,8 @@ def launches(
 def main(order: dict[str, Any], reply: process.Reply) -> int:
     """Run the call of `order`; its replies are each `launch`, then `done` or an `error`."""
     loaded = [plugin for name in order["plugins"] for plugin in load_any(name)]
-    if order["targets"]:
-        wanted = [t for name in order["targets"] for t in targets(name) if t.emulated]
-    else:
-        brought = [pair for plugin in loaded for pair in plugin.implementations]
-        wanted = [Target(p.name, impl.name) for p, impl in brought if impl.kind == "cuda"]
+    names = order["targets"] or [name for plugin in loaded for name in emulated(plugin)]
+    wanted = [t for name in names for t in targets(name) if t.emulated]
     try:
         for target in wanted:
             for launch in _run(target, order["blocks"], order["dtype"]):

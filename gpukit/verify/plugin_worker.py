@@ -16,7 +16,8 @@ from gpukit.errors import GpukitError
 from gpukit.launch import nvrtc
 from gpukit.launch.kernel import Kernel
 from gpukit.launch.sources import Source
-from gpukit.plugins import Plugin, PluginError, load_any
+from gpukit.plugins import PluginError, load_any
+from gpukit.verify.coverage import emulated
 
 
 def main(order: dict[str, Any], reply: process.Reply) -> int:
@@ -29,9 +30,9 @@ def main(order: dict[str, Any], reply: process.Reply) -> int:
     kernels = [kernel for plugin in plugins for kernel in plugin.kernels]
     files = dict.fromkeys(str(kernel.file) for kernel in kernels)
     reply(
-        found=[name for plugin in plugins for name in targets(plugin)],
+        found=[name for plugin in plugins for name in emulated(plugin)],
         left_out=[
-            name for plugin in plugins for name in plugin.names if name not in targets(plugin)
+            name for plugin in plugins for name in plugin.names if name not in emulated(plugin)
         ],
         files=len(files),
     )
@@ -42,14 +43,6 @@ def main(order: dict[str, Any], reply: process.Reply) -> int:
             reply(**_compile(own, arch))
     reply(done=True)
     return 0
-
-
-def targets(plugin: Plugin) -> list[str]:
-    """What is checked of a plug-in: its implementations for cards that emu can run."""
-    found = (
-        f"{p.name}:{w.name}" for p, w in plugin.implementations if w.kind == "cuda" and w.emulated
-    )
-    return list(dict.fromkeys(found))
 
 
 def _compile(kernels: list[Kernel], arch: int) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 
 CONTENT = random.Random("content").randbytes(30_000) + bytes(20_000)
@@ -72,15 +73,7 @@ def behaviour(words: str = RIGHT) -> Callable[[Behaviour], Behaviour]:
 
 def first(function: Behaviour) -> Behaviour:
     """What the first request meets; later ones meet a good server."""
-
-    def act(c: Connection) -> None:
-        if c.number == 0:
-            function(c)
-        else:
-            c.ranged()
-
-    act.__name__ = function.__name__
-    return act
+    return wraps(function)(lambda c: function(c) if c.number == 0 else c.ranged())
 
 
 def reply(
@@ -107,13 +100,29 @@ def _cut(size: int) -> list[bytes]:
 
 
 EMPTY, SIZE = "Content-Length: 0", f"Content-Length: {len(PACKED)}"
-PARTIAL, CHUNKED = "206 Partial Content", "Transfer-Encoding: chunked"
+CHUNKED, FOUND = "Transfer-Encoding: chunked", "302 Found"
+PARTIAL = "206 Partial Content"
 BOMB = gzip.compress(bytes(50_000_000), mtime=0)
 _CHUNKS = [
     *(f"{len(p):x};extension=1\r\n".encode() + p + b"\r\n" for p in _cut(7000)),
     b"0\r\n\r\n",
 ]
 BEHAVIOURS |= {
+    "good": (lambda c: c.ranged(), RIGHT),
+    "breaks_off_and_resumes": (lambda c: c.ranged([5000, 20_000, None][c.number]), RIGHT),
+    "elsewhere": (
+        first(lambda c: c.head(FOUND, f"Location: {c.address}/other/file", EMPTY)),
+        RIGHT,
+    ),
+    "silent": (lambda c: c.drip(b""), "no answer in 0.5 s|timed out"),
+    "in_a_circle": (
+        lambda c: c.head(FOUND, f"Location: {c.address}/{c.number % 2}", EMPTY),
+        "redirect error",
+    ),
+    "no_http": (lambda c: c.send("\x1b[31m220 ready\x07\r\n" * 3), "cannot be fetched"),
+    "ten_bytes_a_request": (lambda c: c.ranged((c.start or 0) + 10), "cannot be fetched"),
+    "no_tls": (lambda c: c.send("HTTP/1.1 400 Bad Request\r\n\r\n"), "SSL"),
+    "own_certificate": (lambda c: c.ranged(), "CERTIFICATE_VERIFY_FAILED"),
     "no_length": (reply("200 OK", body=[PACKED]), RIGHT),
     "chunked": (reply("200 OK", CHUNKED, body=[*_CHUNKS, "0\r\n\r\n"]), RIGHT),
     "small_pieces": (reply("200 OK", SIZE, body=_cut(97)), RIGHT),
@@ -134,13 +143,13 @@ BEHAVIOURS |= {
         reply("200 OK", "Content-Length: 10000000000000", drips=b"x"),
         "10000000000000 bytes, more than",
     ),
-    "to_a_file": (reply("302 Found", "Location: file:///etc/passwd", EMPTY), "not allowed"),
+    "to_a_file": (reply(FOUND, "Location: file:///etc/passwd", EMPTY), "not allowed"),
     "to_ftp": (
         reply("301 Moved", "Location: ftp://127.0.0.1/x\x1b[2J", EMPTY),
         "no http.s. address",
     ),
     "to_no_address": (
-        reply("302 Found", "Location: http://[::1", EMPTY),
+        reply(FOUND, "Location: http://[::1", EMPTY),
         "leads nowhere|cannot be fetched",
     ),
     "rude": (reply(f"404 \x1b[2J\x1b]0;owned\x07\r{'A' * 5000}", EMPTY), "HTTP 404"),
@@ -168,18 +177,8 @@ BEHAVIOURS |= {
 
 
 @behaviour()
-def good(c):
-    c.ranged()
-
-
-@behaviour()
-def breaks_off_and_resumes(c):
-    c.ranged([5000, 20_000, None][c.number])
-
-
-@behaviour()
 def breaks_off_without_ranges(c):
-    c.head("200 OK", f"Content-Length: {len(PACKED)}")
+    c.head("200 OK", SIZE)
     c.send(PACKED[: 9000 if c.number < 2 else None])
 
 
@@ -190,17 +189,11 @@ def resets_at_first(c):
 
 
 @behaviour()
-@first
-def elsewhere(c):
-    c.head("302 Found", f"Location: {c.address}/other/file", "Content-Length: 0")
-
-
-@behaviour()
 def range_of_another_place(c):
     if c.number == 0:
         c.ranged(8000)
     elif c.number == 1:
-        c.head("206 Partial Content", "Content-Range: bytes 17-99/100", "Content-Length: 83")
+        c.head(PARTIAL, "Content-Range: bytes 17-99/100", "Content-Length: 83")
         c.send(bytes(83))
     else:
         c.ranged()
@@ -212,7 +205,7 @@ def range_that_lies(c):
         c.ranged(8000)
     elif c.start is not None:
         said = f"Content-Range: bytes {c.start}-{len(PACKED) - 1}/{len(PACKED)}"
-        c.head("206 Partial Content", said, f"Content-Length: {len(PACKED) - c.start}")
+        c.head(PARTIAL, said, f"Content-Length: {len(PACKED) - c.start}")
         c.send(PACKED[: len(PACKED) - c.start])
     else:
         c.ranged()
@@ -223,7 +216,7 @@ def range_not_satisfiable(c):
     if c.number == 0:
         c.ranged(8000)
     elif c.start is not None:
-        c.head("416 Range Not Satisfiable", "Content-Length: 0")
+        c.head("416 Range Not Satisfiable", EMPTY)
     else:
         c.ranged()
 
@@ -232,11 +225,6 @@ def range_not_satisfiable(c):
 def some_continues(c):
     c.send("HTTP/1.1 100 Continue\r\n\r\n" * 20)
     c.ranged()
-
-
-@behaviour("no answer in 0.5 s|timed out")
-def silent(c):
-    c.drip(b"")
 
 
 @behaviour("no answer in 0.5 s")
@@ -259,35 +247,10 @@ def endless(c):
         c.send(bytes(1 << 16))
 
 
-@behaviour("redirect error")
-def in_a_circle(c):
-    c.head("302 Found", f"Location: {c.address}/{c.number % 2}", "Content-Length: 0")
-
-
-@behaviour("cannot be fetched")
-def no_http(c):
-    c.send("\x1b[31m220 ready\x07\r\n" * 3)
-
-
-@behaviour("cannot be fetched")
-def ten_bytes_a_request(c):
-    c.ranged((c.start or 0) + 10)
-
-
-@behaviour("SSL")
-def no_tls(c):
-    c.send("HTTP/1.1 400 Bad Request\r\n\r\n")
-
-
 @behaviour("no answer in 0.5 s|timed out")
 def a_handshake_at_a_time(c):
     c.send(b"\x16\x03\x03\x3f\x00")  # a record of 16,128 bytes begins
     c.drip(b"\x02")
-
-
-@behaviour("CERTIFICATE_VERIFY_FAILED")
-def own_certificate(c):
-    c.ranged()
 
 
 TLS = {"no_tls", "a_handshake_at_a_time", "own_certificate"}  # asked for by https

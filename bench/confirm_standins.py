@@ -197,9 +197,10 @@ def confirm(device: str) -> dict[str, Any]:
             probe.piece, {"probes": 0, "emulator": "agrees", "card": "agrees", "problems": []}
         )
         entry["probes"] += 1
+        needed = f"needs sm_{probe.proves}" if is_card else "no card"
         for side, where, absent in (
             ("emulator", "emu", missing),
-            ("card", device, _why_not(probe, arch)),
+            ("card", device, "" if arch >= probe.proves else f"not run: {needed}"),
         ):
             state, problem = (absent, "") if absent else _compared(probe, where)
             if state != "agrees":
@@ -221,12 +222,6 @@ def confirm(device: str) -> dict[str, Any]:
         "pieces": pieces,
         "facts": found,
     }
-
-
-def _why_not(probe: Probe, arch: int) -> str:
-    if not arch:
-        return "not run: no card"
-    return f"not run: needs sm_{probe.proves}" if arch < probe.proves else ""
 
 
 def main() -> int:

@@ -1,22 +1,24 @@
 """The problems as a PyTorch user would write them, on the same numbers.
 
 Each has the variants that users know to be fast (contiguous, channels_last, compiled); the fastest
-is the rival. Importing this imports PyTorch.
+is the rival. Optimisers' steps are those of PyTorch's own, over the same parameter buffer; their
+momentum has the other sign and is not yet multiplied by the rate: v = -lr·buffer. Importing this
+imports PyTorch.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from torch import optim
 from torch.nn import functional, grad
 
 from gpukit.dispatch.declaration import Problem
 from gpukit.dispatch.primitive import registry
-from gpukit.race import torch_updates
 from gpukit.race.problems import form_of
 
 Variant = Callable[[], Any]
@@ -37,7 +39,7 @@ def variants(
     name, form = problem.primitive, form_of(problem.primitive).name
     tensors = _prepared(problem, [torch.from_numpy(a).to(device) for a in arrays])
     if form == "update":
-        function: Any = torch_updates.step
+        function: Any = _step
     else:
         calls = {"conv": _conv, "pool": _pool}.get(form, _others)(problem)
         function = calls.get(name) or _by_name(problem)
@@ -45,7 +47,7 @@ def variants(
     images = form in ("conv", "pool") or name in _OF_IMAGES
     layouts = _nchw(tensors) if images else {"eager": tensors}
     if form == "update":
-        layouts = dict(torch_updates.prepared(problem, tensors))
+        layouts = dict(_optimisers(problem, tensors))
     elif name == "dense":  # as torch.nn.Linear keeps its weights
         layouts["linear"] = [tensors[0], tensors[1].t().contiguous().t(), tensors[2]]
     elif name in _BY_TAPE:
@@ -121,7 +123,7 @@ def _recorded(problem: Problem, gy: Any, *inputs: Any) -> list[Any]:
 def _back(problem: Problem, results: Any, images: bool) -> list[np.ndarray | None]:
     listed = list(results) if isinstance(results, (tuple, list)) else [results]
     if form_of(problem.primitive).name == "update":
-        listed = torch_updates.as_ours(problem, listed)
+        listed = _as_ours(problem, listed)
     if problem.primitive == "softmax_cross_entropy":
         listed[1] = listed[1].exp()  # PyTorch keeps the logarithms for the gradient
     found: list[np.ndarray | None] = []
@@ -261,3 +263,64 @@ def _by_name(problem: Problem) -> Callable[..., Any]:
     if name.endswith("_grad"):
         return getattr(torch.ops.aten, f"{name.removesuffix('_grad')}_backward")
     return getattr(torch, name, None) or getattr(torch.nn.functional, name)
+
+
+# PyTorch's optimiser, and names of its state in the order of gpukit's arguments after the
+# parameters.
+_OPTIMISERS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "sgd_update": (optim.SGD, ("momentum_buffer",)),
+    "adam_update": (optim.Adam, ("exp_avg", "exp_avg_sq")),
+    "rmsprop_update": (optim.RMSprop, ("square_avg", "momentum_buffer")),
+    "adagrad_update": (optim.Adagrad, ("sum",)),
+}
+# What it calls gpukit's settings.
+_SETTINGS = {
+    "lr": "lr", "weight_decay": "weight_decay", "momentum": "momentum", "epsilon": "eps",
+    "rho": "alpha",
+}  # fmt: skip
+# One kernel, or one for each operation; "foreach" does the latter where there is but one buffer.
+_STEPS: dict[str, dict[str, bool]] = {"fused": {"fused": True}, "plain": {"foreach": False}}
+
+
+def _step(optimiser: Any, *results: Any) -> list[Any]:
+    """One step; the parameters and the state, which it changes."""
+    optimiser.step()
+    return list(results)
+
+
+def _optimisers(problem: Problem, tensors: list[Any]) -> Iterator[tuple[str, list[Any]]]:
+    """By the name of each form that PyTorch has here: an optimiser, its parameters, its state."""
+    for name, form in _STEPS.items():
+        try:
+            with torch.no_grad():  # some say only at the first step that there is no such form
+                _step(*_optimiser(problem, tensors, form))
+        except (RuntimeError, TypeError):
+            continue
+        yield name, _optimiser(problem, tensors, form)
+
+
+def _optimiser(problem: Problem, tensors: list[Any], form: dict[str, bool]) -> list[Any]:
+    """The optimiser in the middle of its work, its parameters and its state."""
+    s, (made_by, names) = problem.settings, _OPTIMISERS[problem.primitive]
+    w, *state = (t.clone() for t in tensors[:-1])
+    parameters = torch.nn.Parameter(w)
+    parameters.grad = tensors[-1]  # which no step changes
+    settings = {_SETTINGS[name]: value for name, value in s.items() if name in _SETTINGS}
+    if "beta1" in s:
+        settings["betas"] = s["beta1"], s["beta2"]
+    optimiser = made_by([parameters], **settings, **form)
+    kept = dict(zip(names, state))
+    if "momentum_buffer" in kept:
+        kept["momentum_buffer"] /= -s["lr"]
+    optimiser.state[parameters].update(kept)
+    if problem.primitive != "sgd_update":
+        count = torch.tensor(float(s.get("step", 1) - 1))
+        optimiser.state[parameters]["step"] = count.to(w.device) if form.get("fused") else count
+    return [optimiser, parameters, *kept.values()]
+
+
+def _as_ours(problem: Problem, results: list[Any]) -> list[Any]:
+    """Results with gpukit's sign and scale."""
+    names = ("", *_OPTIMISERS[problem.primitive][1])
+    lr = problem.settings["lr"]
+    return [r * -lr if n == "momentum_buffer" else r.detach() for n, r in zip(names, results)]

@@ -1,19 +1,17 @@
 """Data sets (embedded, public, the user's folders), and the feeds that cut them into batches."""
 
 from gpukit.data.augment import Augment, ColourNoise
-from gpukit.data.batches import batch_count, batches
-from gpukit.data.catalogue import catalogue
 from gpukit.data.dataset import Dataset
 from gpukit.data.describe import contact_sheet, describe, describe_folder
 from gpukit.data.export import export
-from gpukit.data.feed import ArrayFeed, Batch, Feed
+from gpukit.data.feed import ArrayFeed, Batch, Feed, batch_count, batches
 from gpukit.data.fetch import fetch
 from gpukit.data.folder import ImageFolder, is_image_folder, scan
 from gpukit.data.image_feed import ImageFeed, colours
 from gpukit.data.images import read_picture
-from gpukit.data.load import load
+from gpukit.data.load import catalogue, load
 from gpukit.data.normalise import Normalise
-from gpukit.data.split import train_validation_split
+from gpukit.data.order import train_validation_split
 
 __all__ = [
     "ArrayFeed",

@@ -1,9 +1,10 @@
-"""Finds a data set by name or folder, and holds its parts against each other."""
+"""Finds data sets by name or folder, and holds their parts against each other."""
 
 from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,36 @@ def load(name_or_dir: str | Path = EMBEDDED_NAME, *, limit: int | None = None) -
             )
         return _load_folder(name, folder, limit)
     return _load_folder(None, settings.expanded(name_or_dir), limit)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A named set. `missing` are the files that `folder` lacks; empty where the set is there."""
+
+    name: str
+    description: str
+    folder: Path
+    missing: tuple[str, ...]
+
+    @property
+    def here(self) -> bool:
+        """Whether `load(name)` has its files."""
+        return not self.missing
+
+
+def catalogue() -> list[Entry]:
+    """All named sets, the embedded one first."""
+    embedded = Entry(
+        EMBEDDED_NAME,
+        "18,000 + 10,000 of Fashion-MNIST, 28×28 grey; ships with gpukit",
+        EMBEDDED,
+        (),
+    )
+    folder = settings.data_dir()
+    return [embedded] + [
+        Entry(name, source.description, folder / name, tuple(missing_files(name)))
+        for name, source in SOURCES.items()
+    ]
 
 
 def missing_files(name: str, folder: Path | None = None) -> list[str]:

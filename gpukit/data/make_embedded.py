@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukit.data.idx import read_idx, write_idx
+from gpukit.data.load import EMBEDDED
 from gpukit.data.sources import IDX_NAMES
 
-EMBEDDED = Path(__file__).parent / "embedded"
 IMAGES_A_CLASS = 1800
 
 # All settings that shape the output are written down, so that the bytes do not depend on the

@@ -210,16 +210,11 @@ class Network(ABC):
             raise ShapeError(
                 f"{self.name} takes inputs {show_shape(expected)}, x has shape {x.shape}"
             )
-        if x.dtype.kind == "f" and x.dtype != self.dtype:
-            raise DTypeError(
-                f"{self.name} is {self.dtype}, x is {x.dtype}; cast it with "
-                f".astype(np.{self.dtype})"
-            )
-        if x.dtype.kind != "f" and x.dtype != np.uint8:
-            raise DTypeError(
-                f"{self.name} takes {self.dtype} or uint8 images, x is {x.dtype}; cast it with "
-                f".astype(np.{self.dtype})"
-            )
+        if x.dtype not in (self.dtype, np.uint8):
+            floating = x.dtype.kind == "f"
+            takes = f"is {self.dtype}" if floating else f"takes {self.dtype} or uint8 images"
+            way_out = f"cast it with .astype(np.{self.dtype})"
+            raise DTypeError(f"{self.name} {takes}, x is {x.dtype}; {way_out}")
 
     def build(self, input_shape: Shape) -> None:
         """Make the parameters for inputs of `input_shape`, the batch axis None."""

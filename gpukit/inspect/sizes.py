@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from dataclasses import dataclass
 
 from gpukit import layers
@@ -70,19 +71,13 @@ class _Field:
 
     def through(self, span: Pair, stride: Pair) -> _Field:
         """After a window of `span` cells at `stride`."""
-        return _Field(
-            (
-                self.size[0] + (span[0] - 1) * self.jump[0],
-                self.size[1] + (span[1] - 1) * self.jump[1],
-            ),
-            (self.jump[0] * stride[0], self.jump[1] * stride[1]),
-        )
+        sizes = (n + (cells - 1) * jump for n, cells, jump in zip(self.size, span, self.jump))
+        return _Field(_pair(sizes), _pair(map(operator.mul, self.jump, stride)))
 
     def joined(self, other: _Field) -> _Field:
         """What branches see together: the larger one, for they share their middle."""
         return _Field(
-            (max(self.size[0], other.size[0]), max(self.size[1], other.size[1])),
-            (max(self.jump[0], other.jump[0]), max(self.jump[1], other.jump[1])),
+            _pair(map(max, self.size, other.size)), _pair(map(max, self.jump, other.jump))
         )
 
 

@@ -8,7 +8,6 @@ card to show this, its source must not speak of one.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -79,21 +78,16 @@ def _imported(tree: ast.AST) -> tuple[set[str], set[str]]:
     """Names that stand for the libraries' modules, and for their streams."""
     modules: set[str] = set()
     streams: set[str] = set()
-    for name, source, attribute in _imports(tree):
-        if source.partition(".")[0] in LIBRARIES:
-            (streams if attribute in NAMES else modules).add(name)
-    return modules, streams
-
-
-def _imports(tree: ast.AST) -> Iterator[tuple[str, str, str]]:
-    """(name here, module, what of it)."""
     for node in ast.walk(tree):
+        found: list[tuple[str, str, str]] = []  # name here, module, what of it
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.asname or alias.name.partition(".")[0], alias.name, ""
+            found = [(a.asname or a.name.partition(".")[0], a.name, "") for a in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            for alias in node.names:
-                yield alias.asname or alias.name, node.module, alias.name
+            found = [(a.asname or a.name, node.module, a.name) for a in node.names]
+        for name, source, attribute in found:
+            if source.partition(".")[0] in LIBRARIES:
+                (streams if attribute in NAMES else modules).add(name)
+    return modules, streams
 
 
 def _root(node: ast.Attribute) -> str:

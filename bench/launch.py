@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -50,22 +50,15 @@ def engine_in_place(instead: engine.Engine) -> Iterator[None]:
         emulated.unwritten = written
 
 
-class Cost(NamedTuple):
-    """CPU microseconds of a call."""
-
-    median: float
-    least: float
-
-
-def cost(work: Callable[[], Any], times: int, rounds: int) -> Cost:
-    """What a call of `work` takes, in `rounds` rounds of `times` calls."""
+def cost(work: Callable[[], Any], times: int, rounds: int) -> tuple[float, float]:
+    """CPU microseconds of a call of `work`: median, least of `rounds` rounds of `times` calls."""
     found = []
     for _ in range(rounds):
         start = time.thread_time_ns()
         for _ in range(times):
             work()
         found.append((time.thread_time_ns() - start) / times / 1e3)
-    return Cost(statistics.median(found), min(found))
+    return statistics.median(found), min(found)
 
 
 def loop_step() -> Callable[[], Any]:
@@ -105,10 +98,17 @@ def count(step: Callable[[], Any]) -> dict[str, int]:
             sys.setprofile(None)
     return {
         "launches": len(recorder.calls),
-        "scalars": sum(isinstance(a, np.generic) for c in recorder.calls for a in c.arguments),
+        "scalars": sum(_numbers(a) for call in recorder.calls for a in call.arguments),
         "device look-ups": sum(calls[name] for name in LOOKUPS.values()),
         "calls of Python functions": calls["calls"],
     }
+
+
+def _numbers(argument: Any) -> int:
+    """How many numbers a kernel gets by value in one argument: a struct holds several."""
+    if isinstance(argument, np.ndarray):
+        return len(argument.dtype.names or ())
+    return int(isinstance(argument, np.generic))
 
 
 def launches_of(step: Callable[[], Any]) -> list[Callable[[], None]]:
@@ -136,15 +136,14 @@ def measure(rounds: int = 25) -> dict[str, dict[str, float]]:
             step = make()
             for _ in range(5):
                 step()
-            again = launches_of(step)
-            each = [cost(one, 20, rounds) for one in again]
+            medians, least = zip(*(cost(one, 20, rounds) for one in launches_of(step)))
             whole = cost(step, 2, 4 * rounds)
             figures[name] = {
-                "ms a step": whole.median / 1e3,
-                "ms a step, least": whole.least / 1e3,
-                "µs a launch": statistics.mean(one.median for one in each),
-                "µs a launch, least": statistics.mean(one.least for one in each),
-                "µs, dearest launch": max(one.median for one in each),
+                "ms a step": whole[0] / 1e3,
+                "ms a step, least": whole[1] / 1e3,
+                "µs a launch": statistics.mean(medians),
+                "µs a launch, least": statistics.mean(least),
+                "µs, dearest launch": max(medians),
                 **count(step),
             }
     return figures

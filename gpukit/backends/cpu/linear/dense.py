@@ -1,6 +1,6 @@
 """Fully connected layers and matrix products: one-thread GEMMs over blocks of the result.
 
-Forward with float32 batches on AVX-512 is tiled_dense.py's.
+Forward with float32 batches on AVX-512 is linear/tiled.py's.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ Nothing is recorded on the tape. Predictions stay on their device; only the sum 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,18 +15,23 @@ import numpy as np
 from gpukit import losses
 from gpukit.autograd import no_grad
 from gpukit.autograd.results import operand, values_of
-from gpukit.core.config import Configurable, Family, number, show, snake_case, whole
+from gpukit.core.config import Configurable, Family, number, show, snake_case, text, whole
 from gpukit.device import to_host
 from gpukit.errors import DataError, SettingError, ShapeError
 from gpukit.utils import whole_labels
 
+RESERVED = ("epoch", "loss", "lr", "seconds")  # keys of logs that are no metric's
 _WAY_OUT = "pass class numbers (N,) or one-hot labels (N, K)"
 
 
 class Metric(Configurable):
-    """Base of all metrics; `name` is the key in the logs."""
+    """Base of all metrics; `name` is the key in the logs.
+
+    `higher_is_better` says what callbacks with mode="auto" look for; None: they ask for a mode.
+    """
 
     name = ""
+    higher_is_better: bool | None = None
 
     def update(self, y_true: Any, y_pred: Any) -> tuple[float, int]:
         """(sum over the batch, number of samples) for labels and predictions (N, …)."""
@@ -44,10 +50,11 @@ class Accuracy(Metric):
     Predictions (N, 1) or (N,): above `threshold` is class 1, labels are 0 or 1.
     """
 
-    name = "accuracy"
+    higher_is_better = True
 
-    def __init__(self, threshold: float = 0.5) -> None:
+    def __init__(self, threshold: float = 0.5, name: str = "accuracy") -> None:
         self.threshold = number("threshold", threshold)
+        self.name = text("Accuracy's name", name)
 
     def update(self, y_true: Any, y_pred: Any) -> tuple[float, int]:
         labels, scores = _raw(y_true), _raw(y_pred)
@@ -66,9 +73,11 @@ class TopKAccuracy(Metric):
     Ties with the k-th count as among them. Labels are class numbers (N,) or one-hot (N, K).
     """
 
-    def __init__(self, k: int = 5) -> None:
+    higher_is_better = True
+
+    def __init__(self, k: int = 5, name: str | None = None) -> None:
         self.k = whole("k", k)
-        self.name = f"top_{self.k}_accuracy"
+        self.name = f"top_{self.k}_accuracy" if name is None else text("TopKAccuracy's name", name)
 
     def update(self, y_true: Any, y_pred: Any) -> tuple[float, int]:
         labels, scores = _raw(y_true), _raw(y_pred)
@@ -83,11 +92,16 @@ class TopKAccuracy(Metric):
 class LossMetric(Metric):
     """The mean of a loss, reported beside the one that is minimised."""
 
-    def __init__(self, loss: Any) -> None:
+    higher_is_better = False
+
+    def __init__(self, loss: Any, name: str | None = None) -> None:
         self.loss = losses.get(loss)
-        own = type(self.loss) in losses.FUNCTIONS.values()
-        name = snake_case(type(self.loss).__name__) if own else "loss"
-        self.name = getattr(getattr(self.loss, "function", None), "__name__", "") or name
+        function = getattr(getattr(self.loss, "function", None), "__name__", "")
+        self.name = (
+            function or snake_case(type(self.loss).__name__)
+            if name is None
+            else text("LossMetric's name", name)
+        )
 
     def update(self, y_true: Any, y_pred: Any) -> tuple[float, int]:
         with no_grad():
@@ -152,20 +166,51 @@ _LOSSES = {"mse", *(function.__name__ for function in losses.FUNCTIONS)}
 
 
 def get(spec: Any) -> Metric:
-    """The metric meant by an object, a name ("accuracy", "top_5_accuracy", "mse") or a loss."""
+    """The metric meant by an object, a name ("accuracy", "top_5_accuracy", "mse") or a loss.
+
+    One that is given by a name has that name: "acc" is `acc` in the logs.
+    """
     if isinstance(spec, str):
-        if top := re.fullmatch(r"top_(\d+)(_accuracy)?", spec.lower()):
-            return TopKAccuracy(int(top[1]))
-        if spec.lower() in _LOSSES:
-            return LossMetric(spec.lower())
-        if spec.lower() not in _family.aliases and spec not in _family.classes:
-            raise SettingError(
-                f"unknown metric {spec!r}; use accuracy, top_5_accuracy (any number) or a loss: "
-                f"{', '.join(sorted(_LOSSES))}"
-            )
-    elif isinstance(spec, losses.Loss) or (callable(spec) and spec in losses.FUNCTIONS):
+        metric = _by_name(spec)
+        metric.name = spec
+        return metric
+    if isinstance(spec, losses.Loss) or (callable(spec) and spec in losses.FUNCTIONS):
         return LossMetric(spec)
     return _family.get(spec)
+
+
+def _by_name(spec: str) -> Metric:
+    if top := re.fullmatch(r"top_(\d+)(_accuracy)?", spec.lower()):
+        return TopKAccuracy(int(top[1]))
+    if spec.lower() in _LOSSES:
+        return LossMetric(spec.lower())
+    if spec.lower() not in _family.aliases and spec not in _family.classes:
+        raise SettingError(
+            f"unknown metric {show(spec)}; use accuracy, top_5_accuracy (any number) or a loss: "
+            f"{', '.join(sorted(_LOSSES))}"
+        )
+    return _family.get(spec)
+
+
+def keyed(metrics: Sequence[Metric]) -> dict[str, Metric]:
+    """`metrics` by their keys in logs: their names, of equal ones `name`, `name_1`, `name_2` …
+
+    Raises SettingError for a name that logs have for something else.
+    """
+    found: dict[str, Metric] = {}
+    for metric in metrics:
+        name = key = metric.name or snake_case(type(metric).__name__)
+        if name in RESERVED or name.startswith("val_"):
+            raise SettingError(
+                f"a metric is named {name!r}, which logs have for another figure; give it another "
+                "name="
+            )
+        number = 0
+        while key in found:
+            number += 1
+            key = f"{name}_{number}"
+        found[key] = metric
+    return found
 
 
 from_config = _family.from_config

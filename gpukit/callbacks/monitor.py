@@ -6,20 +6,41 @@ import contextlib
 import math
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from gpukit.callbacks.base import Callback, Logs
-from gpukit.core.config import flag, number, path, show, whole
+from gpukit.core.config import flag, number, path, show, snake_case, whole
 from gpukit.core.terminal import say
 from gpukit.errors import CheckpointError, SettingError
 
 
 def _figure(value: Any) -> float | None:
     return None if value is None else float(value)
+
+
+# Words of figures, by what is better; the first one found in a name decides.
+_UP = (
+    "acc|accuracy|auc|precision|recall|f1|fbeta|iou|top|sensitivity|specificity|similarity|"
+    "score|positives|negatives"
+)
+_DOWN = (
+    "loss|error|mse|mae|mape|msle|rmse|crossentropy|hinge|divergence|kld|poisson|huber|cosh|"
+    "logcosh|false|lr|seconds"
+)
+
+
+def direction_of(monitor: str) -> int:
+    """1 where a higher figure of this name is better, −1 where a lower one is, 0 where unknown."""
+    for word in re.split(r"[\W_]+", snake_case(monitor)):
+        if re.fullmatch(_DOWN, word):
+            return -1
+        if re.fullmatch(_UP, word):
+            return 1
+    return 0
 
 
 class Monitor(Callback):
@@ -39,7 +60,7 @@ class Monitor(Callback):
         self.mode = mode
         self.min_delta = abs(number(f"{type(self).__name__}'s min_delta", min_delta))
         self.verbose = verbose
-        self._sign = 1 if mode == "max" or (mode == "auto" and "acc" in monitor) else -1
+        self._sign = {"min": -1, "max": 1}.get(mode) or direction_of(monitor)
         self._warned = False
 
     def value(self, logs: Logs | None) -> float | None:
@@ -59,13 +80,41 @@ class Monitor(Callback):
             )
         return None
 
+    def needs_figure(self) -> bool:
+        """Whether the callback has nothing to do without its figure."""
+        return True
+
+    def check(self, figures: Sequence[str], metrics: Mapping[str, Any]) -> None:
+        """Refuse, before training, a monitor that is none of `figures`, or has no known direction.
+
+        `metrics` are those of the model by key.
+        """
+        if self.monitor not in figures:
+            raise SettingError(
+                f"{type(self).__name__}: monitor={show(self.monitor)} is not in the logs; use one "
+                f"of {', '.join(figures)}"
+            )
+        metric = metrics.get(self.monitor.removeprefix("val_"))
+        higher = getattr(metric, "higher_is_better", None)
+        if self.mode == "auto" and higher is not None:
+            self._sign = 1 if higher else -1
+        self._direction()
+
+    def _direction(self) -> int:
+        if self._sign == 0:
+            raise SettingError(
+                f"{type(self).__name__}: mode='auto' does not know whether a higher "
+                f"{self.monitor!r} is better; use mode='max' or mode='min'"
+            )
+        return self._sign
+
     def better(self, value: float, reference: float | None) -> bool:
         """Whether `value` improves on `reference` by more than min_delta; NaN never does."""
         if math.isnan(value):
             return False
         if reference is None:
             return True
-        return self._sign * (value - reference) > self.min_delta
+        return self._direction() * (value - reference) > self.min_delta
 
     def state(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.remembered}
@@ -244,6 +293,9 @@ class ModelCheckpoint(Monitor):
             if initial_value_threshold is None
             else number("ModelCheckpoint's initial_value_threshold", initial_value_threshold)
         )
+
+    def needs_figure(self) -> bool:
+        return self.save_best_only
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self.save_best_only:

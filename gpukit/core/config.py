@@ -213,10 +213,17 @@ def flag(name: str, value: Any) -> bool:
     raise SettingError(f"{name}={show(value)}: use True or False")
 
 
+def text(name: str, value: Any) -> str:
+    """`value` as a text that is not empty."""
+    if isinstance(value, str) and value:
+        return value
+    raise SettingError(f"{name}={show(value)}: use a text")
+
+
 def path(name: str, value: Any) -> Path:
     """`value`, a text or a path, as a path."""
-    if isinstance(value, (str, os.PathLike)) and isinstance(text := os.fspath(value), str):
-        return Path(text)
+    if isinstance(value, (str, os.PathLike)) and isinstance(found := os.fspath(value), str):
+        return Path(found)
     raise SettingError(f"{name}={show(value)}: use a path, as a text")
 
 
@@ -272,8 +279,8 @@ def show(value: Any) -> str:
     """A setting as an error message shows it: in one short line."""
     if isinstance(ndim := getattr(value, "ndim", 0), int) and ndim:
         return f"<{type(value).__name__} {tuple(value.shape)} of {value.dtype}>"
-    text = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    shown = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
 
 
 def _arguments(cls: type) -> list[str]:

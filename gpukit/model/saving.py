@@ -95,7 +95,7 @@ def content(model: Base, path: str | Path, *, weights_only: bool = False) -> byt
         compiled = {
             "optimizer": model.optimizer.get_config(),
             "loss": None if model._loss is None else model.loss.get_config(),
-            "metrics": [metric.get_config() for metric in model._metrics],
+            "metrics": [metric.get_config() for metric in model._metrics.values()],
         }
     state = {
         "gpukit_version": __version__,

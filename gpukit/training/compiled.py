@@ -31,7 +31,7 @@ class Compiled(Network):
         self.callbacks: CallbackList | None = None
         self._optimizer: optimizers.Optimizer | None = None
         self._loss: losses.Loss | None = None
-        self._metrics: list[metric_family.Metric] = []
+        self._metrics: dict[str, metric_family.Metric] = {}
 
     # What `compile` chose
 
@@ -43,7 +43,17 @@ class Compiled(Network):
             metrics = [metrics]
         self._optimizer = optimizers.get(optimizer)
         self._loss = None if loss is None else losses.get(loss)
-        self._metrics = [metric_family.get(spec) for spec in metrics or ()]
+        self._metrics = metric_family.keyed([metric_family.get(spec) for spec in metrics or ()])
+
+    @property
+    def metrics(self) -> list[metric_family.Metric]:
+        """The metrics given to `compile`."""
+        return list(self._metrics.values())
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The keys of what `evaluate` returns: "loss" and those of the metrics."""
+        return ["loss", *self._metrics]
 
     @property
     def optimizer(self) -> optimizers.Optimizer:
@@ -91,7 +101,10 @@ class Compiled(Network):
         if fused and self._fused_loss() is not None:
             predictions = getattr(ops, str(self.last_layer.final_activation))(predictions)
         with outputs.device.current():
-            return {m.name: metric_family.update_of(m, y, predictions) for m in self._metrics}
+            return {
+                key: metric_family.update_of(metric, y, predictions)
+                for key, metric in self._metrics.items()
+            }
 
     @contextmanager
     def fitting(self) -> Iterator[None]:

@@ -24,6 +24,7 @@ from gpukit.losses import SparseCategoricalCrossentropy, losses_of
 from gpukit.ops.loss import check_labels
 from gpukit.training.compiled import Compiled
 from gpukit.training.memory import shortage
+from gpukit.training.monitors import check_monitors
 from gpukit.training.progress import progress_for
 from gpukit.training.replay import take_step_twice
 from gpukit.training.state import TrainingState
@@ -134,6 +135,7 @@ def fit(
     state.feed = feed.config()
     history = History()
     every = CallbackList(_savers_last([*(callbacks or ()), history, _NoteStop()]), model)
+    check_monitors(every, model, validation is not None)
     model.training_state = state
     model.stop_training = state.stopped
     model.not_finite = ""

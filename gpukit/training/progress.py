@@ -13,6 +13,7 @@ from gpukit.core.blocks import Closing
 from gpukit.training.state import TrainingState
 
 REFRESH_SECONDS = 0.1
+_FIGURES = 8  # in a line
 
 
 def progress_for(
@@ -151,7 +152,7 @@ class Bar(Progress):
         return f"epoch {min(state.epoch + 1, self._epochs)}/{self._epochs}"
 
     def _figures(self, figures: dict[str, float], now: float) -> str:
-        shown = [f"{name} {figures[name]:.4f}" for name in ("loss", "accuracy") if name in figures]
+        shown = _shown(figures)
         rate, eta = self._pace.images_per_second, self._pace.eta(now)
         if rate is not None:
             shown.append(f"{rate:,.0f} images/s")
@@ -162,13 +163,20 @@ class Bar(Progress):
 
 def _epoch_line(logs: dict[str, float], epochs: int, images: int) -> str:
     shown = [f"epoch {int(logs['epoch']) + 1:>{len(str(epochs))}}/{epochs}"]
-    for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
-        if name in logs:
-            shown.append(f"{name} {logs[name]:.4f}")
+    shown += _shown(logs)
     seconds = logs["seconds"]
     if seconds > 0:
         shown.append(f"{images / seconds:,.0f} images/s")
     return "  ".join(shown)
+
+
+def _shown(figures: dict[str, float]) -> list[str]:
+    """The loss and the metrics, as a line has room for them."""
+    return [
+        f"{name} {value:.4f}"
+        for name, value in figures.items()
+        if name not in ("epoch", "lr", "seconds")
+    ][:_FIGURES]
 
 
 def _clock(seconds: float) -> str:

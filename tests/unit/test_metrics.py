@@ -54,7 +54,8 @@ def test_top_k_agrees_with_torch():
 
 def test_losses_as_metrics():
     metric = metrics.get("mse")
-    assert metric.name == "mean_squared_error"
+    assert metric.name == "mse"
+    assert metrics.LossMetric("mse").name == "mean_squared_error"
     total, count = metric.update(np.zeros((4, 3)), Tensor(SCORES, requires_grad=True))
     assert count == 4 and total == pytest.approx((SCORES**2).mean(1).sum())
     assert metrics.get(losses.hinge).name == "hinge"
@@ -62,7 +63,8 @@ def test_losses_as_metrics():
 
 def test_names_configs_and_mistakes():
     for name in ("acc", "Accuracy", "binary_accuracy", "sparse_categorical_accuracy"):
-        assert metrics.get(name).name == "accuracy"
+        assert isinstance(metrics.get(name), metrics.Accuracy)
+        assert metrics.get(name).name == name, "the name given"
     for spec in ("accuracy", "top_3_accuracy", "mse", "top_k_categorical_accuracy"):
         metric = metrics.get(spec)
         again = metrics.get(json.loads(json.dumps(metric.get_config())))

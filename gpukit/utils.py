@@ -71,3 +71,39 @@ def whole_labels(labels: np.ndarray) -> np.ndarray:
         wrong = labels[~whole].reshape(-1)[0]
         raise DataError(f"label {wrong} is no class number; labels are whole numbers from 0")
     raise DataError(f"labels of type {labels.dtype} are no class numbers; use integers")
+
+
+class PyDataset:
+    """Base of data sets that give batch i as [i]: (x, y). `fit`, `evaluate`, `predict` take one.
+
+    A subclass defines `__len__`, the number of batches, and `__getitem__`; `on_epoch_begin` and
+    `on_epoch_end` are called around each epoch. Batches are asked for one at a time, in training's
+    own process: `workers` other than 1 are refused (`data.ImageFeed` has them).
+    """
+
+    def __init__(
+        self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 10
+    ) -> None:
+        if workers not in (0, 1) or use_multiprocessing:
+            raise SettingError(
+                f"{type(self).__name__}: workers={show(workers)}, use_multiprocessing="
+                f"{show(use_multiprocessing)}: batches are asked for one at a time; leave both "
+                "out, or use data.ImageFeed(workers=…)"
+            )
+
+    def __len__(self) -> int:
+        """The number of batches."""
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> Any:
+        """Batch `index`: (x (N, …), y (N, …))."""
+        raise NotImplementedError
+
+    def on_epoch_begin(self) -> None:
+        """Called before the first batch of an epoch."""
+
+    def on_epoch_end(self) -> None:
+        """Called after the last batch of an epoch."""
+
+
+Sequence = PyDataset

@@ -13,7 +13,7 @@ import numpy as np
 
 from gpukit.autograd.tape import is_recording
 from gpukit.core.config import show
-from gpukit.device import ARRAY_TYPES, device_of
+from gpukit.device import ARRAY_TYPES, device_of, refuse_sequences
 from gpukit.errors import DeviceError, DTypeError, GpukitError, ShapeError, TapeError
 
 
@@ -103,6 +103,7 @@ def values_of(name: str, value: Any) -> Any:
     """`value`, lists of numbers made an array, whatever else has a shape as it is."""
     if _is_tensor(value) or is_array(value):
         return value
+    refuse_sequences(value)
     try:
         return np.asarray(value)
     except (ValueError, TypeError):

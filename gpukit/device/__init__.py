@@ -116,10 +116,27 @@ def to_host(array: Any) -> np.ndarray:
     """`array` as a NumPy array: itself on cpu, the data of a twin or emu, a copy from a card."""
     if isinstance(array, np.ndarray):
         return array
+    refuse_sequences(array)
     try:
         return np.asarray(on_host(array))
     except (TypeError, ValueError) as error:
         raise ShapeError(f"{show(array)} is no array: {error}") from None
+
+
+def refuse_sequences(value: Any) -> None:
+    """Raise ShapeError for an object of items that is no array: NumPy would ask for them all."""
+    kind = type(value)
+    if (
+        hasattr(kind, "__getitem__")
+        and not hasattr(value, "__array__")
+        and not hasattr(value, "__cuda_array_interface__")
+        and not isinstance(value, (list, tuple))
+        and kind.__module__ not in ("builtins", "array", "collections")
+    ):
+        raise ShapeError(
+            f"{show(value)} is no array; pass an array or a list of numbers, and what gives "
+            "batches to fit, evaluate or predict alone, without y"
+        )
 
 
 def _on_cpu(array: Any) -> Device:

@@ -16,13 +16,13 @@ from gpukit.autograd import Tensor, no_grad
 from gpukit.callbacks import Callback, CallbackList, History
 from gpukit.core.config import number, show, snake_case, whole
 from gpukit.core.settings import training_mode
-from gpukit.data.feed import ArrayFeed, Batch, Feed
+from gpukit.data.feed import Batch, Feed
 from gpukit.device import to_host
 from gpukit.errors import CheckpointError, DataError, SettingError
-from gpukit.graph.network import as_array
 from gpukit.losses import SparseCategoricalCrossentropy, losses_of
 from gpukit.ops.loss import check_labels
 from gpukit.training.compiled import Compiled
+from gpukit.training.feeds import as_feed, feeds_of, labelless
 from gpukit.training.memory import shortage
 from gpukit.training.monitors import check_monitors
 from gpukit.training.progress import progress_for
@@ -77,13 +77,20 @@ def fit(
     accumulate: int = 1,
     replay: int = 0,
     *,
+    steps_per_epoch: int | None = None,
+    validation_steps: int | None = None,
     seed: int | None = None,
     state: TrainingState | None = None,
 ) -> History:
-    """Train on samples x (N, …) and targets y (N, …), or on a `data.Feed` instead of both.
+    """Train on samples x (N, …) and targets y (N, …), or on what gives batches instead of both.
 
-    A feed has batches, an order and a seed of its own. `validation_data` is a pair (x, y) or a
-    feed; `validation_split` takes that fraction from the end of the data, before any shuffling.
+    That is a `data.Feed`, with an order and a seed of its own, an object whose [i] is batch i
+    (Keras's Sequence or PyDataset), a PyTorch DataLoader or Dataset, a list of batches (x, y), or
+    a generator of them. `steps_per_epoch` is the number of batches of an epoch (default: all; a
+    generator needs it); the next epoch then goes on where this one stopped.
+
+    `validation_data` is a pair (x, y) or gives batches, the first `validation_steps` of which are
+    used; `validation_split` takes that fraction from the end of arrays, before any shuffling.
     `verbose` is "auto" or 1 (a progress bar on stderr), 2 (a line an epoch) or 0. `accumulate`
     computes each batch in so many micro-batches, one after the other in less memory, and sums
     their gradients. Every `replay` steps (0: never) one is computed twice; ReplayError where the
@@ -110,7 +117,17 @@ def fit(
     accumulate = whole("accumulate", accumulate)
     replay = whole("replay", replay, low=0)
     seed = model.context.seed if seed is None else seed
-    feed, validation = _feeds(x, y, batch_size, shuffle, seed, validation_split, validation_data)
+    feed, validation = feeds_of(
+        x,
+        y,
+        batch_size,
+        shuffle,
+        seed,
+        validation_split,
+        validation_data,
+        steps_per_epoch,
+        validation_steps,
+    )
     if feed.count == 0:
         raise DataError("fit: there are no images to train on")
     if feed.views != 1:
@@ -175,50 +192,6 @@ def fit(
         state.stopped = False
         every.on_train_end()
     return history
-
-
-def _feeds(
-    x: Any,
-    y: Any,
-    batch_size: int,
-    shuffle: bool,
-    seed: int,
-    validation_split: float,
-    validation_data: Any,
-) -> tuple[Feed, Feed | None]:
-    """The feeds to train on and to validate on, of arrays or as given."""
-    validation: Feed | None = None
-    if isinstance(x, Feed):
-        if validation_split and validation_data is None:
-            raise SettingError(
-                "fit: validation_split takes a part of arrays; of a feed, give validation_data"
-            )
-        feed: Feed = _as_feed("fit", x, y, batch_size)
-    else:
-        x, y = as_arrays(x, y)
-        size = whole("batch_size", batch_size)
-        split = 0.0 if validation_data is not None else validation_split
-        x, y, rest = _split_end(x, y, split)
-        feed = ArrayFeed(x, y, size, shuffle=shuffle, seed=seed)
-        if rest is not None:
-            validation = ArrayFeed(*rest, size, shuffle=False)
-    if isinstance(validation_data, Feed):
-        validation = validation_data
-    elif validation_data is not None:
-        if not isinstance(validation_data, (list, tuple)) or len(validation_data) != 2:
-            raise SettingError("fit: validation_data is a pair of inputs and targets, (x, y)")
-        validation = ArrayFeed(*as_arrays(*validation_data), feed.batch_size, shuffle=False)
-    return feed, validation
-
-
-def _as_feed(what: str, x: Any, y: Any, batch_size: int) -> Feed:
-    """x itself where it is a feed, else the arrays x and y in their order."""
-    if not isinstance(x, Feed):
-        x, y = as_arrays(x, y)
-        return ArrayFeed(x, y, whole("batch_size", batch_size), shuffle=False)
-    if y is not None:
-        raise SettingError(f"{what}: a feed brings its targets; give no y with it")
-    return x
 
 
 def _like(feed: Feed) -> np.ndarray:
@@ -325,10 +298,11 @@ def evaluate(
     *,
     batch_size: int = 256,
     callbacks: Callback | None = None,
+    steps: int | None = None,
 ) -> dict[str, float]:
-    """Mean loss and metrics over (x, y), or over the feed x; the figures do not depend on how
-    batches are cut, beyond rounding."""
-    feed = _as_feed("evaluate", x, y, batch_size)
+    """Mean loss and metrics over (x, y), or over what x gives as in `fit`; the figures do not
+    depend on how batches are cut, beyond rounding. `steps` uses that many batches."""
+    feed = as_feed("evaluate", x, y, batch_size, steps)
     if feed.count == 0:
         raise DataError("evaluate: there are no images")
     model.prepare(_like(feed))
@@ -343,16 +317,15 @@ def evaluate(
     return sums.figures()
 
 
-def predict(model: Compiled, x: Any, *, batch_size: int = 256) -> np.ndarray:
-    """The outputs of `model` for every sample of x, an array or a feed, on the host.
+def predict(
+    model: Compiled, x: Any, *, batch_size: int = 256, steps: int | None = None
+) -> np.ndarray:
+    """The outputs of `model` for every sample of x, an array or what gives batches as in `fit`
+    (x alone, or with y, which is ignored), on the host.
 
     Where a feed gives several views of each sample, the mean of their outputs.
     """
-    if not isinstance(x, Feed):
-        x = as_array("x", x)
-        feed = _as_feed("predict", x, np.zeros(len(x), np.int64), batch_size)
-    else:
-        feed = _as_feed("predict", x, None, batch_size)
+    feed = labelless("predict", x, batch_size, steps)
     model.prepare(_like(feed))
     outputs = []
     with no_grad(), training_mode(False), _batches(feed) as batches:
@@ -363,27 +336,3 @@ def predict(model: Compiled, x: Any, *, batch_size: int = 256) -> np.ndarray:
         shape = model.output_shape or (0,)
         return np.zeros([0, *(n or 0 for n in shape[1:])], model.dtype)
     return np.concatenate(outputs)
-
-
-def as_arrays(x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs and targets as host arrays of one length."""
-    x, y = as_array("x", x), as_array("y", y)
-    if y.ndim == 2 and y.shape[1] == 1 and y.dtype.kind in "iu":
-        y = y[:, 0]
-    if len(x) != len(y):
-        raise DataError(f"x has {len(x)} samples and y {len(y)}; there must be one target a sample")
-    return x, y
-
-
-def _split_end(
-    x: np.ndarray, y: np.ndarray, fraction: float
-) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
-    """Keras's validation split: the end of the data, the same in every epoch."""
-    if fraction == 0:
-        return x, y, None
-    first = int(len(x) * (1 - fraction))
-    if first == 0 or first == len(x):
-        raise DataError(
-            f"validation_split={fraction} of {len(x)} samples leaves a part empty; use more data"
-        )
-    return x[:first], y[:first], (x[first:], y[first:])

@@ -9,6 +9,7 @@ import numpy as np
 from gpukit.errors import DataError
 from gpukit.training import loop
 from gpukit.training.compiled import Compiled
+from gpukit.training.feeds import as_arrays
 
 
 class Trainer(Compiled):
@@ -23,21 +24,29 @@ class Trainer(Compiled):
         batch_size: int = 256,
         return_dict: bool = False,
         verbose: Any = 0,
+        *,
+        steps: int | None = None,
     ) -> Any:
-        """Loss and metrics over samples x and targets y, or over a `data.Feed`, without y.
+        """Loss and metrics over samples x and targets y, or over what gives batches as in `fit`.
 
-        The loss alone as a float, or [loss, metric, …]; with `return_dict`, by name.
+        `steps` uses so many batches (default: all). The loss alone as a float, or
+        [loss, metric, …]; with `return_dict`, by name.
         """
-        figures = loop.evaluate(self, x, y, batch_size=batch_size)
+        figures = loop.evaluate(self, x, y, batch_size=batch_size, steps=steps)
         return figures if return_dict else _values(figures)
 
-    def predict(self, x: Any, batch_size: int = 256, verbose: Any = 0) -> np.ndarray:
-        """The outputs for samples x, or for those of a `data.Feed`, on the host."""
-        return loop.predict(self, x, batch_size=batch_size)
+    def predict(
+        self, x: Any, batch_size: int = 256, verbose: Any = 0, steps: int | None = None
+    ) -> np.ndarray:
+        """The outputs for samples x, or for those of what gives batches as in `fit`, on the host.
+
+        `steps` uses so many batches (default: all).
+        """
+        return loop.predict(self, x, batch_size=batch_size, steps=steps)
 
     def train_on_batch(self, x: Any, y: Any, return_dict: bool = False) -> Any:
         """One update on a batch; returns what `evaluate` returns, measured before the update."""
-        x, y = loop.as_arrays(x, y)
+        x, y = as_arrays(x, y)
         if len(x) == 0:
             raise DataError("train_on_batch: there are no images")
         self.prepare(x)

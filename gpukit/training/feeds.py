@@ -1,0 +1,116 @@
+"""The feeds that `fit`, `evaluate` and `predict` take batches from, of what users pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gpukit.core.config import whole
+from gpukit.data.adapt import Limited, adapted, is_array, is_batches
+from gpukit.data.feed import ArrayFeed, Feed
+from gpukit.errors import DataError, SettingError
+from gpukit.graph.network import as_array
+
+
+def feeds_of(
+    x: Any,
+    y: Any,
+    batch_size: int,
+    shuffle: bool,
+    seed: int,
+    validation_split: float,
+    validation_data: Any,
+    steps: int | None,
+    validation_steps: int | None,
+) -> tuple[Feed, Feed | None]:
+    """The feeds to train on and to validate on, of arrays or as given."""
+    size = whole("batch_size", batch_size)
+    feed = _given("fit", x, y, size, steps, shuffle=shuffle, seed=seed, training=True)
+    validation: Feed | None = None
+    if feed is not None:
+        if validation_split and validation_data is None:
+            raise SettingError(
+                "fit: validation_split takes a part of arrays; of a feed, give validation_data"
+            )
+    else:
+        x, y = as_arrays(x, y)
+        split = 0.0 if validation_data is not None else validation_split
+        x, y, rest = _split_end(x, y, split)
+        feed = limited(ArrayFeed(x, y, size, shuffle=shuffle, seed=seed), steps)
+        if rest is not None:
+            validation = ArrayFeed(*rest, size, shuffle=False)
+    if validation_data is not None:
+        pair = "fit: validation_data is a pair of inputs and targets, (x, y), or gives batches"
+        given, y = validation_data, None
+        if isinstance(given, tuple) or (isinstance(given, list) and not is_batches(given)):
+            if len(given) != 2:
+                raise SettingError(pair)
+            given, y = given
+        elif is_array(given):
+            raise SettingError(pair)
+        validation = as_feed("validation_data", given, y, feed.batch_size, validation_steps)
+    elif validation is not None:
+        validation = limited(validation, validation_steps)
+    elif validation_steps is not None:
+        raise SettingError("fit: validation_steps is for validation_data, of which there are none")
+    return feed, validation
+
+
+def _given(what: str, x: Any, y: Any, size: int, steps: int | None, **how: Any) -> Feed | None:
+    """The feed that x is or gives, `steps` batches an epoch of it; None where x is an array."""
+    steps = None if steps is None else whole("steps", steps)
+    feed = adapted(what, x, steps=steps, batch_size=size, **how)
+    if feed is not None and y is not None:
+        raise SettingError(
+            f"{what}: {type(x).__name__} brings its targets: a feed, or what gives batches, takes "
+            "no y with it"
+        )
+    return None if feed is None else limited(feed, steps)
+
+
+def limited(feed: Feed, steps: int | None) -> Feed:
+    return feed if steps is None or steps == feed.steps else Limited(feed, steps)
+
+
+def as_feed(what: str, x: Any, y: Any, batch_size: int, steps: int | None) -> Feed:
+    """What x is or gives where that is a feed, else the arrays x and y in their order."""
+    size = whole("batch_size", batch_size)
+    feed = _given(what, x, y, size, steps)
+    if feed is None:
+        feed = limited(ArrayFeed(*as_arrays(x, y), size, shuffle=False), steps)
+    return feed
+
+
+def labelless(what: str, x: Any, batch_size: int, steps: int | None) -> Feed:
+    """`as_feed` for samples x without targets."""
+    size = whole("batch_size", batch_size)
+    feed = _given(what, x, None, size, steps, labelled=False)
+    if feed is None:
+        x = as_array("x", x)
+        feed = limited(ArrayFeed(x, np.zeros(len(x), np.int64), size, shuffle=False), steps)
+    return feed
+
+
+def as_arrays(x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and targets as host arrays of one length."""
+    x, y = as_array("x", x), as_array("y", y)
+    if y.ndim == 2 and y.shape[1] == 1 and y.dtype.kind in "iu":
+        y = y[:, 0]
+    if len(x) != len(y):
+        raise DataError(f"x has {len(x)} samples and y {len(y)}; there must be one target a sample")
+    return x, y
+
+
+def _split_end(
+    x: np.ndarray, y: np.ndarray, fraction: float
+) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
+    """Keras's validation split: the end of the data, the same in every epoch."""
+    if fraction == 0:
+        return x, y, None
+    first = int(len(x) * (1 - fraction))
+    if first == 0 or first == len(x):
+        raise DataError(
+            f"validation_split={fraction} of {len(x)} samples leaves a part empty; use more data"
+        )
+    return x[:first], y[:first], (x[first:], y[first:])

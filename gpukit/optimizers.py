@@ -6,7 +6,8 @@ that the reported loss does not show), for every optimiser.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
 from weakref import WeakKeyDictionary
@@ -33,6 +34,11 @@ class _Slots:
     slices: list[slice]
     arrays: dict[str, Any]
 
+    def are_of(self, parameters: Sequence[Tensor]) -> bool:
+        """Whether these are the parameters."""
+        own = self.parameters
+        return len(own) == len(parameters) and all(map(operator.is_, own, parameters))
+
 
 class _Options(TypedDict, total=False):
     """What every optimiser takes beside its rate and constants (see `Optimizer`)."""
@@ -51,6 +57,10 @@ class Optimizer(Configurable):
     the clippings: `clipnorm` bounds the norm of each parameter's gradient (of each shard's, where a
     layer is split), `global_clipnorm` that of all of them together, `clipvalue` each value.
     `iterations` counts the steps.
+
+    What is remembered of a parameter that is frozen stays as it is, also in files, and is taken up
+    again where it is trained again. A parameter that joins later begins with empty slots at the
+    count of steps that is reached.
     """
 
     slot_names: tuple[str, ...] = ()
@@ -84,6 +94,7 @@ class Optimizer(Configurable):
         self.iterations = 0
         self._slots: WeakKeyDictionary[Tensor, _Slots] = WeakKeyDictionary()
         self._loaded: dict[str, Any] = {}
+        self._loaded_some = False
 
     @property
     def learning_rate(self) -> float:
@@ -151,11 +162,12 @@ class Optimizer(Configurable):
         state[f"{PREFIX}/learning_rate"] = np.asarray(self.learning_rate, np.float64)
         return state
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
+    def load_state(self, state: Mapping[str, Any], some: bool = False) -> None:
         """Go on from what `state` gave; other names than "optimizer/…" are passed over.
 
         Slots are filled at the next step, when the parameters are known; CheckpointError comes
-        then if they do not fit.
+        then if they do not fit. With `some`, parameters that `state` does not have, because they
+        were frozen, begin anew.
         """
         loaded = {k: np.asarray(v) for k, v in state.items() if k.startswith(f"{PREFIX}/")}
         try:
@@ -166,7 +178,7 @@ class Optimizer(Configurable):
         if self._schedule is None:
             self.learning_rate = rate
         self._slots.clear()
-        self._loaded = loaded
+        self._loaded, self._loaded_some = loaded, some
 
     def slot_arrays(self) -> Iterator[tuple[str, Any]]:
         """Name and array of all that is remembered of parameters, in their shapes and on their
@@ -198,14 +210,24 @@ class Optimizer(Configurable):
     def _slots_of(self, buffer: ParameterBuffer) -> _Slots:
         # By the first parameter: a model may make its buffers anew, not its parameters.
         slots = self._slots.get(buffer.parameters[0])
-        if slots is None:
-            slots = self._slots[buffer.parameters[0]] = self._make_slots(buffer)
-        elif len(slots.parameters) != len(buffer.parameters):
-            raise SettingError(
-                f"the model has {len(buffer.parameters)} parameters, this {type(self).__name__} "
-                f"began with {len(slots.parameters)}; compile the changed model with a new one"
-            )
+        if slots is None or not slots.are_of(buffer.parameters):
+            self._take_apart(buffer)
+            slots = self._make_slots(buffer)
+            self._slots[buffer.parameters[0]] = slots
         return slots
+
+    def _take_apart(self, buffer: ParameterBuffer) -> None:
+        """Keep by itself what is remembered of each parameter that shared a buffer with one of
+        `buffer`: parameters were frozen, or are trained again."""
+        members = {id(parameter) for parameter in buffer.parameters}
+        for owner, slots in list(self._slots.items()):
+            if members.isdisjoint(map(id, slots.parameters)):
+                continue
+            del self._slots[owner]
+            for name, place, parameter in zip(slots.names, slots.slices, slots.parameters):
+                arrays = {slot: array[place].copy() for slot, array in slots.arrays.items()}
+                whole = slice(0, parameter.size)
+                self._slots[parameter] = _Slots([parameter], [name], [whole], arrays)
 
     def _make_slots(self, buffer: ParameterBuffer) -> _Slots:
         names = [
@@ -216,9 +238,13 @@ class Optimizer(Configurable):
         for slot, array in arrays.items():
             if first := self.initial(slot):
                 array[...] = first
-        expected = bool(self._loaded)
-        for slot, array in arrays.items():
-            for name, place, parameter in zip(names, buffer.slices, buffer.parameters):
+        expected = bool(self._loaded) and not self._loaded_some
+        for name, place, parameter in zip(names, buffer.slices, buffer.parameters):
+            kept = self._slots.pop(parameter, None)
+            for slot, array in arrays.items():
+                if kept is not None:
+                    array[place] = kept.arrays[slot]
+                    continue
                 key = f"{PREFIX}/{name}/{slot}"
                 value = self._loaded.pop(key, None)
                 if value is None and expected:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -307,14 +307,39 @@ Source = Node | Tensor | None
 
 
 class Parameter(Tensor):
-    """A named leaf that an optimiser updates, usually a view of its model's parameter buffer."""
+    """A named leaf that an optimiser updates, usually a view of its model's parameter buffer.
 
-    __slots__ = ("name", "trainable")
+    `learned` says whether it was made to be trained; moving averages are not. `Parameter.change`
+    is another object after every change of `trainable` of any parameter.
+    """
+
+    __slots__ = ("learned", "name")
+
+    change: ClassVar[object] = object()
 
     def __init__(self, array: Any, name: str, trainable: bool = True) -> None:
         self.name = name
-        self.trainable = trainable
+        self.learned = flag("trainable", trainable)
         self._init(array, requires_grad=trainable)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether a gradient is computed, and optimisers and constraints may change the values.
+
+        May be set at any time: what is set to False leaves its parameter buffer.
+        """
+        return self._leaf
+
+    @trainable.setter
+    def trainable(self, trainable: bool) -> None:
+        if flag(f"{self.label}: trainable", trainable) == self._leaf:
+            return
+        self._leaf = bool(trainable)
+        if not trainable:
+            with self.device.current():
+                self._array = self._array.copy()
+            self._grad = self._grad_buffer = None
+        Parameter.change = object()
 
     @property
     def label(self) -> str:

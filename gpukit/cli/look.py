@@ -81,6 +81,8 @@ def summary(
         return
     figures = sizes(made)
     facts: dict[str, Any] = {"model": made.name, "layers": [asdict(f) for f in figures]}
+    for kind in ("trainable", "frozen"):
+        facts[kind] = sum(getattr(f, kind) for f in figures)
     facts["batch"] = batch or BATCH
     facts["devices"] = [asdict(m) for m in memory(made, facts["batch"])]
     facts["traffic"] = [asdict(t) for t in traffic(made, facts["batch"])]

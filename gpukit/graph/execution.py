@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -40,17 +41,29 @@ class Step:
 
 
 def steps_of(
-    graph: Sequence[tuple[Layer, Sequence[int]]], devices: Sequence[Device], logits: bool = False
+    graph: Sequence[tuple[Layer, Sequence[int]]],
+    devices: Sequence[Device],
+    modes: Sequence[bool | None],
+    logits: bool = False,
 ) -> list[Step]:
     """The steps of `graph`: each use of a layer, on its device; the last one makes the output.
 
-    With `logits` the last layer leaves out its final activation.
+    `modes` are the `training` that uses keep whatever the model's is, where not None. With `logits`
+    the last layer leaves out its final activation.
     """
     last = len(graph) - 1
-    return [
-        Step(i, tuple(inputs), layer, layer.logits if logits and i == last else layer, devices[i])
-        for i, (layer, inputs) in enumerate(graph)
-    ]
+    steps = []
+    for i, (layer, inputs) in enumerate(graph):
+        call: Callable[[Any, bool | None], Any] = layer.logits if logits and i == last else layer
+        if (kept := modes[i]) is not None:
+            call = partial(_in_mode, call, kept)
+        steps.append(Step(i, tuple(inputs), layer, call, devices[i]))
+    return steps
+
+
+def _in_mode(call: Any, kept: bool, inputs: Any, training: bool | None) -> Any:
+    """`call` with the `training` that a use keeps, for that of the model."""
+    return call(inputs, kept)
 
 
 class Plan:

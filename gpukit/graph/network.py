@@ -54,7 +54,9 @@ class Network(ABC):
         self.layers: list[Layer] = []
         self.normalise: Normalise | None = None
         self.class_names: tuple[str, ...] = ()
+        self._trainable = True
         self._buffers: list[ParameterBuffer] | None = None
+        self._buffers_of: object = None  # the `Parameter.change` that they were made or found after
         self._plans: dict[bool, Plan] = {}
 
     # Structure
@@ -91,7 +93,7 @@ class Network(ABC):
     def plan(self, logits: bool = False) -> Plan:
         """The steps of a forward pass, in order."""
         if logits not in self._plans:
-            steps = steps_of(self.graph(), self.placement(), logits)
+            steps = steps_of(self.graph(), self.placement(), self.modes(), logits)
             self._plans[logits] = Plan(fuse(steps))
         return self._plans[logits]
 
@@ -99,12 +101,17 @@ class Network(ABC):
         """The device of every use of a layer, in the order of `graph`."""
         return [self.device for _ in self.graph()]
 
+    def modes(self) -> list[bool | None]:
+        """The `training` that every use of a layer keeps, in the order of `graph`; None: the
+        model's."""
+        return [None for _ in self.graph()]
+
     @abstractmethod
     def graph(self) -> list[tuple[Layer, list[int]]]:
         """Every use of a layer in order, with the places of its inputs; −1 is the model's input."""
 
     def __call__(self, x: Any, training: bool | None = None) -> Any:
-        """The model's output for samples x (N, …), as a Tensor; an array if nothing is trainable.
+        """The model's output for samples x (N, …), as a Tensor; an array without parameters.
 
         uint8 images are converted by `normalise`, by default from 0 … 255 to 0 … 1. `training` is
         what `gpukit.core.settings.training_mode` says unless given; each call in training draws new
@@ -133,6 +140,37 @@ class Network(ABC):
         """All parameters, also those that are not trained, layer by layer."""
         return [parameter for layer in self.layers for parameter in layer.parameters]
 
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the model; setting it sets `trainable` of all layers.
+
+        Layers may be set otherwise afterwards, at any time; of a model that is set to False itself
+        nothing is trained.
+        """
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, trainable: bool) -> None:
+        self._trainable = flag(f"{self.name}: trainable", trainable)
+        self._buffers = None
+        for layer in self.layers:
+            layer.trainable = self._trainable
+
+    @property
+    def weights(self) -> list[Parameter]:
+        """`parameters`, by Keras's name."""
+        return self.parameters
+
+    @property
+    def trainable_weights(self) -> list[Parameter]:
+        """The parameters that training changes: none where the model is frozen."""
+        return [p for p in self.parameters if p.trainable] if self.trainable else []
+
+    @property
+    def non_trainable_weights(self) -> list[Parameter]:
+        """The parameters that training does not change: frozen ones and moving averages."""
+        return [p for p in self.parameters if not (p.trainable and self.trainable)]
+
     def get_layer(self, name: str) -> Layer:
         """The layer called `name`."""
         for layer in self.layers:
@@ -147,10 +185,16 @@ class Network(ABC):
 
     def parameter_buffers(self) -> list[ParameterBuffer]:
         """The buffers that hold the trainable parameters and their gradients."""
+        buffers, change = self._buffers, Parameter.change
+        if buffers is not None and self._buffers_of is not change:
+            held = {id(p) for buffer in buffers for p in buffer.parameters}
+            if held != {id(p) for p in self.trainable_weights}:
+                buffers = None
         # A model that shares layers with this one takes their parameters into buffers of its own.
-        if self._buffers is None or not all(b.holds_its_parameters() for b in self._buffers):
-            self._buffers = parameter_buffers(self.parameters)
-        return self._buffers
+        if buffers is None or not all(b.holds_its_parameters() for b in buffers):
+            buffers = self._buffers = parameter_buffers(self.trainable_weights)
+        self._buffers_of = change
+        return buffers
 
     def forget_penalties(self) -> None:
         """Forget the penalties on activities of earlier forward passes."""

@@ -85,12 +85,12 @@ def memory(model: Network, batch: int = BATCH, slots: int = 1) -> list[Memory]:
     found = []
     for device in model.devices:
         here = [f for f in figures if f.device == device.name]
-        trained = sum(f.weights + f.biases for f in here) * size
+        trained = sum(f.trainable for f in here) * size
         images = image if device is model.device else 0
         found.append(
             Memory(
                 device=device.name,
-                parameters=trained + sum(f.fixed for f in here) * size,
+                parameters=trained + sum(f.frozen for f in here) * size,
                 gradients=trained,
                 slots=trained * slots,
                 activations=(

@@ -44,8 +44,9 @@ _BIASES = ("bias", "beta")
 class LayerSizes:
     """Figures of one layer for one image; `receptive_field` is (rows, columns) of the input.
 
-    `fixed` counts values that no gradient changes: moving averages. The parameters of a layer that
-    is used again are counted at its first use. `device` is where it is computed.
+    `fixed` counts values that no gradient changes: moving averages. `trainable` counts weights and
+    biases that training changes, `frozen` all the others. The parameters of a layer that is used
+    again are counted at its first use. `device` is where it is computed.
     """
 
     name: str
@@ -57,6 +58,8 @@ class LayerSizes:
     weights: int
     biases: int
     fixed: int
+    trainable: int
+    frozen: int
     multiply_adds: int
     activation_bytes: int
     receptive_field: Pair
@@ -105,7 +108,8 @@ def sizes(model: Network) -> list[LayerSizes]:
         fields.append(field)
         shapes.append(shape)
         table.append(_figures(layer, where[len(table)], before[0], shape, field, image,
-                              model.dtype.itemsize, first=id(layer) not in counted))  # fmt: skip
+                              model.dtype.itemsize, first=id(layer) not in counted,
+                              trained=model.trainable))  # fmt: skip
         counted.add(id(layer))
     return table
 
@@ -120,12 +124,15 @@ def _figures(
     itemsize: int,
     *,
     first: bool,
+    trained: bool,
 ) -> LayerSizes:
     values = 0 if isinstance(layer, _RENAMING) else math.prod(shape)
     units = 0 if isinstance(layer, _VALUE_BY_VALUE) else values
-    weights = biases = fixed = 0
+    weights = biases = fixed = trainable = 0
     for parameter in layer.parameters if first else ():
-        if not parameter.trainable:
+        if parameter.trainable and trained:
+            trainable += parameter.size
+        if not parameter.learned:
             fixed += parameter.size
         elif parameter.name.rpartition("/")[2] in _BIASES:
             biases += parameter.size
@@ -150,6 +157,8 @@ def _figures(
         weights=weights,
         biases=biases,
         fixed=fixed,
+        trainable=trainable,
+        frozen=weights + biases + fixed - trainable,
         multiply_adds=multiply_adds,
         activation_bytes=values * itemsize,
         receptive_field=(min(field.size[0], image[0]), min(field.size[1], image[1])),

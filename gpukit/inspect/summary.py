@@ -129,8 +129,10 @@ def _totals(model: Network, figures: list[LayerSizes]) -> list[str]:
     size = _bytes(everything * model.dtype.itemsize)
     memory = _bytes(sum(f.activation_bytes for f in figures))
     operations = sum(f.multiply_adds for f in figures)
+    trainable = sum(f.trainable for f in figures)
     return [
         f"{everything:,} parameters ({parts}): {size} as {model.dtype}",
+        f"{trainable:,} trainable, {everything - trainable:,} frozen",
         f"{operations:,} multiply-adds and {memory} of activations an image",
     ]
 

@@ -1,7 +1,7 @@
 """Layers: functions with parameters, for models and for training loops of one's own."""
 
 from gpukit.layers.activation import ELU, Activation, LeakyReLU, ReLU, Softmax
-from gpukit.layers.base import Context, Layer, Symbolic, from_config, register
+from gpukit.layers.base import Context, Layer, from_config, register
 from gpukit.layers.conv import Conv2D, DepthwiseConv2D
 from gpukit.layers.dense import Dense
 from gpukit.layers.device import ToDevice
@@ -11,6 +11,7 @@ from gpukit.layers.normalisation import BatchNormalization, LocalResponseNormali
 from gpukit.layers.pooling import AveragePooling2D, GlobalAveragePooling2D, MaxPooling2D
 from gpukit.layers.shape import Flatten, Input, InputLayer, Reshape
 from gpukit.layers.shard import Shard
+from gpukit.layers.symbolic import Symbolic
 
 __all__ = [
     "ELU",

@@ -18,11 +18,12 @@ from gpukit.core.blocks import within
 from gpukit.core.config import Configurable, Family, flag, show, snake_case
 from gpukit.core.settings import is_training
 from gpukit.device import Device, device_of, get_device
-from gpukit.errors import DeviceError, DTypeError, GpukitError, SettingError, ShapeError
+from gpukit.errors import DTypeError, GpukitError, SettingError, ShapeError
 from gpukit.layers.batch_shape import Shape, batch_shape, show_shape
 from gpukit.layers.checks import float_name, refuse_keras_methods, sample_shape, shape_of, way_out
 from gpukit.layers.context import Context
 from gpukit.layers.shard import Shard
+from gpukit.layers.symbolic import Symbolic, one_device
 from gpukit.utils import default_seed
 
 _MOST_VALUES = 1 << 47
@@ -53,6 +54,7 @@ class LayerOptions(TypedDict, total=False):
     name: str | None
     input_shape: Sequence[int | None] | None
     dtype: Any
+    trainable: bool
 
 
 class Layer(Configurable):
@@ -78,6 +80,7 @@ class Layer(Configurable):
         name: str | None = None,
         input_shape: Sequence[int | None] | None = None,
         dtype: Any = None,
+        trainable: bool = True,
     ) -> None:
         self.auto_named = name is None
         self.name = snake_case(type(self).__name__) if name is None else name
@@ -99,6 +102,7 @@ class Layer(Configurable):
                 raise SettingError(f"name={show(name)}: use a text")
             self.input_shape = None if input_shape is None else sample_shape(input_shape)
             self.dtype = None if dtype is None else float_name(dtype)
+            self._trainable = flag("trainable", trainable)
 
     # Settings and errors
 
@@ -210,6 +214,7 @@ class Layer(Configurable):
         _spend(math.prod(shape))
         values = self._first_values(initializers.get(initializer), tuple(shape), groups)
         parameter = Parameter(self.device.asarray(values), f"{self.name}/{short_name}", trainable)
+        parameter.trainable = trainable and self.trainable
         self._parameters[short_name] = parameter
         if regularizer is not None:
             self._regularizers[short_name] = regularizer
@@ -248,6 +253,39 @@ class Layer(Configurable):
         """All parameters, those that training does not change (moving averages) included."""
         return list(self._parameters.values())
 
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the layer; may be set at any time.
+
+        A frozen layer gets no gradients, its weights add no penalty to the loss and its batch
+        normalisation uses and keeps its moving averages. Setting it sets `trainable` of all
+        parameters that were made to be trained; some may be set otherwise afterwards.
+        """
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, trainable: bool) -> None:
+        with self.naming_errors():
+            self._trainable = flag("trainable", trainable)
+        for parameter in self.parameters:
+            if parameter.learned:
+                parameter.trainable = self._trainable
+
+    @property
+    def weights(self) -> list[Parameter]:
+        """`parameters`, by Keras's name."""
+        return self.parameters
+
+    @property
+    def trainable_weights(self) -> list[Parameter]:
+        """The parameters that training changes: none where the layer is frozen."""
+        return [p for p in self.parameters if p.trainable] if self.trainable else []
+
+    @property
+    def non_trainable_weights(self) -> list[Parameter]:
+        """The parameters that training does not change: frozen ones and moving averages."""
+        return [p for p in self.parameters if not (p.trainable and self.trainable)]
+
     def get_weights(self) -> list[np.ndarray]:
         """Copies of all parameters on the host, in the order of `parameters`."""
         return [np.array(p.numpy()) for p in self.parameters]
@@ -282,14 +320,18 @@ class Layer(Configurable):
         """Put constrained parameters back into their sets, after a step of the optimiser."""
         for short, constraint in self._constraints.items():
             parameter = self._parameters[short]
+            if not parameter.trainable:
+                continue
             with parameter.device.current():
                 parameter.assign(constraint(parameter.array))
 
     # Penalties
 
     def regularization(self) -> Tensor | None:
-        """Sum of the kernel's and bias's penalties and of the activity's since `reset_losses`."""
-        terms = [penalty(self._parameters[k]) for k, penalty in self._regularizers.items()]
+        """Sum of the penalties of trainable parameters, and of the activity's since
+        `reset_losses`."""
+        penalties = [(self._parameters[k], penalty) for k, penalty in self._regularizers.items()]
+        terms = [penalty(parameter) for parameter, penalty in penalties if parameter.trainable]
         total: Tensor | None = None
         for term in terms + self._activity_losses:
             total = term if total is None else total + term
@@ -328,12 +370,12 @@ class Layer(Configurable):
     def __call__(self, inputs: Any, training: bool | None = None) -> Any:
         """Outputs for an array, a Tensor or a Symbolic (a list of them for layers that join).
 
-        Arrays in → array out, Tensors or trainable parameters in → Tensor out. `training` is what
-        `gpukit.core.settings.training_mode` says unless given.
+        Arrays in → array out, Tensors or parameters in → Tensor out. `training` is what
+        `gpukit.core.settings.training_mode` says unless given; a Symbolic keeps what is given.
         """
         first = inputs[0] if isinstance(inputs, (list, tuple)) and inputs else inputs
         if isinstance(first, Symbolic):
-            return self._symbolic(inputs)
+            return self._symbolic(inputs, training)
         return self.run(self.call, inputs, training)
 
     def run(
@@ -391,10 +433,12 @@ class Layer(Configurable):
         dtype = self.dtype or (arrays[0].dtype if arrays[0].dtype.kind == "f" else np.float32)
         self.build(shapes if many else shapes[0], device_of(*arrays), dtype)
 
-    def _symbolic(self, inputs: Any) -> Symbolic:
+    def _symbolic(self, inputs: Any, training: bool | None) -> Symbolic:
+        with self.naming_errors():
+            training = None if training is None else flag("training", training)
         if isinstance(inputs, Symbolic):
             shape = self.compute_output_shape(inputs.shape)
-            return Symbolic(shape, self, (inputs,), inputs.device)
+            return Symbolic(shape, self, (inputs,), inputs.device, training)
         with self.naming_errors():
             for x in inputs:
                 if not isinstance(x, Symbolic):
@@ -403,7 +447,7 @@ class Layer(Configurable):
                     )
             device = one_device([x.device for x in inputs if x.device is not None])
         shape = self.compute_output_shape([x.shape for x in inputs])
-        return Symbolic(shape, self, tuple(inputs), device)
+        return Symbolic(shape, self, tuple(inputs), device, training)
 
     def random_key(self) -> dict[str, int]:
         """What keys the next random numbers, as the random operations take it.
@@ -419,46 +463,6 @@ class Layer(Configurable):
         own = self._own_context
         own.step += 1
         return {"seed": own.seed, "layer": self.stream, "step": own.step - 1}
-
-
-class Symbolic:
-    """The output of `layer` applied to `inputs`, without values: a node of a model's graph.
-
-    `device` is where it will be computed; None stands for the model's own device.
-    """
-
-    __slots__ = ("device", "inputs", "layer", "shape")
-
-    def __init__(
-        self,
-        shape: Shape,
-        layer: Layer,
-        inputs: tuple[Symbolic, ...] = (),
-        device: Device | None = None,
-    ) -> None:
-        self.shape = shape
-        self.layer = layer
-        self.inputs = inputs
-        self.device = device
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    def __repr__(self) -> str:
-        where = "" if self.device is None else f" on {self.device}"
-        return f"<Symbolic {show_shape(self.shape)} from {self.layer.label}{where}>"
-
-
-def one_device(devices: Sequence[Device]) -> Device | None:
-    """The device that all of a layer's inputs are on; None for an empty list."""
-    for other in devices[1:]:
-        if other is not devices[0]:
-            raise DeviceError(
-                f"has inputs on {devices[0]} and on {other}; bring them together with "
-                f"ToDevice({devices[0].name!r})"
-            )
-    return devices[0] if devices else None
 
 
 _family = Family[Layer]("layer", Layer)

@@ -6,7 +6,8 @@ from typing import Any
 
 from gpukit import ops
 from gpukit.device import Device, get_device
-from gpukit.layers.base import Layer, Symbolic, register
+from gpukit.layers.base import Layer, register
+from gpukit.layers.symbolic import Symbolic
 
 
 @register
@@ -30,8 +31,8 @@ class ToDevice(Layer):
     def build(self, input_shape: Any, device: Any = None, *rest: Any, **named: Any) -> None:
         super().build(input_shape, self.device, *rest, **named)
 
-    def _symbolic(self, inputs: Any) -> Symbolic:
-        node = super()._symbolic(inputs)
+    def _symbolic(self, inputs: Any, training: bool | None) -> Symbolic:
+        node = super()._symbolic(inputs, training)
         node.device = self.device
         return node
 

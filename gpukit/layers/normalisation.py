@@ -18,7 +18,8 @@ class BatchNormalization(Layer):
     """(x - mean)/√(variance + epsilon)·gamma + beta, for each channel (the last axis).
 
     In training mean and (biased) variance are the batch's, and the moving ones follow:
-    moving ← momentum·moving + (1 - momentum)·batch. At test time the moving ones are used.
+    moving ← momentum·moving + (1 - momentum)·batch. At test time, and where the layer is frozen,
+    the moving ones are used and stay.
     Ioffe and Szegedy, 2015; constants and the biased variance as in Keras.
     """
 
@@ -80,7 +81,7 @@ class BatchNormalization(Layer):
 
     def call(self, inputs: Any, training: bool) -> Any:
         self.check_built(tuple(inputs.shape))
-        if not training:
+        if not (training and self.trainable):
             return ops.batch_norm_inference(
                 inputs,
                 self.gamma,

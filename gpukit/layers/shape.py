@@ -11,8 +11,9 @@ import numpy as np
 from gpukit import ops
 from gpukit.core.config import extends, show
 from gpukit.errors import SettingError, ShapeError
-from gpukit.layers.base import Layer, LayerOptions, Symbolic, register
+from gpukit.layers.base import Layer, LayerOptions, register
 from gpukit.layers.batch_shape import Shape, product, show_shape
+from gpukit.layers.symbolic import Symbolic
 
 
 @register

@@ -10,9 +10,10 @@ from gpukit import layers as layer_family
 from gpukit.device import Device, get_device
 from gpukit.errors import SettingError
 from gpukit.layers import Input, ToDevice
-from gpukit.layers.base import Layer, Symbolic, one_device
+from gpukit.layers.base import Layer
 from gpukit.layers.batch_shape import Shape
 from gpukit.layers.shard import Shard
+from gpukit.layers.symbolic import Symbolic, one_device
 from gpukit.model.adoption import adopt
 from gpukit.model.saving import Base, Devices, Structure
 
@@ -96,6 +97,9 @@ class Model(Base):
         places = {id(node): i for i, node in enumerate([self._inputs, *self._order], start=-1)}
         return [(node.layer, [places[id(p)] for p in node.inputs]) for node in self._order]
 
+    def modes(self) -> list[bool | None]:
+        return [node.training for node in self._order]
+
     def structure(self) -> Structure:
         assert self.input_shape is not None
         configs = []
@@ -114,7 +118,11 @@ class Model(Base):
                 for layer in self.layers
                 if layer.shard is not None
             },
-            "nodes": [{"layer": layer.name, "inputs": inputs} for layer, inputs in self.graph()],
+            "nodes": [
+                {"layer": layer.name, "inputs": inputs}
+                | ({} if mode is None else {"training": mode})
+                for (layer, inputs), mode in zip(self.graph(), self.modes())
+            ],
         }
 
     @classmethod
@@ -139,7 +147,8 @@ class Model(Base):
         values = [Input(tuple(structure["input_shape"]))]
         for node in structure["nodes"]:
             inputs = [values[i + 1] for i in node["inputs"]]
-            values.append(made[node["layer"]](inputs if len(inputs) > 1 else inputs[0]))
+            layer, given = made[node["layer"]], inputs if len(inputs) > 1 else inputs[0]
+            values.append(layer(given, training=node.get("training")))
         return cls(values[0], values[-1], device=devices[0], places=places, **settings)
 
 

@@ -11,7 +11,7 @@ from gpukit.device import Device, get_device
 from gpukit.errors import SettingError
 from gpukit.layers.base import parameter_budget
 from gpukit.model.functional import Model
-from gpukit.model.saving import Content, reading, restore
+from gpukit.model.saving import Content, freeze, reading, restore
 from gpukit.model.sequential import Sequential
 from gpukit.training import checkpoint
 
@@ -49,6 +49,8 @@ def load_model(
             compiled = state["compiled"]
             model.compile(compiled["optimizer"], compiled["loss"], compiled["metrics"])
         restore(model, tensors, state)
+        if "frozen" in description:
+            freeze(model, description["frozen"])
     return model
 
 

@@ -64,7 +64,8 @@ class Base(Trainer):
     def load(self, path: str | Path) -> Self:
         """Take over the parameters, optimiser and state of training of a checkpoint.
 
-        Raises CheckpointError, before anything is changed, where it does not belong to this model.
+        What is frozen in this model stays frozen; `load_model` takes that from the file. Raises
+        CheckpointError, before anything is changed, where it does not belong to this model.
         """
         if self.is_fitting:
             raise SettingError(
@@ -104,6 +105,7 @@ def content(model: Base, path: str | Path, *, weights_only: bool = False) -> byt
             "name": model.name,
             "dtype": model.dtype.name,
             "structure": model.structure(),
+            "frozen": frozen(model),
         },
         "context": {"seed": model.context.seed, "step": model.context.step},
         "normalise": None if model.normalise is None else model.normalise.config(),
@@ -116,6 +118,25 @@ def content(model: Base, path: str | Path, *, weights_only: bool = False) -> byt
         state["callbacks"] = remembered
         tensors.update({f"{_CALLBACKS}{name}": array for name, array in arrays.items()})
     return checkpoint.content(as_path("path", path), tensors, state)
+
+
+def frozen(model: Base) -> dict[str, Any]:
+    """What of `model` is frozen, in JSON's types: itself, layers, and parameters whose `trainable`
+    is not what they were made with."""
+    return {
+        "model": not model.trainable,
+        "layers": [layer.name for layer in model.layers if not layer.trainable],
+        "parameters": [p.name for p in model.parameters if p.trainable != p.learned],
+    }
+
+
+def freeze(model: Base, found: Mapping[str, Any]) -> None:
+    """Give `model` what `frozen` said of it when it was saved."""
+    model.trainable = not found["model"]
+    for layer in model.layers:
+        layer.trainable = layer.name not in found["layers"]
+    for parameter in model.parameters:
+        parameter.trainable = parameter.learned != (parameter.name in found["parameters"])
 
 
 def _callbacks(model: Base) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -206,7 +227,8 @@ def restore(model: Base, tensors: Mapping[str, np.ndarray], state: Mapping[str, 
     if compiled is not None and model._optimizer is not None:
         saved = optimizers.get(compiled["optimizer"])
         if type(saved) is type(model.optimizer):
-            saved.load_state(wholes.cut(content.optimizer))
+            some = bool(state["model"].get("frozen", {}).get("parameters"))
+            saved.load_state(wholes.cut(content.optimizer), some)
             optimizer = saved
     model.load_tensors(content.parameters, "it")
     if optimizer is not None:

@@ -10,8 +10,9 @@ from gpukit.core.config import show
 from gpukit.device import Device
 from gpukit.errors import GpukitError, SettingError
 from gpukit.layers import ToDevice
-from gpukit.layers.base import Layer, Symbolic
+from gpukit.layers.base import Layer
 from gpukit.layers.batch_shape import Shape, batch_shape
+from gpukit.layers.symbolic import Symbolic
 from gpukit.model.adoption import adopt
 from gpukit.model.saving import Base, Devices, Structure
 

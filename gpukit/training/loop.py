@@ -143,6 +143,12 @@ def fit(
         model.prepare(_like(validation))
         _check_targets(model, validation)
     _warn_of_logits(model)
+    if not model.trainable_weights:
+        warnings.warn(
+            f"{model.name} has no trainable weights: fit only measures; set trainable = True of "
+            "the model, then of layers",
+            stacklevel=2,
+        )
     if state is None:
         reached = model.training_state
         going_on = initial_epoch > 0 and reached.epoch == initial_epoch

@@ -89,6 +89,7 @@ def take_step(model: Compiled, work: Work, check: bool = True) -> Figures:
 
 def gradients(model: Compiled, work: Work, measure: bool = True) -> Figures:
     """Leave the gradients of the batch in the model's parameters; the figures of `take_step`."""
+    trained = bool(model.parameter_buffers())
     count = float(len(work.batch.x))
     figures: Figures = {}
     losses = []
@@ -105,7 +106,8 @@ def gradients(model: Compiled, work: Work, measure: bool = True) -> Figures:
         watch = watcher.get()
         if watch is not None:
             watch.see("forward", _LAST, "the loss", loss)
-        loss.backward()
+        if trained:
+            loss.backward()
         losses.append(loss.detach())
         del loss
         for name, (total, weight) in (model.measure(y, outputs) if measure else {}).items():

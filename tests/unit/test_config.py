@@ -33,7 +33,7 @@ def test_signatures_show_own_arguments_then_those_of_the_base():
         *("filters", "kernel_size", "strides", "padding", "dilation_rate", "groups"),
         *("activation", "use_bias"),
     ]
-    assert names[-5:] == ["algo", "strict", "name", "input_shape", "dtype"]
+    assert names[-6:] == ["algo", "strict", "name", "input_shape", "dtype", "trainable"]
     assert str(inspect.signature(SGD)).endswith("global_clipnorm: 'float | None' = None, "
                                                 "**aliases: 'Any') -> 'None'")  # fmt: skip
 

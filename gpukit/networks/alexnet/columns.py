@@ -7,7 +7,7 @@ from typing import Any
 
 from gpukit.device import Device
 from gpukit.layers import Concatenate, Dropout, Flatten, Layer, Shard, ToDevice
-from gpukit.layers.base import Symbolic
+from gpukit.layers.symbolic import Symbolic
 from gpukit.networks.alexnet.sizes import COLUMNS, Sizes, norm, pool
 
 

@@ -15,7 +15,7 @@ from gpukit.core.config import number, show, whole
 from gpukit.device import Device, get_device
 from gpukit.errors import DeviceError, SettingError, ShapeError
 from gpukit.layers import Dropout, Flatten, Input, Softmax
-from gpukit.layers.base import Symbolic
+from gpukit.layers.symbolic import Symbolic
 from gpukit.model.functional import Model
 from gpukit.networks.alexnet.columns import two_columns
 from gpukit.networks.alexnet.sizes import (

@@ -50,6 +50,7 @@ lenet5  input 28×28×1
  total                            8,094      422,824   61,470     236    416,520  32.4 kB
 
 61,706 parameters (61,470 weights, 236 biases): 246.8 kB as float32
+61,706 trainable, 0 frozen
 416,520 multiply-adds and 32.4 kB of activations an image
 """
 

@@ -283,5 +283,11 @@ _family.add(
     mse=MeanSquaredError,
 )
 
+
+def is_name(name: str) -> bool:
+    """Whether `get` knows this name."""
+    return name in _family.classes or name.lower() in _family.aliases
+
+
 get = _family.get
 from_config = _family.from_config

@@ -66,7 +66,13 @@ class Monitor(Callback):
     def value(self, logs: Logs | None) -> float | None:
         """The monitored figure; None, with a warning the first time, where it is missing."""
         if self.monitor in (logs or {}):
-            return float((logs or {})[self.monitor])
+            found = (logs or {})[self.monitor]
+            if isinstance(found, list):
+                raise SettingError(
+                    f"{type(self).__name__}: {self.monitor!r} is an array; monitor one number, "
+                    "such as F1Score(average='macro')"
+                )
+            return float(found)
         if not self._warned:
             self._warned = True
             known = ", ".join(sorted(logs or {})) or "nothing"

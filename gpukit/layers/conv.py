@@ -27,7 +27,7 @@ class _Convolution(WeightedLayer):
     rank = 4
     axes = "(N, H, W, C)"
 
-    @extends(WeightedLayer, last=("name", "input_shape", "dtype", "trainable"))
+    @extends(WeightedLayer, last=("name", "input_shape", "dtype"))
     def __init__(
         self,
         kernel_size: Any,

@@ -88,10 +88,8 @@ class Compiled(Network):
             return None
         return self.loss.from_logits_variant()
 
-    def measure(
-        self, y: Any, outputs: Tensor, fused: bool = True
-    ) -> dict[str, tuple[float, float]]:
-        """(sum, weight) of each metric over a batch, for `outputs` of `for_loss`.
+    def measure(self, y: Any, outputs: Tensor, fused: bool = True) -> dict[str, metric_family.Sums]:
+        """The sums of each metric over a batch, for `outputs` of `for_loss`.
 
         With `fused` False, for outputs of the model itself, its last activation applied.
         """

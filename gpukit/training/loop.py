@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gpukit import ops
+from gpukit import metrics, ops
 from gpukit.autograd import Tensor, no_grad
 from gpukit.callbacks import Callback, CallbackList, History
 from gpukit.core.config import number, show, snake_case, whole
@@ -33,7 +33,7 @@ from gpukit.training.step import Figures, Work, take_step, train_step
 __all__ = ["evaluate", "fit", "predict", "test_step", "train_step"]
 
 
-def test_step(model: Compiled, x: Any, y: Any, views: int = 1) -> dict[str, tuple[float, float]]:
+def test_step(model: Compiled, x: Any, y: Any, views: int = 1) -> Figures:
     """The figures of `take_step` without an update.
 
     Of every sample there may be several `views` in a row in x: they are those of the mean output.
@@ -160,6 +160,7 @@ def fit(
     every = CallbackList(_savers_last([*(callbacks or ()), history, _NoteStop()]), model)
     check_monitors(every, model, validation is not None)
     model.training_state = state
+    state.metrics = model._metrics
     model.stop_training = state.stopped
     model.not_finite = ""
     warned = False
@@ -173,6 +174,7 @@ def fit(
         while state.epoch < epochs and not model.stop_training:
             epoch = state.epoch
             if state.batch == 0:
+                metrics.reset(model.metrics)
                 every.on_epoch_begin(epoch)
             _run_epoch(model, feed, state, every, progress, accumulate, replay)
             logs = {"epoch": epoch, **state.figures()}
@@ -271,8 +273,8 @@ def _run_epoch(
         for batch in batches:
             every.on_train_batch_begin(state.batch)
             figures = _step(model, Work(batch, accumulate), replay)
-            for name, (total, weight) in figures.items():
-                state.add(name, total, weight)
+            for name, sums in figures.items():
+                state.add(name, sums)
             state.batch += 1
             state.seconds = before + time.perf_counter() - begun
             progress.step(len(batch.x), state)
@@ -312,15 +314,15 @@ def evaluate(
     if feed.count == 0:
         raise DataError("evaluate: there are no images")
     model.prepare(_like(feed))
-    sums = TrainingState()
-    with _batches(feed) as batches:
+    state = TrainingState(metrics=model._metrics)
+    with metrics.fresh(model.metrics, model.is_fitting), _batches(feed) as batches:
         for number, batch in enumerate(batches):
             inputs = model.to_device(batch.x, batch.shift)
-            for name, (total, weight) in test_step(model, inputs, batch.y, feed.views).items():
-                sums.add(name, total, weight)
+            for name, sums in test_step(model, inputs, batch.y, feed.views).items():
+                state.add(name, sums)
             if callbacks is not None:
                 callbacks.on_test_batch_end(number)
-    return sums.figures()
+        return state.figures()
 
 
 def predict(

@@ -175,7 +175,7 @@ def _shown(figures: dict[str, float]) -> list[str]:
     return [
         f"{name} {value:.4f}"
         for name, value in figures.items()
-        if name not in ("epoch", "lr", "seconds")
+        if isinstance(value, float) and name not in ("epoch", "lr", "seconds")
     ][:_FIGURES]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gpukit import metrics as metric_family
 from gpukit.autograd import Tensor
 from gpukit.autograd.tape import watched_by
 from gpukit.device import to_host
@@ -81,12 +82,14 @@ def _keep(model: Compiled) -> Callable[[], None]:
     """A function that brings the model, its optimiser and its count of steps back to now."""
     values = [(parameter, parameter.array.copy()) for parameter in model.parameters]
     optimizer = model.optimizer.keep()
+    metrics = metric_family.keep(model.metrics)
     step = model.context.step
 
     def bring_back() -> None:
         for parameter, array in values:
             parameter.assign(array)
         optimizer()
+        metrics()
         model.context.step = step
 
     return bring_back

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from gpukit.errors import CheckpointError
+from gpukit.metrics import Metric, Sums, add_sums, figure_of
 
 
 @dataclass
 class TrainingState:
     """Position and running figures of a run.
 
-    `epoch` epochs are complete and `batch` batches of the current one; `sums` holds a weighted
-    sum and its weight for each figure of that epoch, `history` the figures of the complete ones.
+    `epoch` epochs are complete and `batch` batches of the current one; `sums` holds what each
+    figure of that epoch is made of, a weighted sum and its weight or those of its metric among
+    `metrics`, `history` the figures of the complete ones.
     `stopped` says that a callback has asked for the end. `callbacks` and `callback_arrays` are
     what callbacks remembered when training, here or in an earlier process, last stood still.
     `feed` is what the feed of images must find again, by `Feed.config`.
@@ -24,27 +27,30 @@ class TrainingState:
     epoch: int = 0
     batch: int = 0
     seconds: float = 0.0
-    sums: dict[str, list[float]] = field(default_factory=dict)
-    history: list[dict[str, float]] = field(default_factory=list)
+    sums: dict[str, Sums] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
     stopped: bool = False
     feed: dict[str, Any] = field(default_factory=dict)
     callbacks: dict[str, Any] = field(default_factory=dict)
     callback_arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    metrics: Mapping[str, Metric] = field(default_factory=dict, repr=False, compare=False)
 
-    def add(self, name: str, total: float, weight: float) -> None:
-        """Count `total` over `weight` samples towards a figure of the current epoch."""
-        entry = self.sums.setdefault(name, [0.0, 0.0])
-        entry[0] += total
-        entry[1] += weight
+    def add(self, name: str, sums: Sums) -> None:
+        """Count the sums of a batch towards a figure of the current epoch."""
+        self.sums[name] = add_sums(self.sums.get(name), sums)
 
-    def figures(self) -> dict[str, float]:
-        """The mean of every figure so far in this epoch."""
-        return {
-            name: total / weight if weight else float("nan")
-            for name, (total, weight) in self.sums.items()
-        }
+    def figures(self) -> dict[str, Any]:
+        """Every figure so far in this epoch: a float, or lists of them."""
+        return {name: self._figure(name, sums) for name, sums in self.sums.items()}
 
-    def finish_epoch(self, logs: dict[str, float]) -> None:
+    def _figure(self, name: str, sums: Sums) -> Any:
+        metric = self.metrics.get(name)
+        if metric is not None:
+            return figure_of(metric, sums)
+        total, weight = sums
+        return total / weight if weight else float("nan")
+
+    def finish_epoch(self, logs: dict[str, Any]) -> None:
         """End the current epoch with its figures."""
         self.history.append(logs)
         self.epoch += 1
@@ -55,7 +61,9 @@ class TrainingState:
     def to_json(self) -> dict[str, Any]:
         """Plain data; floats survive JSON to the bit."""
         kept = ("epoch", "batch", "seconds", "sums", "history", "stopped", "feed")
-        return {name: getattr(self, name) for name in kept}
+        data = {name: getattr(self, name) for name in kept}
+        data["sums"] = {name: [float(n) for n in sums] for name, sums in self.sums.items()}
+        return data
 
     @classmethod
     def from_json(cls, data: Any) -> TrainingState:
@@ -65,8 +73,8 @@ class TrainingState:
                 epoch=int(data["epoch"]),
                 batch=int(data["batch"]),
                 seconds=float(data["seconds"]),
-                sums={str(k): [float(a), float(b)] for k, (a, b) in data["sums"].items()},
-                history=[{str(k): _number(v) for k, v in logs.items()} for logs in data["history"]],
+                sums={str(k): _sums(v) for k, v in data["sums"].items()},
+                history=[{str(k): _figure(v) for k, v in logs.items()} for logs in data["history"]],
                 stopped=bool(data["stopped"]),
                 feed={str(k): v for k, v in data.get("feed", {}).items()},
             )
@@ -77,7 +85,15 @@ class TrainingState:
             raise CheckpointError(f"the state of training is not readable ({error!r})") from None
 
 
-def _number(value: Any) -> float:
+def _sums(values: Any) -> Sums:
+    found = [float(value) for value in values]
+    return (found[0], found[1]) if len(found) == 2 else np.asarray(found)
+
+
+def _figure(value: Any) -> Any:
+    """A number, or lists of them."""
+    if isinstance(value, list):
+        return [_figure(v) for v in value]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{value!r} in the history")
     return value

@@ -19,9 +19,10 @@ from gpukit.autograd.tape import watched_by, watcher
 from gpukit.core.settings import training_mode
 from gpukit.data.feed import Batch
 from gpukit.losses import losses_of
+from gpukit.metrics import Sums, add_sums
 from gpukit.training.compiled import Compiled
 
-Figures = dict[str, tuple[float, float]]
+Figures = dict[str, Sums]  # of a batch, by key of the logs
 STAGES = ("forward", "backward", "update")
 _LAST = 1 << 30  # a place behind those of all layers
 
@@ -110,9 +111,8 @@ def gradients(model: Compiled, work: Work, measure: bool = True) -> Figures:
             loss.backward()
         losses.append(loss.detach())
         del loss
-        for name, (total, weight) in (model.measure(y, outputs) if measure else {}).items():
-            before = figures.get(name, (0.0, 0.0))
-            figures[name] = (before[0] + total, before[1] + weight)
+        for name, sums in (model.measure(y, outputs) if measure else {}).items():
+            figures[name] = add_sums(figures.get(name), sums)
     return {"loss": (sum(float(loss.item()) for loss in losses) * count, count), **figures}
 
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from gpukit import metrics
 from gpukit.errors import DataError
 from gpukit.training import loop
 from gpukit.training.compiled import Compiled
 from gpukit.training.feeds import as_arrays
+from gpukit.training.state import TrainingState
 
 
 class Trainer(Compiled):
@@ -50,8 +52,9 @@ class Trainer(Compiled):
         if len(x) == 0:
             raise DataError("train_on_batch: there are no images")
         self.prepare(x)
-        sums = loop.train_step(self, self.to_device(x), y)
-        figures = {name: total / weight for name, (total, weight) in sums.items()}
+        with metrics.fresh(self.metrics, self.is_fitting):
+            sums = loop.train_step(self, self.to_device(x), y)
+            figures = TrainingState(sums=sums, metrics=self._metrics).figures()
         return figures if return_dict else _values(figures)
 
 

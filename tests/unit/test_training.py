@@ -308,7 +308,7 @@ def test_states_of_training_that_are_none(data):
 
 def test_a_state_survives_json_to_the_bit():
     state = TrainingState(epoch=2, batch=3, seconds=0.1)
-    state.add("loss", 1 / 3, 7.0)
+    state.add("loss", (1 / 3, 7.0))
     state.history.append({"epoch": 0, "loss": 2 / 3})
     again = TrainingState.from_json(json.loads(json.dumps(state.to_json())))
     assert again == state

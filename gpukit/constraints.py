@@ -87,3 +87,4 @@ _family.add(MaxNorm, NonNeg, UnitNorm, nonneg=NonNeg, maxnorm=MaxNorm)
 
 get = _family.get_if_given
 from_config = _family.from_config
+register = _family.register

@@ -166,3 +166,4 @@ _family.add(
 
 get = _family.get
 from_config = _family.from_config
+register = _family.register

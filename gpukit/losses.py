@@ -286,8 +286,10 @@ _family.add(
 
 def is_name(name: str) -> bool:
     """Whether `get` knows this name."""
-    return name in _family.classes or name.lower() in _family.aliases
+    known = name in _family.classes or name.lower() in _family.aliases
+    return known or _family.has_own(name)
 
 
 get = _family.get
 from_config = _family.from_config
+register = _family.register

@@ -1,7 +1,7 @@
 """Public names: `Sequential`, `Model`, the networks, and loading of saved models."""
 
 from gpukit.model.functional import Model
-from gpukit.model.loading import load_model
+from gpukit.model.loading import clone_model, load_model
 from gpukit.model.saving import Base
 from gpukit.model.sequential import Sequential
 from gpukit.networks import ZOO, alexnet, get, lenet5
@@ -12,6 +12,7 @@ __all__ = [
     "Model",
     "Sequential",
     "alexnet",
+    "clone_model",
     "get",
     "lenet5",
     "load_model",

@@ -18,7 +18,7 @@ from gpukit import primitives as p
 from gpukit import schedules
 from gpukit.autograd import Parameter, Tensor
 from gpukit.autograd.buffer import ParameterBuffer
-from gpukit.core.config import Configurable, Family, extends, flag, number
+from gpukit.core.config import Configurable, Family, described, extends, flag, number
 from gpukit.device import device_of, to_host
 from gpukit.errors import CheckpointError, SettingError
 
@@ -118,7 +118,7 @@ class Optimizer(Configurable):
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         if self._schedule is not None:
-            config["learning_rate"] = self._schedule.get_config()
+            config["learning_rate"] = described(self._schedule)
         return config
 
     def step(self, target: Any) -> None:
@@ -451,3 +451,4 @@ _family.add(SGD, Adam, RMSprop, Adagrad)
 
 get = _family.get
 from_config = _family.from_config
+register = _family.register

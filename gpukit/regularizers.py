@@ -84,3 +84,4 @@ _family.add(L1, L2, L1L2, l1_l2=l1_l2)
 
 get = _family.get_if_given
 from_config = _family.from_config
+register = _family.register

@@ -108,3 +108,4 @@ _family.add(Constant, StepDecay, ExponentialDecay, CosineDecay, PiecewiseConstan
 
 get = _family.get
 from_config = _family.from_config
+register = _family.register

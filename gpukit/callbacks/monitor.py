@@ -303,6 +303,10 @@ class ModelCheckpoint(Monitor):
     def needs_figure(self) -> bool:
         return self.save_best_only
 
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        if not self.save_weights_only:
+            self.model.check_savable()
+
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self.save_best_only:
             value = self.value(logs)

@@ -2,7 +2,7 @@
 
 Layers, initialisers, regularisers, losses, optimisers … keep each constructor argument in an
 attribute of the same name. That is enough to save one and to build it again. Nothing that is loaded
-is ever evaluated: names are looked up in a table.
+is ever evaluated: names are looked up in a table (`core.registry` has those of users).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 
+from gpukit.core import registry
 from gpukit.errors import CheckpointError, SettingError
 
 
@@ -26,17 +27,26 @@ class Configurable:
     """Something whose constructor arguments are attributes of the same names."""
 
     def get_config(self) -> dict[str, Any]:
-        """The class name and the constructor arguments, as JSON can hold them."""
-        config: dict[str, Any] = {"class": type(self).__name__}
-        for name in _arguments(type(self)):
-            config[name] = _plain(getattr(self, name), f"{type(self).__name__}'s {name}")
+        """The class name and the constructor arguments, as JSON can hold them.
+
+        A function is {"function": its name}. Raises SettingError for what JSON cannot hold.
+        """
+        cls = type(self)
+        config: dict[str, Any] = {"class": registry.name_of(cls, registry.module_of(cls))}
+        for name in _arguments(cls):
+            if not hasattr(self, name):
+                raise SettingError(
+                    f"{cls.__name__} has no attribute {name!r}, which its __init__ takes; set "
+                    f"self.{name} = {name}, or write get_config"
+                )
+            config[name] = _plain(getattr(self, name), f"{cls.__name__}'s {name}", cls)
         return config
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """The object that `get_config` described. Raises CheckpointError where it cannot be."""
         known = _arguments(cls)
-        arguments = {name: value for name, value in config.items() if name != "class"}
+        arguments = _arguments_in(cls, config)
         unknown = [name for name in arguments if name not in known]
         if unknown:
             raise CheckpointError(
@@ -103,6 +113,7 @@ class Family(Generic[T]):
 
     `what` is the kind in messages ("initializer"); `aliases` maps further names to something that
     makes an instance; `wrap`, where given, makes a plain function a member of the family.
+    `functions`: whether functions may be registered, by default where there is `wrap`.
     """
 
     def __init__(
@@ -111,10 +122,13 @@ class Family(Generic[T]):
         base: type[T],
         *,
         wrap: Callable[[Callable[..., Any]], T] | None = None,
+        functions: bool = False,
     ) -> None:
         self.what = what
         self.base = base
+        self.module = registry.module_of(base)
         self.wrap = wrap
+        self.functions = functions or wrap is not None
         self.classes: dict[str, type[T]] = {}
         self.aliases: dict[str, Callable[[], T]] = {}
 
@@ -125,11 +139,56 @@ class Family(Generic[T]):
             self.aliases.setdefault(snake_case(member.__name__), member)
         self.aliases.update(aliases)
 
+    def register(self, member: Any = None, *, name: str | None = None) -> Any:
+        """Let files and strings name a class or a function of yours; a decorator.
+
+            @gpukit.losses.register
+            class Smooth(gpukit.losses.Loss): …
+
+        `name` is its name there, by default its own. Raises SettingError for a name of gpukit's.
+        """
+        if member is None:
+            return functools.partial(self.register, name=name)
+        called = getattr(member, "__name__", "") if name is None else text("register: name", name)
+        is_class = isinstance(member, type)
+        if (is_class and not issubclass(member, self.base)) or not callable(member):
+            raise SettingError(
+                f"{self.module}.register: {show(member)} is no {self.what}; register a subclass of "
+                f"{self.base.__name__}{' or a function' if self.functions else ''}"
+            )
+        if not is_class and not self.functions:
+            raise SettingError(
+                f"{self.module}.register: a {self.what} is a class; register a subclass of "
+                f"{self.base.__name__}"
+            )
+        if not called.strip("<>").isprintable() or called in ("", "<lambda>"):
+            raise SettingError(f"{self.module}.register: {show(member)} has no name; give name=…")
+        taken = self.classes.get(called) or self.aliases.get(snake_case(called))
+        if getattr(taken, "__module__", "").startswith("gpukit.") and taken is not member:
+            raise SettingError(
+                f"{self.module}.register: gpukit has a {self.what} named {called!r}; give another "
+                "name=…"
+            )
+        registry.enter(self.module, member, called)
+        if is_class:
+            self.classes[called] = member
+            self.aliases[snake_case(called)] = member
+        return member
+
+    def has_own(self, name: str) -> bool:
+        """Whether users gave or registered a class or function of this name."""
+        return self._own(name) is not None
+
+    def _own(self, name: str) -> Any:
+        return registry.given(name) or registry.registered_function(self.module, name)
+
     def get(self, spec: Any) -> T:
         """The member meant by an instance, a name, a class, a configuration or a function."""
         if isinstance(spec, self.base):
             return spec
         if isinstance(spec, str):
+            if (own := self._own(spec)) is not None:
+                return self.get(own)
             make = self.classes.get(spec) or self.aliases.get(spec.lower())
             if make is None:
                 known = ", ".join(sorted(self.aliases))
@@ -150,12 +209,17 @@ class Family(Generic[T]):
     def from_config(self, config: Mapping[str, Any]) -> T:
         """The member that `get_config` described; CheckpointError for an unknown class."""
         name = config.get("class")
-        if not isinstance(name, str) or name not in self.classes:
+        if self.wrap is not None and _names_function(config.get("function")):
+            return self.wrap(registry.function(self.module, config["function"]["function"]))
+        cls = registry.given(name) if isinstance(name, str) else None
+        cls = cls or (self.classes.get(name) if isinstance(name, str) else None)
+        if not (isinstance(cls, type) and issubclass(cls, self.base)):
             raise CheckpointError(
                 f"unknown class {name!r} of a saved {self.what}; this version of gpukit knows "
-                f"{', '.join(sorted(self.classes))}"
+                f"{', '.join(sorted(self.classes))}. One of your own: register it "
+                f"(@{self.module}.register), or give custom_objects={{{name!r}: …}}"
             )
-        return self.classes[name].from_config(config)
+        return cls.from_config(_arguments_in(cls, config))
 
 
 def snake_case(name: str) -> str:
@@ -292,19 +356,44 @@ def _arguments(cls: type) -> list[str]:
     ]
 
 
-def _plain(value: Any, what: str) -> Any:
-    """`value` in the types of JSON."""
+def _arguments_in(cls: type, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The constructor's arguments that `config` has: without "class", functions by their names."""
+    module = registry.module_of(cls)
+    return {
+        name: registry.function(module, value["function"]) if _names_function(value) else value
+        for name, value in config.items()
+        if name != "class"
+    }
+
+
+def _names_function(value: Any) -> bool:
+    return isinstance(value, Mapping) and list(value) == ["function"]
+
+
+def _plain(value: Any, what: str, owner: type) -> Any:
+    """`value` in the types of JSON; `owner` is the class that it is an argument of."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Configurable):
-        return value.get_config()
+        return described(value)
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, (tuple, list)):
-        return [_plain(v, what) for v in value]
+        return [_plain(v, what, owner) for v in value]
     if isinstance(value, Mapping):
-        return {str(k): _plain(v, what) for k, v in value.items()}
+        return {str(k): _plain(v, what, owner) for k, v in value.items()}
+    if callable(value) and not isinstance(value, type):
+        return {"function": registry.name_of(value, registry.module_of(owner), what)}
     raise SettingError(
         f"{what} is {type(value).__name__} {getattr(value, '__name__', '')!r}, which cannot be "
         "saved; pass one of gpukit's by name"
     )
+
+
+def described(member: Configurable) -> dict[str, Any]:
+    """`member.get_config()` with the class that files name, whoever wrote `get_config`."""
+    cls = type(member)
+    config = member.get_config()
+    if not isinstance(config, Mapping):
+        raise SettingError(f"{cls.__name__}.get_config returned {show(config)}; return a dict")
+    return {**config, "class": registry.name_of(cls, registry.module_of(cls))}

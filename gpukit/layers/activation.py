@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Unpack
 
 from gpukit import ops
+from gpukit.core import registry
 from gpukit.core.config import extends, number, show
 from gpukit.errors import SettingError
 from gpukit.layers.base import Layer, LayerOptions, register
@@ -31,6 +32,9 @@ def activation_name(spec: Any) -> Any:
     if isinstance(spec, str):
         if spec == "linear":
             return None
+        own = registry.given(spec) or registry.registered_function("gpukit.layers", spec)
+        if own is not None:
+            return own
         if spec.lower() not in ACTIVATIONS:
             known = ", ".join(["linear", *sorted(ACTIVATIONS)])
             raise SettingError(f"unknown activation {show(spec)}; use one of {known}")

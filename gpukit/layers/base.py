@@ -465,13 +465,7 @@ class Layer(Configurable):
         return {"seed": own.seed, "layer": self.stream, "step": own.step - 1}
 
 
-_family = Family[Layer]("layer", Layer)
+_family = Family[Layer]("layer", Layer, functions=True)  # functions: activations
 
-
-def register(cls: type[Layer]) -> type[Layer]:
-    """Let `from_config` make this class by its name; a decorator for layers of your own."""
-    _family.add(cls)
-    return cls
-
-
+register = _family.register
 from_config = _family.from_config

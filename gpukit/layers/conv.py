@@ -27,7 +27,7 @@ class _Convolution(WeightedLayer):
     rank = 4
     axes = "(N, H, W, C)"
 
-    @extends(WeightedLayer, last=("name", "input_shape", "dtype"))
+    @extends(WeightedLayer, last=("name", "input_shape", "dtype", "trainable"))
     def __init__(
         self,
         kernel_size: Any,

@@ -118,7 +118,7 @@ def get(spec: Any) -> Metric:
 def _by_name(spec: str) -> Metric:
     if top := re.fullmatch(r"top_(\d+)(_accuracy)?", spec.lower()):
         return TopKAccuracy(int(top[1]))
-    known = spec in _family.classes or spec.lower() in _family.aliases
+    known = spec in _family.classes or spec.lower() in _family.aliases or _family.has_own(spec)
     if not known and losses.is_name(spec):
         return LossMetric(spec)
     if not known:
@@ -156,6 +156,7 @@ def keyed(metrics: Sequence[Metric]) -> dict[str, Metric]:
 
 
 from_config = _family.from_config
+register = _family.register
 
 __all__ = [
     "AUC",
@@ -194,6 +195,7 @@ __all__ = [
     "get",
     "keep",
     "keyed",
+    "register",
     "reset",
     "update_of",
 ]

@@ -7,6 +7,7 @@ from dataclasses import astuple
 from typing import Any, Self
 
 from gpukit import layers as layer_family
+from gpukit.core.config import described
 from gpukit.device import Device, get_device
 from gpukit.errors import SettingError
 from gpukit.layers import Input, ToDevice
@@ -104,7 +105,7 @@ class Model(Base):
         assert self.input_shape is not None
         configs = []
         for layer in self.layers:
-            config = layer.get_config()
+            config = described(layer)
             if isinstance(layer, ToDevice):
                 own = self.devices.index(layer.device)
                 config["place"] = self._places.get(layer.name, own)

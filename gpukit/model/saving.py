@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,12 +12,14 @@ from typing import Any, Self
 import numpy as np
 
 from gpukit import __version__, optimizers
+from gpukit.core import registry
+from gpukit.core.config import described, flag
 from gpukit.core.config import path as as_path
 from gpukit.data.normalise import Normalise
 from gpukit.device import Device
 from gpukit.errors import CheckpointError, DeviceError, GpukitError, SettingError
 from gpukit.inspect import summary
-from gpukit.model.shards import Wholes
+from gpukit.model.shards import RESERVED, Wholes
 from gpukit.training import checkpoint
 from gpukit.training.state import TrainingState
 from gpukit.training.trainer import Trainer
@@ -53,13 +56,78 @@ class Base(Trainer):
         """Print every layer's output shape, units, connections, weights, operations and memory."""
         summary.show(self)
 
-    def save(self, path: str | Path) -> None:
-        """Write the model, its optimiser and the state of training to one safetensors file."""
-        checkpoint.write_atomically(path, content(self, path))
+    def get_config(self) -> dict[str, Any]:
+        """What `from_config` makes a model of: class, name, dtype, structure, what is frozen."""
+        return {
+            "class": self.kind,
+            "name": self.name,
+            "dtype": self.dtype.name,
+            "structure": self.structure(),
+            "frozen": frozen(self),
+        }
 
-    def save_weights(self, path: str | Path) -> None:
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> Self:
+        """A model as `get_config` describes it, with new first values, on the default device.
+
+        `custom_objects` are classes and functions by the names that `config` has for them.
+        """
+        with registry.custom_objects(custom_objects):
+            model = cls.from_structure(
+                config["structure"], name=config["name"], dtype=config["dtype"]
+            )
+        if "frozen" in config:
+            freeze(model, config["frozen"])
+        return model
+
+    def save(self, path: str | Path, overwrite: bool = True) -> None:
+        """Write the model, its optimiser and the state of training to one safetensors file.
+
+        Raises SettingError for classes and functions of users that are not registered. With
+        `overwrite` False a file that exists is left alone: CheckpointError.
+        """
+        _write(self, path, overwrite, weights_only=False)
+
+    def save_weights(self, path: str | Path, overwrite: bool = True) -> None:
         """Write the parameters, without optimiser and training, to one safetensors file."""
-        checkpoint.write_atomically(path, content(self, path, weights_only=True))
+        _write(self, path, overwrite, weights_only=True)
+
+    def load_weights(self, path: str | Path, skip_mismatch: bool = False) -> None:
+        """Take over the parameters in a file of `save_weights` or `save`, by their names.
+
+        CheckpointError, before anything is changed, where one is missing, unknown or of another
+        shape; with `skip_mismatch` those that fit are taken, and a warning names the others.
+        """
+        tensors, _ = checkpoint.read(as_path("path", path))
+        parameters = {
+            name: array for name, array in tensors.items() if name.partition("/")[0] not in RESERVED
+        }
+        if flag("skip_mismatch", skip_mismatch):
+            parameters = self._fitting(parameters, path)
+        self.load_tensors(parameters, str(path))
+
+    def _fitting(
+        self, tensors: Mapping[str, np.ndarray], path: str | Path
+    ) -> dict[str, np.ndarray]:
+        """The parameters, from `tensors` where name and shape fit."""
+        wanted = self.state_tensors()
+        same = {n for n, a in tensors.items() if n in wanted and wanted[n].shape == a.shape}
+        if others := sorted({*wanted, *tensors} - same):
+            warnings.warn(
+                f"{path}: {len(same)} of {len(wanted)} parameters of {self.name} are in it with "
+                f"their shapes; not loaded: {', '.join(others)}",
+                stacklevel=3,
+            )
+        return {name: tensors[name] if name in same else wanted[name] for name in wanted}
+
+    def check_savable(self) -> None:
+        """Refuse with SettingError what `save` would refuse, without writing anything."""
+        with registry.unregistered() as found:
+            self.get_config()
+            _compiled(self)
+        registry.refuse(self.name, found)
 
     def load(self, path: str | Path) -> Self:
         """Take over the parameters, optimiser and state of training of a checkpoint.
@@ -91,22 +159,14 @@ def content(model: Base, path: str | Path, *, weights_only: bool = False) -> byt
     """What `save` or, with `weights_only`, `save_weights` puts into the file `path`."""
     tensors = model.state_tensors()
     compiled = None
-    if model._optimizer is not None and not weights_only:
-        tensors.update(Wholes(model.layers).join(model.optimizer.state()))
-        compiled = {
-            "optimizer": model.optimizer.get_config(),
-            "loss": None if model._loss is None else model.loss.get_config(),
-            "metrics": [metric.get_config() for metric in model._metrics.values()],
-        }
+    if not weights_only:
+        model.check_savable()
+        compiled = _compiled(model)
+        if compiled is not None:
+            tensors.update(Wholes(model.layers).join(model.optimizer.state()))
     state = {
         "gpukit_version": __version__,
-        "model": {
-            "class": model.kind,
-            "name": model.name,
-            "dtype": model.dtype.name,
-            "structure": model.structure(),
-            "frozen": frozen(model),
-        },
+        "model": _described(model, weights_only),
         "context": {"seed": model.context.seed, "step": model.context.step},
         "normalise": None if model.normalise is None else model.normalise.config(),
         "class_names": list(model.class_names),
@@ -137,6 +197,33 @@ def freeze(model: Base, found: Mapping[str, Any]) -> None:
         layer.trainable = layer.name not in found["layers"]
     for parameter in model.parameters:
         parameter.trainable = parameter.learned != (parameter.name in found["parameters"])
+
+
+def _write(model: Base, path: str | Path, overwrite: bool, weights_only: bool) -> None:
+    if not flag("overwrite", overwrite) and as_path("path", path).exists():
+        raise CheckpointError(f"{path} exists; use overwrite=True, or another path")
+    checkpoint.write_atomically(path, content(model, path, weights_only=weights_only))
+
+
+def _described(model: Base, weights_only: bool) -> dict[str, Any]:
+    """The model's configuration; parameters can be saved without one."""
+    try:
+        return model.get_config()
+    except SettingError:
+        if not weights_only:
+            raise
+        return {"class": model.kind, "name": model.name, "dtype": model.dtype.name}
+
+
+def _compiled(model: Base) -> dict[str, Any] | None:
+    """What `compile` chose, in JSON's types; None before it."""
+    if model._optimizer is None:
+        return None
+    return {
+        "optimizer": described(model.optimizer),
+        "loss": None if model._loss is None else described(model.loss),
+        "metrics": [described(metric) for metric in model._metrics.values()],
+    }
 
 
 def _callbacks(model: Base) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
 from gpukit import layers as layer_family
-from gpukit.core.config import show
+from gpukit.core.config import described, show
 from gpukit.device import Device
 from gpukit.errors import GpukitError, SettingError
 from gpukit.layers import ToDevice
@@ -114,7 +114,7 @@ class Sequential(Base):
         shape = self._input_shape
         return {
             "input_shape": None if shape is None else list(shape[1:]),
-            "layers": [layer.get_config() for layer in self.layers],
+            "layers": [described(layer) for layer in self.layers],
         }
 
     @classmethod

@@ -15,6 +15,7 @@ from gpukit.data.augment import Augment
 from gpukit.data.decode import CHANNELS, Bad, Decoder
 from gpukit.data.feed import Batch, Feed, check_batch_size, check_position
 from gpukit.data.folder import Items
+from gpukit.data.levels import Levels
 from gpukit.data.order import permutation
 from gpukit.data.quarantine import Quarantine
 from gpukit.data.workers import Job, Workers
@@ -43,6 +44,9 @@ class ImageFeed(Feed):
     otherwise). All depends on (seed, epoch, index of the picture) and not on `workers`: 0 reads
     the pictures as they are asked for, more start that many processes, which read ahead.
 
+    Pictures of 16 bits are value/257; `levels` (low, high) are black and white of all pictures of
+    more than 8 bits, and must be given where they hold floats.
+
     A picture that cannot be read raises `DataError` with its name; where `bad_images` is "skip",
     another one of its class takes its place, and `remarks` counts them. "quarantine" does the same,
     and does not try such a picture again: `quarantine` lists them, and may be kept in a file.
@@ -61,6 +65,7 @@ class ImageFeed(Feed):
         bad_images: str = "raise",
         shuffle: bool | None = None,
         quarantine: Quarantine | None = None,
+        levels: Levels | None = None,
     ) -> None:
         check_batch_size(batch_size)
         if size < 1:
@@ -87,6 +92,7 @@ class ImageFeed(Feed):
             augment=augment,
             skip=bad_images != "raise",
             remember=bad_images == "quarantine",
+            levels=levels,
         )
         self.quarantine = None
         if bad_images == "quarantine":
@@ -205,6 +211,7 @@ class ImageFeed(Feed):
             "seed": self._decoder.seed,
             "shuffle": self._shuffle,
             "augment": self.augment.config(),
+            **({"levels": list(levels)} if (levels := self._decoder.levels) else {}),
         }
 
     def take_up(self, config: dict[str, Any]) -> None:

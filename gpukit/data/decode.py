@@ -74,8 +74,8 @@ class Decoder:
 
     `path(index)` gives the file, `labels` int64 (N,) the classes; `size`, `square`, `seed` and
     `augment` fix the crops. A file that cannot be read raises `DataError`; where `skip`, the next
-    one of its class that can takes its place. With `remember`, it is not tried again: `known` has
-    the reasons of such files by index, and gets them.
+    one of its class that can takes its place, or with `drop` none does. With `remember`, it is
+    not tried again: `known` has the reasons of such files by index, and gets them.
     """
 
     def __init__(
@@ -91,12 +91,13 @@ class Decoder:
         remember: bool = False,
         known: Iterable[tuple[int, str]] = (),
         levels: Levels | None = None,
+        drop: bool = False,
     ) -> None:
         self._path, self._labels = path, labels
         self.size, self.square, self.seed = size, square, seed
         self.augment, self.skip, self.remember = augment, skip, remember
         self.known = dict(known)
-        self.levels = checked(levels)
+        self.levels, self.drop = checked(levels), drop
 
     def fill(
         self,
@@ -120,7 +121,8 @@ class Decoder:
             if reason:
                 if not self.skip:
                     raise DataError(f"{reason}; --bad-images skip goes on without such files")
-                bad.append(Bad(index, reason, self._instead(index, crops, x[rows], begin)))
+                instead = -1 if self.drop else self._instead(index, crops, x[rows], begin)
+                bad.append(Bad(index, reason, instead))
         return bad
 
     def _read(

@@ -75,6 +75,11 @@ class Feed(Closing, ABC):
         """What there is to say of the epoch that ended, a line each."""
         return []
 
+    @property
+    def left_out(self) -> list[int]:
+        """Samples, by their place in `targets`, that the epoch which ended did not give."""
+        return []
+
     def close(self) -> None:
         """Free what the feed holds; an epoch opens it again."""
 

@@ -100,7 +100,7 @@ def opened(
         except Image.DecompressionBombError as error:
             raise DataError(f"{path}: has too many pixels; make the picture smaller") from error
         with picture:
-            _check_size(path, picture)
+            check_size(path, picture)
             deep = levels_of(path, picture, levels)
             if getattr(picture, "is_animated", False):
                 notes.append("took the first of several frames")
@@ -115,7 +115,7 @@ def opened(
             return _upright(picture, notes, shorter is not None, deep)
 
 
-def _check_size(path: str | Path, picture: Image) -> None:
+def check_size(path: str | Path, picture: Image) -> None:
     """Refuse a picture that takes too much to be decoded, or has colours of an unknown kind."""
     width, height = picture.size
     if picture.mode.partition(";")[0] not in _COLOURS:

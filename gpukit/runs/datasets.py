@@ -48,6 +48,8 @@ class DataSets(Closing):
     train: Feed
     validation: Feed | None
     test: Feed
+    remarks: tuple[str, ...] = ()
+    """What there is to say of the folder that they come from, a line each."""
     quarantine: Quarantine = field(default_factory=Quarantine)
     """Pictures that none of the feeds tries again, where the run asks for that."""
 
@@ -144,7 +146,9 @@ def _pictures(settings: RunSettings) -> DataSets:
         "quarantine": Quarantine(),
         "levels": settings.levels,
     }
-    mean, covariance = colours(ImageFeed(train.limited(_COLOURS), BATCH, size, **reading))
+    mean, covariance = colours(
+        ImageFeed(train.limited(_COLOURS), BATCH, size, replace_bad=True, **reading)
+    )
     validation = None
     if len(kept):
         validation = ImageFeed(
@@ -176,6 +180,7 @@ def _pictures(settings: RunSettings) -> DataSets:
             workers=settings.workers,
             **reading,
         ),
+        remarks=folder.remarks,
         quarantine=reading["quarantine"],
     )
 

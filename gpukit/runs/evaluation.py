@@ -80,9 +80,12 @@ def evaluate(
                 targets = _targets(feed)
                 total = outputs if total is None else total + outputs
                 accuracy, loss = _accuracy_and_loss(outputs, targets)
+        for remark in feed.remarks():
+            tell(remark)
+        images = feed.count - len(feed.left_out)
         place = ", ".join(map(str, model.devices))
         figures.append(
-            Figures(str(run), model.name, accuracy, loss, feed.count, title, feed.views, place)
+            Figures(str(run), model.name, accuracy, loss, images, title, feed.views, place)
         )
     if total is not None and targets is not None:
         accuracy, loss = _accuracy_and_loss(total / len(runs), targets)
@@ -151,7 +154,7 @@ def _some(names: Sequence[str]) -> str:
 
 def _targets(feed: Feed) -> NDArray[np.int64]:
     if feed.targets is not None:
-        return feed.targets
+        return np.delete(feed.targets, feed.left_out)
     return np.concatenate([batch.y for batch in feed.epoch()])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from pathlib import Path
 
 import numpy as np
@@ -37,9 +36,7 @@ def test_files_are_those_that_the_script_made() -> None:
 
 
 def test_what_loads() -> None:
-    begin = time.perf_counter()
     data = load()
-    assert time.perf_counter() - begin < 3  # 0.4 s alone on a quiet machine
     assert data.train_images.shape == (18_000, 28, 28, 1)
     assert data.test_images.shape == (10_000, 28, 28, 1)
     assert data.train_images.dtype == data.test_images.dtype == np.uint8

@@ -40,7 +40,7 @@ def training(order: dict[str, Any], form: str, device: str = "cpu") -> Side:
     """A step of training with momentum; AlexNet's `form` is grouped or columns."""
     net = Net(**order)
     model = model_of(net, form, device)
-    optimizer = SGD(net.rate, momentum=MOMENTUM, weight_decay=net.decay)
+    optimizer = SGD(net.rate, momentum=MOMENTUM, weight_decay=net.decay, decoupled=False)
     x, labels = (get_device(device).asarray(a) for a in images(net))
 
     def step() -> float:

@@ -33,7 +33,7 @@ def narrow(dtype: str = "float64", **settings: Any) -> Model:
         dtype=dtype,
         **{**HE, "seed": 5, **settings},
     )
-    sgd = optimizers.SGD(0.05, momentum=0.9, weight_decay=5e-4)
+    sgd = optimizers.SGD(0.05, momentum=0.9, weight_decay=5e-4, decoupled=False)
     model.compile(sgd, "sparse_categorical_crossentropy", ["accuracy"])
     return model
 

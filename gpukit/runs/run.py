@@ -267,7 +267,10 @@ def _make_model(settings: RunSettings, sets: DataSets) -> Base:
     rate: Any = settings.lr
     if settings.schedule == "cosine":
         rate = schedules.CosineDecay(settings.lr, sets.train.steps * settings.epochs)
-    optimizer = OPTIMIZERS[settings.optimizer].make(rate, weight_decay=settings.weight_decay)
+    # As in the papers of the recipes: weight decay goes into the gradient, and so into momentum.
+    optimizer = OPTIMIZERS[settings.optimizer].make(
+        rate, weight_decay=settings.weight_decay, decoupled=False
+    )
     model.compile(optimizer, "sparse_categorical_crossentropy", ["accuracy"])
     model.normalise = sets.normalise
     model.class_names = sets.class_names

@@ -66,21 +66,40 @@ def torch_run(make, steps=6, clip=None):
         (optimizers.SGD(0.1), lambda o, w: o.SGD(w, 0.1)),
         (optimizers.SGD(0.05, momentum=0.9), lambda o, w: o.SGD(w, 0.05, momentum=0.9)),
         (
-            optimizers.SGD(0.05, momentum=0.9, nesterov=True, weight_decay=0.1),
+            optimizers.SGD(0.05, momentum=0.9, nesterov=True, weight_decay=0.1, decoupled=False),
             lambda o, w: o.SGD(w, 0.05, momentum=0.9, nesterov=True, weight_decay=0.1),
         ),
         (optimizers.Adam(0.05), lambda o, w: o.Adam(w, 0.05, eps=1e-7)),
         (
-            optimizers.Adam(0.05, beta_1=0.8, beta_2=0.95, epsilon=1e-3, weight_decay=0.2),
+            optimizers.Adam(
+                0.05, beta_1=0.8, beta_2=0.95, epsilon=1e-3, weight_decay=0.2, decoupled=False
+            ),
             lambda o, w: o.Adam(w, 0.05, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.2),
         ),
         (optimizers.RMSprop(0.02), lambda o, w: o.RMSprop(w, 0.02, alpha=0.9, eps=1e-7)),
+        (optimizers.Adam(0.05, amsgrad=True), lambda o, w: o.Adam(w, 0.05, eps=1e-7, amsgrad=True)),
         (
-            optimizers.RMSprop(0.02, rho=0.8, momentum=0.5, weight_decay=0.1),
+            optimizers.Adam(0.05, amsgrad=True, weight_decay=0.2, decoupled=False),
+            lambda o, w: o.Adam(w, 0.05, eps=1e-7, amsgrad=True, weight_decay=0.2),
+        ),
+        (
+            optimizers.AdamW(0.05),
+            lambda o, w: o.AdamW(w, 0.05, eps=1e-7, weight_decay=0.004),
+        ),
+        (
+            optimizers.AdamW(0.05, weight_decay=0.3, amsgrad=True),
+            lambda o, w: o.AdamW(w, 0.05, eps=1e-7, weight_decay=0.3, amsgrad=True),
+        ),
+        (
+            optimizers.Adamax(0.05, beta_1=0.8, epsilon=1e-14),
+            lambda o, w: o.Adamax(w, 0.05, betas=(0.8, 0.999), eps=1e-14),
+        ),
+        (
+            optimizers.RMSprop(0.02, rho=0.8, momentum=0.5, weight_decay=0.1, decoupled=False),
             lambda o, w: o.RMSprop(w, 0.02, alpha=0.8, eps=1e-7, momentum=0.5, weight_decay=0.1),
         ),
         (
-            optimizers.Adagrad(0.1, weight_decay=0.1),
+            optimizers.Adagrad(0.1, weight_decay=0.1, decoupled=False),
             lambda o, w: o.Adagrad(
                 w, 0.1, initial_accumulator_value=0.1, eps=1e-7, weight_decay=0.1
             ),
@@ -95,6 +114,99 @@ def test_several_steps_agree_with_torch(mine, theirs):
     np.testing.assert_allclose(run(mine, Quadratic()), expected, rtol=1e-10)
     np.testing.assert_allclose(run(again, Quadratic()), expected, rtol=1e-10)
     assert mine.iterations == 6
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_nadam_agrees_with_torch_whose_schedule_is_a_product_in_float32(decay):
+    def theirs(o, w):
+        return o.NAdam(
+            *(w, 0.05, (0.8, 0.999), 1e-7, decay), momentum_decay=1.0, decoupled_weight_decay=True
+        )
+
+    mine = optimizers.Nadam(0.05, beta_1=0.8, weight_decay=decay)
+    np.testing.assert_allclose(run(mine, Quadratic()), torch_run(theirs), rtol=1e-5, atol=1e-6)
+
+
+def formula(step, rate=0.05, decay=0.0, steps=6):
+    """Six steps in plain float64, by `step(w, g, slots, number)` for each value of w."""
+    model = Quadratic()
+    values, slots = model.values(), [{} for _ in model.values()]
+    factors = np.concatenate([np.full(w.size, 1.0 + 2 * i) for i, w in enumerate(model.parameters)])
+    for number in range(1, steps + 1):
+        grads = factors * values
+        for i, g in enumerate(grads):
+            w = values[i] - rate * decay * values[i]
+            values[i] = step(w, g, slots[i], number)
+    return values
+
+
+def keras_adamax(w, g, s, t):
+    s["m"] = s.get("m", 0.0) + (g - s.get("m", 0.0)) * 0.1
+    s["u"] = max(0.999 * s.get("u", 0.0), abs(g))
+    return w - 0.05 * s["m"] / ((1 - 0.9**t) * (s["u"] + 1e-7))
+
+
+def keras_lion(w, g, s, t):
+    m = s.get("m", 0.0)
+    s["m"] = m * 0.99 + g * 0.01
+    return w - 0.05 * np.sign(m * 0.9 + g * 0.1)
+
+
+def keras_nadam(w, g, s, t):
+    def u(n):
+        return 0.9 * (1.0 - 0.5 * 0.96**n)
+
+    product = np.prod([u(n) for n in range(1, t + 1)])
+    s["m"] = s.get("m", 0.0) + (g - s.get("m", 0.0)) * 0.1
+    s["v"] = s.get("v", 0.0) + (g * g - s.get("v", 0.0)) * 0.001
+    m_hat = u(t + 1) * s["m"] / (1 - product * u(t + 1)) + (1 - u(t)) * g / (1 - product)
+    return w - 0.05 * m_hat / (np.sqrt(s["v"] / (1 - 0.999**t)) + 1e-7)
+
+
+def keras_momentum(w, g, s, t):
+    s["v"] = 0.9 * s.get("v", 0.0) - 0.05 * g
+    return w + s["v"]
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+@pytest.mark.parametrize(
+    ("mine", "step"),
+    [
+        (optimizers.Adamax, keras_adamax),
+        (optimizers.Lion, keras_lion),
+        (optimizers.Nadam, keras_nadam),
+        (lambda rate, **more: optimizers.SGD(rate, 0.9, **more), keras_momentum),
+    ],
+)
+def test_several_steps_agree_with_keras_formula(mine, step, decay):
+    made = mine(0.05, weight_decay=decay)
+    np.testing.assert_allclose(
+        run(made, Quadratic()), formula(step, decay=decay), rtol=1e-11, atol=1e-13
+    )
+
+
+@pytest.mark.parametrize("name", ["adamw", "adamax", "nadam", "lion", "amsgrad"])
+def test_resumed_steps_have_the_same_bits(name):
+    def make():
+        return optimizers.Adam(0.05, amsgrad=True) if name == "amsgrad" else optimizers.get(name)
+
+    whole, model, halves = Quadratic(), Quadratic(), make()
+    run(make(), whole, 7)
+    run(halves, model, 3)
+    fresh = optimizers.get(json.loads(json.dumps(halves.get_config())))
+    fresh.load_state(halves.state())
+    np.testing.assert_array_equal(run(fresh, model, 4), whole.values())
+
+
+def test_weight_decay_is_decoupled_unless_a_file_is_older():
+    old = {"class": "SGD", "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.1}
+    assert optimizers.get(old).decoupled is False
+    assert optimizers.get({**old, "weight_decay": 0.0}).decoupled is True
+    coupled = optimizers.SGD(0.05, 0.9, weight_decay=0.1, decoupled=False)
+    np.testing.assert_array_equal(run(optimizers.get(old), Quadratic()), run(coupled, Quadratic()))
+    assert optimizers.get(coupled.get_config()).decoupled is False
+    assert optimizers.SGD(weight_decay=None).weight_decay == 0
+    assert optimizers.SGD(weight_decay=0.1).decoupled is True
 
 
 def test_lists_of_tensors_step_like_a_model():

@@ -110,7 +110,7 @@ def test_lenet5(dtype):
 # Keras's epsilon for PyTorch too; accumulators start as Keras has them.
 OPTIMIZERS = {
     "momentum and weight decay": (
-        lambda: optimizers.SGD(0.05, momentum=0.9, weight_decay=5e-3),
+        lambda: optimizers.SGD(0.05, momentum=0.9, weight_decay=5e-3, decoupled=False),
         lambda w: torch.optim.SGD(w, 0.05, momentum=0.9, weight_decay=5e-3),
     ),
     "nesterov": (

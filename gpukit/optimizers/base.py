@@ -1,24 +1,19 @@
-"""Optimisers: one fused pass over each parameter buffer.
-
-`weight_decay` adds weight_decay·w to the gradient (so it is an L2 penalty of weight_decay/2·Σw²
-that the reported loss does not show), for every optimiser.
-"""
+"""The base of optimisers: rate, clipping, weight decay, and what is remembered of parameters."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict, Unpack
+from typing import Any, Self, TypedDict
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from gpukit import primitives as p
 from gpukit import schedules
 from gpukit.autograd import Parameter, Tensor
 from gpukit.autograd.buffer import ParameterBuffer
-from gpukit.core.config import Configurable, Family, described, extends, flag, number
+from gpukit.core.config import Configurable, described, flag, number
 from gpukit.device import device_of, to_host
 from gpukit.errors import CheckpointError, SettingError
 
@@ -40,13 +35,14 @@ class _Slots:
         return len(own) == len(parameters) and all(map(operator.is_, own, parameters))
 
 
-class _Options(TypedDict, total=False):
+class Options(TypedDict, total=False):
     """What every optimiser takes beside its rate and constants (see `Optimizer`)."""
 
-    weight_decay: float
+    weight_decay: float | None
     clipnorm: float | None
     clipvalue: float | None
     global_clipnorm: float | None
+    decoupled: bool
     lr: Any
 
 
@@ -69,10 +65,11 @@ class Optimizer(Configurable):
     def __init__(
         self,
         learning_rate: Any,
-        weight_decay: float = 0.0,
+        weight_decay: float | None = None,
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        decoupled: bool = True,
         **aliases: Any,
     ) -> None:
         name = type(self).__name__
@@ -85,7 +82,8 @@ class Optimizer(Configurable):
         else:
             self._schedule = None
             self._rate = number(f"{name}'s learning_rate", rate, above=0)
-        self.weight_decay = number(f"{name}'s weight_decay", weight_decay, low=0)
+        self.weight_decay = number(f"{name}'s weight_decay", weight_decay or 0.0, low=0)
+        self.decoupled = flag("decoupled", decoupled)
         self.clipnorm = _limit(f"{name}'s clipnorm", clipnorm)
         self.clipvalue = _limit(f"{name}'s clipvalue", clipvalue)
         self.global_clipnorm = _limit(f"{name}'s global_clipnorm", global_clipnorm)
@@ -121,6 +119,12 @@ class Optimizer(Configurable):
             config["learning_rate"] = described(self._schedule)
         return config
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        # Before there was `decoupled`, weight decay went into the gradient.
+        older = config.get("weight_decay") and "decoupled" not in config
+        return super().from_config({**config, "decoupled": False} if older else config)
+
     def step(self, target: Any) -> None:
         """Update a model, or leaf Tensors, from their gradients. Tensors without one stay."""
         buffers = _buffers(target)
@@ -129,6 +133,8 @@ class Optimizer(Configurable):
         for buffer in buffers:
             with device_of(buffer.weights).current():
                 grad = self._clipped(buffer, factor)
+                if self.decoupled and self.weight_decay:
+                    buffer.weights[...] *= 1 - rate * self.weight_decay
                 self.update(buffer.weights, grad, self._slots_of(buffer).arrays, rate)
             buffer.changed()
         self.iterations += 1
@@ -139,8 +145,12 @@ class Optimizer(Configurable):
         By the primitive `operation`, unless overridden.
         """
         arrays = [slots.get(slot) for slot in self.slot_names]
-        constants = {"lr": rate, "weight_decay": self.weight_decay, **self.constants()}
-        self.operation(w, *arrays, g, **constants)
+        decay = 0.0 if self.decoupled else self.weight_decay
+        self.operation(w, *arrays, g, lr=rate, weight_decay=decay, **self.constants())
+
+    def with_decay(self, w: Any, g: Any) -> Any:
+        """The gradient with the weight decay that is not decoupled, for an `update` of arrays."""
+        return g if self.decoupled or not self.weight_decay else g + self.weight_decay * w
 
     def constants(self) -> dict[str, Any]:
         """What `operation` takes of the next step beside its rate and weight decay."""
@@ -293,119 +303,6 @@ class Optimizer(Configurable):
         return g
 
 
-class SGD(Optimizer):
-    """Gradient descent: v ← momentum·v - lr·g; w ← w + v.
-
-    With `nesterov` w ← w + momentum·v - lr·g, v the new one. Polyak, 1964; Sutskever et al., 2013.
-    """
-
-    slot_names = ("velocity",)
-    operation = staticmethod(p.sgd_update)
-
-    @extends(Optimizer)
-    def __init__(
-        self,
-        learning_rate: Any = 0.01,
-        momentum: float = 0.0,
-        nesterov: bool = False,
-        **options: Unpack[_Options],
-    ) -> None:
-        super().__init__(learning_rate, **options)
-        self.momentum = number("SGD's momentum", momentum, low=0, high=1)
-        self.nesterov = flag("nesterov", nesterov)
-
-    def slots_in_use(self) -> tuple[str, ...]:
-        return self.slot_names if self.momentum else ()
-
-    def constants(self) -> dict[str, Any]:
-        return {"momentum": self.momentum, "nesterov": self.nesterov}
-
-
-class Adam(Optimizer):
-    """w ← w - lr·m̂/(√v̂ + epsilon), m̂ and v̂ bias-corrected means of g and g².
-
-    Kingma and Ba, 2014.
-    """
-
-    slot_names = ("m", "v")
-    operation = staticmethod(p.adam_update)
-
-    @extends(Optimizer)
-    def __init__(
-        self,
-        learning_rate: Any = 0.001,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
-        **options: Unpack[_Options],
-    ) -> None:
-        super().__init__(learning_rate, **options)
-        self.beta_1 = number("Adam's beta_1", beta_1, low=0, below=1)
-        self.beta_2 = number("Adam's beta_2", beta_2, low=0, below=1)
-        self.epsilon = number("Adam's epsilon", epsilon, above=0)
-
-    def constants(self) -> dict[str, Any]:
-        constants = {"beta1": self.beta_1, "beta2": self.beta_2, "epsilon": self.epsilon}
-        return {**constants, "step": self.iterations + 1}
-
-
-class RMSprop(Optimizer):
-    """a ← rho·a + (1 - rho)·g²; w ← w - lr·g/(√a + epsilon). Tieleman and Hinton, 2012.
-
-    With momentum the step goes through a velocity: v ← momentum·v - step; w ← w + v.
-    """
-
-    slot_names = ("accumulator", "velocity")
-    operation = staticmethod(p.rmsprop_update)
-
-    @extends(Optimizer)
-    def __init__(
-        self,
-        learning_rate: Any = 0.001,
-        rho: float = 0.9,
-        momentum: float = 0.0,
-        epsilon: float = 1e-7,
-        **options: Unpack[_Options],
-    ) -> None:
-        super().__init__(learning_rate, **options)
-        self.rho = number("RMSprop's rho", rho, low=0, below=1)
-        self.momentum = number("RMSprop's momentum", momentum, low=0, high=1)
-        self.epsilon = number("RMSprop's epsilon", epsilon, above=0)
-
-    def slots_in_use(self) -> tuple[str, ...]:
-        return self.slot_names if self.momentum else self.slot_names[:1]
-
-    def constants(self) -> dict[str, Any]:
-        return {"rho": self.rho, "epsilon": self.epsilon, "momentum": self.momentum}
-
-
-class Adagrad(Optimizer):
-    """a ← a + g²; w ← w - lr·g/(√a + epsilon). Duchi et al., 2011."""
-
-    slot_names = ("accumulator",)
-    operation = staticmethod(p.adagrad_update)
-
-    @extends(Optimizer)
-    def __init__(
-        self,
-        learning_rate: Any = 0.001,
-        initial_accumulator_value: float = 0.1,
-        epsilon: float = 1e-7,
-        **options: Unpack[_Options],
-    ) -> None:
-        super().__init__(learning_rate, **options)
-        self.initial_accumulator_value = number(
-            "Adagrad's initial_accumulator_value", initial_accumulator_value, low=0
-        )
-        self.epsilon = number("Adagrad's epsilon", epsilon, above=0)
-
-    def initial(self, slot: str) -> float:
-        return self.initial_accumulator_value
-
-    def constants(self) -> dict[str, Any]:
-        return {"epsilon": self.epsilon}
-
-
 def _buffers(target: Any) -> list[ParameterBuffer]:
     """The parameter buffers of a model, their gradients complete; one for each tensor of a list."""
     if hasattr(target, "parameter_buffers"):
@@ -444,11 +341,3 @@ def _square_sum(g: Any) -> Any:
     """Σg², added in float64, on the device of g."""
     with device_of(g).current():
         return np.sum(np.square(g), dtype=np.float64)
-
-
-_family = Family[Optimizer]("optimizer", Optimizer)
-_family.add(SGD, Adam, RMSprop, Adagrad)
-
-get = _family.get
-from_config = _family.from_config
-register = _family.register

@@ -11,6 +11,7 @@ trap 'rm -rf "$work"' EXIT
 unset PYTHONPATH PYTHONHOME VIRTUAL_ENV PIP_REQUIRE_VIRTUALENV PIP_TARGET PIP_USER
 export GPUKIT_CACHE="$work/cache"
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PYTHONUNBUFFERED=1
+export PIP_COMPILE=0 # to bytecode: of PyTorch and SymPy, most is never imported
 
 # setuptools leaves its copies of the package here, also of modules that are gone since.
 rm -rf build/lib build/bdist.*

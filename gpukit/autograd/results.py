@@ -6,6 +6,7 @@ device would train something else than it says, or fail far from its cause.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -127,7 +128,8 @@ def refuse_scalars(
     for i, a in enumerate(arrays):
         kind = type(a).__name__
         scalar = a is None or isinstance(a, (int, float))
-        if scalar and f"'{kind}'" in str(error) and not isinstance(error, GpukitError):
+        named = re.search(rf"\b{kind}\b", str(error)) is not None
+        if scalar and named and not isinstance(error, GpukitError):
             what = f"{name}: {argument(array_names, i)} is a {kind}"
             raise DTypeError(f"{what}; pass an array or a Tensor") from None
 

@@ -3,7 +3,6 @@
 from gpukit.data.augment import Augment, ColourNoise
 from gpukit.data.dataset import Dataset
 from gpukit.data.describe import contact_sheet, describe, describe_folder
-from gpukit.data.directory import from_directory
 from gpukit.data.export import export
 from gpukit.data.feed import ArrayFeed, Batch, Feed, batch_count, batches
 from gpukit.data.fetch import fetch
@@ -33,7 +32,6 @@ __all__ = [
     "describe_folder",
     "export",
     "fetch",
-    "from_directory",
     "is_image_folder",
     "load",
     "read_picture",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from gpukit import losses
@@ -50,6 +51,22 @@ from gpukit.metrics.means import (
     RootMeanSquaredError,
     Sum,
 )
+from gpukit.metrics.of_losses import (
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    CategoricalHinge,
+    CosineSimilarity,
+    Hinge,
+    KLDivergence,
+    LogCoshError,
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredError,
+    MeanSquaredLogarithmicError,
+    Poisson,
+    SparseCategoricalCrossentropy,
+    SquaredHinge,
+)
 from gpukit.metrics.regions import (
     BinaryIoU,
     ConfusionMatrix,
@@ -59,6 +76,7 @@ from gpukit.metrics.regions import (
     OneHotMeanIoU,
 )
 
+_COMMON = ("accuracy", "precision", "recall", "auc", "f1_score", "mse")
 RESERVED = ("epoch", "loss", "lr", "seconds")  # keys of logs that are no metric's
 
 _family = Family[Metric]("metric", Metric, wrap=MeanMetricWrapper)
@@ -90,6 +108,21 @@ _family.add(
     OneHotIoU,
     OneHotMeanIoU,
     BinaryIoU,
+    MeanSquaredError,
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredLogarithmicError,
+    Poisson,
+    KLDivergence,
+    Hinge,
+    SquaredHinge,
+    CategoricalHinge,
+    LogCoshError,
+    CosineSimilarity,
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    SparseCategoricalCrossentropy,
+    kl_divergence=KLDivergence,
     acc=Accuracy,
     top_k_categorical_accuracy=TopKCategoricalAccuracy,
     sparse_top_k_categorical_accuracy=SparseTopKCategoricalAccuracy,
@@ -122,9 +155,10 @@ def _by_name(spec: str) -> Metric:
     if not known and losses.is_name(spec):
         return LossMetric(spec)
     if not known:
+        near = get_close_matches(spec.lower(), _family.aliases, 3) or _COMMON
         raise SettingError(
-            f"unknown metric {show(spec)}; use accuracy, top_5_accuracy (any number), the name of "
-            f"a loss, or one of {', '.join(sorted(_family.aliases))}"
+            f"unknown metric {show(spec)}; use one of {', '.join(near)}, top_5_accuracy (any "
+            "number), or the name of a loss; gpukit.metrics has them all"
         )
     try:
         return _family.get(spec)
@@ -162,26 +196,40 @@ __all__ = [
     "AUC",
     "Accuracy",
     "BinaryAccuracy",
+    "BinaryCrossentropy",
     "BinaryIoU",
     "CategoricalAccuracy",
+    "CategoricalCrossentropy",
+    "CategoricalHinge",
     "ConfusionMatrix",
+    "CosineSimilarity",
     "F1Score",
     "FBetaScore",
     "FalseNegatives",
     "FalsePositives",
+    "Hinge",
     "IoU",
+    "KLDivergence",
+    "LogCoshError",
     "LossMetric",
     "Mean",
+    "MeanAbsoluteError",
+    "MeanAbsolutePercentageError",
     "MeanIoU",
     "MeanMetricWrapper",
+    "MeanSquaredError",
+    "MeanSquaredLogarithmicError",
     "Metric",
     "OneHotIoU",
     "OneHotMeanIoU",
+    "Poisson",
     "Precision",
     "Recall",
     "RootMeanSquaredError",
     "SparseCategoricalAccuracy",
+    "SparseCategoricalCrossentropy",
     "SparseTopKCategoricalAccuracy",
+    "SquaredHinge",
     "Sum",
     "Sums",
     "TopKAccuracy",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gpukit import losses
-from gpukit.core.config import number, show, whole
+from gpukit.core.config import flag, number, show, whole
 from gpukit.device import to_host
 from gpukit.errors import SettingError, ShapeError
 from gpukit.metrics.base import Metric, class_numbers, mean_sums, outputs_and_labels, raw
@@ -25,7 +25,7 @@ class Accuracy(Metric):
     higher_is_better = True
 
     def __init__(self, name: str = "accuracy", dtype: Any = None, threshold: float = 0.5) -> None:
-        super().__init__(name, dtype)
+        super().__init__(name=name, dtype=dtype)
         self.threshold = number("threshold", threshold)
 
     def update(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tuple[float, float]:
@@ -46,7 +46,7 @@ class BinaryAccuracy(Metric):
     def __init__(
         self, name: str = "binary_accuracy", dtype: Any = None, threshold: float = 0.5
     ) -> None:
-        super().__init__(name, dtype)
+        super().__init__(name=name, dtype=dtype)
         self.threshold = number("BinaryAccuracy's threshold", threshold, low=0, high=1)
 
     def update(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tuple[float, float]:
@@ -60,7 +60,7 @@ class CategoricalAccuracy(Metric):
     higher_is_better = True
 
     def __init__(self, name: str = "categorical_accuracy", dtype: Any = None) -> None:
-        super().__init__(name, dtype)
+        super().__init__(name=name, dtype=dtype)
 
     def update(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tuple[float, float]:
         return _classified(self.name, raw(y_true), raw(y_pred), sample_weight)
@@ -70,7 +70,7 @@ class SparseCategoricalAccuracy(CategoricalAccuracy):
     """The same; its labels are class numbers (N, …)."""
 
     def __init__(self, name: str = "sparse_categorical_accuracy", dtype: Any = None) -> None:
-        super().__init__(name, dtype)
+        super().__init__(name=name, dtype=dtype)
 
 
 class TopKAccuracy(Metric):
@@ -83,7 +83,7 @@ class TopKAccuracy(Metric):
 
     def __init__(self, k: int = 5, name: str | None = None, dtype: Any = None) -> None:
         self.k = whole("k", k)
-        super().__init__(f"top_{self.k}_accuracy" if name is None else name, dtype)
+        super().__init__(dtype, f"top_{self.k}_accuracy" if name is None else name)
 
     def update(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tuple[float, float]:
         labels, scores = raw(y_true), raw(y_pred)
@@ -115,7 +115,7 @@ class SparseTopKCategoricalAccuracy(TopKAccuracy):
         from_sorted_ids: bool = False,
     ) -> None:
         super().__init__(k, name, dtype)
-        if from_sorted_ids:
+        if flag("from_sorted_ids", from_sorted_ids):
             raise SettingError(
                 f"SparseTopKCategoricalAccuracy: from_sorted_ids={show(from_sorted_ids)}: "
                 "predictions are scores of every class; leave it out"

@@ -37,7 +37,7 @@ class Metric(Configurable):
     _sums: Sums | None = None
     _variables: tuple[Variable, ...] = ()
 
-    def __init__(self, name: str | None = None, dtype: Any = None) -> None:
+    def __init__(self, dtype: Any = None, name: str | None = None) -> None:
         kind = type(self).__name__
         if dtype is not None:
             raise SettingError(

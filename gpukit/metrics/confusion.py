@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from gpukit.errors import DataError, SettingError, ShapeError
 from gpukit.metrics.base import Metric, Sums, outputs_and_labels, ratio, weights_of
 
 _EPSILON = 1e-7
+_MOST = 1 << 20  # thresholds
+_AVERAGES = ("micro", "macro", "weighted")
 
 
 def counts_at(
@@ -45,7 +48,7 @@ class _AtThresholds(Metric):
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
-        super().__init__(name, dtype)
+        super().__init__(name=name, dtype=dtype)
         kind = type(self).__name__
         self.thresholds = thresholds
         self.top_k = None if top_k is None else whole(f"{kind}'s top_k", top_k)
@@ -53,11 +56,8 @@ class _AtThresholds(Metric):
         if thresholds is None:
             self._thresholds = [0.5 if top_k is None else -np.inf]
         else:
-            several = isinstance(thresholds, (list, tuple))
-            self._thresholds = [
-                number(f"{kind}'s thresholds", t, low=0, high=1)
-                for t in (thresholds if several else [thresholds])
-            ]
+            several = thresholds if isinstance(thresholds, (list, tuple)) else [thresholds]
+            self._thresholds = _numbers(f"{kind}'s thresholds", several, low=0, high=1)
             if not self._thresholds:
                 raise SettingError(f"{kind}: thresholds=[]: use numbers from 0 to 1")
 
@@ -168,13 +168,9 @@ class FBetaScore(Metric):
         name: str = "fbeta_score",
         dtype: Any = None,
     ) -> None:
-        super().__init__(name, dtype)
+        super().__init__(name=name, dtype=dtype)
         kind = type(self).__name__
-        if average not in (None, "micro", "macro", "weighted"):
-            raise SettingError(
-                f"{kind}: average={show(average)}: use micro, macro, weighted or None"
-            )
-        self.average = average
+        self.average = None if average is None else _choice(kind, "average", average, _AVERAGES)
         self.beta = number(f"{kind}'s beta", beta, above=0)
         self.threshold = (
             None if threshold is None else number(f"{kind}'s threshold", threshold, above=0, high=1)
@@ -249,28 +245,30 @@ class AUC(Metric):
         label_weights: Sequence[float] | None = None,
         from_logits: bool = False,
     ) -> None:
-        super().__init__(name, dtype)
-        self.curve = _choice("curve", curve, ("ROC", "PR"))
+        super().__init__(name=name, dtype=dtype)
+        self.curve = _choice("AUC", "curve", curve, ("ROC", "PR"))
         self.summation_method = _choice(
-            "summation_method", summation_method, ("interpolation", "minoring", "majoring")
+            "AUC", "summation_method", summation_method, ("interpolation", "minoring", "majoring")
         )
-        self.num_thresholds = whole("AUC's num_thresholds", num_thresholds, low=2)
-        self.thresholds = None if thresholds is None else list(thresholds)
+        if whole("AUC's num_thresholds", num_thresholds, low=2) > _MOST:
+            raise SettingError(f"AUC: num_thresholds={show(num_thresholds)}: use 2 to {_MOST}")
+        self.num_thresholds = int(num_thresholds)
+        self.thresholds = (
+            None if thresholds is None else _numbers("AUC's thresholds", thresholds, low=0, high=1)
+        )
         if self.thresholds is None:
             steps = self.num_thresholds - 1
             inner = [(i + 1) / steps for i in range(steps - 1)]
         else:
-            inner = sorted(number("AUC's thresholds", t, low=0, high=1) for t in self.thresholds)
+            inner = sorted(self.thresholds)
             self.num_thresholds = len(inner) + 2
         self._thresholds = [-_EPSILON, *inner, 1 + _EPSILON]
         self.multi_label = flag("multi_label", multi_label)
         self.num_labels = None if num_labels is None else whole("AUC's num_labels", num_labels)
         self.label_weights = (
-            None
-            if label_weights is None
-            else [number("AUC's label_weights", w, low=0) for w in label_weights]
+            None if label_weights is None else _numbers("AUC's label_weights", label_weights, low=0)
         )
-        if not self.multi_label and (num_labels, label_weights) != (None, None):
+        if not self.multi_label and not (num_labels is None and label_weights is None):
             raise SettingError("AUC: num_labels and label_weights apply with multi_label=True only")
         self.from_logits = flag("from_logits", from_logits)
 
@@ -303,10 +301,16 @@ class AUC(Metric):
         return float(np.average(areas, weights=self.label_weights))
 
 
-def _choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
-    if value not in choices:
-        raise SettingError(f"AUC: {name}={show(value)}: use {' or '.join(choices)}")
+def _choice(kind: str, name: str, value: Any, choices: tuple[str, ...]) -> str:
+    if not isinstance(value, str) or value not in choices:
+        raise SettingError(f"{kind}: {name}={show(value)}: use {' or '.join(choices)}")
     return value
+
+
+def _numbers(name: str, values: Any, low: float = 0, high: float = math.inf) -> list[float]:
+    if not isinstance(values, (list, tuple)):
+        raise SettingError(f"{name}={show(values)}: use a list of numbers")
+    return [number(name, value, low=low, high=high) for value in values]
 
 
 def _area(curve: str, method: str, tp: Any, fp: Any, fn: Any, tn: Any) -> np.ndarray:

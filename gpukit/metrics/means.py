@@ -9,10 +9,10 @@ import numpy as np
 
 from gpukit import losses
 from gpukit.autograd import no_grad
-from gpukit.core.config import snake_case
+from gpukit.core.config import show, snake_case
 from gpukit.device import to_host
-from gpukit.errors import ShapeError
-from gpukit.metrics.base import Metric, Sums, add_sums, host, mean_sums, raw
+from gpukit.errors import SettingError, ShapeError
+from gpukit.metrics.base import Metric, Sums, add_sums, host, mean_sums, raw, weights_of
 
 
 class LossMetric(Metric):
@@ -24,29 +24,32 @@ class LossMetric(Metric):
         self.loss = losses.get(loss)
         function = getattr(getattr(self.loss, "function", None), "__name__", "")
         own = function or snake_case(type(self.loss).__name__)
-        super().__init__(own if name is None else name, dtype)
+        super().__init__(dtype, own if name is None else name)
 
     def update(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tuple[float, float]:
         with no_grad():
             values = raw(self.loss.per_sample(y_true, y_pred))
-        return mean_sums(self.name, values, sample_weight)
+        total, weight = mean_sums(self.name, values, sample_weight)
+        shares = self.loss.shares(y_true)
+        if shares is not None:
+            weight = float(weights_of(self.name, sample_weight, len(shares)) @ shares)
+        return total, weight
 
 
 class MeanMetricWrapper(Metric):
     """The mean of a function of (y_true, y_pred), which gives a value for each sample or all."""
 
-    def __init__(
-        self, fn: Callable[..., Any], name: str | None = None, dtype: Any = None, **kwargs: Any
-    ) -> None:
-        super().__init__(getattr(fn, "__name__", "function") if name is None else name, dtype)
+    def __init__(self, fn: Callable[..., Any], name: str | None = None, dtype: Any = None) -> None:
+        super().__init__(dtype, getattr(fn, "__name__", "function") if name is None else name)
+        if not callable(fn):
+            raise SettingError(f"MeanMetricWrapper: fn={show(fn)}: use a function")
         self.fn = fn
-        self.kwargs = kwargs
 
     def update(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tuple[float, float]:
         scores = raw(y_pred)
         count = int(scores.shape[0])
         with no_grad():
-            found = raw(self.fn(losses.place(raw(y_true), scores), scores, **self.kwargs))
+            found = raw(self.fn(losses.place(raw(y_true), scores), scores))
         if found.ndim == 0:
             found = np.broadcast_to(to_host(found), (count,))
         if found.shape[0] != count:
@@ -75,14 +78,14 @@ class Mean(_OfValues):
     """The mean of values, such as a loss in a training loop of one's own."""
 
     def __init__(self, name: str = "mean", dtype: Any = None) -> None:
-        super().__init__(name, dtype)
+        super().__init__(name=name, dtype=dtype)
 
 
 class Sum(_OfValues):
     """The sum of values."""
 
     def __init__(self, name: str = "sum", dtype: Any = None) -> None:
-        super().__init__(name, dtype)
+        super().__init__(name=name, dtype=dtype)
 
     def figure(self, sums: Sums) -> float:
         return float(sums[0])

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from gpukit import losses
-from gpukit.core.config import flag, number, show, whole
+from gpukit.core.config import flag, number, show, whole, wholes
 from gpukit.errors import SettingError, ShapeError
 from gpukit.metrics.base import Metric, Sums, check_class_numbers, host, ratio, weights_of
 from gpukit.utils import whole_labels
+
+_MOST = 4096  # classes: counts of their pairs take 128 MB
 
 
 class ConfusionMatrix(Metric):
@@ -22,8 +24,8 @@ class ConfusionMatrix(Metric):
     """
 
     def __init__(self, num_classes: int, name: str = "confusion_matrix", dtype: Any = None) -> None:
-        super().__init__(name, dtype)
-        self.num_classes = whole("ConfusionMatrix's num_classes", num_classes, low=2)
+        super().__init__(name=name, dtype=dtype)
+        self.num_classes = _classes("ConfusionMatrix", num_classes)
 
     def update(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Sums:
         labels, scores = host(y_true), host(y_pred)
@@ -43,6 +45,12 @@ class ConfusionMatrix(Metric):
 
     def figure(self, sums: Sums) -> Any:
         return np.asarray(sums).reshape(self.num_classes, self.num_classes)
+
+
+def _classes(kind: str, value: Any) -> int:
+    if whole(f"{kind}'s num_classes", value, low=2) > _MOST:
+        raise SettingError(f"{kind}: num_classes={show(value)}: use 2 to {_MOST}")
+    return int(value)
 
 
 def pair_counts(
@@ -90,10 +98,11 @@ class IoU(Metric):
         axis: int = -1,
     ) -> None:
         kind = type(self).__name__
-        super().__init__(_NAMES.get(kind) if name is None else name, dtype)
-        self.num_classes = whole(f"{kind}'s num_classes", num_classes, low=2)
-        self.target_class_ids = [whole(f"{kind}'s class", i, low=0) for i in target_class_ids]
-        if not self.target_class_ids or max(self.target_class_ids) >= self.num_classes:
+        super().__init__(dtype, _NAMES.get(kind) if name is None else name)
+        self.num_classes = _classes(kind, num_classes)
+        self.target_class_ids = list(wholes(f"{kind}'s target_class_ids", target_class_ids))
+        known = set(range(self.num_classes))
+        if not self.target_class_ids or not known.issuperset(self.target_class_ids):
             raise SettingError(
                 f"{kind}: target_class_ids={show(target_class_ids)} of {num_classes} classes; use "
                 f"0 to {num_classes - 1}"
@@ -103,7 +112,7 @@ class IoU(Metric):
         )
         self.sparse_y_true = flag("sparse_y_true", sparse_y_true)
         self.sparse_y_pred = flag("sparse_y_pred", sparse_y_pred)
-        if axis != -1:
+        if whole(f"{kind}'s axis", axis, low=None) != -1:
             raise SettingError(f"{kind}: axis={show(axis)}: classes are on the last axis; use -1")
         self.axis = -1
 
@@ -142,7 +151,7 @@ class MeanIoU(IoU):
         sparse_y_pred: bool = True,
         axis: int = -1,
     ) -> None:
-        every = range(whole("MeanIoU's num_classes", num_classes, low=2))
+        every = tuple(range(_classes("MeanIoU", num_classes)))
         super().__init__(
             num_classes, every, name, dtype, ignore_class, sparse_y_true, sparse_y_pred, axis
         )

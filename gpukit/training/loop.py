@@ -33,6 +33,9 @@ from gpukit.training.step import Figures, Work, take_step, train_step
 __all__ = ["evaluate", "fit", "predict", "test_step", "train_step"]
 
 
+_CHECKED = 1 << 20  # outputs, at most, on which the loss is tried before training
+
+
 def test_step(model: Compiled, x: Any, y: Any, views: int = 1) -> Figures:
     """The figures of `take_step` without an update.
 
@@ -46,8 +49,11 @@ def test_step(model: Compiled, x: Any, y: Any, views: int = 1) -> Figures:
             outputs = _mean_of_views(model, x, views)
             losses = losses_of(model.loss, y, outputs)
         penalty = model.penalty()
-        count = float(len(x) // views)
+        divisor = model.loss.divisor(y)
+        count = model.loss.counts(divisor, len(x) // views)
         total = float(losses.sum().item())
+        if divisor is not None and divisor != count:  # the mean over batches of their sums
+            total *= count / divisor
         if penalty is not None:
             total += penalty.item() * count
         return {"loss": (total, count), **model.measure(y, outputs, fused=views == 1)}
@@ -214,12 +220,14 @@ def _check_targets(model: Compiled, feed: Feed) -> None:
         return
     assert model.output_shape is not None
     shape = [n or 1 for n in model.output_shape[1:]]
-    first = y[:64]
+    first = y[: max(1, min(64, _CHECKED // math.prod(shape)))]
+    model.loss.divisor(first)
     with no_grad():
         outputs = model.device.asarray(np.full([len(first), *shape], 0.5, model.dtype))
         losses_of(model.loss, first, Tensor.wrap(outputs))
-    if isinstance(model.loss, SparseCategoricalCrossentropy) and y.dtype.kind in "iu":
-        check_labels(y, shape[-1])
+    loss = model.loss
+    if isinstance(loss, SparseCategoricalCrossentropy) and y.dtype.kind in "iu":
+        check_labels(y if loss.ignore_class is None else y[y != loss.ignore_class], shape[-1])
 
 
 def _warn_of_logits(model: Compiled) -> None:
@@ -322,8 +330,6 @@ def evaluate(
                 state.add(name, sums)
             if callbacks is not None:
                 callbacks.on_test_batch_end(number)
-        if not state.sums:
-            raise DataError("evaluate: no image of the feed could be read")
         return state.figures()
 
 

@@ -18,7 +18,7 @@ from gpukit import ops
 from gpukit.autograd.tape import watched_by, watcher
 from gpukit.core.settings import training_mode
 from gpukit.data.feed import Batch
-from gpukit.losses import losses_of
+from gpukit.losses import losses_of, reduced
 from gpukit.metrics import Sums, add_sums
 from gpukit.training.compiled import Compiled
 
@@ -91,19 +91,20 @@ def take_step(model: Compiled, work: Work, check: bool = True) -> Figures:
 def gradients(model: Compiled, work: Work, measure: bool = True) -> Figures:
     """Leave the gradients of the batch in the model's parameters; the figures of `take_step`."""
     trained = bool(model.parameter_buffers())
-    count = float(len(work.batch.x))
+    divisor = model.loss.divisor(work.batch.y)
+    count = model.loss.counts(divisor, len(work.batch.x))
     figures: Figures = {}
     losses = []
     for first, x, y, share in work.micro_batches(model):
         model.context.sample = first
         with training_mode():
             outputs = model.for_loss(x)
-            loss = losses_of(model.training_loss, y, outputs).mean()
+            loss = reduced(losses_of(model.training_loss, y, outputs), divisor)
+            if share != 1.0 and divisor is None:
+                loss = loss * share
             penalty = model.penalty()
             if penalty is not None:
-                loss = loss + penalty
-            if share != 1.0:
-                loss = loss * share
+                loss = loss + (penalty if share == 1.0 else penalty * share)
         watch = watcher.get()
         if watch is not None:
             watch.see("forward", _LAST, "the loss", loss)

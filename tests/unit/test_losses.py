@@ -130,12 +130,20 @@ def test_one_output_never_broadcasts(rng):
             DataError,
             "label 0.5 is no class number",
         ),
-        (lambda p: losses.categorical_crossentropy(p, p[None]), ShapeError, "(N, classes)"),
+        (lambda p: losses.categorical_crossentropy(p, p[:, 0]), ShapeError, "(N, classes)"),
+        (lambda p: losses.categorical_crossentropy(p, p[None]), ShapeError, "do not fit"),
+        (
+            lambda p: losses.sparse_categorical_crossentropy(
+                np.zeros(N, int), np.ones((N, 2, 2, K))
+            ),
+            ShapeError,
+            "one class number for each position, or end the model with Flatten()",
+        ),
         (lambda p: losses.binary_crossentropy(2 * np.ones((N, K)), p), DataError, "label 2 is out"),
         (lambda p: losses.binary_crossentropy(np.ones(N), p), ShapeError, "to_categorical"),
         (lambda p: losses.hinge(np.full((N, K), np.nan), p), DataError, "label nan"),
         (lambda p: losses.get(lambda t, y: ops.sum(y))(p, p), ShapeError, "one loss for each"),
-        (lambda p: losses.get("mae"), SettingError, "unknown loss 'mae'; use one of"),
+        (lambda p: losses.get("maee"), SettingError, "unknown loss 'maee'; use one of"),
         (lambda p: losses.get({"class": "x"}), CheckpointError, "unknown class 'x'"),
         (lambda p: losses.get(None), SettingError, "None is no loss"),
     ],

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from gpukit import callbacks, get_device, metrics, ops
+from gpukit import callbacks, get_device, losses, metrics, ops
 from gpukit.errors import DataError, SettingError, ShapeError
 from gpukit.layers import Dense
 from gpukit.models import Sequential
@@ -254,7 +254,7 @@ def test_areas_agree_with_ranks():
         (lambda: metrics.Precision(1.5), SettingError, "thresholds=1.5"),
         (lambda: metrics.Precision(class_id=4)(HOT, SCORES), ShapeError, "use 0 to 3"),
         (lambda: metrics.Precision()(HOT[:3], SCORES), ShapeError, "do not fit"),
-        (lambda: metrics.F1Score("mean"), SettingError, "use micro, macro, weighted or None"),
+        (lambda: metrics.F1Score("mean"), SettingError, "use micro or macro or weighted"),
         (lambda: metrics.F1Score()(HOT[:, :1], SCORES[:, :1]), SettingError, "threshold=0.5"),
         (lambda: metrics.AUC(curve="PRGAIN"), SettingError, "curve='PRGAIN': use ROC or PR"),
         (lambda: metrics.AUC()(HOT, SCORES * 3), DataError, "from_logits=True"),
@@ -424,3 +424,34 @@ def test_on_other_devices():
         assert metric(HOT, there.asarray(SCORES)) == here
         metric.reset_state()
         assert metric(there.asarray(HOT), there.asarray(SCORES)) == here
+
+
+@pytest.mark.parametrize(
+    ("metric", "loss"),
+    [
+        (getattr(metrics, name), getattr(losses, name))
+        for name in (
+            "MeanSquaredError", "MeanAbsoluteError", "MeanAbsolutePercentageError",
+            "MeanSquaredLogarithmicError", "Poisson", "KLDivergence", "Hinge", "SquaredHinge",
+            "CategoricalHinge", "BinaryCrossentropy", "CategoricalCrossentropy",
+        )
+    ]
+    + [(metrics.LogCoshError, losses.LogCosh)],
+    ids=lambda c: c.__module__ + c.__name__,
+)  # fmt: skip
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
+def test_means_of_losses(metric, loss, weights):
+    values = np.asarray(loss().per_sample(HOT, SCORES.astype(float) + 0.001))
+    found = over_batches(metric(), HOT, SCORES.astype(float) + 0.001, [9, 33], weights)
+    assert found == pytest.approx(np.average(values, weights=weights))
+    assert isinstance(metrics.get(metric.__name__), metric)
+
+
+def test_similarity_is_higher_for_alike_vectors():
+    lengths = np.linalg.norm(SCORES, axis=1) * np.maximum(np.linalg.norm(HOT, axis=1), 1e-12)
+    expected = ((SCORES * HOT).sum(1) / lengths).mean()
+    assert metrics.get("cosine_similarity")(HOT, SCORES) == pytest.approx(expected, rel=1e-5)
+    assert metrics.CosineSimilarity().higher_is_better
+    assert metrics.SparseCategoricalCrossentropy()(NUMBERS, SCORES) == pytest.approx(
+        losses.SparseCategoricalCrossentropy()(NUMBERS, SCORES)
+    )

@@ -1,5 +1,6 @@
 """Optimisers: they change a model's parameters by their gradients, a parameter buffer at a time."""
 
+from gpukit import schedules
 from gpukit.core.config import Family
 from gpukit.optimizers.adam import Adam, Adamax, AdamW, Nadam
 from gpukit.optimizers.base import PREFIX, Optimizer
@@ -26,4 +27,5 @@ __all__ = [
     "from_config",
     "get",
     "register",
+    "schedules",
 ]

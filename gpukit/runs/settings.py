@@ -16,6 +16,7 @@ from gpukit.data.sources import EMBEDDED_NAME, SOURCES
 from gpukit.device import get_device
 from gpukit.dispatch.preference import from_file
 from gpukit.errors import CheckpointError, GpukitError, SettingError
+from gpukit.initializers import HeNormal
 from gpukit.networks.alexnet import GAUSSIAN
 from gpukit.runs import recipes
 from gpukit.runs.folder import SETTINGS
@@ -122,7 +123,7 @@ class RunSettings:
             # conv1 as the paper has it: of larger values much would stay in its filters to the
             # end, since smooth pictures say little about their finest grain.
             found["first_initializer"] = GAUSSIAN
-            found["kernel_initializer"] = "he_normal"
+            found["kernel_initializer"] = HeNormal(truncated=False)
             found["bias_initializer"] = "zeros"
         return found
 

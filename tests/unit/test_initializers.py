@@ -16,6 +16,12 @@ ALL = [
     initializers.GlorotNormal(),
     initializers.HeNormal(),
     initializers.HeUniform(),
+    initializers.HeNormal(truncated=False),
+    initializers.LecunNormal(),
+    initializers.LecunUniform(),
+    initializers.TruncatedNormal(1.0, 0.2),
+    initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
+    initializers.Orthogonal(0.5),
 ]
 
 
@@ -40,6 +46,12 @@ def test_shape_dtype_repeatability_and_config(initializer):
         ("glorot_normal", 2 / (300 + 200)),
         ("he_uniform", 2 / 300),
         ("he_normal", 2 / 300),
+        ("lecun_normal", 1 / 300),
+        ("lecun_uniform", 1 / 300),
+        ("variance_scaling", 1 / 300),
+        (initializers.VarianceScaling(3.0, "fan_out", "uniform"), 3 / 200),
+        (initializers.VarianceScaling(3.0, "fan_avg", "untruncated_normal"), 3 / 250),
+        ("truncated_normal", (0.05 * 0.87962566) ** 2),
         ("random_normal", 0.05**2),
         ("random_uniform", 0.05**2 / 3),
     ],
@@ -54,6 +66,39 @@ def test_uniform_limit_is_that_of_the_notes():
     values = draw("glorot_uniform", (300, 200))
     limit = (6 / 500) ** 0.5
     assert 0.99 * limit < np.abs(values).max() <= limit
+
+
+@pytest.mark.parametrize("name", ["he_normal", "glorot_normal", "lecun_normal"])
+def test_normals_are_cut_at_two_deviations_of_what_is_drawn(name):
+    values = draw(name, (300, 200), dtype="float64")
+    deviation = values.std() / 0.87962566
+    assert 1.9 * deviation < np.abs(values).max() <= 2.03 * deviation
+    whole = draw(type(initializers.get(name))(truncated=False), (300, 200), dtype="float64")
+    assert np.abs(whole).max() > 3.5 * whole.std()
+
+
+def test_files_of_earlier_versions_draw_the_same_values():
+    old = initializers.get({"class": "HeNormal"})
+    expected = np.random.default_rng(5).normal(0.0, (2 / 12) ** 0.5, (12, 3))
+    np.testing.assert_array_equal(draw(old, (12, 3), seed=5, dtype="float64"), expected)
+
+
+def test_a_seed_gives_the_same_values_at_every_call():
+    for make in (initializers.HeNormal, initializers.RandomUniform, initializers.Orthogonal):
+        seeded = make(seed=3)
+        np.testing.assert_array_equal(draw(seeded, (4, 5), seed=0), draw(seeded, (4, 5), seed=1))
+        assert (draw(make(), (4, 5), seed=0) != draw(make(), (4, 5), seed=1)).any()
+
+
+def test_orthogonal_and_identity():
+    for shape in ((3, 3, 4, 8), (2, 9), (5, 5)):
+        flat = draw(initializers.Orthogonal(2.0), shape, dtype="float64").reshape(-1, shape[-1])
+        small = flat.T @ flat if flat.shape[0] >= flat.shape[1] else flat @ flat.T
+        np.testing.assert_allclose(small, 4 * np.eye(len(small)), atol=1e-12)
+    np.testing.assert_array_equal(draw(initializers.Identity(3.0), (2, 3)), 3 * np.eye(2, 3))
+    for name in ("orthogonal", "identity"):
+        with pytest.raises(ShapeError, match="use"):
+            draw(name, (3,))
 
 
 def test_fans_of_kernels():

@@ -22,7 +22,7 @@
 //          needs the neighbours' gathered gradients: shuffles again. Any window of up to 256 cells.
 // Counted: a row of a forward walk, 20 values a lane, is 626 instructions on sm_90 (NVRTC 13.5; 639 with
 //          CuPy's -ftz=true), a hundred of them additions, nearly as many comparisons, 40 reciprocal
-//          roots; 80 registers, six blocks a multiprocessor. IEEE's square root alone would add some
+//          roots; 79 registers, six blocks a multiprocessor. IEEE's square root alone would add some
 //          250. Conv1's output at batch 128, in two columns, is 84,000 rows of warps: 51 µs of the
 //          card's instruction slots (132 × 4 a cycle, 1.98 GHz, if none is lost), where bytes ask 41.
 //          gx is read once more for the bias gradient (conv/bias.cu).

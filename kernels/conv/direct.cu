@@ -37,11 +37,11 @@
 // MB besides, 373 µs more: that is why this way is the default.
 //
 // Tiles are gemm_tile.cuh's: 128×128, 128×64 and 128×48 (float32 in packs), 64×64, 128×16 for few
-// filters; which one is counted, see linear.cu. With up to 4 filters
-// a group even that is mostly empty: conv/direct_narrow.cu. From the compiler (NVRTC 13.5, sm_90,
-// float32, packs), 128×128: 126, 128 and 123 registers for forward, input and weight gradient, no
-// spill; 128×64: 127, 126 and 125, so four blocks; 128×48: 148, 159 and 151. A forward step is 512 FFMA in about 700 instructions, linear.cu's in 630: that is what reading
-// through windows costs.
+// filters; which one is counted, see linear.cu. With up to 4 filters a group even that is mostly
+// empty: conv/direct_narrow.cu. From the compiler (NVRTC 13.5, sm_90, float32, packs), 128×128: 126,
+// 128 and 123 registers for forward, input and weight gradient, no spill; 128×64: 127, 126 and 122,
+// so four blocks; 128×48: 147, 159 and 147. A forward step is 512 FFMA in about 700 instructions,
+// linear.cu's in 630: that is what reading through windows costs.
 //
 // instances: conv2d_forward<float, 128, 128, true, true, 0>
 // instances: conv2d_forward<float, 128, 128, true, true, 1>

@@ -33,7 +33,7 @@
 //
 // From the compiler (NVRTC 13.5, sm_90, float32, packs): 128×128 takes 128 and 116 registers for
 // forward and weight gradient, no spill; 16 k of a forward pass are 1,024 FFMA in about 1,290
-// instructions, in conv/direct.cu about 1,400. 128×64 takes 168, 163 and 132, so three blocks. 64×64:
+// instructions, in conv/direct.cu about 1,400. 128×64 takes 168, 163 and 130, so three blocks. 64×64:
 // 256 FFMA in about 440. An input gradient of 128×128 or 128×48, with both operands along k, would
 // spill on sm_100 and sm_120: it has none.
 //
@@ -103,7 +103,9 @@ __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS,
 // Phases have taps of their own, so each cuts its own k into `splits` ranges; gx is as y above.
 template <typename T, int TILE_M, int TILE_N, bool PACKED>
 __global__ void __launch_bounds__(Tiling<TILE_M, TILE_N>::THREADS,
-                                  (COPIED_BLOCKS<T, TILE_M, TILE_N, PACKED>))
+                                  (sizeof(T) == 4 && TILE_N == 16 && PACKED
+                                       ? 5
+                                       : COPIED_BLOCKS<T, TILE_M, TILE_N, PACKED>))
     implicit_input_grad(const T* __restrict__ gy, const T* __restrict__ w, T* __restrict__ gx,
                         const __grid_constant__ Conv conv, int splits, long long part) {
     constexpr int EACH = Tiling<TILE_M, TILE_N>::EACH;

@@ -96,8 +96,6 @@ def look(source, listings):
 SPILLED = {
     "13.0": {
         "column_moments<double>": ("100", "120"),
-        "conv2d_forward_narrow<double, true, 0>": ("100", "120"),
-        "conv2d_forward_narrow<double, true, 1>": ("100", "120"),
         "implicit_forward<float, 128, 128, true, true, 0>": ("120",),
         "implicit_forward<float, 128, 128, true, true, 1>": ("120",),
     }

@@ -345,6 +345,11 @@ class Parameter(Tensor):
     def label(self) -> str:
         return f"parameter {self.name!r}"
 
+    def move(self, array: Any) -> None:
+        """Live in `array`, of the same shape, on another device or of another dtype."""
+        self._array = array
+        self._grad = self._grad_buffer = None
+
     def bind(self, array: Any, grad_buffer: Any) -> None:
         """Live in `array` and leave gradients in `grad_buffer` from now on.
 

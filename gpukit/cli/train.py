@@ -60,6 +60,8 @@ DEFAULTS = RunSettings("lenet5")
               "[default: 1]")  # fmt: skip
 @click.option("--bad-images", metavar="NAME", help="Pictures that cannot be read: raise, skip "
               "or quarantine. [default: raise]")  # fmt: skip
+@click.option("--levels", metavar="LOW,HIGH", help="Pictures of more than 8 bits: the values that "
+              "are black and white. [default: 0,65535 of 16 bits; floats need it]")  # fmt: skip
 @click.option("--accumulate", type=int, metavar="N", help="Compute each batch in N parts, one "
               "after the other: less memory, the same gradient. [default: 1]")  # fmt: skip
 @click.option("--replay", type=int, metavar="EVERY", help="Compute one step in EVERY twice, and "

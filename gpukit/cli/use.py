@@ -12,6 +12,7 @@ import numpy as np
 
 from gpukit import data as data_room
 from gpukit.cli.paths import PATH
+from gpukit.data.levels import checked
 from gpukit.errors import CheckpointError, printable
 from gpukit.runs import evaluation, load_best
 from gpukit.runs.datasets import read_as_tested
@@ -34,6 +35,8 @@ from gpukit.training import loop
               "read them. [default: 1]")  # fmt: skip
 @click.option("--bad-images", type=click.Choice(BAD_IMAGES[:2]), help="Pictures that "
               "cannot be read. [default: raise]")  # fmt: skip
+@click.option("--levels", metavar="LOW,HIGH", help="Pictures of more than 8 bits: the values that "
+              "are black and white. [default: those of the run]")  # fmt: skip
 @click.option("--kernel", "kernels", multiple=True, metavar="FILE.py", help="A plug-in of the run.")
 @click.option("--limit", type=int, metavar="N", help="Use at most N images.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
@@ -84,6 +87,8 @@ def evaluate(runs: tuple[Path, ...], devices: str | None, as_json: bool, **optio
 @click.option(
     "--device", metavar="NAME", help="Where to compute. [default: a GPU where there is one]"
 )
+@click.option("--levels", metavar="LOW,HIGH", help="Pictures of more than 8 bits: the values that "
+              "are black and white. [default: those of the run]")  # fmt: skip
 @click.option("--kernel", "kernels", multiple=True, metavar="FILE.py", help="A plug-in of the run.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
 def predict(
@@ -91,6 +96,7 @@ def predict(
     pictures: tuple[Path, ...],
     top: int,
     device: str | None,
+    levels: str | None,
     kernels: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -109,12 +115,15 @@ def predict(
     height, width, channels = (n or 0 for n in shape[1:])
     names = model.class_names
     results = []
+    bounds = checked(levels) or evaluation.kept(run).get("levels")
     with in_use_by(run, kernels, _tell):
         for path in pictures:
             if takes_pictures(model.name):
-                image, notes = read_as_tested(path, height)
+                image, notes = read_as_tested(path, height, bounds)
             else:
-                image, notes = data_room.read_picture(path, (height, width), channels)
+                image, notes = data_room.read_picture(
+                    path, (height, width), channels, levels=bounds
+                )
             probabilities = loop.predict(model, image[None])[0]
             if not np.isfinite(probabilities).all():
                 raise CheckpointError(

@@ -3,6 +3,7 @@
 from gpukit.data.augment import Augment, ColourNoise
 from gpukit.data.dataset import Dataset
 from gpukit.data.describe import contact_sheet, describe, describe_folder
+from gpukit.data.directory import from_directory
 from gpukit.data.export import export
 from gpukit.data.feed import ArrayFeed, Batch, Feed, batch_count, batches
 from gpukit.data.fetch import fetch
@@ -32,6 +33,7 @@ __all__ = [
     "describe_folder",
     "export",
     "fetch",
+    "from_directory",
     "is_image_folder",
     "load",
     "read_picture",

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukit.data.augment import Augment, Crop
-from gpukit.data.images import in_channels, on_white, opened
+from gpukit.data.images import on_white, opened
+from gpukit.data.levels import Levels, checked
 from gpukit.errors import DataError
 
 CHANNELS = 3
@@ -27,19 +28,22 @@ class Bad:
 
 
 def read_crops(
-    path: str | Path, square: int, crops: Sequence[Crop], out: NDArray[np.uint8]
+    path: str | Path,
+    square: int,
+    crops: Sequence[Crop],
+    out: NDArray[np.uint8],
+    levels: Levels | None = None,
 ) -> None:
     """Fill `out`, uint8 (views, size, size, 3), with crops of the picture in a file.
 
     The largest central square of the picture is brought to square×square pixels (bilinear, over
-    all pixels that each one covers), and the crops are cut from that. `DataError` names the file.
+    all pixels that each one covers), and the crops are cut from that. `levels` are black and
+    white of pictures of more than 8 bits (see `levels.levels_of`). `DataError` names the file.
     """
     from PIL import Image
 
-    picture = on_white(opened(path, [], square), [])
-    if picture.mode[0] in "IF":  # more than 8 bits
-        picture = Image.fromarray(in_channels(picture, CHANNELS, []))
-    elif picture.mode != "RGB":
+    picture = on_white(opened(path, [], square, levels), [])
+    if picture.mode != "RGB":
         picture = picture.convert("RGB")
     width, height = picture.size
     side = min(width, height)
@@ -70,8 +74,8 @@ class Decoder:
 
     `path(index)` gives the file, `labels` int64 (N,) the classes; `size`, `square`, `seed` and
     `augment` fix the crops. A file that cannot be read raises `DataError`; where `skip`, the next
-    one of its class that can takes its place. With `remember`, it is not tried again: `known` has
-    the reasons of such files by index, and gets them.
+    one of its class that can takes its place, or with `drop` none does. With `remember`, it is
+    not tried again: `known` has the reasons of such files by index, and gets them.
     """
 
     def __init__(
@@ -86,11 +90,14 @@ class Decoder:
         skip: bool,
         remember: bool = False,
         known: Iterable[tuple[int, str]] = (),
+        levels: Levels | None = None,
+        drop: bool = False,
     ) -> None:
         self._path, self._labels = path, labels
         self.size, self.square, self.seed = size, square, seed
         self.augment, self.skip, self.remember = augment, skip, remember
         self.known = dict(known)
+        self.levels, self.drop = checked(levels), drop
 
     def fill(
         self,
@@ -114,7 +121,8 @@ class Decoder:
             if reason:
                 if not self.skip:
                     raise DataError(f"{reason}; --bad-images skip goes on without such files")
-                bad.append(Bad(index, reason, self._instead(index, crops, x[rows], begin)))
+                instead = -1 if self.drop else self._instead(index, crops, x[rows], begin)
+                bad.append(Bad(index, reason, instead))
         return bad
 
     def _read(
@@ -125,7 +133,7 @@ class Decoder:
             return self.known[index]
         begin(index)
         try:
-            read_crops(self._path(index), self.square, crops, out)
+            read_crops(self._path(index), self.square, crops, out, self.levels)
         except DataError as error:
             if self.remember:
                 self.known[index] = str(error)

@@ -47,6 +47,8 @@ class Feed(Closing, ABC):
     dtype: np.dtype[Any] = np.dtype(np.uint8)
     class_names: tuple[str, ...] = ()
     views: int = 1
+    labelled: bool = True
+    """Whether the targets are any; without, only `predict` takes the feed."""
     targets: NDArray[Any] | None = None
     """Targets of all samples in stored order, where they are known before any sample is read."""
 
@@ -73,6 +75,11 @@ class Feed(Closing, ABC):
 
     def remarks(self) -> list[str]:
         """What there is to say of the epoch that ended, a line each."""
+        return []
+
+    @property
+    def left_out(self) -> list[int]:
+        """Samples, by their place in `targets`, that the epoch which ended did not give."""
         return []
 
     def close(self) -> None:

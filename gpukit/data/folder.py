@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -16,6 +17,8 @@ from gpukit.data.order import held_out, permutation
 from gpukit.errors import DataError, SettingError
 
 TRAIN, VAL = "train", "val"
+# Names, in any case, of the folder to validate or test on; the first one that is there is used.
+_HELD = (VAL, "valid", "validation", "test")
 # Of the formats that `images` decodes.
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 SUFFIXES |= {".ppm", ".pgm", ".pbm"}
@@ -65,6 +68,8 @@ class ImageFolder:
 
     train: Items
     val: Items
+    remarks: tuple[str, ...] = ()
+    """What is used for what where names leave it open, and what is not used: a line each."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -76,7 +81,7 @@ def is_image_folder(folder: str | Path) -> bool:
     folder = settings.expanded(folder)
     if not folder.is_dir():
         return False
-    if (folder / TRAIN).is_dir() or (folder / VAL).is_dir():
+    if _sets(folder)[0] is not None or (folder / VAL).is_dir():
         return True
     return any(_pictures(inner)[0] for inner in _folders(folder))
 
@@ -85,6 +90,9 @@ def scan(
     folder: str | Path, *, split: float = 0.1, seed: int = 0, limit: int | None = None
 ) -> ImageFolder:
     """The pictures of DIR/train/CLASS/* and DIR/val/CLASS/*, or of DIR/CLASS/*.
+
+    `val` may be called valid, validation or test (the first of them that is there is used), in any
+    case. The result's `remarks` say what was used for what, and which pictures were not.
 
     Classes are the folders' names in alphabetical order, files come in that order too. Hidden
     files and files of other kinds are left out; links are followed. Of one level, and where there
@@ -102,25 +110,52 @@ def scan(
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "there is no such folder"
         raise DataError(f"{folder}: {what}; give a folder with one folder of pictures a class")
-    if (folder / TRAIN).is_dir():
-        train = _part(folder / TRAIN)
-        if not (folder / VAL).is_dir():
-            train, val = _split(train, split, seed)
-        else:
-            val = _part(folder / VAL)
+    remarks: list[str] = []
+    first, held = _sets(folder)
+    if first is not None:
+        train = _part(first, remarks)
+        if held:
+            val = _part(held[0], remarks)
             _same_classes(folder, train, val)
+            if (first.name, held[0].name) != (TRAIN, VAL) or held[1:]:
+                unused = "".join(f", not on {other.name}" for other in held[1:])
+                remarks.append(
+                    f"{folder}: trains on {first.name}, validates and tests on "
+                    f"{held[0].name}{unused}"
+                )
+        else:
+            train, val = _split(train, split, seed)
     elif (folder / VAL).is_dir():
         raise DataError(f"{folder}: has {VAL} but no {TRAIN}; put {TRAIN}/CLASS/*.jpg beside it")
     else:
-        train, val = _split(_part(folder), split, seed)
-    return ImageFolder(train.limited(limit), val.limited(limit))
+        train, val = _split(_part(folder, remarks), split, seed)
+    return ImageFolder(train.limited(limit), val.limited(limit), tuple(remarks))
 
 
-def _part(folder: Path) -> Items:
+def _sets(folder: Path) -> tuple[Path | None, list[Path]]:
+    """The folder to train on, and those to validate on, by rank; a class of trains is none."""
+    named: dict[str, Path] = {}
+    for inner in _folders(folder):
+        named.setdefault(inner.name.lower(), inner)
+    train, held = named.get(TRAIN), [named[name] for name in _HELD if name in named]
+    if train is not None and not held and len(named) > 1 and _pictures(train)[0]:
+        return None, []
+    return train, held
+
+
+def _part(folder: Path, remarks: list[str]) -> Items:
     """The pictures of one folder of classes."""
     classes = _folders(folder)
     found = {inner.name: _pictures(inner) for inner in classes}
+    deeper = {name: deep for name in found if (deep := _deeper(folder / name))}
     if not any(pictures for pictures, _ in found.values()):
+        if deeper:
+            name, inner = next(iter(deeper.items()))
+            whole = f"give {folder / name}" if len(found) == 1 else f"move them up to {name}/"
+            raise DataError(
+                f"{folder}: its pictures lie a level too deep, as {name}/{inner[0]}; {whole}, or "
+                "remove that level"
+            )
         raise DataError(
             f"{folder}: holds no images{_what_it_holds(folder, found)}; put them into one folder "
             f"a class: {folder.name}/cat/1.jpg …"
@@ -133,13 +168,35 @@ def _part(folder: Path) -> Items:
     for name, (pictures, others) in found.items():
         if not pictures:
             kinds = f" (but {others[0]}{_more(len(others) - 1)})" if others else ""
+            if name in deeper:
+                kinds = f" but a level too deep, as {deeper[name][0]}"
             raise DataError(
                 f"{folder / name}: holds no images{kinds}; add some, or remove the folder"
             )
+    loose = _pictures(folder)[0]
+    if loose:
+        remarks.append(
+            f"{folder}: {loose[0]}{_more(len(loose) - 1)} lie in no class folder and are not used"
+        )
+    for name, inner in deeper.items():
+        remarks.append(
+            f"{folder / name}: {inner[0]}{_more(len(inner) - 1)} lie a level too deep and are not "
+            "used"
+        )
     names = [f"{name}/{picture}" for name, (pictures, _) in found.items() for picture in pictures]
     counts = [len(pictures) for pictures, _ in found.values()]
     labels = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
     return Items(folder, tuple(names), labels, tuple(found))
+
+
+def _deeper(folder: Path, levels: int = 2) -> list[str]:
+    """Pictures in the folders within `folder`, or within those, of the first that holds some."""
+    with suppress(DataError):  # what cannot be read there is not used either
+        for inner in _folders(folder) if levels else ():
+            pictures = _pictures(inner)[0] or _deeper(inner, levels - 1)
+            if pictures:
+                return [f"{inner.name}/{picture}" for picture in pictures]
+    return []
 
 
 def _what_it_holds(folder: Path, found: dict[str, tuple[list[str], list[str]]]) -> str:
@@ -157,7 +214,8 @@ def _more(count: int) -> str:
 
 
 def _same_classes(folder: Path, train: Items, val: Items) -> None:
-    for has, lacks, part, other in ((train, val, TRAIN, VAL), (val, train, VAL, TRAIN)):
+    names = train.root.name, val.root.name
+    for has, lacks, part, other in ((train, val, *names), (val, train, *names[::-1])):
         lone = [name for name in has.class_names if name not in lacks.class_names]
         if lone:
             raise DataError(

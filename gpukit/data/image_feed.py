@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -15,8 +15,10 @@ from gpukit.data.augment import Augment
 from gpukit.data.decode import CHANNELS, Bad, Decoder
 from gpukit.data.feed import Batch, Feed, check_batch_size, check_position
 from gpukit.data.folder import Items
+from gpukit.data.levels import Levels
 from gpukit.data.order import permutation
 from gpukit.data.quarantine import Quarantine
+from gpukit.data.whole import unreadable
 from gpukit.data.workers import Job, Workers
 from gpukit.errors import CheckpointError, DataError, SettingError
 
@@ -43,9 +45,14 @@ class ImageFeed(Feed):
     otherwise). All depends on (seed, epoch, index of the picture) and not on `workers`: 0 reads
     the pictures as they are asked for, more start that many processes, which read ahead.
 
+    Pictures of 16 bits are value/257; `levels` (low, high) are black and white of all pictures of
+    more than 8 bits, and must be given where they hold floats.
+
     A picture that cannot be read raises `DataError` with its name; where `bad_images` is "skip",
-    another one of its class takes its place, and `remarks` counts them. "quarantine" does the same,
-    and does not try such a picture again: `quarantine` lists them, and may be kept in a file.
+    another one of its class takes its place, and `remarks` counts them; where nothing is drawn, as
+    in evaluation, or `replace_bad` is False, it is left out instead (`left_out`).
+    "quarantine" does the same, and does not try such a picture again: `quarantine` lists them, and
+    may be kept in a file.
     """
 
     def __init__(
@@ -61,6 +68,8 @@ class ImageFeed(Feed):
         bad_images: str = "raise",
         shuffle: bool | None = None,
         quarantine: Quarantine | None = None,
+        levels: Levels | None = None,
+        replace_bad: bool | None = None,
     ) -> None:
         check_batch_size(batch_size)
         if size < 1:
@@ -87,6 +96,8 @@ class ImageFeed(Feed):
             augment=augment,
             skip=bad_images != "raise",
             remember=bad_images == "quarantine",
+            levels=levels,
+            drop=not (augment.random if replace_bad is None else replace_bad),
         )
         self.quarantine = None
         if bad_images == "quarantine":
@@ -99,6 +110,26 @@ class ImageFeed(Feed):
         self.image_shape = (size, size, CHANNELS)
         self.class_names, self.targets = items.class_names, items.labels
         self.views = augment.views
+
+    def check(self, tell: Callable[[str], None] = lambda text: None) -> None:
+        """Look for pictures that cannot be read before they are needed.
+
+        Raises `DataError` for the first one, unless `bad_images` lets it pass: then `tell` gets a
+        line that counts them. `unreadable` says what is looked at.
+        """
+        found = unreadable(self._items, self._decoder.levels, tell)
+        for index, reason in found.items():
+            if not self._decoder.skip:
+                raise DataError(f"{reason}; --bad-images skip goes on without such files")
+            if self.quarantine is not None:
+                self.quarantine.add(self._items.path(index), reason)
+        if len(found) == self.count:
+            raise DataError(f"{self._items.root}: none of its {self.count} images can be read")
+        if found:
+            tell(
+                f"{len(found)} of {self.count} images in {self._items.root} cannot be read: "
+                f"{next(iter(found.values()))}"
+            )
 
     @property
     def augment(self) -> Augment:
@@ -136,7 +167,7 @@ class ImageFeed(Feed):
             x = np.empty((rows, *self.image_shape), np.uint8)
             shift = np.empty((rows, CHANNELS), np.float32)
             bad = self._decoder.fill(number, indices.tolist(), x, shift)
-            yield self._batch(indices, x, shift, bad)
+            yield from self._batch(indices, x, shift, bad)
 
     def _ahead(self, number: int, parts: Iterator[NDArray[np.int64]]) -> Iterator[Batch]:
         if self._busy:
@@ -155,7 +186,7 @@ class ImageFeed(Feed):
                 x, shift, bad = pool.collect(job)
                 for following in islice(parts, 1):
                     jobs.append((following, pool.submit(number, following)))
-                yield self._batch(indices, x, shift, bad)
+                yield from self._batch(indices, x, shift, bad)
         except GeneratorExit:
             pool.drop([job for _, job in jobs])
             raise
@@ -171,22 +202,35 @@ class ImageFeed(Feed):
         x: NDArray[np.uint8],
         shift: NDArray[np.float32],
         bad: list[Bad],
-    ) -> Batch:
+    ) -> Iterator[Batch]:
+        """The batch as it was read, less what was left out; none where nothing remains."""
         self.bad.update((entry.index, entry) for entry in bad)
         if self.quarantine is not None:
             for entry in bad:
                 self.quarantine.add(self._items.path(entry.index), entry.reason)
-        colour = None if self.augment.colour is None else shift
-        return Batch(x, self._items.labels[indices], colour)
+        if bad and self._decoder.drop:
+            kept = ~np.isin(indices, [entry.index for entry in bad])
+            rows = np.repeat(kept, self.views)
+            indices, x, shift = indices[kept], x[rows], shift[rows]
+        if len(indices):
+            colour = None if self.augment.colour is None else shift
+            yield Batch(x, self._items.labels[indices], colour)
+
+    @property
+    def left_out(self) -> list[int]:
+        return sorted(self.bad) if self._decoder.drop else []
 
     def remarks(self) -> list[str]:
         if not self.bad:
             return []
         first = min(self.bad)
         more = f", and {len(self.bad) - 1} more" if len(self.bad) > 1 else ""
+        became = ", others of their classes took their places"
+        if self._decoder.drop:
+            became = " and were left out"
         return [
-            f"{len(self.bad)} of {self.count} images could not be read, others of their classes "
-            f"took their places: {self.bad[first].reason}{more}{self._kept()}"
+            f"{len(self.bad)} of {self.count} images could not be read{became}: "
+            f"{self.bad[first].reason}{more}{self._kept()}"
         ]
 
     def _kept(self) -> str:
@@ -205,6 +249,7 @@ class ImageFeed(Feed):
             "seed": self._decoder.seed,
             "shuffle": self._shuffle,
             "augment": self.augment.config(),
+            **({"levels": list(levels)} if (levels := self._decoder.levels) else {}),
         }
 
     def take_up(self, config: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukit.core.files import reading, regular
+from gpukit.data.levels import Levels, checked, levels_of, to_eight_bits
 from gpukit.errors import DataError, SettingError
 
 if TYPE_CHECKING:
@@ -40,13 +41,19 @@ _COLOURS = {
 
 
 def read_picture(
-    path: str | Path, size: tuple[int, int] = (28, 28), channels: int = 1, *, margin: int = 2
+    path: str | Path,
+    size: tuple[int, int] = (28, 28),
+    channels: int = 1,
+    *,
+    margin: int = 2,
+    levels: Levels | None = None,
 ) -> tuple[NDArray[np.uint8], list[str]]:
     """Read a picture for a network whose images are `size` = (H, W) with 1 or 3 channels.
 
     Returns uint8 (H, W, channels), and in words each thing that was done to the picture. It is
     turned upright as EXIF says; what is transparent becomes white; it is scaled, its shape kept,
-    into the size, and centred on its background.
+    into the size, and centred on its background. More than 8 bits become 8: 16 by value/257, floats
+    by `levels`, the values of black and white.
 
     Grey pictures are made light on dark as MNIST's and Fashion-MNIST's are: where the border is
     lighter than the centre they are inverted, and where the border is plain its level becomes
@@ -63,15 +70,17 @@ def read_picture(
             "use 1 or 3 channels, a size of 1 or more, a margin of 0 or more"
         )
     notes: list[str] = []
-    picture = on_white(opened(path, notes), notes)
+    picture = on_white(opened(path, notes, levels=checked(levels)), notes)
     pixels = in_channels(picture, channels, notes)
     if channels == 1:
         pixels = _light_on_dark(pixels, size, margin, notes)
     return _fitted(pixels, size, notes), notes
 
 
-def opened(path: str | Path, notes: list[str], shorter: int | None = None) -> Image:
-    """The picture in a file, decoded and upright; `DataError` as `read_picture`.
+def opened(
+    path: str | Path, notes: list[str], shorter: int | None = None, levels: Levels | None = None
+) -> Image:
+    """The picture in a file, decoded, upright and of 8 bits; `DataError` as `read_picture`.
 
     With `shorter`, only the central square is needed, of which a side need have no more than
     `shorter` pixels: a JPEG is decoded at a half, a quarter or an eighth of its size if that leaves
@@ -91,7 +100,8 @@ def opened(path: str | Path, notes: list[str], shorter: int | None = None) -> Im
         except Image.DecompressionBombError as error:
             raise DataError(f"{path}: has too many pixels; make the picture smaller") from error
         with picture:
-            _check_size(path, picture)
+            check_size(path, picture)
+            deep = levels_of(path, picture, levels)
             if getattr(picture, "is_animated", False):
                 notes.append("took the first of several frames")
             if picture.format == "JPEG":
@@ -102,10 +112,10 @@ def opened(path: str | Path, notes: list[str], shorter: int | None = None) -> Im
                 elif width * height > LARGE:
                     part = (LARGE / (width * height)) ** 0.5
                     picture.draft(None, (int(width * part), int(height * part)))
-            return _upright(picture, notes, shorter is not None)
+            return _upright(picture, notes, shorter is not None, deep)
 
 
-def _check_size(path: str | Path, picture: Image) -> None:
+def check_size(path: str | Path, picture: Image) -> None:
     """Refuse a picture that takes too much to be decoded, or has colours of an unknown kind."""
     width, height = picture.size
     if picture.mode.partition(";")[0] not in _COLOURS:
@@ -122,8 +132,11 @@ def _check_size(path: str | Path, picture: Image) -> None:
         )
 
 
-def _upright(picture: Image, notes: list[str], central: bool) -> Image:
-    """The pixels of `picture`, decoded, and turned as its EXIF orientation says."""
+def _upright(picture: Image, notes: list[str], central: bool, deep: Levels | None) -> Image:
+    """The pixels of `picture`, decoded, and turned as its EXIF orientation says.
+
+    `deep` is the range of one of more than 8 bits.
+    """
     from PIL.Image import Transpose
 
     # Looked at twice: Pillow turns a TIFF as it decodes, and finds a PNG's EXIF behind its pixels.
@@ -133,7 +146,9 @@ def _upright(picture: Image, notes: list[str], central: bool) -> Image:
     if before in _TURNS or after in _TURNS:
         notes.append("turned upright as its EXIF orientation says")
     if picture.width * picture.height > LARGE:
-        pixels = _reduced(picture, notes, central)
+        pixels = _reduced(picture, notes, central, deep)
+    elif deep:
+        pixels = to_eight_bits(picture, deep, notes)
     elif after in _TURNS or picture.format == "JPEG":
         pixels = picture
     else:  # others than a JPEG come back to their file for their next frame
@@ -141,7 +156,7 @@ def _upright(picture: Image, notes: list[str], central: bool) -> Image:
     return pixels.transpose(Transpose(_TURNS[after])) if after in _TURNS else pixels
 
 
-def _reduced(picture: Image, notes: list[str], central: bool) -> Image:
+def _reduced(picture: Image, notes: list[str], central: bool, deep: Levels | None) -> Image:
     """`picture`, or its central square, on white, each k×k pixels averaged, so that `LARGE` remain.
 
     A strip is converted at a time: large pictures are never in memory twice.
@@ -156,27 +171,20 @@ def _reduced(picture: Image, notes: list[str], central: bool) -> Image:
     k = math.ceil((width * height / LARGE) ** 0.5)
     columns, rows = max(width // k, 1), max(height // k, 1)
     at_once = max(_STRIP // (width * k), 1)
-    deep, said = _is_deep(picture), []
+    said: list[str] = []
     result: Image.Image | None = None
-    levels = np.empty((rows, columns), np.float32) if deep else None
     for first in range(0, rows, at_once):
         last = min(first + at_once, rows)
         box = (left, top + first * k, left + min(columns * k, width), top + last * k)
         strip = picture.crop(box)
-        if levels is not None:
-            values = np.asarray(strip, np.float32)[: (last - first) * k, : columns * k]
-            levels[first:last] = values.reshape(last - first, k, columns, k).mean(axis=(1, 3))
-            continue
-        found: list[str] = []
-        strip = on_white(strip, found)
-        said += found
+        if deep:
+            strip = to_eight_bits(strip, deep, said)
+        strip = on_white(strip, said)
         strip = strip.convert("L" if strip.mode in ("L", "1") else "RGB").reduce(k)
         if result is None:
             result = Image.new(strip.mode, (columns, rows))
         result.paste(strip, (0, first))
     notes.extend(dict.fromkeys(said))
-    if levels is not None:
-        return Image.fromarray(levels)
     assert result is not None
     return result
 
@@ -197,14 +205,6 @@ def on_white(picture: Image, notes: list[str]) -> Image:
 
 def in_channels(picture: Image, channels: int, notes: list[str]) -> NDArray[np.uint8]:
     """uint8 (H, W, channels)."""
-    if _is_deep(picture):
-        levels = np.array(picture, dtype=np.float64)
-        low, high = float(np.nanmin(levels)), float(np.nanmax(levels))
-        notes.append(f"brought its levels {low:g} to {high:g} to 0 to 255")
-        levels -= low
-        levels *= 255 / max(high - low, 1e-9)
-        np.rint(np.nan_to_num(levels, copy=False), out=levels)
-        return np.repeat(levels.astype(np.uint8)[..., np.newaxis], channels, axis=2)
     if channels == 3:
         if picture.mode in ("L", "1"):
             notes.append("made three equal channels of grey")
@@ -213,11 +213,6 @@ def in_channels(picture: Image, channels: int, notes: list[str]) -> NDArray[np.u
     if picture.mode not in ("L", "1") and (colours != colours[..., :1]).any():
         notes.append("converted to grey")
     return np.asarray(picture.convert("L"))[..., np.newaxis]
-
-
-def _is_deep(picture: Image) -> bool:
-    """Whether it has 16 or 32 bits a pixel, which Pillow would clip to 8."""
-    return picture.mode[0] in "IF"
 
 
 def _light_on_dark(

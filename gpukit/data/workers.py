@@ -173,7 +173,7 @@ class Workers:
                 "known": list(decoder.known.items()),
                 **{
                     name: getattr(decoder, name)
-                    for name in ("size", "square", "seed", "skip", "remember")
+                    for name in ("size", "square", "seed", "skip", "remember", "levels", "drop")
                 },
             }
             for number in range(workers):

@@ -12,6 +12,7 @@ from gpukit import ops
 from gpukit.autograd import Parameter, Tensor
 from gpukit.autograd.buffer import ParameterBuffer, parameter_buffers
 from gpukit.autograd.results import operand, values_of
+from gpukit.autograd.tape import caller
 from gpukit.core.config import flag, show, whole
 from gpukit.core.settings import is_training
 from gpukit.data.normalise import Normalise
@@ -19,14 +20,15 @@ from gpukit.device import Device, get_device, to_host
 from gpukit.errors import DTypeError, SettingError, ShapeError
 from gpukit.graph.execution import Plan, execute, steps_of
 from gpukit.graph.fusion import fuse
-from gpukit.layers.base import Layer
+from gpukit.layers.base import BUILDING, Layer, total
 from gpukit.layers.batch_shape import Shape, show_shape
 from gpukit.layers.context import Context
+from gpukit.layers.weight_lists import WeightLists
 from gpukit.primitives import normalise_images
 from gpukit.utils import default_seed
 
 
-class Network(ABC):
+class Network(WeightLists, ABC):
     """Layers, and how they are connected.
 
     `device` and `dtype` ("float32" or "float64") are where and in what its parameters live; `seed`
@@ -131,14 +133,19 @@ class Network(ABC):
         self.forget_penalties()
         training = is_training() if training is None else flag("training", training)
         outputs = self.forward(self.as_input(x), training, logits)
-        if training:
+        if training and caller.get() is None:  # else it is a part of another model's step
             self.context.step += 1
         return outputs
 
     @property
     def parameters(self) -> list[Parameter]:
         """All parameters, also those that are not trained, layer by layer."""
-        return [parameter for layer in self.layers for parameter in layer.parameters]
+        own = (parameter for layer in self.layers for parameter in layer.parameters)
+        return list(dict.fromkeys(own))
+
+    def every_layer(self) -> list[Layer]:
+        """`layers`, each with those that it holds, each once."""
+        return list(dict.fromkeys(one for layer in self.layers for one in layer.with_inner()))
 
     @property
     def trainable(self) -> bool:
@@ -155,21 +162,6 @@ class Network(ABC):
         self._buffers = None
         for layer in self.layers:
             layer.trainable = self._trainable
-
-    @property
-    def weights(self) -> list[Parameter]:
-        """`parameters`, by Keras's name."""
-        return self.parameters
-
-    @property
-    def trainable_weights(self) -> list[Parameter]:
-        """The parameters that training changes: none where the model is frozen."""
-        return [p for p in self.parameters if p.trainable] if self.trainable else []
-
-    @property
-    def non_trainable_weights(self) -> list[Parameter]:
-        """The parameters that training does not change: frozen ones and moving averages."""
-        return [p for p in self.parameters if not (p.trainable and self.trainable)]
 
     def get_layer(self, name: str) -> Layer:
         """The layer called `name`."""
@@ -203,13 +195,8 @@ class Network(ABC):
 
     def penalty(self) -> Tensor | None:
         """Sum of what regularisers add to the loss; None where there are none."""
-        total = None
-        for layer in self.layers:
-            term = layer.regularization()
-            if term is not None:
-                term = ops.to_device(term, self.output_device)
-                total = term if total is None else total + term
-        return total
+        terms = [layer.own_penalty() for layer in self.every_layer()]
+        return total(t if t is None else ops.to_device(t, self.output_device) for t in terms)
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
@@ -245,10 +232,12 @@ class Network(ABC):
 
     def prepare(self, x: np.ndarray) -> None:
         """Build what is not built yet for samples like x, and refuse what does not fit."""
-        expected = self.input_shape
-        if expected is None:
-            self.build((None, *x.shape[1:]))
-        elif len(expected) != x.ndim or any(
+        with BUILDING:
+            expected = self.input_shape
+            if expected is None:
+                self.build((None, *x.shape[1:]))
+                expected = (None, *x.shape[1:])
+        if len(expected) != x.ndim or any(
             e is not None and e != n for e, n in zip(expected[1:], x.shape[1:])
         ):
             raise ShapeError(
@@ -297,9 +286,7 @@ class Network(ABC):
         return f"<{what}: {ends}, {self.count_params():,} parameters>"
 
     def _build_layer(self, layer: Layer, shape: Any, device: Device) -> None:
-        sequence = np.random.SeedSequence(self.context.seed, spawn_key=(layer.stream,))
-        rng = np.random.Generator(np.random.PCG64(sequence))
-        layer.build(shape, device, self.dtype, rng)
+        layer.build(shape, device, self.dtype)
         self._buffers = None
         self._plans = {}
 

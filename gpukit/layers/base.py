@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import RLock
 from typing import Any, NoReturn, TypedDict
 
 import numpy as np
@@ -14,38 +14,22 @@ from gpukit import constraints, initializers, regularizers
 from gpukit.autograd import Parameter, Tensor
 from gpukit.autograd.results import check_made, operand, values_of
 from gpukit.autograd.tape import caller
-from gpukit.core.blocks import within
 from gpukit.core.config import Configurable, Family, flag, show, snake_case
 from gpukit.core.settings import is_training
 from gpukit.device import Device, device_of, get_device
 from gpukit.errors import DTypeError, GpukitError, SettingError, ShapeError
+from gpukit.layers import tracking
 from gpukit.layers.batch_shape import Shape, batch_shape, show_shape
+from gpukit.layers.budget import is_bounded, spend
 from gpukit.layers.checks import float_name, refuse_keras_methods, sample_shape, shape_of, way_out
 from gpukit.layers.context import Context
 from gpukit.layers.shard import Shard
-from gpukit.layers.symbolic import Symbolic, one_device
+from gpukit.layers.symbolic import Symbolic, use_of
+from gpukit.layers.weight_lists import WeightLists
 from gpukit.utils import default_seed
 
 _MOST_VALUES = 1 << 47
-
-# Values that parameters may still have, as the one element of a list; None is no limit.
-_budget: ContextVar[list[int] | None] = ContextVar("gpukit_parameter_budget", default=None)
-
-
-def parameter_budget(values: int) -> AbstractContextManager[None]:
-    """Within the block, ShapeError before parameters take memory for more than `values` values.
-
-    First values are zeros there: a file is about to overwrite them.
-    """
-    return within(_budget, [values])
-
-
-def _spend(values: int) -> None:
-    left = _budget.get()
-    if left is not None:
-        left[0] -= values
-        if left[0] < 0:
-            raise ShapeError("needs more values than there are")
+BUILDING = RLock()  # held by the one thread that builds layers
 
 
 class LayerOptions(TypedDict, total=False):
@@ -57,7 +41,7 @@ class LayerOptions(TypedDict, total=False):
     trainable: bool
 
 
-class Layer(Configurable):
+class Layer(Configurable, WeightLists):
     """Base of all layers.
 
     A subclass checks shapes in `output_shape`, makes parameters in `create_parameters` and
@@ -88,6 +72,8 @@ class Layer(Configurable):
         self.shard: Shard | None = None
         self.context: Context | None = None
         self.built = False
+        self.within = False  # whether another layer holds it
+        self._inner: tuple[Layer, ...] = ()  # layers that it holds, once it is built
         self.device: Device | None = None
         self.parameter_dtype: np.dtype[Any] = np.dtype(np.float32)
         self._parameters: dict[str, Parameter] = {}
@@ -112,7 +98,10 @@ class Layer(Configurable):
         return f"{type(self).__name__} {self.name!r}"
 
     def rename(self, name: str) -> None:
-        """Take another name; parameters follow."""
+        """Take another name; parameters and inner layers follow."""
+        for inner in self.inner:
+            if inner.name.startswith(f"{self.name}/"):
+                inner.rename(name + inner.name.removeprefix(self.name))
         self.name = name
         for short, parameter in self._parameters.items():
             parameter.name = f"{name}/{short}"
@@ -141,9 +130,14 @@ class Layer(Configurable):
         """
         with self.naming_errors():
             if isinstance(input_shape, list):
-                return self.output_shape_of_many([batch_shape(s) for s in input_shape])
+                shapes = [batch_shape(s) for s in input_shape]
+                if self.users and tracking.infers_shape(self):
+                    return tracking.inferred_shape(self, shapes)
+                return self.output_shape_of_many(shapes)
             shape = batch_shape(input_shape)
             self.check_rank(shape)
+            if self.users and tracking.infers_shape(self):
+                return tracking.inferred_shape(self, shape)
             return self.output_shape(shape)
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -170,23 +164,37 @@ class Layer(Configurable):
     ) -> None:
         """Make the parameters for inputs of `input_shape` (batch first), once.
 
-        `rng` draws the first values; without one they differ from run to run, unless
-        `gpukit.utils.set_random_seed` was called.
+        `rng` draws the first values; without one it is the model's, and outside of models they
+        differ from run to run, unless `gpukit.utils.set_random_seed` was called. Threads that
+        build the same layer get what the first one made.
         """
-        if self.built:
+        with BUILDING:
+            if self.built:
+                with self.naming_errors():
+                    self.check_built(input_shape)
+                return
+            output_shape = self.compute_output_shape(input_shape)
             with self.naming_errors():
-                self.check_built(input_shape)
-            return
-        output_shape = self.compute_output_shape(input_shape)
-        with self.naming_errors():
-            self.device = get_device(device)
-            given = np.float32 if dtype is None else dtype
-            self.parameter_dtype = np.dtype(self.dtype or float_name(given))
-            self._rng = np.random.default_rng(default_seed()) if rng is None else rng
-            self.create_parameters(input_shape)
+                self.device = get_device(device)
+                self.prepare_parameters(input_shape, dtype, rng)
+                if self.users:
+                    tracking.build_inner(self, input_shape)
+                    self._inner = tuple(tracking.inner_layers(self))
+            self.built_shapes = (input_shape, output_shape)
+            self.built = True
+
+    def prepare_parameters(
+        self, input_shape: Any, dtype: Any, rng: np.random.Generator | None
+    ) -> None:
+        """`create_parameters`, for a layer on `device` and of `dtype`."""
+        given = np.float32 if dtype is None else dtype
+        self.parameter_dtype = np.dtype(self.dtype or float_name(given))
+        if rng is None and self.context is not None:
+            rng = self.context.generator(self.stream)
+        self._rng = np.random.default_rng(default_seed()) if rng is None else rng
+        self._parameters.clear()  # of a first attempt that failed
+        self.create_parameters(input_shape)
         self._rng = None
-        self.built = True
-        self.built_shapes = (input_shape, output_shape)
 
     def check_built(self, input_shape: Any) -> None:
         """Refuse inputs that the parameters were not made for; takes any unless overridden."""
@@ -211,7 +219,7 @@ class Layer(Configurable):
         assert self.device is not None and self._rng is not None, "called outside build"
         if math.prod(shape) >= _MOST_VALUES:
             raise ShapeError(f"{short_name} of shape {show(shape)} has more values than any memory")
-        _spend(math.prod(shape))
+        spend(math.prod(shape))
         values = self._first_values(initializers.get(initializer), tuple(shape), groups)
         parameter = Parameter(self.device.asarray(values), f"{self.name}/{short_name}", trainable)
         parameter.trainable = trainable and self.trainable
@@ -237,7 +245,7 @@ class Layer(Configurable):
     ) -> np.ndarray:
         """Drawn values; those of a shard are cut from the values of the whole layer."""
         assert self._rng is not None
-        if _budget.get() is not None:
+        if is_bounded():
             return np.zeros(shape, self.parameter_dtype)
         if self.shard is None:
             return initializer(shape, self.parameter_dtype, self._rng, groups)
@@ -250,8 +258,32 @@ class Layer(Configurable):
 
     @property
     def parameters(self) -> list[Parameter]:
-        """All parameters, those that training does not change (moving averages) included."""
-        return list(self._parameters.values())
+        """All parameters, those that training does not change (moving averages) included, and
+        those of inner layers."""
+        if not self.users:
+            return list(self._parameters.values())
+        own = (p for layer in self.with_inner() for p in layer._parameters.values())
+        return list(dict.fromkeys(own))
+
+    @property
+    def inner(self) -> tuple[Layer, ...]:
+        """The layers that a layer of a user's class holds in attributes, lists, tuples and dicts,
+        also in models there. None may join once it is built."""
+        return self._inner if self.built or not self.users else tuple(tracking.inner_layers(self))
+
+    def with_inner(self) -> list[Layer]:
+        """This layer and those that it holds, recursively, each once."""
+        found = [self]
+        if not self.users:
+            return found
+        for layer in found:
+            found += [inner for inner in layer.inner if not any(inner is one for one in found)]
+        return found
+
+    def join_context(self, context: Context) -> None:
+        """Take random numbers from `context`, in a stream of its own."""
+        self.context = context
+        self.stream = context.new_stream()
 
     @property
     def trainable(self) -> bool:
@@ -267,24 +299,11 @@ class Layer(Configurable):
     def trainable(self, trainable: bool) -> None:
         with self.naming_errors():
             self._trainable = flag("trainable", trainable)
-        for parameter in self.parameters:
+        for parameter in self._parameters.values():
             if parameter.learned:
                 parameter.trainable = self._trainable
-
-    @property
-    def weights(self) -> list[Parameter]:
-        """`parameters`, by Keras's name."""
-        return self.parameters
-
-    @property
-    def trainable_weights(self) -> list[Parameter]:
-        """The parameters that training changes: none where the layer is frozen."""
-        return [p for p in self.parameters if p.trainable] if self.trainable else []
-
-    @property
-    def non_trainable_weights(self) -> list[Parameter]:
-        """The parameters that training does not change: frozen ones and moving averages."""
-        return [p for p in self.parameters if not (p.trainable and self.trainable)]
+        for inner in self.inner:
+            inner.trainable = self._trainable
 
     def get_weights(self) -> list[np.ndarray]:
         """Copies of all parameters on the host, in the order of `parameters`."""
@@ -295,18 +314,17 @@ class Layer(Configurable):
         with self.naming_errors():
             if not isinstance(weights, (list, tuple)):
                 raise SettingError(f"set_weights({show(weights)}): use a list of arrays")
-            if len(weights) != len(self._parameters):
-                raise ShapeError(
-                    f"has {len(self._parameters)} parameters "
-                    f"({', '.join(self._parameters) or 'none'}), got {len(weights)} arrays"
-                )
+            own = self.parameters
+            if len(weights) != len(own):
+                names = ", ".join(p.name.removeprefix(f"{self.name}/") for p in own) or "none"
+                raise ShapeError(f"has {len(own)} parameters ({names}), got {len(weights)} arrays")
             arrays = [operand("set_weights", values_of("set_weights", w)) for w in weights]
-            for parameter, array in zip(self.parameters, arrays):
+            for parameter, array in zip(own, arrays):
                 if tuple(array.shape) != parameter.shape:
                     raise ShapeError(
                         f"{parameter.name} has shape {parameter.shape}, got {tuple(array.shape)}"
                     )
-            for parameter, array in zip(self.parameters, arrays):
+            for parameter, array in zip(own, arrays):
                 parameter.assign(array)
 
     def count_params(self) -> int:
@@ -318,33 +336,35 @@ class Layer(Configurable):
 
     def apply_constraints(self) -> None:
         """Put constrained parameters back into their sets, after a step of the optimiser."""
-        for short, constraint in self._constraints.items():
-            parameter = self._parameters[short]
-            if not parameter.trainable:
-                continue
-            with parameter.device.current():
-                parameter.assign(constraint(parameter.array))
+        for layer in self.with_inner():
+            for short, constraint in layer._constraints.items():
+                parameter = layer._parameters[short]
+                if parameter.trainable:
+                    with parameter.device.current():
+                        parameter.assign(constraint(parameter.array))
 
     # Penalties
 
     def regularization(self) -> Tensor | None:
         """Sum of the penalties of trainable parameters, and of the activity's since
         `reset_losses`."""
+        return total(layer.own_penalty() for layer in self.with_inner())
+
+    def own_penalty(self) -> Tensor | None:
+        """`regularization` without that of inner layers."""
         penalties = [(self._parameters[k], penalty) for k, penalty in self._regularizers.items()]
         terms = [penalty(parameter) for parameter, penalty in penalties if parameter.trainable]
-        total: Tensor | None = None
-        for term in terms + self._activity_losses:
-            total = term if total is None else total + term
-        return total
+        return total(terms + self._activity_losses)
 
     def reset_losses(self) -> None:
         """Forget activity penalties; a model does so at the start of each forward pass."""
-        self._activity_losses.clear()
+        for layer in self.with_inner():
+            layer._activity_losses.clear()
 
     def _penalise_activity(self, outputs: Any) -> None:
         assert self.activity_regularizer is not None
         if self.context is None:
-            self.reset_losses()
+            self._activity_losses.clear()
         y = outputs if isinstance(outputs, Tensor) else Tensor.wrap(outputs)
         self._activity_losses.append(self.activity_regularizer(y) * (1.0 / max(y.shape[0], 1)))
 
@@ -385,6 +405,7 @@ class Layer(Configurable):
         outer = caller.set(self)
         try:
             if not self.built:
+                tracking.check_held(self, outer.old_value)
                 self._build_for(inputs)
             elif self.rank is not None:
                 self.check_rank(shape_of(inputs))
@@ -407,7 +428,8 @@ class Layer(Configurable):
             raise SettingError("call returned None; return its outputs")
         given = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         shape = None
-        if self.context is not None:  # in a model, whose later layers were built by output_shape
+        # In a model later layers were built by output_shape; what is inferred is right by itself.
+        if self.context is not None and not tracking.infers_shape(self):
             shapes = [shape_of(x) for x in given]
             shape = self.compute_output_shape(shapes if len(given) > 1 else shapes[0])
         like = next((x for x in given if isinstance(x, Tensor)), given[0])
@@ -434,20 +456,7 @@ class Layer(Configurable):
         self.build(shapes if many else shapes[0], device_of(*arrays), dtype)
 
     def _symbolic(self, inputs: Any, training: bool | None) -> Symbolic:
-        with self.naming_errors():
-            training = None if training is None else flag("training", training)
-        if isinstance(inputs, Symbolic):
-            shape = self.compute_output_shape(inputs.shape)
-            return Symbolic(shape, self, (inputs,), inputs.device, training)
-        with self.naming_errors():
-            for x in inputs:
-                if not isinstance(x, Symbolic):
-                    raise DTypeError(
-                        f"got {type(x).__name__} beside symbolic inputs; make it an Input"
-                    )
-            device = one_device([x.device for x in inputs if x.device is not None])
-        shape = self.compute_output_shape([x.shape for x in inputs])
-        return Symbolic(shape, self, tuple(inputs), device, training)
+        return use_of(self, inputs, training)
 
     def random_key(self) -> dict[str, int]:
         """What keys the next random numbers, as the random operations take it.
@@ -463,6 +472,15 @@ class Layer(Configurable):
         own = self._own_context
         own.step += 1
         return {"seed": own.seed, "layer": self.stream, "step": own.step - 1}
+
+
+def total(terms: Iterable[Tensor | None]) -> Tensor | None:
+    """The sum of `terms` that are not None; None where there are none."""
+    sum_of = None
+    for term in terms:
+        if term is not None:
+            sum_of = term if sum_of is None else sum_of + term
+    return sum_of
 
 
 _family = Family[Layer]("layer", Layer, functions=True)  # functions: activations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 
 class Context:
     """The key of layers' random numbers: a seed and the number of training steps done.
@@ -17,6 +19,11 @@ class Context:
         self.step = step
         self.sample = 0
         self.streams = 0
+
+    def generator(self, stream: int) -> np.random.Generator:
+        """What draws the first values of the layer with `stream`."""
+        sequence = np.random.SeedSequence(self.seed, spawn_key=(stream,))
+        return np.random.Generator(np.random.PCG64(sequence))
 
     def new_stream(self) -> int:
         """The number of the next layer."""

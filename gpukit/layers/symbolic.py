@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from gpukit.core.config import flag
 from gpukit.device import Device
-from gpukit.errors import DeviceError
+from gpukit.errors import DeviceError, DTypeError
 from gpukit.layers.batch_shape import Shape, show_shape
 
 if TYPE_CHECKING:
@@ -43,6 +44,22 @@ class Symbolic:
     def __repr__(self) -> str:
         where = "" if self.device is None else f" on {self.device}"
         return f"<Symbolic {show_shape(self.shape)} from {self.layer.label}{where}>"
+
+
+def use_of(layer: Layer, inputs: Any, training: bool | None) -> Symbolic:
+    """The output of `layer` called on symbolic `inputs`, which keeps `training` if not None."""
+    with layer.naming_errors():
+        training = None if training is None else flag("training", training)
+    if isinstance(inputs, Symbolic):
+        shape = layer.compute_output_shape(inputs.shape)
+        return Symbolic(shape, layer, (inputs,), inputs.device, training)
+    with layer.naming_errors():
+        for x in inputs:
+            if not isinstance(x, Symbolic):
+                raise DTypeError(f"got {type(x).__name__} beside symbolic inputs; make it an Input")
+        device = one_device([x.device for x in inputs if x.device is not None])
+    shape = layer.compute_output_shape([x.shape for x in inputs])
+    return Symbolic(shape, layer, tuple(inputs), device, training)
 
 
 def one_device(devices: Sequence[Device]) -> Device | None:

@@ -60,6 +60,9 @@ def adopt(model: Network, layer: Layer, device: Device) -> None:
 def _number(model: Network, layer: Layer, before: Sequence[Layer]) -> None:
     """Give `layer` a stream of random numbers; shards of one layer share theirs."""
     layer.context = model.context
+    for inner in layer.with_inner()[1:]:
+        if inner.context is not model.context:
+            inner.join_context(model.context)
     if not layer.takes_stream:
         return
     for other in before:

@@ -11,7 +11,7 @@ from gpukit.core.config import flag, show
 from gpukit.core.config import path as as_path
 from gpukit.device import Device, get_device
 from gpukit.errors import CheckpointError, SettingError
-from gpukit.layers.base import parameter_budget
+from gpukit.layers.budget import parameter_budget
 from gpukit.model.functional import Model
 from gpukit.model.saving import Base, Content, freeze, reading, restore
 from gpukit.model.sequential import Sequential

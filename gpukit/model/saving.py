@@ -185,7 +185,7 @@ def frozen(model: Base) -> dict[str, Any]:
     is not what they were made with."""
     return {
         "model": not model.trainable,
-        "layers": [layer.name for layer in model.layers if not layer.trainable],
+        "layers": [layer.name for layer in model.every_layer() if not layer.trainable],
         "parameters": [p.name for p in model.parameters if p.trainable != p.learned],
     }
 
@@ -193,7 +193,7 @@ def frozen(model: Base) -> dict[str, Any]:
 def freeze(model: Base, found: Mapping[str, Any]) -> None:
     """Give `model` what `frozen` said of it when it was saved."""
     model.trainable = not found["model"]
-    for layer in model.layers:
+    for layer in model.every_layer():
         layer.trainable = layer.name not in found["layers"]
     for parameter in model.parameters:
         parameter.trainable = parameter.learned != (parameter.name in found["parameters"])

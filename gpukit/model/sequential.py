@@ -10,7 +10,7 @@ from gpukit.core.config import described, show
 from gpukit.device import Device
 from gpukit.errors import GpukitError, SettingError
 from gpukit.layers import ToDevice
-from gpukit.layers.base import Layer
+from gpukit.layers.base import BUILDING, Layer
 from gpukit.layers.batch_shape import Shape, batch_shape
 from gpukit.layers.symbolic import Symbolic
 from gpukit.model.adoption import adopt
@@ -83,18 +83,20 @@ class Sequential(Base):
 
     def build(self, input_shape: Shape) -> None:
         """Make the parameters for inputs of `input_shape`, the batch axis None."""
-        if self._input_shape is not None:
-            super().build(input_shape)
-        if not self.layers:
-            raise SettingError(f"{self.name} has no layers; add some")
-        self._input_shape = self._output_shape = batch_shape(input_shape)
-        try:
-            for layer in self.layers:
-                self._extend(layer)
-        except GpukitError:
-            # Whatever did not fit, the next input is a fresh start for what is not built yet.
-            self._input_shape = self._output_shape = None
-            raise
+        with BUILDING:
+            if self._input_shape is not None:
+                super().build(input_shape)
+            if not self.layers:
+                raise SettingError(f"{self.name} has no layers; add some")
+            shape = self._output_shape = batch_shape(input_shape)
+            try:
+                for layer in self.layers:
+                    self._extend(layer)
+            except GpukitError:
+                # Whatever did not fit, the next input is a fresh start for what is not built yet.
+                self._output_shape = None
+                raise
+            self._input_shape = shape  # the last: other threads take it for the sign of the end
 
     def _extend(self, layer: Layer) -> None:
         assert self._output_shape is not None
@@ -104,7 +106,9 @@ class Sequential(Base):
 
     def forward(self, x: Any, training: bool | None, logits: bool) -> Any:
         if self._input_shape is None:
-            self.build((None, *x.shape[1:]))
+            with BUILDING:
+                if self._input_shape is None:
+                    self.build((None, *x.shape[1:]))
         return super().forward(x, training, logits)
 
     def graph(self) -> list[tuple[Layer, list[int]]]:

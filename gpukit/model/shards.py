@@ -43,6 +43,8 @@ class Wholes:
         complete = _complete(layers)
         for layer in layers:
             for parameter in layer.parameters:
+                if parameter.name in self._whole_of:  # of an inner layer that two layers share
+                    continue
                 shard, name, shape = layer.shard, parameter.name, parameter.shape
                 first, end = 0, shape[-1] if shape else 0
                 if shard is not None and shard.whole in complete:

@@ -16,6 +16,7 @@ from gpukit.data.augment import Augment, ColourNoise
 from gpukit.data.decode import read_crops
 from gpukit.data.folder import ImageFolder, is_image_folder, scan
 from gpukit.data.image_feed import ImageFeed, colours, resized
+from gpukit.data.levels import Levels
 from gpukit.data.order import held_out
 from gpukit.data.quarantine import Quarantine
 from gpukit.data.sources import EMBEDDED_NAME, SOURCES
@@ -47,6 +48,8 @@ class DataSets(Closing):
     train: Feed
     validation: Feed | None
     test: Feed
+    remarks: tuple[str, ...] = ()
+    """What there is to say of the folder that they come from, a line each."""
     quarantine: Quarantine = field(default_factory=Quarantine)
     """Pictures that none of the feeds tries again, where the run asks for that."""
 
@@ -74,6 +77,7 @@ def test_pictures(
     workers: int | None = None,
     bad_images: str | None = None,
     quarantine: Quarantine | None = None,
+    levels: Levels | None = None,
 ) -> ImageFeed:
     """The test images of a folder of pictures: central crops of `size`, or ten of each."""
     return ImageFeed(
@@ -85,10 +89,13 @@ def test_pictures(
         workers=WORKERS if workers is None else workers,
         bad_images=bad_images or "raise",
         quarantine=quarantine,
+        levels=levels,
     )
 
 
-def read_as_tested(path: Path, size: int) -> tuple[NDArray[np.uint8], list[str]]:
+def read_as_tested(
+    path: Path, size: int, levels: Levels | None = None
+) -> tuple[NDArray[np.uint8], list[str]]:
     """A picture (size, size, 3) as networks see it that were trained on folders of pictures.
 
     With what was done to it, in words. Raises DataError with the file's name.
@@ -96,7 +103,7 @@ def read_as_tested(path: Path, size: int) -> tuple[NDArray[np.uint8], list[str]]
     square = resized(size)
     crops, _ = CENTRE.draw(0, 0, 0, square, size)
     pixels = np.empty((1, size, size, 3), np.uint8)
-    read_crops(path, square, crops, pixels)
+    read_crops(path, square, crops, pixels, levels)
     return pixels[0], [
         f"brought its central square to {square}×{square}, cut {size}×{size} from the middle"
     ]
@@ -134,8 +141,14 @@ def _pictures(settings: RunSettings) -> DataSets:
     images = len(folder.train)
     kept, rows = held_out(images, settings.validation_split, settings.seed, _HELD_OUT)
     train = folder.train.take(rows)
-    bad: Any = {"bad_images": settings.bad_images, "quarantine": Quarantine()}
-    mean, covariance = colours(ImageFeed(train.limited(_COLOURS), BATCH, size, **bad))
+    reading: Any = {
+        "bad_images": settings.bad_images,
+        "quarantine": Quarantine(),
+        "levels": settings.levels,
+    }
+    mean, covariance = colours(
+        ImageFeed(train.limited(_COLOURS), BATCH, size, replace_bad=True, **reading)
+    )
     validation = None
     if len(kept):
         validation = ImageFeed(
@@ -143,7 +156,7 @@ def _pictures(settings: RunSettings) -> DataSets:
             BATCH,
             size,
             workers=settings.workers,
-            **bad,
+            **reading,
         )
     return DataSets(
         name=settings.data,
@@ -156,7 +169,7 @@ def _pictures(settings: RunSettings) -> DataSets:
             Augment("random", flip=True, colour=ColourNoise.from_covariance(covariance)),
             seed=settings.seed,
             workers=settings.workers,
-            **bad,
+            **reading,
         ),
         validation=validation,
         test=test_pictures(
@@ -165,9 +178,10 @@ def _pictures(settings: RunSettings) -> DataSets:
             limit=settings.limit,
             ten_crop=settings.how.ten_crop,
             workers=settings.workers,
-            **bad,
+            **reading,
         ),
-        quarantine=bad["quarantine"],
+        remarks=folder.remarks,
+        quarantine=reading["quarantine"],
     )
 
 

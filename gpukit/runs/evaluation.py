@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from gpukit import data
 from gpukit.data import ArrayFeed, Feed
+from gpukit.data.quarantine import Quarantine
 from gpukit.errors import CheckpointError, DataError, SettingError
 from gpukit.model.saving import Base
 from gpukit.runs import recipes
 from gpukit.runs.datasets import BATCH, test_pictures
-from gpukit.runs.folder import is_run
+from gpukit.runs.folder import QUARANTINE, is_run
 from gpukit.runs.kernels import in_use_by
 from gpukit.runs.run import load_best
 from gpukit.runs.settings import RunSettings
@@ -53,7 +54,8 @@ def evaluate(
     `name` is the data set, by default that of the runs. An ensemble's output is the mean of the
     probabilities that its networks give. `kernels` are the files of plug-ins that the runs were
     trained with and that lie elsewhere now; `tell` gets a line about what computes without them.
-    `pictures` are options of `test_pictures`; SettingError where the set is none of pictures.
+    `pictures` are options of `test_pictures`, by default those that a run was trained with;
+    SettingError where the set is none of pictures.
     """
     name = name or _data_of(runs)
     figures: list[Figures] = []
@@ -65,7 +67,8 @@ def evaluate(
         if figures and model.class_names != classes:
             raise SettingError(f"{run} knows other classes than {runs[0]}; give runs of one set")
         classes = model.class_names
-        title, feed = _test_feed(model, name, limit, pictures)
+        given = {option: value for option, value in pictures.items() if value is not None}
+        title, feed = _test_feed(model, name, limit, {**kept(run), **given})
         with feed, in_use_by(run, kernels, tell):
             if len(runs) == 1:
                 # The file may have been saved without a loss, or with other metrics.
@@ -77,9 +80,12 @@ def evaluate(
                 targets = _targets(feed)
                 total = outputs if total is None else total + outputs
                 accuracy, loss = _accuracy_and_loss(outputs, targets)
+        for remark in feed.remarks():
+            tell(remark)
+        images = feed.count - len(feed.left_out)
         place = ", ".join(map(str, model.devices))
         figures.append(
-            Figures(str(run), model.name, accuracy, loss, feed.count, title, feed.views, place)
+            Figures(str(run), model.name, accuracy, loss, images, title, feed.views, place)
         )
     if total is not None and targets is not None:
         accuracy, loss = _accuracy_and_loss(total / len(runs), targets)
@@ -87,6 +93,23 @@ def evaluate(
         every = f"ensemble of {len(runs)}"
         figures.append(replace(first, name=every, accuracy=accuracy, loss=loss))
     return figures
+
+
+def kept(run: Path) -> dict[str, Any]:
+    """How a run reads pictures, for `test_pictures`; nothing where there is a checkpoint alone.
+
+    Pictures that the run has in quarantine are not tried again; others that cannot be read are
+    left out, and the run's list is not changed.
+    """
+    folder = run if run.is_dir() else run.parent
+    if not is_run(folder):
+        return {}
+    settings = RunSettings.read(folder, device="cpu")  # that device need not be here
+    found: dict[str, Any] = {"bad_images": settings.bad_images, "levels": settings.levels}
+    if settings.bad_images == "quarantine":
+        found["quarantine"] = Quarantine()
+        found["quarantine"].keep(folder / QUARANTINE, lambda data: None)
+    return {option: value for option, value in found.items() if value is not None}
 
 
 def _data_of(runs: Sequence[Path]) -> str:
@@ -131,7 +154,7 @@ def _some(names: Sequence[str]) -> str:
 
 def _targets(feed: Feed) -> NDArray[np.int64]:
     if feed.targets is not None:
-        return feed.targets
+        return np.delete(feed.targets, feed.left_out)
     return np.concatenate([batch.y for batch in feed.epoch()])
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from gpukit import models, schedules
 from gpukit.callbacks import Callback, ReduceLROnPlateau
 from gpukit.core import settings as process
+from gpukit.data import ImageFeed
 from gpukit.errors import CheckpointError, SettingError
 from gpukit.inspect import pictures
 from gpukit.inspect.filters import colour_report
@@ -82,6 +83,10 @@ def train(
         _refuse_taken(out)
     process.threads()  # refused here, if at all
     with in_use(settings, tell), load_sets(settings) as sets:
+        for remark in sets.remarks:
+            tell(remark)
+        if isinstance(sets.test, ImageFeed):
+            sets.test.check(tell)  # it is read after the training, when it is late to say so
         model = _make_model(settings, sets)
         with held(out or new_folder(settings.model)) as folder:
             if not resume:

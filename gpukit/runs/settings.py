@@ -12,6 +12,7 @@ from gpukit import models
 from gpukit.core import settings as process
 from gpukit.core.config import number, whole
 from gpukit.core.files import read_at_most
+from gpukit.data.levels import Levels, checked
 from gpukit.data.sources import EMBEDDED_NAME, SOURCES
 from gpukit.device import get_device
 from gpukit.dispatch.preference import from_file
@@ -24,7 +25,7 @@ from gpukit.runs.folder import SETTINGS
 _RECIPE: Any = None  # as the recipe says
 # Settings that some networks have; None where they do not apply.
 _OF_NETWORKS = ("columns", "groups", "width", "input_size", "devices", "dropout", "init")
-_OF_PICTURES = ("workers", "bad_images")
+_OF_PICTURES = ("workers", "bad_images", "levels")
 _LONGEST = 1 << 20  # bytes of settings
 BAD_IMAGES = ("raise", "skip", "quarantine")
 
@@ -63,6 +64,7 @@ class RunSettings:
     init: str | None = None
     workers: int | None = None
     bad_images: str | None = None
+    levels: Levels | None = None
     accumulate: int | None = None
     keep: int = 1
     kernel: dict[str, str] = field(default_factory=dict)
@@ -184,6 +186,7 @@ class RunSettings:
         whole("workers", self.workers, low=0)
         _choice("init", self.init, recipes.INITS)
         _choice("bad-images", self.bad_images, BAD_IMAGES)
+        self._set("levels", checked(self.levels))
         if self.devices is not None and len(self.devices) != columns:
             raise SettingError(
                 f"--columns {columns} with --devices {','.join(self.devices)}: name one device "

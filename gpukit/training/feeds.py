@@ -66,6 +66,8 @@ def _given(what: str, x: Any, y: Any, size: int, steps: int | None, **how: Any) 
             f"{what}: {type(x).__name__} brings its targets: a feed, or what gives batches, takes "
             "no y with it"
         )
+    if feed is not None and not feed.labelled and how.get("labelled", True):
+        raise DataError(f"{what}: the feed has no labels; only predict takes it")
     return None if feed is None else limited(feed, steps)
 
 

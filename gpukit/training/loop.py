@@ -330,6 +330,8 @@ def evaluate(
                 state.add(name, sums)
             if callbacks is not None:
                 callbacks.on_test_batch_end(number)
+        if not state.sums:
+            raise DataError("evaluate: no image of the feed could be read")
         return state.figures()
 
 

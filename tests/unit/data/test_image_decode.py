@@ -144,8 +144,8 @@ def test_sixteen_bits_become_eight(tmp_path):
     levels = (np.arange(40 * 40).reshape(40, 40) * 40).astype(np.uint16)
     Image.fromarray(levels).save(tmp_path / "deep.png")
     got = crops(tmp_path / "deep.png", 40)[0]
-    assert got.min() == 0 and got.max() == 255
-    np.testing.assert_array_equal(got[..., 0], np.rint(levels * (255 / levels.max())))
+    assert got.min() == 0 and got.max() == round(1599 * 40 / 257)
+    np.testing.assert_array_equal(got[..., 0], np.rint(levels / 257))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

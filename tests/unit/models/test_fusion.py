@@ -47,7 +47,7 @@ def gradients(model: Any, x: np.ndarray, fused: bool) -> tuple[float, dict[str, 
     labels = np.arange(len(x)) % 3
     if not fused:
         model.forward = lambda x, training, logits: execute(  # type: ignore[method-assign]
-            Plan(steps_of(model.graph(), model.placement(), logits)), x, training
+            Plan(steps_of(model.graph(), model.placement(), model.modes(), logits)), x, training
         )
     with training_mode():
         outputs = model.for_loss(x)
@@ -99,7 +99,7 @@ def test_alexnet_trains_as_with_its_layers_one_by_one(form):
 def test_inference_gives_the_values_of_the_layers_one_by_one():
     model = chain("float32")
     x = np.random.default_rng(0).standard_normal((2, 12, 11, 2), dtype=np.float32)
-    plain = Plan(steps_of(model.graph(), model.placement()))
+    plain = Plan(steps_of(model.graph(), model.placement(), model.modes()))
     np.testing.assert_allclose(model.predict(x), execute(plain, x, False).numpy(), rtol=1e-6)
 
 

@@ -115,8 +115,9 @@ class Network(WeightLists, ABC):
     def __call__(self, x: Any, training: bool | None = None) -> Any:
         """The model's output for samples x (N, …), as a Tensor; an array without parameters.
 
-        uint8 images are converted by `normalise`, by default from 0 … 255 to 0 … 1. `training` is
-        what `gpukit.core.settings.training_mode` says unless given; each call in training draws new
+        uint8 images are converted by `normalise`, by default from 0 … 255 to 0 … 1, or left at
+        their levels where a layer such as Rescaling takes those. `training` is what
+        `gpukit.core.settings.training_mode` says unless given; each call in training draws new
         masks for dropout.
         """
         return self._call(x, training, logits=False)
@@ -262,12 +263,17 @@ class Network(WeightLists, ABC):
         if x.dtype != np.uint8:
             return self.device.asarray(x.astype(self.dtype, copy=False))
         channels = x.shape[-1]
-        constants = (*(self.normalise or Normalise()).affine(channels), shift)
+        constants = (*(self.normalise or self._unset_normalise()).affine(channels), shift)
         mean, scale, shift = (a if a is None else self.device.asarray(a) for a in constants)
         images = self.device.asarray(x).reshape(
             (len(x), 1, -1, channels) if x.ndim != 4 else x.shape
         )
         return normalise_images(images, mean, scale, shift, dtype=self.dtype).reshape(x.shape)
+
+    def _unset_normalise(self) -> Normalise:
+        """What is done to uint8 images unless `normalise` says."""
+        every = (inner for layer in self.layers for inner in layer.with_inner())
+        return Normalise(1.0) if any(layer.takes_levels for layer in every) else Normalise()
 
     def as_input(self, x: Any) -> Any:
         """Samples as a user gives them, as the network computes with them."""

@@ -1,6 +1,15 @@
 """Layers: functions with parameters, for models and for training loops of one's own."""
 
 from gpukit.layers.activation import ELU, Activation, LeakyReLU, ReLU, Softmax
+from gpukit.layers.augmentation import (
+    RandomBrightness,
+    RandomContrast,
+    RandomCrop,
+    RandomFlip,
+    RandomRotation,
+    RandomTranslation,
+    RandomZoom,
+)
 from gpukit.layers.base import Context, Layer, from_config, register
 from gpukit.layers.conv import Conv2D, DepthwiseConv2D
 from gpukit.layers.dense import Dense
@@ -9,6 +18,7 @@ from gpukit.layers.dropout import Dropout
 from gpukit.layers.merge import Add, Concatenate
 from gpukit.layers.normalisation import BatchNormalization, LocalResponseNormalization
 from gpukit.layers.pooling import AveragePooling2D, GlobalAveragePooling2D, MaxPooling2D
+from gpukit.layers.preprocessing import CenterCrop, Rescaling, Resizing
 from gpukit.layers.shape import Flatten, Input, InputLayer, Reshape
 from gpukit.layers.shard import Shard
 from gpukit.layers.symbolic import Symbolic
@@ -19,6 +29,7 @@ __all__ = [
     "Add",
     "AveragePooling2D",
     "BatchNormalization",
+    "CenterCrop",
     "Concatenate",
     "Context",
     "Conv2D",
@@ -33,8 +44,17 @@ __all__ = [
     "LeakyReLU",
     "LocalResponseNormalization",
     "MaxPooling2D",
+    "RandomBrightness",
+    "RandomContrast",
+    "RandomCrop",
+    "RandomFlip",
+    "RandomRotation",
+    "RandomTranslation",
+    "RandomZoom",
     "ReLU",
+    "Rescaling",
     "Reshape",
+    "Resizing",
     "Shard",
     "Softmax",
     "Symbolic",

@@ -50,6 +50,7 @@ class Layer(Configurable, WeightLists):
     """
 
     takes_stream = True  # whether it has a stream of random numbers of its own in a model
+    takes_levels = False  # whether uint8 images should come as 0 to 255 rather than 0 to 1
     rank: int | None = None  # axes of the input, batch included; None takes any
     axes = ""  # what these axes are, for messages
     users = False  # whether the class is a user's, whose results are checked

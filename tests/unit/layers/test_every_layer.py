@@ -52,6 +52,16 @@ CASES = {
     "add": (lambda: layers.Add(), [IMAGE, IMAGE, IMAGE]),
     "concatenate": (lambda: layers.Concatenate(), [IMAGE, (3, 9, 8, 2)]),
     "concatenate rows": (lambda: layers.Concatenate(axis=1), [IMAGE, (3, 2, 8, 4)]),
+    "rescaling": (lambda: layers.Rescaling(2.0, -1.0), IMAGE),
+    "resizing": (lambda: layers.Resizing(5, 11), IMAGE),
+    "centre crop": (lambda: layers.CenterCrop(4, 5), IMAGE),
+    "flip": (lambda: layers.RandomFlip(seed=3), IMAGE),
+    "crop": (lambda: layers.RandomCrop(4, 5, seed=3), IMAGE),
+    "translation": (lambda: layers.RandomTranslation(0.3, 0.2, seed=3), IMAGE),
+    "rotation": (lambda: layers.RandomRotation(0.2, seed=3), IMAGE),
+    "zoom": (lambda: layers.RandomZoom(0.3, seed=3), IMAGE),
+    "brightness": (lambda: layers.RandomBrightness(0.3, (-9, 9), seed=3), IMAGE),
+    "contrast": (lambda: layers.RandomContrast(0.3, (-9, 9), seed=3), IMAGE),
     "input": (lambda: layers.InputLayer((9, 8, 4)), IMAGE),
 }
 

@@ -20,11 +20,16 @@ class Callback:
     """
 
     model: Any = None
+    params: Mapping[str, Any] = {}
     saves_model = False
 
     def set_model(self, model: Any) -> None:
         """Told once before training begins."""
         self.model = model
+
+    def set_params(self, params: Mapping[str, Any]) -> None:
+        """Told once before training begins: "epochs", "steps" of an epoch and "verbose"."""
+        self.params = params
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Training begins; a resumed run calls `load_state` after this."""
@@ -38,14 +43,43 @@ class Callback:
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Epoch `epoch` is done and validated; `logs` has its figures."""
 
+    def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """`on_train_batch_begin` by its older name."""
+
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """`on_train_batch_end` by its older name."""
+
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Batch `batch` of the epoch, from 0, begins."""
+        self.on_batch_begin(batch, logs=logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Batch `batch` is done; `logs` has the means of the epoch so far."""
+        self.on_batch_end(batch, logs=logs)
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """`evaluate`, or the validation of an epoch, begins."""
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """It is done; `logs` has its figures."""
+
+    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Batch `batch` of it, from 0, begins."""
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Batch `batch` of the validation of an epoch is done."""
+        """Batch `batch` of it is done; `logs` has the means so far."""
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        """`predict` begins."""
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        """`predict` is done."""
+
+    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Batch `batch` of it, from 0, begins."""
+
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Batch `batch` of it is done; `logs["outputs"]` has the outputs, on the host."""
 
     def state(self) -> dict[str, Any]:
         """What is remembered, as JSON can hold it."""
@@ -67,6 +101,7 @@ class CallbackList(Callback):
 
     def __init__(self, callbacks: Sequence[Any], model: Any = None) -> None:
         self.callbacks: list[Callback] = []
+        self._hearing: dict[str, list[Callback]] = {}
         if not isinstance(callbacks, (list, tuple)):
             raise SettingError(f"callbacks={show(callbacks)}: use a list of gpukit.callbacks")
         for callback in callbacks:
@@ -83,33 +118,74 @@ class CallbackList(Callback):
         for callback in self.callbacks:
             callback.set_model(model)
 
+    def set_params(self, params: Mapping[str, Any]) -> None:
+        for callback in self.callbacks:
+            callback.set_params(dict(params))
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
         for callback in self.callbacks:
-            callback.on_train_begin(logs)
+            callback.on_train_begin({} if logs is None else logs)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         for callback in self.callbacks:
-            callback.on_train_end(logs)
+            callback.on_train_end({} if logs is None else logs)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         for callback in self.callbacks:
-            callback.on_epoch_begin(epoch, logs)
+            callback.on_epoch_begin(epoch, {} if logs is None else logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         for callback in self.callbacks:
-            callback.on_epoch_end(epoch, logs)
+            callback.on_epoch_end(epoch, {} if logs is None else logs)
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        for callback in self.callbacks:
-            callback.on_train_batch_begin(batch, logs)
+        for callback in self.hear("on_train_batch_begin"):
+            callback.on_train_batch_begin(batch, {} if logs is None else logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        for callback in self.hear("on_train_batch_end"):
+            callback.on_train_batch_end(batch, {} if logs is None else logs)
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
         for callback in self.callbacks:
-            callback.on_train_batch_end(batch, logs)
+            callback.on_test_begin({} if logs is None else logs)
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_test_end({} if logs is None else logs)
+
+    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        for callback in self.hear("on_test_batch_begin"):
+            callback.on_test_batch_begin(batch, {} if logs is None else logs)
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        for callback in self.hear("on_test_batch_end"):
+            callback.on_test_batch_end(batch, {} if logs is None else logs)
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
         for callback in self.callbacks:
-            callback.on_test_batch_end(batch, logs)
+            callback.on_predict_begin({} if logs is None else logs)
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        for callback in self.callbacks:
+            callback.on_predict_end({} if logs is None else logs)
+
+    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        for callback in self.hear("on_predict_batch_begin"):
+            callback.on_predict_batch_begin(batch, {} if logs is None else logs)
+
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        for callback in self.hear("on_predict_batch_end"):
+            callback.on_predict_batch_end(batch, {} if logs is None else logs)
+
+    def hear(self, event: str) -> list[Callback]:
+        """The callbacks that do something at `event`, which comes with every batch."""
+        if event not in self._hearing:
+            names = (event, event.replace("_train_", "_"))
+            self._hearing[event] = [
+                c for c in self.callbacks if any(_has_own(c, name) for name in names)
+            ]
+        return self._hearing[event]
 
     def state(self) -> dict[str, Any]:
         return {key: callback.state() for key, callback in self._keys().items()}
@@ -136,3 +212,8 @@ class CallbackList(Callback):
 
     def _keys(self) -> dict[str, Callback]:
         return {f"{i}-{type(c).__name__}": c for i, c in enumerate(self.callbacks)}
+
+
+def _has_own(callback: Callback, event: str) -> bool:
+    own = getattr(type(callback), event) is not getattr(Callback, event)
+    return own or event in vars(callback)

@@ -28,6 +28,7 @@ class Compiled(Network):
         self.not_finite = ""
         self.is_fitting = False
         self.training_state = TrainingState()
+        self.step_sums: dict[str, metric_family.Sums] = {}  # of a pass by steps of the class's own
         self.callbacks: CallbackList | None = None
         self._optimizer: optimizers.Optimizer | None = None
         self._loss: losses.Loss | None = None

@@ -23,6 +23,7 @@ from gpukit.losses import SparseCategoricalCrossentropy, losses_of
 from gpukit.ops.loss import check_labels
 from gpukit.training.compiled import Compiled
 from gpukit.training.feeds import as_feed, feeds_of, labelless
+from gpukit.training.hooks import has_own, predict_by_own, reset, test_by_own, train_by_own
 from gpukit.training.memory import shortage
 from gpukit.training.monitors import check_monitors
 from gpukit.training.progress import progress_for
@@ -142,14 +143,22 @@ def fit(
             "train on a feed of one"
         )
     model.prepare(_like(feed))
-    _check_targets(model, feed)
+    own = has_own(model, "train_step")
+    if own and (accumulate > 1 or replay):
+        raise SettingError(
+            f"{model.name} has a train_step of its own, which fit does not know how to cut or to "
+            "repeat; leave accumulate and replay out"
+        )
+    if not own:
+        _check_targets(model, feed)
+        _warn_of_logits(model)
     if validation is not None:
         if validation.count == 0:
             raise DataError("fit: there are no images in validation_data")
         model.prepare(_like(validation))
-        _check_targets(model, validation)
-    _warn_of_logits(model)
-    if not model.trainable_weights:
+        if not has_own(model, "test_step"):
+            _check_targets(model, validation)
+    if not (own or model.trainable_weights):
         warnings.warn(
             f"{model.name} has no trainable weights: fit only measures; set trainable = True of "
             "the model, then of layers",
@@ -164,9 +173,11 @@ def fit(
     state.feed = feed.config()
     history = History()
     every = CallbackList(_savers_last([*(callbacks or ()), history, _NoteStop()]), model)
-    check_monitors(every, model, validation is not None)
+    every.set_params({"epochs": epochs, "steps": feed.steps, "verbose": verbose})
+    if not own:
+        check_monitors(every, model, validation is not None)
     model.training_state = state
-    state.metrics = model._metrics
+    state.metrics = {} if own else model._metrics
     model.stop_training = state.stopped
     model.not_finite = ""
     warned = False
@@ -180,7 +191,10 @@ def fit(
         while state.epoch < epochs and not model.stop_training:
             epoch = state.epoch
             if state.batch == 0:
-                metrics.reset(model.metrics)
+                if own:
+                    reset(model)
+                else:
+                    metrics.reset(model.metrics)
                 every.on_epoch_begin(epoch)
             _run_epoch(model, feed, state, every, progress, accumulate, replay)
             logs = {"epoch": epoch, **state.figures()}
@@ -191,7 +205,7 @@ def fit(
             logs["seconds"] = round(state.seconds, 3)
             state.finish_epoch(dict(logs))
             every.on_epoch_end(epoch, logs)
-            if not math.isfinite(logs["loss"]) and not model.stop_training and not warned:
+            if not math.isfinite(logs.get("loss", 0.0)) and not model.stop_training and not warned:
                 warned = True
                 first = f"; {model.not_finite}" if model.not_finite else ""
                 warnings.warn(
@@ -204,7 +218,7 @@ def fit(
                 progress.say(remark)
         state.callbacks, state.callback_arrays = every.state(), every.arrays()
         state.stopped = False
-        every.on_train_end()
+        every.on_train_end(state.history[-1] if state.history else None)
     return history
 
 
@@ -275,14 +289,17 @@ def _run_epoch(
     accumulate: int,
     replay: int,
 ) -> None:
+    own = has_own(model, "train_step")
     before = state.seconds
     begun = time.perf_counter()
     with _batches(feed, state.epoch, state.batch) as batches:
         for batch in batches:
             every.on_train_batch_begin(state.batch)
-            figures = _step(model, Work(batch, accumulate), replay)
-            for name, sums in figures.items():
-                state.add(name, sums)
+            if own:
+                state.sums.update(train_by_own(model, batch))
+            else:
+                for name, sums in _step(model, Work(batch, accumulate), replay).items():
+                    state.add(name, sums)
             state.batch += 1
             state.seconds = before + time.perf_counter() - begun
             progress.step(len(batch.x), state)
@@ -313,7 +330,7 @@ def evaluate(
     y: Any = None,
     *,
     batch_size: int = 256,
-    callbacks: Callback | None = None,
+    callbacks: CallbackList | None = None,
     steps: int | None = None,
 ) -> dict[str, float]:
     """Mean loss and metrics over (x, y), or over what x gives as in `fit`; the figures do not
@@ -322,21 +339,46 @@ def evaluate(
     if feed.count == 0:
         raise DataError("evaluate: there are no images")
     model.prepare(_like(feed))
-    state = TrainingState(metrics=model._metrics)
+    own = has_own(model, "test_step")
+    if own:
+        _refuse_views(model, "test_step", feed)
+        reset(model)
+    told = CallbackList([]) if callbacks is None else callbacks
+    state = TrainingState(metrics={} if own else model._metrics)
+    told.on_test_begin()
     with metrics.fresh(model.metrics, model.is_fitting), _batches(feed) as batches:
         for number, batch in enumerate(batches):
-            inputs = model.to_device(batch.x, batch.shift)
-            for name, sums in test_step(model, inputs, batch.y, feed.views).items():
-                state.add(name, sums)
-            if callbacks is not None:
-                callbacks.on_test_batch_end(number)
+            told.on_test_batch_begin(number)
+            if own:
+                state.sums.update(test_by_own(model, batch))
+            else:
+                inputs = model.to_device(batch.x, batch.shift)
+                for name, sums in test_step(model, inputs, batch.y, feed.views).items():
+                    state.add(name, sums)
+            if told.hear("on_test_batch_end"):
+                told.on_test_batch_end(number, state.figures())
         if not state.sums:
             raise DataError("evaluate: no image of the feed could be read")
-        return state.figures()
+        figures = state.figures()
+    told.on_test_end(figures)
+    return figures
+
+
+def _refuse_views(model: Compiled, step: str, feed: Feed) -> None:
+    if feed.views != 1:
+        raise SettingError(
+            f"{model.name} has a {step} of its own, which takes one view of each image; the feed "
+            f"gives {feed.views}"
+        )
 
 
 def predict(
-    model: Compiled, x: Any, *, batch_size: int = 256, steps: int | None = None
+    model: Compiled,
+    x: Any,
+    *,
+    batch_size: int = 256,
+    steps: int | None = None,
+    callbacks: CallbackList | None = None,
 ) -> np.ndarray:
     """The outputs of `model` for every sample of x, an array or what gives batches as in `fit`
     (x alone, or with y, which is ignored), on the host.
@@ -345,11 +387,23 @@ def predict(
     """
     feed = labelless("predict", x, batch_size, steps)
     model.prepare(_like(feed))
+    own = has_own(model, "predict_step")
+    if own:
+        _refuse_views(model, "predict_step", feed)
+    told = CallbackList([]) if callbacks is None else callbacks
     outputs = []
+    told.on_predict_begin()
     with no_grad(), training_mode(False), _batches(feed) as batches:
-        for batch in batches:
-            inputs = model.to_device(batch.x, batch.shift)
-            outputs.append(to_host(_mean_of_views(model, inputs, feed.views).array))
+        for number, batch in enumerate(batches):
+            told.on_predict_batch_begin(number)
+            if own:
+                made = predict_by_own(model, batch)
+            else:
+                inputs = model.to_device(batch.x, batch.shift)
+                made = _mean_of_views(model, inputs, feed.views).array
+            outputs.append(to_host(made))
+            told.on_predict_batch_end(number, {"outputs": outputs[-1]})
+    told.on_predict_end()
     if not outputs:
         shape = model.output_shape or (0,)
         return np.zeros([0, *(n or 0 for n in shape[1:])], model.dtype)

@@ -33,11 +33,16 @@ if TYPE_CHECKING:
     from gpukit.core.settings import strict
     from gpukit.device import Device, device_of, get_device, to_host
     from gpukit.errors import GpukitError
+    from gpukit.layers import Input
+    from gpukit.models import Model, Sequential
 
 _NAMES = {
     "Device": "gpukit.device",
     "GpukitError": "gpukit.errors",
+    "Input": "gpukit.layers",
+    "Model": "gpukit.models",
     "Parameter": "gpukit.autograd",
+    "Sequential": "gpukit.models",
     "Tensor": "gpukit.autograd",
     "device_of": "gpukit.device",
     "get_device": "gpukit.device",
@@ -50,7 +55,10 @@ _NAMES = {
 __all__ = [
     "Device",
     "GpukitError",
+    "Input",
+    "Model",
     "Parameter",
+    "Sequential",
     "Tensor",
     "__version__",
     "callbacks",

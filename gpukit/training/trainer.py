@@ -11,7 +11,6 @@ from gpukit.autograd import Tensor
 from gpukit.callbacks import Callback, CallbackList
 from gpukit.data.feed import Batch
 from gpukit.errors import DataError
-from gpukit.losses import losses_of
 from gpukit.training import hooks, loop
 from gpukit.training.compiled import Compiled
 from gpukit.training.feeds import as_arrays
@@ -46,9 +45,11 @@ class Trainer(Compiled):
         """The outputs for the inputs `data`."""
         return self(data, training=False)
 
-    def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None) -> Tensor:
-        """The loss given to `compile`, of targets and outputs, as the mean; with all penalties."""
-        loss, penalty = losses_of(self.loss, y, y_pred).mean(), self.penalty()
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None
+    ) -> Tensor:
+        """The loss given to `compile`, of targets and outputs, reduced; with all penalties."""
+        loss, penalty = self.loss(y, y_pred, sample_weight), self.penalty()
         return loss if penalty is None else loss + penalty
 
     def _add_up(self, sums: Figures) -> dict[str, Any]:

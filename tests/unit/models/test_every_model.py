@@ -387,3 +387,11 @@ def test_slips_of_construction_and_of_single_batches(images):
         lambda: model.train_on_batch(images.train_images[:0], images.train_labels[:0]), DataError
     )
     assert "no images" in text and model.context.step == 0
+
+
+def test_the_names_at_the_top_are_those_of_programs():
+    import gpukit
+
+    a = gpukit.Input((3,))
+    assert isinstance(gpukit.Model(a, Dense(2)(a)), gpukit.Model)
+    assert gpukit.Sequential is Sequential and {"Input", "Model", "Sequential"} <= {*dir(gpukit)}

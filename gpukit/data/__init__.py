@@ -11,6 +11,7 @@ from gpukit.data.folder import ImageFolder, is_image_folder, scan
 from gpukit.data.image_feed import ImageFeed, colours
 from gpukit.data.images import read_picture
 from gpukit.data.load import catalogue, load
+from gpukit.data.mixing import cutmix, mixup
 from gpukit.data.normalise import Normalise
 from gpukit.data.order import train_validation_split
 
@@ -29,6 +30,7 @@ __all__ = [
     "catalogue",
     "colours",
     "contact_sheet",
+    "cutmix",
     "describe",
     "describe_folder",
     "export",
@@ -36,6 +38,7 @@ __all__ = [
     "from_directory",
     "is_image_folder",
     "load",
+    "mixup",
     "read_picture",
     "scan",
     "train_validation_split",

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukit.core.config import show, whole
-from gpukit.data.feed import Batch, Feed, check_position
+from gpukit.data.feed import Batch, Feed, as_generator, check_position
 from gpukit.data.order import permutation
 from gpukit.errors import CheckpointError, DataError
 
@@ -101,7 +101,7 @@ class Limited(Feed):
         while left > 0:
             over, first = divmod(at, self._feed.steps)
             before = left
-            with closing(_generator(self._feed.epoch(over, first))) as batches:
+            with closing(as_generator(self._feed.epoch(over, first))) as batches:
                 for batch in islice(batches, left):
                     at, left = at + 1, left - 1
                     yield batch
@@ -280,11 +280,6 @@ def _repeated(source: Iterable[Any], iterator: Iterator[Any]) -> Iterator[Any]:
             given = True
             yield item
         iterator = iter(source)
-
-
-def _generator(batches: Iterator[Batch]) -> Any:
-    """`batches` as a generator, which can be closed."""
-    yield from batches
 
 
 def _nothing() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +16,9 @@ from gpukit.core.blocks import Closing
 from gpukit.core.config import flag, show, whole
 from gpukit.data.normalise import Normalise
 from gpukit.data.order import permutation
-from gpukit.errors import DataError
+from gpukit.errors import DataError, SettingError
 
-_STREAM = 0
+_STREAM, _MAPPED = 0, 6  # streams of random numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,75 @@ class Feed(Closing, ABC):
         """Samples, by their place in `targets`, that the epoch which ended did not give."""
         return []
 
+    def map(self, function: Callable[..., tuple[Any, Any]], *, seed: int = 0) -> Feed:
+        """A feed whose batches are function(x, y), or function(x, y, rng) if it needs three.
+
+        `rng` is a `numpy.random.Generator` that (seed, epoch, batch) fixes, so that an interrupted
+        epoch resumes with the same numbers.
+        """
+        return Mapped(self, function, seed)
+
     def close(self) -> None:
         """Free what the feed holds; an epoch opens it again."""
+
+
+class Mapped(Feed):
+    """What `Feed.map` makes."""
+
+    def __init__(self, feed: Feed, function: Callable[..., tuple[Any, Any]], seed: int) -> None:
+        if feed.views != 1:
+            raise SettingError(f"map: the feed gives {feed.views} views of each image; use one")
+        self._feed, self._function, self._seed = feed, function, whole("seed", seed, low=0)
+        needed = inspect.signature(function).parameters.values()
+        self._draws = sum(p.default is p.empty for p in needed) > 2
+        self.count, self.batch_size = feed.count, feed.batch_size
+        self.class_names, self.labelled = feed.class_names, feed.labelled
+        with closing(as_generator(self.epoch())) as batches:
+            first = next(batches, None)
+        if first is None:
+            raise DataError("map: the feed gives no batch")
+        self.image_shape, self.dtype = first.x.shape[1:], first.x.dtype
+
+    def epoch(self, number: int = 0, start: int = 0) -> Iterator[Batch]:
+        with closing(as_generator(self._feed.epoch(number, start))) as batches:
+            for index, batch in enumerate(batches, start):
+                yield self._changed(batch, number, index)
+
+    def _changed(self, batch: Batch, number: int, index: int) -> Batch:
+        drawn = []
+        if self._draws:
+            sequence = np.random.SeedSequence(self._seed, spawn_key=(_MAPPED, number, index))
+            drawn = [np.random.Generator(np.random.PCG64(sequence))]
+        x, y = (np.asarray(made) for made in self._function(batch.x, batch.y, *drawn))
+        if len(x) != len(y):
+            raise DataError(f"map: the function made {len(x)} samples and {len(y)} targets")
+        if batch.shift is not None and (x.dtype != np.uint8 or len(x) != len(batch.x)):
+            raise DataError(
+                "map: the colours that the feed adds to uint8 images cannot be added to what the "
+                "function made; use an Augment without colour"
+            )
+        return replace(batch, x=x, y=y)
+
+    def config(self) -> dict[str, Any]:
+        return self._feed.config()
+
+    def take_up(self, config: dict[str, Any]) -> None:
+        self._feed.take_up(config)
+
+    def remarks(self) -> list[str]:
+        return self._feed.remarks()
+
+    @property
+    def left_out(self) -> list[int]:
+        return self._feed.left_out
+
+    def close(self) -> None:
+        self._feed.close()
+
+
+def as_generator(batches: Iterator[Batch]) -> Generator[Batch]:
+    """`batches` as a generator, which can be closed."""
+    yield from batches
 
 
 class ArrayFeed(Feed):

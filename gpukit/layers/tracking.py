@@ -32,9 +32,14 @@ Held = tuple[str, Any]  # the place, as "norms_0", and what is there
 
 def held(layer: Layer) -> list[Held]:
     """Layers, models and leaf Tensors that `layer` holds in its attributes, each once."""
-    own = {name: value for name, value in vars(layer).items() if name not in _NOT_OWN}
     with layer.naming_errors():
-        return [*_search("", own, {id(layer)})]
+        return held_by(layer)
+
+
+def held_by(owner: Any) -> list[Held]:
+    """`held` of a layer or a model."""
+    own = {name: value for name, value in vars(owner).items() if name not in _NOT_OWN}
+    return [*_search("", own, {id(owner)})]
 
 
 def _search(place: str, value: Any, seen: set[int]) -> Iterator[Held]:

@@ -19,6 +19,7 @@ from gpukit.data.normalise import Normalise
 from gpukit.device import Device
 from gpukit.errors import CheckpointError, DeviceError, GpukitError, SettingError
 from gpukit.inspect import summary
+from gpukit.model.attributes import refuse_call, refuse_unsaved, refuse_untrained
 from gpukit.model.shards import RESERVED, Wholes
 from gpukit.training import checkpoint
 from gpukit.training.state import TrainingState
@@ -37,6 +38,14 @@ class Base(Trainer):
     """
 
     kind: str  # the class in a checkpoint that `load_model` makes again
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        refuse_call(cls)
+
+    def prepare(self, x: np.ndarray) -> None:
+        refuse_untrained(self)
+        super().prepare(x)
 
     @abstractmethod
     def structure(self) -> Structure:
@@ -157,6 +166,7 @@ class Base(Trainer):
 
 def content(model: Base, path: str | Path, *, weights_only: bool = False) -> bytes:
     """What `save` or, with `weights_only`, `save_weights` puts into the file `path`."""
+    refuse_unsaved(model)
     tensors = model.state_tensors()
     compiled = None
     if not weights_only:

@@ -221,3 +221,42 @@ def test_a_step_of_ones_own_is_neither_cut_nor_repeated():
     for settings in ({"accumulate": 2}, {"replay": 1}):
         with pytest.raises(SettingError, match=r"has a train_step of its own.*leave accumulate"):
             model.fit(X, Y, verbose=0, **settings)
+
+
+def test_a_model_with_a_call_of_its_own_is_refused_with_the_way_out():
+    with pytest.raises(SettingError, match=r"Net: a model has no call.*train Sequential\(\[Net"):
+
+        class Net(Model):
+            def call(self, inputs, training):
+                return inputs
+
+
+@pytest.mark.parametrize(
+    "stray", [Dense(3), [Dense(3)], {"a": Tensor(np.ones(3, np.float32), requires_grad=True)}]
+)
+def test_what_a_model_holds_that_is_no_part_of_it_is_refused_at_first_use(stray, tmp_path):
+    model = compiled(Sequential(layers(), seed=1))
+    model.extra = stray
+    for use in (
+        lambda: model.fit(X, Y, verbose=0),
+        lambda: model.save(tmp_path / "m.safetensors"),
+    ):
+        with pytest.raises(SettingError, match=r"sequential: its attribute 'extra.* no part of"):
+            use()
+
+
+def test_models_in_a_model_are_trained_by_its_step_and_saved_by_themselves(tmp_path):
+    class Pair(Sequential):
+        def train_step(self, data):
+            x, y = data
+            loss = self.other.train_on_batch(x.numpy(), y)
+            return {"loss": loss}
+
+    model = compiled(Pair(layers(), seed=1))
+    model.other, model.first = Sequential(layers(), seed=2), model.layers[0]
+    model.other.compile("sgd", "sparse_categorical_crossentropy")
+    before = model.other.get_weights()
+    model.fit(X, Y, verbose=0)
+    assert not np.array_equal(model.other.get_weights()[0], before[0])
+    with pytest.raises(SettingError, match=r"'other' is the model 'sequential'.*save each"):
+        model.save(tmp_path / "m.safetensors")

@@ -5,12 +5,15 @@ callback with state returns it as JSON from `state`, so that a resumed run conti
 uninterrupted one would have.
 """
 
+from gpukit.callbacks.backup import BackupAndRestore
 from gpukit.callbacks.base import Callback, CallbackList
 from gpukit.callbacks.control import LambdaCallback, LearningRateScheduler, TerminateOnNaN
 from gpukit.callbacks.monitor import EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
 from gpukit.callbacks.records import CSVLogger, History
+from gpukit.callbacks.refused import RemoteMonitor, TensorBoard
 
 __all__ = [
+    "BackupAndRestore",
     "CSVLogger",
     "Callback",
     "CallbackList",
@@ -20,5 +23,7 @@ __all__ = [
     "LearningRateScheduler",
     "ModelCheckpoint",
     "ReduceLROnPlateau",
+    "RemoteMonitor",
+    "TensorBoard",
     "TerminateOnNaN",
 ]

@@ -31,6 +31,10 @@ class Callback:
         """Told once before training begins: "epochs", "steps" of an epoch and "verbose"."""
         self.params = params
 
+    def restore(self, model: Any) -> bool:
+        """Before training: whether `model` was brought to where an interrupted `fit` stopped."""
+        return False
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Training begins; a resumed run calls `load_state` after this."""
 

@@ -15,7 +15,7 @@ from gpukit.errors import SettingError
 
 
 class LambdaCallback(Callback):
-    """Functions as a callback: each is called with the arguments of its event."""
+    """Functions as a callback: each, by the name of its event, is called with its arguments."""
 
     def __init__(
         self,
@@ -25,8 +25,14 @@ class LambdaCallback(Callback):
         on_train_end: Callable[..., Any] | None = None,
         on_train_batch_begin: Callable[..., Any] | None = None,
         on_train_batch_end: Callable[..., Any] | None = None,
+        **others: Callable[..., Any] | None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name.startswith("on_")}
+        for name in others:
+            if not name.startswith("on_") or not hasattr(Callback, name):
+                known = ", ".join(n for n in vars(Callback) if n.startswith("on_"))
+                raise TypeError(f"LambdaCallback() has no argument {name!r}; use one of {known}")
+        given |= others
         for event, function in given.items():
             if function is not None and not callable(function):
                 raise SettingError(f"LambdaCallback: {event}={show(function)}: use a function")

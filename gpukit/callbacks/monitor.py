@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from gpukit.callbacks.backup import frequency
 from gpukit.callbacks.base import Callback, Logs
 from gpukit.core.config import flag, number, path, show, snake_case, whole
 from gpukit.core.terminal import say
@@ -264,9 +265,11 @@ class ReduceLROnPlateau(Monitor):
 class ModelCheckpoint(Monitor):
     """Saves the model after each epoch, or after those that are the best so far.
 
-    `filepath` may hold figures of the logs: "{epoch:02d}-{val_loss:.3f}.safetensors", with epochs
-    from 1. `save_weights_only` leaves the optimiser out. `keep` is the number of its files that
-    stay, by default all; older ones are removed when a new one is written.
+    `save_freq` saves each so many batches instead, by the figures of the epoch so far. `filepath`
+    may hold figures of the logs: "{epoch:02d}-{val_loss:.3f}.safetensors", with epochs from 1 (and
+    `batch`, from 1, where there is `save_freq`). `save_weights_only` leaves the optimiser out.
+    `keep` is the number of its files that stay, by default all; older ones are removed when a new
+    one is written.
     """
 
     saves_model = True
@@ -280,6 +283,7 @@ class ModelCheckpoint(Monitor):
         save_best_only: bool = False,
         save_weights_only: bool = False,
         mode: str = "auto",
+        save_freq: Any = "epoch",
         initial_value_threshold: float | None = None,
         keep: int | None = None,
     ) -> None:
@@ -291,6 +295,8 @@ class ModelCheckpoint(Monitor):
                 f"ModelCheckpoint: keep={keep} of files that have one name, {self.filepath!r}; put "
                 "{epoch} into it"
             )
+        self.save_freq = frequency("ModelCheckpoint", save_freq)
+        self._epoch = self._batches = 0
         self._written: list[str] = []
         self.save_best_only = flag("save_best_only", save_best_only)
         self.save_weights_only = flag("save_weights_only", save_weights_only)
@@ -307,7 +313,20 @@ class ModelCheckpoint(Monitor):
         if not self.save_weights_only:
             self.model.check_savable()
 
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        self._batches += 1
+        if self.save_freq is not None and self._batches >= self.save_freq:
+            self._batches = 0
+            self._save(self._epoch, {**(logs or {}), "batch": batch + 1})
+
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if self.save_freq is None:
+            self._save(epoch, logs)
+
+    def _save(self, epoch: int, logs: Logs | None) -> None:
         if self.save_best_only:
             value = self.value(logs)
             if value is None or not self.better(value, self.best):

@@ -165,8 +165,9 @@ def fit(
             stacklevel=2,
         )
     if state is None:
+        restored = [c.restore(model) for c in callbacks or () if isinstance(c, Callback)]
         reached = model.training_state
-        going_on = initial_epoch > 0 and reached.epoch == initial_epoch
+        going_on = any(restored) or (initial_epoch > 0 and reached.epoch == initial_epoch)
         state = reached if going_on else TrainingState(epoch=initial_epoch)
     if state.feed:
         feed.take_up(state.feed)

@@ -144,6 +144,8 @@ def _figures(
         connections = units * math.prod(layer.pool_size)
     elif isinstance(layer, layers.GlobalAveragePooling2D):
         connections = math.prod(before)
+    elif len(layer.with_inner()) > 1:
+        connections = multiply_adds = sum(map(_of_inner, layer.with_inner()[1:]))
     elif kernel is not None:
         # Each unit has one connection for each weight of its filter: all axes but the last.
         connections = multiply_adds = units * math.prod(kernel.shape[:-1])
@@ -163,6 +165,15 @@ def _figures(
         activation_bytes=values * itemsize,
         receptive_field=(min(field.size[0], image[0]), min(field.size[1], image[1])),
     )
+
+
+def _of_inner(layer: Layer) -> int:
+    """Multiply-adds of a layer that another one holds, for the shapes that it was built for."""
+    kernel = next((p for p in layer.parameters if p.name.endswith("/kernel")), None)
+    if kernel is None or len(layer.with_inner()) > 1:
+        return 0
+    units = math.prod(n or 0 for n in layer.built_shapes[1][1:])
+    return units * math.prod(kernel.shape[:-1])
 
 
 def _field(layer: Layer, before: _Field, shape: tuple[int, ...], image: Pair) -> _Field:

@@ -9,6 +9,7 @@ from gpukit import Parameter, Tensor, no_grad, ops
 from gpukit.core.settings import training_mode
 from gpukit.device import get_device
 from gpukit.errors import SettingError
+from gpukit.inspect.sizes import sizes
 from gpukit.layers import (
     Add,
     BatchNormalization,
@@ -311,3 +312,11 @@ def test_a_layer_that_joins_late_is_refused():
     layer.parts.append(Dense(3))
     with pytest.raises(SettingError, match=r"Late 'late'.*before the first call"):
         layer(x)
+
+
+def test_multiply_adds_are_those_of_all_inner_layers():
+    block, *_ = sizes(network())
+    assert block.multiply_adds == 36 * 4 * (9 * 2 + 9 * 4 + 2)
+    assert (block.trainable, block.frozen) == (252, 16)
+    nested = Sequential([Outer(input_shape=(6, 6, 2))])
+    assert sizes(nested)[0].multiply_adds == block.multiply_adds + 144 * 5 + 5 * 3

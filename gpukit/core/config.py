@@ -8,6 +8,7 @@ is ever evaluated: names are looked up in a table (`core.registry` has those of 
 from __future__ import annotations
 
 import contextlib
+import difflib
 import functools
 import inspect
 import math
@@ -15,7 +16,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 
@@ -23,8 +24,58 @@ from gpukit.core import registry
 from gpukit.errors import CheckpointError, SettingError
 
 
-class Configurable:
-    """Something whose constructor arguments are attributes of the same names."""
+class _Checked(type):
+    """Checks the names of a constructor's arguments before it runs."""
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        init = cls.__init__  # type: ignore[misc]
+        if init is object.__init__:
+            return inspect.Signature()
+        signature = inspect.signature(init)
+        return signature.replace(parameters=[*signature.parameters.values()][1:])
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            names, any_name = _names_of(cls)
+            for name in [n for n in kwargs if n not in names]:
+                accepted = cls.keras_defaults.get(name)  # type: ignore[attr-defined]
+                if accepted is not None:
+                    _refuse_other(cls.__name__, name, kwargs.pop(name), accepted)
+                elif not any_name:
+                    raise TypeError(unknown_argument(cls.__name__, name, names))
+        return super().__call__(*args, **kwargs)
+
+
+@functools.cache
+def _names_of(cls: type) -> tuple[tuple[str, ...], bool]:
+    """Names of a class's arguments, and whether it takes any others."""
+    parameters = inspect.signature(cls).parameters.values()
+    names = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    return tuple(names), any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def unknown_argument(function: str, name: str, known: Sequence[str]) -> str:
+    """What a TypeError says of an argument that `function` does not have."""
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    way_out = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known) or 'none'}"
+    return f"{function}() has no argument {name!r}; {way_out}"
+
+
+def _refuse_other(owner: str, name: str, value: Any, accepted: Sequence[Any]) -> None:
+    if not any(value is a or (type(value) is type(a) and value == a) for a in accepted):
+        raise SettingError(
+            f"{owner}: {name}={show(value)}: gpukit has {name}={accepted[-1]!r} alone; leave it out"
+        )
+
+
+class Configurable(metaclass=_Checked):
+    """Something whose constructor arguments are attributes of the same names.
+
+    `keras_defaults` are arguments of Keras that a class takes at the values given alone.
+    """
+
+    keras_defaults: ClassVar[Mapping[str, Sequence[Any]]] = {}
 
     def get_config(self) -> dict[str, Any]:
         """The class name and the constructor arguments, as JSON can hold them.
@@ -92,7 +143,8 @@ def extends(base: type, last: Sequence[str] = ()) -> Callable[[F], F]:
             try:
                 arguments = signature.bind(*args, **kwargs).arguments
             except TypeError as error:
-                raise TypeError(f"{init.__qualname__}() {error}") from None
+                name = init.__qualname__.removesuffix(".__init__")
+                raise TypeError(f"{name}() {error}") from None
             for p in rest:
                 arguments.update(arguments.pop(p.name, {}))
             with naming(arguments["self"]):

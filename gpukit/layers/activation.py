@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 from gpukit import ops
 from gpukit.core import registry
@@ -77,6 +77,13 @@ class Activation(Layer):
 class ReLU(Layer):
     """max(x, 0)."""
 
+    keras_defaults: ClassVar = {
+        **Layer.keras_defaults,
+        "max_value": (None,),
+        "negative_slope": (0, 0.0),
+        "threshold": (0, 0.0),
+    }
+
     def call(self, inputs: Any, training: bool) -> Any:
         return ops.relu(inputs)
 
@@ -110,6 +117,8 @@ class ELU(Layer):
 @register
 class Softmax(Layer):
     """exp(x) / Σ exp(x) over the last axis."""
+
+    keras_defaults: ClassVar = {**Layer.keras_defaults, "axis": (-1,)}
 
     @property
     def final_activation(self) -> str | None:

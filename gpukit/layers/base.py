@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import RLock
-from typing import Any, NoReturn, TypedDict
+from typing import Any, ClassVar, NoReturn, TypedDict
 
 import numpy as np
 
@@ -49,6 +49,11 @@ class Layer(Configurable, WeightLists):
     channels, dtype and device; called with a `Symbolic` it takes its place in a functional model.
     """
 
+    keras_defaults: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "data_format": (None, "channels_last"),
+        "activity_regularizer": (None,),
+        "autocast": (True,),
+    }
     takes_stream = True  # whether it has a stream of random numbers of its own in a model
     takes_levels = False  # whether uint8 images should come as 0 to 255 rather than 0 to 1
     rank: int | None = None  # axes of the input, batch included; None takes any

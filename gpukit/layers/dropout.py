@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 from gpukit import ops
 from gpukit.core.config import extends, flag, number, whole
@@ -17,6 +17,8 @@ class Dropout(Layer):
     test time instead. The mask depends on (seed, layer, step, element) only; `seed` (default: the
     model's) is for this layer. Srivastava et al., 2014.
     """
+
+    keras_defaults: ClassVar = {**Layer.keras_defaults, "noise_shape": (None,)}
 
     @extends(Layer)
     def __init__(

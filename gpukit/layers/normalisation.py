@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 from gpukit import constraints, initializers, ops, regularizers
 from gpukit.autograd import Parameter, Tensor
@@ -22,6 +22,16 @@ class BatchNormalization(Layer):
     the moving ones are used and stay.
     Ioffe and Szegedy, 2015; constants and the biased variance as in Keras.
     """
+
+    keras_defaults: ClassVar = {
+        **Layer.keras_defaults,
+        "axis": (-1,),
+        "synchronized": (False,),
+        "beta_regularizer": (None,),
+        "gamma_regularizer": (None,),
+        "beta_constraint": (None,),
+        "gamma_constraint": (None,),
+    }
 
     @extends(Layer)
     def __init__(

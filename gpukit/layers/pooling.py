@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 from gpukit import ops
 from gpukit.core.config import extends, flag
@@ -77,6 +77,8 @@ class AveragePooling2D(Pooling2D):
 @register
 class GlobalAveragePooling2D(Layer):
     """The mean over height and width: (N, H, W, C) → (N, C)."""
+
+    keras_defaults: ClassVar = {**Layer.keras_defaults, "keepdims": (False,)}
 
     rank = 4
     axes = "(N, H, W, C)"

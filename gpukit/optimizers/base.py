@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, TypedDict
+from typing import Any, ClassVar, Self, TypedDict
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from gpukit import schedules
 from gpukit.autograd import Parameter, Tensor
 from gpukit.autograd.buffer import ParameterBuffer
-from gpukit.core.config import Configurable, described, flag, number
+from gpukit.core.config import Configurable, described, flag, number, unknown_argument
 from gpukit.device import device_of, to_host
 from gpukit.errors import CheckpointError, SettingError
 
@@ -59,6 +60,13 @@ class Optimizer(Configurable):
     count of steps that is reached.
     """
 
+    keras_defaults: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "use_ema": (False,),
+        "ema_momentum": (0.99,),
+        "ema_overwrite_frequency": (None,),
+        "loss_scale_factor": (None,),
+        "gradient_accumulation_steps": (None,),
+    }
     slot_names: tuple[str, ...] = ()
     operation: Callable[..., Any]
 
@@ -75,7 +83,8 @@ class Optimizer(Configurable):
         name = type(self).__name__
         for alias in aliases:
             if alias != "lr":
-                raise TypeError(f"{name} got an unexpected keyword argument {alias!r}")
+                known = [*inspect.signature(type(self)).parameters][:-1]
+                raise TypeError(unknown_argument(name, alias, known))
         if isinstance(rate := aliases.get("lr", learning_rate), (schedules.Schedule, Mapping)):
             self._schedule: schedules.Schedule | None = schedules.get(rate)
             self._rate = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
@@ -45,6 +45,7 @@ class RMSprop(Optimizer):
     With momentum the step goes through a velocity: v ← momentum·v - step; w ← w + v.
     """
 
+    keras_defaults: ClassVar = {**Optimizer.keras_defaults, "centered": (False,)}
     slot_names = ("accumulator", "velocity")
     operation = staticmethod(p.rmsprop_update)
 

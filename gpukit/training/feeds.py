@@ -16,7 +16,7 @@ from gpukit.graph.network import as_array
 def feeds_of(
     x: Any,
     y: Any,
-    batch_size: int,
+    batch_size: int | None,
     shuffle: bool,
     seed: int,
     validation_split: float,
@@ -25,7 +25,7 @@ def feeds_of(
     validation_steps: int | None,
 ) -> tuple[Feed, Feed | None]:
     """The feeds to train on and to validate on, of arrays or as given."""
-    size = whole("batch_size", batch_size)
+    size = whole("batch_size", 32 if batch_size is None else batch_size)
     feed = _given("fit", x, y, size, steps, shuffle=shuffle, seed=seed, training=True)
     validation: Feed | None = None
     if feed is not None:
@@ -75,18 +75,18 @@ def limited(feed: Feed, steps: int | None) -> Feed:
     return feed if steps is None or steps == feed.steps else Limited(feed, steps)
 
 
-def as_feed(what: str, x: Any, y: Any, batch_size: int, steps: int | None) -> Feed:
+def as_feed(what: str, x: Any, y: Any, batch_size: int | None, steps: int | None) -> Feed:
     """What x is or gives where that is a feed, else the arrays x and y in their order."""
-    size = whole("batch_size", batch_size)
+    size = whole("batch_size", 256 if batch_size is None else batch_size)
     feed = _given(what, x, y, size, steps)
     if feed is None:
         feed = limited(ArrayFeed(*as_arrays(x, y), size, shuffle=False), steps)
     return feed
 
 
-def labelless(what: str, x: Any, batch_size: int, steps: int | None) -> Feed:
+def labelless(what: str, x: Any, batch_size: int | None, steps: int | None) -> Feed:
     """`as_feed` for samples x without targets."""
-    size = whole("batch_size", batch_size)
+    size = whole("batch_size", 256 if batch_size is None else batch_size)
     feed = _given(what, x, None, size, steps, labelled=False)
     if feed is None:
         x = as_array("x", x)

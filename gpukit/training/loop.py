@@ -73,7 +73,7 @@ def fit(
     model: Compiled,
     x: Any,
     y: Any = None,
-    batch_size: int = 32,
+    batch_size: int | None = 32,
     epochs: int = 1,
     verbose: Any = "auto",
     callbacks: Callback | Sequence[Callback] | None = None,
@@ -330,7 +330,7 @@ def evaluate(
     x: Any,
     y: Any = None,
     *,
-    batch_size: int = 256,
+    batch_size: int | None = 256,
     callbacks: CallbackList | None = None,
     steps: int | None = None,
 ) -> dict[str, float]:
@@ -377,7 +377,7 @@ def predict(
     model: Compiled,
     x: Any,
     *,
-    batch_size: int = 256,
+    batch_size: int | None = 256,
     steps: int | None = None,
     callbacks: CallbackList | None = None,
 ) -> np.ndarray:

@@ -63,7 +63,7 @@ class Trainer(Compiled):
         self,
         x: Any,
         y: Any = None,
-        batch_size: int = 256,
+        batch_size: int | None = 256,
         return_dict: bool = False,
         verbose: Any = 0,
         *,
@@ -82,7 +82,7 @@ class Trainer(Compiled):
     def predict(
         self,
         x: Any,
-        batch_size: int = 256,
+        batch_size: int | None = 256,
         verbose: Any = 0,
         steps: int | None = None,
         callbacks: Any = None,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import numpy as np
 import pytest
 
-from gpukit import optimizers
+from gpukit import initializers, layers, models, optimizers
 from gpukit.core.config import Configurable, Family, extends
+from gpukit.errors import SettingError
 from gpukit.layers import Conv2D, Dense
 from gpukit.optimizers import SGD, Optimizer
 
@@ -51,11 +53,20 @@ def test_arguments_come_by_position_and_by_name():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Dense(3, unit=4), "Dense.__init__() got an unexpected keyword argument 'unit'"),
-        (lambda: SGD(unit=4), "SGD got an unexpected keyword argument 'unit'"),
-        (lambda: Dense(), "Dense.__init__() missing a required argument: 'units'"),
-        (lambda: Dense(3, units=4), "Dense.__init__() multiple values for argument 'units'"),
-        (lambda: Derived(1, 2, 3, 4, 5), "Derived.__init__() too many positional arguments"),
+        (lambda: Dense(3, unit=4), "Dense() has no argument 'unit'; did you mean units?"),
+        (lambda: SGD(momentun=4), "SGD() has no argument 'momentun'; did you mean momentum?"),
+        (
+            lambda: Conv2D(8, kernelsize=3),
+            "Conv2D() has no argument 'kernelsize'; did you mean kernel_size?",
+        ),
+        (
+            lambda: initializers.Constant(valu=3),
+            "Constant() has no argument 'valu'; did you mean value?",
+        ),
+        (lambda: initializers.Zeros(colour=3), "Zeros() has no argument 'colour'; it takes none"),
+        (lambda: Dense(), "Dense() missing a required argument: 'units'"),
+        (lambda: Dense(3, units=4), "Dense() multiple values for argument 'units'"),
+        (lambda: Derived(1, 2, 3, 4, 5), "Derived() too many positional arguments"),
     ],
 )
 def test_wrong_arguments_name_the_class_that_was_called(make, message):
@@ -70,3 +81,30 @@ def test_every_optimiser_has_the_options_of_the_base():
     assert len(made) == 9
     for optimizer in made:
         assert shared <= set(inspect.signature(optimizer).parameters) | {"learning_rate"}
+
+
+def test_arguments_at_keras_defaults_are_taken_and_refused_at_other_values():
+    for make in (
+        lambda value: Conv2D(8, 3, data_format=value),
+        lambda value: layers.MaxPooling2D(data_format=value),
+        lambda value: layers.Flatten(data_format=value),
+    ):
+        for value in (None, "channels_last"):
+            assert make(value).get_config().get("data_format") is None
+        with pytest.raises(SettingError, match="data_format='channels_first': gpukit has"):
+            make("channels_first")
+    assert layers.BatchNormalization(axis=-1).momentum == 0.99
+    with pytest.raises(SettingError, match=r"BatchNormalization: axis=1: gpukit has axis=-1 alone"):
+        layers.BatchNormalization(axis=1)
+    assert SGD(use_ema=False, momentum=0.5).momentum == 0.5
+    with pytest.raises(SettingError, match="centered=True"):
+        optimizers.RMSprop(centered=True)
+
+
+def test_batch_size_none_is_the_default():
+    model = models.Sequential([Dense(2, input_shape=(3,))])
+    model.compile("sgd", "mse")
+    x, y = np.zeros((4, 3), np.float32), np.zeros((4, 2), np.float32)
+    model.fit(x, y, batch_size=None, verbose=0)
+    assert model.evaluate(x, y, batch_size=None) == model.evaluate(x, y)
+    assert model.predict(x, batch_size=None).shape == (4, 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gpukit import constraints, data, losses, optimizers, regularizers, schedules
+from gpukit import constraints, data, layers, losses, optimizers, regularizers, schedules
 from gpukit import metrics as metric_family
 from gpukit.errors import CheckpointError
 from gpukit.layers import (
@@ -74,7 +74,30 @@ def graph(activation="softmax"):
     return Model(a, Activation(activation)(Dense(5)(d)), name="graph", device="cpu", seed=9)
 
 
-MODELS = {"sequential": every_layer, "graph": graph}
+def augmented():
+    """Every layer that changes pictures, before a small network."""
+    return Sequential(
+        [
+            Input(SHAPE),
+            layers.Resizing(14, 13, interpolation="nearest"),
+            layers.RandomCrop(13, 12, seed=4),
+            layers.CenterCrop(12, 11),
+            layers.RandomFlip("horizontal"),
+            layers.RandomTranslation(0.1, (-0.1, 0.2), fill_mode="constant", fill_value=0.5),
+            layers.RandomZoom(0.2),
+            layers.RandomRotation(0.1, interpolation="nearest"),
+            layers.RandomBrightness(0.1, value_range=(0, 1)),
+            layers.RandomContrast(0.2, value_range=(0, 1)),
+            layers.Rescaling(2.0, offset=-1.0),
+            Flatten(),
+            Dense(5, activation="softmax"),
+        ],
+        name="augmented",
+        seed=9,
+    )
+
+
+MODELS = {"sequential": every_layer, "graph": graph, "augmented": augmented}
 
 
 @pytest.fixture(params=MODELS)

@@ -124,7 +124,7 @@ class ImageFeed(Feed):
             if self.quarantine is not None:
                 self.quarantine.add(self._items.path(index), reason)
         if len(found) == self.count:
-            raise DataError(f"{self._items.root}: none of its {self.count} images can be read")
+            raise self._none()
         if found:
             tell(
                 f"{len(found)} of {self.count} images in {self._items.root} cannot be read: "
@@ -151,7 +151,19 @@ class ImageFeed(Feed):
             order[first : first + self.batch_size].astype(np.int64)
             for first in range(start * self.batch_size, self.count, self.batch_size)
         )
-        return self._here(number, parts) if self._workers == 0 else self._ahead(number, parts)
+        read = self._ahead if self._workers else self._here
+        return self._any(read(number, parts))
+
+    def _any(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """`batches`; DataError where every picture was left out."""
+        yield from batches
+        if 0 < self.count == len(self.left_out):
+            raise self._none()
+
+    def _none(self) -> DataError:
+        return DataError(
+            f"{self._items.root}: none of its {self.count} images can be read; replace them"
+        )
 
     def _begin(self) -> None:
         self.bad = {}

@@ -64,6 +64,16 @@ def test_a_batch_of_nothing_is_not_given(damaged):
     assert len(list(feed.epoch())) == 17
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_folder_none_of_which_can_be_read_is_named(damaged, workers):
+    items = scan(damaged).val.take([8])
+    with ImageFeed(items, 4, 20, workers=workers, bad_images="skip") as feed:
+        with pytest.raises(DataError, match=r"set/val: none of its 1 images can be read"):
+            list(feed.epoch())
+        with pytest.raises(DataError, match="none of its 1 images"):
+            feed.check()
+
+
 def test_a_bad_test_picture_is_found_before_training(damaged, tmp_path):
     with pytest.raises(DataError, match=r"green/2\.png: is not a picture.*--bad-images skip"):
         runs.train(settings_for(damaged), tmp_path / "run", verbose=0)

@@ -261,9 +261,9 @@ def _seed(seed: Any) -> int | None:
 
 
 def _one_of(name: str, value: Any, known: Sequence[str]) -> str:
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise SettingError(f"{name}={show(value)}: use one of {', '.join(known)}")
-    return str(value)
+    return value
 
 
 _family = Family[Initializer]("initializer", Initializer, wrap=_Function)

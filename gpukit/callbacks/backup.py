@@ -13,7 +13,7 @@ from gpukit.errors import CheckpointError, SettingError
 
 def frequency(name: str, save_freq: Any) -> int | None:
     """Keras's `save_freq`: a number of batches, or None for "epoch"."""
-    if save_freq == "epoch":
+    if isinstance(save_freq, str) and save_freq == "epoch":
         return None
     if isinstance(save_freq, (str, bool)):
         raise SettingError(

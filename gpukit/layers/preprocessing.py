@@ -18,13 +18,14 @@ from gpukit.layers.batch_shape import Shape
 
 def check_last(data_format: str | None) -> None:
     """Refuse other layouts than (N, H, W, C)."""
-    if data_format not in (None, "channels_last"):
+    last = isinstance(data_format, str) and data_format == "channels_last"
+    if data_format is not None and not last:
         raise SettingError(f"data_format={show(data_format)}: channels are last")
 
 
 def choice(name: str, value: Any, known: Sequence[str]) -> str:
     """`value`, one of `known`."""
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise SettingError(f"{name}={show(value)}: use {', '.join(map(repr, known))}")
     return value
 

@@ -91,7 +91,7 @@ class Optimizer(Configurable):
         else:
             self._schedule = None
             self._rate = number(f"{name}'s learning_rate", rate, above=0)
-        self.weight_decay = number(f"{name}'s weight_decay", weight_decay or 0.0, low=0)
+        self.weight_decay = _decay(name, weight_decay)
         self.decoupled = flag("decoupled", decoupled)
         self.clipnorm = _limit(f"{name}'s clipnorm", clipnorm)
         self.clipvalue = _limit(f"{name}'s clipvalue", clipvalue)
@@ -340,6 +340,10 @@ def _buffers(target: Any) -> list[ParameterBuffer]:
         if tensor.grad is not None:
             buffers.append(ParameterBuffer.single(f"tensor_{i}", tensor))
     return buffers
+
+
+def _decay(name: str, value: float | None) -> float:
+    return 0.0 if value is None else number(f"{name}'s weight_decay", value, low=0)
 
 
 def _limit(name: str, value: float | None) -> float | None:

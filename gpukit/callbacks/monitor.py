@@ -63,6 +63,7 @@ class Monitor(Callback):
         self.verbose = verbose
         self._sign = {"min": -1, "max": 1}.get(mode) or direction_of(monitor)
         self._warned = False
+        self._exists = False  # as `check` found
 
     def value(self, logs: Logs | None) -> float | None:
         """The monitored figure; None, with a warning the first time, where it is missing."""
@@ -74,7 +75,7 @@ class Monitor(Callback):
                     "such as F1Score(average='macro')"
                 )
             return float(found)
-        if not self._warned:
+        if not self._warned and not self._exists:  # else an epoch without validation
             self._warned = True
             known = ", ".join(sorted(logs or {})) or "nothing"
             way_out = f"monitor one of {known}"
@@ -101,6 +102,7 @@ class Monitor(Callback):
                 f"{type(self).__name__}: monitor={show(self.monitor)} is not in the logs; use one "
                 f"of {', '.join(figures)}"
             )
+        self._exists = True
         metric = metrics.get(self.monitor.removeprefix("val_"))
         higher = getattr(metric, "higher_is_better", None)
         if self.mode == "auto" and higher is not None:

@@ -6,8 +6,9 @@ Objects are told apart by what they can do, so no other library is imported.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from itertools import chain, islice
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukit.core.config import show, whole
-from gpukit.data.feed import Batch, Feed, as_generator, check_position
+from gpukit.data.feed import Batch, Feed, as_generator, check_position, sample_weights
 from gpukit.data.order import permutation
 from gpukit.errors import CheckpointError, DataError
 
@@ -121,6 +122,54 @@ class Limited(Feed):
 
     def remarks(self) -> list[str]:
         return self._feed.remarks()
+
+    def close(self) -> None:
+        self._feed.close()
+
+
+class ClassWeighted(Feed):
+    """The batches of `feed`, each sample weighted by its class: `weights` by number, else 1."""
+
+    def __init__(self, feed: Feed, weights: Mapping[int, float], classes: int) -> None:
+        self._feed = feed
+        self._table = np.ones(classes)
+        for number, weight in weights.items():
+            self._table[number] = weight
+        self.batch_size, self.count, self.views = feed.batch_size, feed.count, feed.views
+        self.image_shape, self.dtype = feed.image_shape, feed.dtype
+        self.class_names, self.targets = feed.class_names, feed.targets
+        self.labelled = feed.labelled
+
+    def epoch(self, number: int = 0, start: int = 0) -> Iterator[Batch]:
+        return map(self._weighted, self._feed.epoch(number, start))
+
+    def _weighted(self, batch: Batch) -> Batch:
+        if batch.weight is not None:
+            raise DataError("fit: class_weight beside weights of samples; give one of them")
+        y = batch.y
+        if y.ndim > 2:
+            raise DataError(f"fit: class_weight needs a class for each sample; y is {y.shape}")
+        numbers = y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
+        numbers = numbers.astype(np.int64)
+        if numbers.size and not 0 <= numbers.min() <= numbers.max() < len(self._table):
+            raise DataError(
+                f"fit: class_weight needs class numbers 0 to {len(self._table) - 1}; y has "
+                f"{numbers.min()} to {numbers.max()}"
+            )
+        return replace(batch, weight=self._table[numbers])
+
+    def config(self) -> dict[str, Any]:
+        return self._feed.config()
+
+    def take_up(self, config: dict[str, Any]) -> None:
+        self._feed.take_up(config)
+
+    def remarks(self) -> list[str]:
+        return self._feed.remarks()
+
+    @property
+    def left_out(self) -> list[int]:
+        return self._feed.left_out
 
     def close(self) -> None:
         self._feed.close()
@@ -309,13 +358,12 @@ def _same(here: dict[str, Any], config: dict[str, Any]) -> None:
 
 
 def _batch_of(where: str, item: Any, labelled: bool) -> Batch:
-    """A batch as a user's object gives it: (x, y), or x alone where no targets are needed."""
+    """A batch as a user's object gives it: (x, y), (x, y, weights of samples), or x alone where no
+    targets are needed."""
     if is_array(item) and not labelled:
         item = (item,)
     if not isinstance(item, (list, tuple)) or len(item) not in ((2, 3) if labelled else (1, 2, 3)):
         raise DataError(f"{where} is {show(item)}; give a batch (x, y), both arrays (N, …)")
-    if len(item) == 3 and item[2] is not None:
-        raise DataError(f"{where} has sample weights, which are not taken here; give (x, y)")
     x = _array(f"{where}: x", item[0])
     y = _array(f"{where}: y", item[1]) if labelled else np.zeros(x.shape[:1], np.int64)
     if not x.ndim or not y.ndim or not len(x) or len(x) != len(y):
@@ -325,7 +373,10 @@ def _batch_of(where: str, item: Any, labelled: bool) -> Batch:
         )
     if y.ndim == 2 and y.shape[1] == 1 and y.dtype.kind in "iu":
         y = y[:, 0]
-    return Batch(x, y)
+    weights = None
+    if len(item) == 3 and item[2] is not None:
+        weights = sample_weights(f"{where}: weights", _array(f"{where}: w", item[2]), len(x))
+    return Batch(x, y, weight=weights)
 
 
 def _array(where: str, value: Any) -> NDArray[Any]:

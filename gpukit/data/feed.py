@@ -25,13 +25,15 @@ _STREAM, _MAPPED = 0, 6  # streams of random numbers
 class Batch:
     """Samples x (N·views, …), targets y (N, …), and what is added to each image's channels.
 
-    `shift` is float32 (N·views, C), in grey levels of uint8 images, or None. Later batches
-    do not change the arrays of this one.
+    `shift` is float32 (N·views, C), in grey levels of uint8 images, or None. `weight` (N,) weights
+    the losses of samples; None: all count alike. Later batches do not change the arrays of this
+    one.
     """
 
     x: NDArray[Any]
     y: NDArray[Any]
     shift: NDArray[np.float32] | None = None
+    weight: NDArray[Any] | None = None
 
 
 class Feed(Closing, ABC):
@@ -126,6 +128,8 @@ class Mapped(Feed):
         x, y = (np.asarray(made) for made in self._function(batch.x, batch.y, *drawn))
         if len(x) != len(y):
             raise DataError(f"map: the function made {len(x)} samples and {len(y)} targets")
+        if batch.weight is not None and len(y) != len(batch.y):
+            raise DataError("map: the function changed the number of samples, which have weights")
         if batch.shift is not None and (x.dtype != np.uint8 or len(x) != len(batch.x)):
             raise DataError(
                 "map: the colours that the feed adds to uint8 images cannot be added to what the "
@@ -158,7 +162,8 @@ def as_generator(batches: Iterator[Batch]) -> Generator[Batch]:
 class ArrayFeed(Feed):
     """Batches of arrays x (N, …) and y (N, …) in memory, by default in another order each epoch.
 
-    The order depends on (seed, epoch) alone. `drop_last` leaves out a last batch that is smaller.
+    `weights` (N,) are those of `Batch`. The order depends on (seed, epoch) alone. `drop_last`
+    leaves out a last batch that is smaller.
     Raises `DataError` where the lengths differ and `SettingError` for settings out of range.
     """
 
@@ -172,6 +177,7 @@ class ArrayFeed(Feed):
         seed: int = 0,
         drop_last: bool = False,
         class_names: tuple[str, ...] = (),
+        weights: NDArray[Any] | None = None,
     ) -> None:
         for name, array in (("x", x), ("y", y)):
             if (
@@ -184,6 +190,7 @@ class ArrayFeed(Feed):
             raise DataError(f"{len(x)} inputs and {len(y)} targets; there must be one an input")
         check_batch_size(batch_size)
         self._x, self.targets = x, y
+        self._weights = None if weights is None else sample_weights("weights", weights, len(x))
         self._shuffle, self._seed = flag("shuffle", shuffle), whole("seed", seed, low=0)
         self.batch_size = batch_size
         self.count = len(x) - len(x) % batch_size if drop_last else len(x)
@@ -201,10 +208,21 @@ class ArrayFeed(Feed):
         assert self.targets is not None
         for first in range(start * self.batch_size, self.count, self.batch_size):
             stop = min(first + self.batch_size, self.count)
-            if order is None:
-                yield Batch(self._x[first:stop], self.targets[first:stop])
-            else:
-                yield Batch(self._x[order[first:stop]], self.targets[order[first:stop]])
+            rows = slice(first, stop) if order is None else order[first:stop]
+            weights = None if self._weights is None else self._weights[rows]
+            yield Batch(self._x[rows], self.targets[rows], weight=weights)
+
+
+def sample_weights(name: str, value: Any, count: int) -> NDArray[Any]:
+    """`value` as an array (count,) of weights; DataError where it is none."""
+    weights = np.asarray(value)
+    if weights.dtype.kind not in "biuf" or weights.shape not in ((count,), (count, 1)):
+        raise DataError(
+            f"{name} is {show(weights)} for {count} samples; pass one number a sample, (N,)"
+        )
+    if not np.isfinite(weights).all():
+        raise DataError(f"{name} has a value that is not finite; use numbers")
+    return weights.reshape(count)
 
 
 def batches(

@@ -77,7 +77,12 @@ def _load(
             )
         if state["compiled"] is not None and compiles:
             compiled = state["compiled"]
-            model.compile(compiled["optimizer"], compiled["loss"], compiled["metrics"])
+            model.compile(
+                compiled["optimizer"],
+                compiled["loss"],
+                compiled["metrics"],
+                weighted_metrics=compiled.get("weighted_metrics"),
+            )
         restore(model, tensors, state)
         if "frozen" in description:
             freeze(model, description["frozen"])

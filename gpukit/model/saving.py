@@ -229,10 +229,12 @@ def _compiled(model: Base) -> dict[str, Any] | None:
     """What `compile` chose, in JSON's types; None before it."""
     if model._optimizer is None:
         return None
+    by_weight = model._weighted
     return {
         "optimizer": described(model.optimizer),
         "loss": None if model._loss is None else described(model.loss),
-        "metrics": [described(metric) for metric in model._metrics.values()],
+        "metrics": [described(m) for key, m in model._metrics.items() if key not in by_weight],
+        "weighted_metrics": [described(m) for key, m in model._metrics.items() if key in by_weight],
     }
 
 

@@ -33,18 +33,33 @@ class Compiled(Network):
         self._optimizer: optimizers.Optimizer | None = None
         self._loss: losses.Loss | None = None
         self._metrics: dict[str, metric_family.Metric] = {}
+        self._weighted: frozenset[str] = frozenset()  # keys of metrics that take weights
 
     # What `compile` chose
 
     def compile(
-        self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Sequence[Any] | None = None
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        metrics: Sequence[Any] | None = None,
+        loss_weights: Any = None,
+        weighted_metrics: Sequence[Any] | None = None,
     ) -> None:
-        """Choose the optimiser, the loss and a list of metrics, each an object or a name."""
-        if metrics is not None and not isinstance(metrics, (list, tuple)):
-            metrics = [metrics]
+        """Choose the optimiser, the loss and a list of metrics, each an object or a name.
+
+        `weighted_metrics` are metrics that take the weights of samples into account.
+        """
+        if loss_weights is not None:
+            raise SettingError(
+                f"{self.name}: loss_weights is for several outputs; weight samples with "
+                "sample_weight or class_weight of fit"
+            )
+        plain, by_weight = _list_of(metrics), _list_of(weighted_metrics)
+        made = [metric_family.get(spec) for spec in (*plain, *by_weight)]
+        self._metrics = metric_family.keyed(made)
+        self._weighted = frozenset(list(self._metrics)[len(plain) :])
         self._optimizer = optimizers.get(optimizer)
         self._loss = None if loss is None else losses.get(loss)
-        self._metrics = metric_family.keyed([metric_family.get(spec) for spec in metrics or ()])
 
     @property
     def metrics(self) -> list[metric_family.Metric]:
@@ -89,7 +104,9 @@ class Compiled(Network):
             return None
         return self.loss.from_logits_variant()
 
-    def measure(self, y: Any, outputs: Tensor, fused: bool = True) -> dict[str, metric_family.Sums]:
+    def measure(
+        self, y: Any, outputs: Tensor, sample_weight: Any = None, fused: bool = True
+    ) -> dict[str, metric_family.Sums]:
         """The sums of each metric over a batch, for `outputs` of `for_loss`.
 
         With `fused` False, for outputs of the model itself, its last activation applied.
@@ -101,7 +118,9 @@ class Compiled(Network):
             predictions = getattr(ops, str(self.last_layer.final_activation))(predictions)
         with outputs.device.current():
             return {
-                key: metric_family.update_of(metric, y, predictions)
+                key: metric_family.update_of(
+                    metric, y, predictions, sample_weight if key in self._weighted else None
+                )
                 for key, metric in self._metrics.items()
             }
 
@@ -113,3 +132,10 @@ class Compiled(Network):
             yield
         finally:
             self.is_fitting = False
+
+
+def _list_of(metrics: Any) -> list[Any]:
+    """What `compile` takes for several metrics: a list, one alone, or None."""
+    if metrics is None:
+        return []
+    return list(metrics) if isinstance(metrics, (list, tuple)) else [metrics]

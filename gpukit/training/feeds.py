@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from gpukit.core.config import whole
-from gpukit.data.adapt import Limited, adapted, is_array, is_batches
-from gpukit.data.feed import ArrayFeed, Feed
+from gpukit.core.config import number, show, whole
+from gpukit.data.adapt import ClassWeighted, Limited, adapted, is_array, is_batches
+from gpukit.data.feed import ArrayFeed, Feed, sample_weights
 from gpukit.errors import DataError, SettingError
 from gpukit.graph.network import as_array
 
@@ -23,10 +24,14 @@ def feeds_of(
     validation_data: Any,
     steps: int | None,
     validation_steps: int | None,
+    validation_size: int | None = None,
+    weights: Any = None,
 ) -> tuple[Feed, Feed | None]:
     """The feeds to train on and to validate on, of arrays or as given."""
     size = whole("batch_size", 32 if batch_size is None else batch_size)
-    feed = _given("fit", x, y, size, steps, shuffle=shuffle, seed=seed, training=True)
+    if validation_size is not None:
+        validation_size = whole("validation_batch_size", validation_size)
+    feed = _given("fit", x, y, size, steps, weights, shuffle=shuffle, seed=seed, training=True)
     validation: Feed | None = None
     if feed is not None:
         if validation_split and validation_data is None:
@@ -36,20 +41,31 @@ def feeds_of(
     else:
         x, y = as_arrays(x, y)
         split = 0.0 if validation_data is not None else validation_split
-        x, y, rest = _split_end(x, y, split)
-        feed = limited(ArrayFeed(x, y, size, shuffle=shuffle, seed=seed), steps)
-        if rest is not None:
-            validation = ArrayFeed(*rest, size, shuffle=False)
+        first = _split_at(len(x), split)
+        own = end = None
+        if weights is not None:
+            weights = sample_weights("sample_weight", weights, len(x))
+            own, end = weights[:first], weights[first:]
+        arrays = ArrayFeed(x[:first], y[:first], size, shuffle=shuffle, seed=seed, weights=own)
+        feed = limited(arrays, steps)
+        if split:
+            size = validation_size or size
+            validation = ArrayFeed(x[first:], y[first:], size, shuffle=False, weights=end)
     if validation_data is not None:
-        pair = "fit: validation_data is a pair of inputs and targets, (x, y), or gives batches"
-        given, y = validation_data, None
+        pair = (
+            "fit: validation_data is a pair of inputs and targets, (x, y), or (x, y, weights), or "
+            "gives batches"
+        )
+        given, y, w = validation_data, None, None
         if isinstance(given, tuple) or (isinstance(given, list) and not is_batches(given)):
-            if len(given) != 2:
+            if len(given) not in (2, 3):
                 raise SettingError(pair)
-            given, y = given
+            given, y, w = (*given, None)[:3]
         elif is_array(given):
             raise SettingError(pair)
-        validation = as_feed("validation_data", given, y, feed.batch_size, validation_steps)
+        validation = as_feed(
+            "validation_data", given, y, validation_size or feed.batch_size, validation_steps, w
+        )
     elif validation is not None:
         validation = limited(validation, validation_steps)
     elif validation_steps is not None:
@@ -57,10 +73,17 @@ def feeds_of(
     return feed, validation
 
 
-def _given(what: str, x: Any, y: Any, size: int, steps: int | None, **how: Any) -> Feed | None:
+def _given(
+    what: str, x: Any, y: Any, size: int, steps: int | None, weights: Any = None, **how: Any
+) -> Feed | None:
     """The feed that x is or gives, `steps` batches an epoch of it; None where x is an array."""
     steps = None if steps is None else whole("steps", steps)
     feed = adapted(what, x, steps=steps, batch_size=size, **how)
+    if feed is not None and weights is not None:
+        raise SettingError(
+            f"{what}: {type(x).__name__} brings weights of samples itself: give batches "
+            "(x, y, weights)"
+        )
     if feed is not None and y is not None:
         raise SettingError(
             f"{what}: {type(x).__name__} brings its targets: a feed, or what gives batches, takes "
@@ -75,12 +98,19 @@ def limited(feed: Feed, steps: int | None) -> Feed:
     return feed if steps is None or steps == feed.steps else Limited(feed, steps)
 
 
-def as_feed(what: str, x: Any, y: Any, batch_size: int | None, steps: int | None) -> Feed:
+def as_feed(
+    what: str,
+    x: Any,
+    y: Any,
+    batch_size: int | None,
+    steps: int | None,
+    weights: Any = None,
+) -> Feed:
     """What x is or gives where that is a feed, else the arrays x and y in their order."""
     size = whole("batch_size", 256 if batch_size is None else batch_size)
-    feed = _given(what, x, y, size, steps)
+    feed = _given(what, x, y, size, steps, weights)
     if feed is None:
-        feed = limited(ArrayFeed(*as_arrays(x, y), size, shuffle=False), steps)
+        feed = limited(ArrayFeed(*as_arrays(x, y), size, shuffle=False, weights=weights), steps)
     return feed
 
 
@@ -104,15 +134,29 @@ def as_arrays(x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
-def _split_end(
-    x: np.ndarray, y: np.ndarray, fraction: float
-) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
-    """Keras's validation split: the end of the data, the same in every epoch."""
-    if fraction == 0:
-        return x, y, None
-    first = int(len(x) * (1 - fraction))
-    if first == 0 or first == len(x):
+def _split_at(count: int, fraction: float) -> int:
+    """Where Keras's validation split begins: the end of the data, the same in every epoch."""
+    first = int(count * (1 - fraction))
+    if fraction and first in (0, count):
         raise DataError(
-            f"validation_split={fraction} of {len(x)} samples leaves a part empty; use more data"
+            f"validation_split={fraction} of {count} samples leaves a part empty; use more data"
         )
-    return x[:first], y[:first], (x[first:], y[first:])
+    return first
+
+
+def class_weighted(feed: Feed, weights: Any, outputs: int) -> Feed:
+    """`feed` with samples weighted by class, of a model of so many outputs."""
+    classes = max(outputs, 2)
+    if not isinstance(weights, Mapping):
+        raise SettingError(
+            f"fit: class_weight={show(weights)}: use a dict of weights by class number"
+        )
+    table = {
+        whole("fit: a class of class_weight", c, low=0): number("class_weight", w, low=0)
+        for c, w in weights.items()
+    }
+    if table and max(table) >= classes:
+        raise SettingError(
+            f"fit: class_weight names class {max(table)}; classes are numbered 0 to {classes - 1}"
+        )
+    return ClassWeighted(feed, table, classes)

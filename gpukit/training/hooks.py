@@ -63,8 +63,9 @@ def predict_by_own(model: Any, batch: Batch) -> Any:
     return made.array if isinstance(made, Tensor) else made
 
 
-def _data(model: Any, batch: Batch) -> tuple[Any, Any]:
-    return Tensor.wrap(model.to_device(batch.x, batch.shift)), batch.y
+def _data(model: Any, batch: Batch) -> tuple[Any, ...]:
+    weights = () if batch.weight is None else (batch.weight,)
+    return Tensor.wrap(model.to_device(batch.x, batch.shift)), batch.y, *weights
 
 
 def _figures(model: Any, step: str, made: Any) -> Figures:

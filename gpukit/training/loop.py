@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -19,10 +19,10 @@ from gpukit.core.settings import training_mode
 from gpukit.data.feed import Batch, Feed
 from gpukit.device import to_host
 from gpukit.errors import CheckpointError, DataError, SettingError
-from gpukit.losses import SparseCategoricalCrossentropy, losses_of
+from gpukit.losses import SparseCategoricalCrossentropy, losses_of, weighted
 from gpukit.ops.loss import check_labels
 from gpukit.training.compiled import Compiled
-from gpukit.training.feeds import as_feed, feeds_of, labelless
+from gpukit.training.feeds import as_feed, class_weighted, feeds_of, labelless
 from gpukit.training.hooks import has_own, predict_by_own, reset, test_by_own, train_by_own
 from gpukit.training.memory import shortage
 from gpukit.training.monitors import check_monitors
@@ -37,7 +37,9 @@ __all__ = ["evaluate", "fit", "predict", "test_step", "train_step"]
 _CHECKED = 1 << 20  # outputs, at most, on which the loss is tried before training
 
 
-def test_step(model: Compiled, x: Any, y: Any, views: int = 1) -> Figures:
+def test_step(
+    model: Compiled, x: Any, y: Any, views: int = 1, sample_weight: Any = None
+) -> Figures:
     """The figures of `take_step` without an update.
 
     Of every sample there may be several `views` in a row in x: they are those of the mean output.
@@ -50,14 +52,18 @@ def test_step(model: Compiled, x: Any, y: Any, views: int = 1) -> Figures:
             outputs = _mean_of_views(model, x, views)
             losses = losses_of(model.loss, y, outputs)
         penalty = model.penalty()
-        divisor = model.loss.divisor(y)
+        losses = weighted(losses, sample_weight)
+        divisor = model.loss.divisor(y, sample_weight)
         count = model.loss.counts(divisor, len(x) // views)
         total = float(losses.sum().item())
         if divisor is not None and divisor != count:  # the mean over batches of their sums
             total *= count / divisor
         if penalty is not None:
             total += penalty.item() * count
-        return {"loss": (total, count), **model.measure(y, outputs, fused=views == 1)}
+        return {
+            "loss": (total, count),
+            **model.measure(y, outputs, sample_weight, fused=views == 1),
+        }
 
 
 def _mean_of_views(model: Compiled, x: Any, views: int) -> Tensor:
@@ -84,8 +90,12 @@ def fit(
     accumulate: int = 1,
     replay: int = 0,
     *,
+    class_weight: Mapping[int, float] | None = None,
+    sample_weight: Any = None,
     steps_per_epoch: int | None = None,
     validation_steps: int | None = None,
+    validation_batch_size: int | None = None,
+    validation_freq: int | Sequence[int] = 1,
     seed: int | None = None,
     state: TrainingState | None = None,
 ) -> History:
@@ -96,8 +106,14 @@ def fit(
     a generator of them. `steps_per_epoch` is the number of batches of an epoch (default: all; a
     generator needs it); the next epoch then goes on where this one stopped.
 
-    `validation_data` is a pair (x, y) or gives batches, the first `validation_steps` of which are
-    used; `validation_split` takes that fraction from the end of arrays, before any shuffling.
+    `sample_weight` (N,) weights the losses of samples, whose sum is still divided by their number,
+    and `weighted_metrics` of `compile`; batches may bring it as (x, y, weights). `class_weight`
+    does so by class number, 1 for classes that it lacks.
+
+    `validation_data` is a pair (x, y), or (x, y, weights), or gives batches, the first
+    `validation_steps` of which are used; `validation_split` takes that fraction from the end of
+    arrays, before any shuffling. `validation_freq` validates after every so many epochs, or after
+    those that it lists, from 1.
     `verbose` is "auto" or 1 (a progress bar on stderr), 2 (a line an epoch) or 0. `accumulate`
     computes each batch in so many micro-batches, one after the other in less memory, and sums
     their gradients. Every `replay` steps (0: never) one is computed twice; ReplayError where the
@@ -134,7 +150,10 @@ def fit(
         validation_data,
         steps_per_epoch,
         validation_steps,
+        validation_batch_size,
+        sample_weight,
     )
+    validated = _validated(validation_freq)
     if feed.count == 0:
         raise DataError("fit: there are no images to train on")
     if feed.views != 1:
@@ -152,6 +171,10 @@ def fit(
     if not own:
         _check_targets(model, feed)
         _warn_of_logits(model)
+    if class_weight is not None:
+        if sample_weight is not None:
+            raise SettingError("fit: class_weight beside sample_weight; give one of them")
+        feed = class_weighted(feed, class_weight, (model.output_shape or (1,))[-1] or 1)
     if validation is not None:
         if validation.count == 0:
             raise DataError("fit: there are no images in validation_data")
@@ -199,7 +222,7 @@ def fit(
                 every.on_epoch_begin(epoch)
             _run_epoch(model, feed, state, every, progress, accumulate, replay)
             logs = {"epoch": epoch, **state.figures()}
-            if validation is not None:
+            if validation is not None and validated(epoch + 1):
                 figures = evaluate(model, validation, callbacks=every)
                 logs.update({f"val_{name}": value for name, value in figures.items()})
             logs["lr"] = float(model.optimizer.learning_rate)
@@ -221,6 +244,15 @@ def fit(
         state.stopped = False
         every.on_train_end(state.history[-1] if state.history else None)
     return history
+
+
+def _validated(frequency: int | Sequence[int]) -> Callable[[int], bool]:
+    """Whether the epoch of a number, from 1, is validated."""
+    if isinstance(frequency, (list, tuple)):
+        epochs = {whole("validation_freq", n) for n in frequency}
+        return epochs.__contains__
+    every = whole("validation_freq", frequency)
+    return lambda epoch: epoch % every == 0
 
 
 def _like(feed: Feed) -> np.ndarray:
@@ -333,10 +365,11 @@ def evaluate(
     batch_size: int | None = 256,
     callbacks: CallbackList | None = None,
     steps: int | None = None,
+    sample_weight: Any = None,
 ) -> dict[str, float]:
     """Mean loss and metrics over (x, y), or over what x gives as in `fit`; the figures do not
     depend on how batches are cut, beyond rounding. `steps` uses that many batches."""
-    feed = as_feed("evaluate", x, y, batch_size, steps)
+    feed = as_feed("evaluate", x, y, batch_size, steps, sample_weight)
     if feed.count == 0:
         raise DataError("evaluate: there are no images")
     model.prepare(_like(feed))
@@ -354,7 +387,8 @@ def evaluate(
                 state.sums.update(test_by_own(model, batch))
             else:
                 inputs = model.to_device(batch.x, batch.shift)
-                for name, sums in test_step(model, inputs, batch.y, feed.views).items():
+                found = test_step(model, inputs, batch.y, feed.views, batch.weight)
+                for name, sums in found.items():
                     state.add(name, sums)
             if told.hear("on_test_batch_end"):
                 told.on_test_batch_end(number, state.figures())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import tracemalloc
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -109,9 +109,12 @@ def measure(model: Compiled, batch: Batch) -> Needs:
 
 def _peak(model: Compiled, batch: Batch, count: int) -> tuple[int, dict[str, int]]:
     """(most bytes at a time, what layers hold) of a step on the first `count` samples."""
-    shift = batch.shift
-    cut = replace(
-        batch, x=batch.x[:count], y=batch.y[:count], shift=None if shift is None else shift[:count]
+    shift, weight = batch.shift, batch.weight
+    cut = Batch(
+        batch.x[:count],
+        batch.y[:count],
+        None if shift is None else shift[:count],
+        None if weight is None else weight[:count],
     )
     from gpukit.backends.cpu.runtime.memory import release
 

@@ -18,7 +18,7 @@ from gpukit import ops
 from gpukit.autograd.tape import watched_by, watcher
 from gpukit.core.settings import training_mode
 from gpukit.data.feed import Batch
-from gpukit.losses import losses_of, reduced
+from gpukit.losses import losses_of, reduced, weighted
 from gpukit.metrics import Sums, add_sums
 from gpukit.training.compiled import Compiled
 
@@ -38,24 +38,25 @@ class Work:
     batch: Batch
     accumulate: int = 1
 
-    def micro_batches(self, model: Compiled) -> Iterator[tuple[int, Any, Any, float]]:
-        """(first sample, inputs on the device, targets, share of the batch) of each."""
-        x, y, shift = self.batch.x, self.batch.y, self.batch.shift
+    def micro_batches(self, model: Compiled) -> Iterator[tuple[int, Any, Any, Any, float]]:
+        """(first sample, inputs on the device, targets, weights or None, share of the batch)."""
+        x, y, shift, weight = self.batch.x, self.batch.y, self.batch.shift, self.batch.weight
         count = len(x)
         number = max(1, min(self.accumulate, count))
         if number == 1:
-            yield 0, model.to_device(x, shift), y, 1.0
+            yield 0, model.to_device(x, shift), y, weight, 1.0
             return
         ends = [count * i // number for i in range(number + 1)]
         for first, end in pairwise(ends):
             rows = slice(first, end)
             inputs = model.to_device(x[rows], None if shift is None else shift[rows])
-            yield first, inputs, y[rows], (end - first) / count
+            weights = None if weight is None else weight[rows]
+            yield first, inputs, y[rows], weights, (end - first) / count
 
 
-def train_step(model: Compiled, x: Any, y: Any) -> Figures:
+def train_step(model: Compiled, x: Any, y: Any, sample_weight: Any = None) -> Figures:
     """`take_step` on a batch as it is."""
-    return take_step(model, Work(Batch(x, y)), check=False)
+    return take_step(model, Work(Batch(x, y, weight=sample_weight)), check=False)
 
 
 def take_step(model: Compiled, work: Work, check: bool = True) -> Figures:
@@ -91,15 +92,16 @@ def take_step(model: Compiled, work: Work, check: bool = True) -> Figures:
 def gradients(model: Compiled, work: Work, measure: bool = True) -> Figures:
     """Leave the gradients of the batch in the model's parameters; the figures of `take_step`."""
     trained = bool(model.parameter_buffers())
-    divisor = model.loss.divisor(work.batch.y)
+    divisor = model.loss.divisor(work.batch.y, work.batch.weight)
     count = model.loss.counts(divisor, len(work.batch.x))
     figures: Figures = {}
     losses = []
-    for first, x, y, share in work.micro_batches(model):
+    for first, x, y, weight, share in work.micro_batches(model):
         model.context.sample = first
         with training_mode():
             outputs = model.for_loss(x)
-            loss = reduced(losses_of(model.training_loss, y, outputs), divisor)
+            each = weighted(losses_of(model.training_loss, y, outputs), weight)
+            loss = reduced(each, divisor)
             if share != 1.0 and divisor is None:
                 loss = loss * share
             penalty = model.penalty()
@@ -111,8 +113,8 @@ def gradients(model: Compiled, work: Work, measure: bool = True) -> Figures:
         if trained:
             loss.backward()
         losses.append(loss.detach())
-        del loss
-        for name, sums in (model.measure(y, outputs) if measure else {}).items():
+        del loss, each
+        for name, sums in (model.measure(y, outputs, weight) if measure else {}).items():
             figures[name] = add_sums(figures.get(name), sums)
     return {"loss": (sum(float(loss.item()) for loss in losses) * count, count), **figures}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,11 @@ import numpy as np
 from gpukit import metrics
 from gpukit.autograd import Tensor
 from gpukit.callbacks import Callback, CallbackList
-from gpukit.data.feed import Batch
+from gpukit.data.feed import ArrayFeed, Feed
 from gpukit.errors import DataError
 from gpukit.training import hooks, loop
 from gpukit.training.compiled import Compiled
-from gpukit.training.feeds import as_arrays
+from gpukit.training.feeds import as_arrays, class_weighted
 from gpukit.training.hooks import has_own, train_by_own
 from gpukit.training.state import TrainingState
 from gpukit.training.step import Figures
@@ -24,21 +25,22 @@ class Trainer(Compiled):
 
     fit = loop.fit
 
-    # Steps, which a subclass may write itself. `data` is a batch (x, y): x a Tensor on the model's
-    # device, y an array on the host. The figures that the last batch's step returned are those of
-    # the epoch, as in Keras, whose steps return the results of metrics.
+    # Steps, which a subclass may write itself. `data` is a batch (x, y), with weights of samples
+    # (x, y, w): x a Tensor on the model's device, y and w arrays on the host. The figures that the
+    # last batch's step returned are those of the epoch, as in Keras, whose steps return the results
+    # of metrics.
 
     @hooks.default
     def train_step(self, data: Any) -> dict[str, Any]:
         """One update on a batch; the figures of all batches since the pass began."""
-        x, y = data
-        return self._add_up(loop.train_step(self, _array(x), y))
+        x, y, *weights = data
+        return self._add_up(loop.train_step(self, _array(x), y, *weights))
 
     @hooks.default
     def test_step(self, data: Any) -> dict[str, Any]:
         """The loss and metrics of all batches since the pass began, this one the last."""
-        x, y = data
-        return self._add_up(loop.test_step(self, _array(x), y))
+        x, y, *weights = data
+        return self._add_up(loop.test_step(self, _array(x), y, 1, *weights))
 
     @hooks.default
     def predict_step(self, data: Any) -> Any:
@@ -67,16 +69,24 @@ class Trainer(Compiled):
         return_dict: bool = False,
         verbose: Any = 0,
         *,
+        sample_weight: Any = None,
         steps: int | None = None,
         callbacks: Any = None,
     ) -> Any:
         """Loss and metrics over samples x and targets y, or over what gives batches as in `fit`.
 
-        `steps` uses so many batches (default: all). The loss alone as a float, or
-        [loss, metric, …]; with `return_dict`, by name.
+        `sample_weight` (N,) weights samples as in `fit`. `steps` uses so many batches (default:
+        all). The loss alone as a float, or [loss, metric, …]; with `return_dict`, by name.
         """
-        told = _told(self, callbacks)
-        figures = loop.evaluate(self, x, y, batch_size=batch_size, steps=steps, callbacks=told)
+        figures = loop.evaluate(
+            self,
+            x,
+            y,
+            batch_size=batch_size,
+            callbacks=_told(self, callbacks),
+            steps=steps,
+            sample_weight=sample_weight,
+        )
         return figures if return_dict else _values(figures)
 
     def predict(
@@ -94,18 +104,32 @@ class Trainer(Compiled):
         told = _told(self, callbacks)
         return loop.predict(self, x, batch_size=batch_size, steps=steps, callbacks=told)
 
-    def train_on_batch(self, x: Any, y: Any, return_dict: bool = False) -> Any:
-        """One update on a batch; returns what `evaluate` returns, measured before the update."""
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any = None,
+        class_weight: Mapping[int, float] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """One update on a batch; returns what `evaluate` returns, measured before the update.
+
+        Weights are as in `fit`.
+        """
         x, y = as_arrays(x, y)
         if len(x) == 0:
             raise DataError("train_on_batch: there are no images")
         self.prepare(x)
+        feed: Feed = ArrayFeed(x, y, len(x), shuffle=False, weights=sample_weight)
+        if class_weight is not None:
+            feed = class_weighted(feed, class_weight, (self.output_shape or (1,))[-1] or 1)
+        batch = next(feed.epoch())
         if has_own(self, "train_step"):
-            sums = train_by_own(self, Batch(x, y))
+            sums = train_by_own(self, batch)
             figures = {name: total for name, (total, _) in sums.items()}
             return figures if return_dict else _values(figures)
         with metrics.fresh(self.metrics, self.is_fitting):
-            sums = loop.train_step(self, self.to_device(x), y)
+            sums = loop.train_step(self, self.to_device(x), y, batch.weight)
             figures = TrainingState(sums=sums, metrics=self._metrics).figures()
         return figures if return_dict else _values(figures)
 

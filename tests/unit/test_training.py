@@ -247,7 +247,7 @@ def wrong(error, match, **settings):
         wrong(DataError, "label 9 is", validation_data=(X, np.append(Y[:-1], 9))),
         wrong(DataError, "no images in validation_data", validation_data=(X[:0], Y[:0])),
         wrong(ShapeError, "takes inputs .*x has shape", validation_data=(X[:, :4], Y)),
-        wrong(SettingError, "validation_data is a pair", validation_data=(X, Y, Y)),
+        wrong(SettingError, "validation_data is a pair", validation_data=(X, Y, Y, Y)),
         wrong(SettingError, "validation_data is a pair", validation_data=X),
         wrong(ShapeError, "x is no array", x=[[1.0], [1.0, 2.0]]),
         wrong(DataError, "label -1 is out of range: 4 classes are", y=Y - 1),

@@ -30,6 +30,8 @@ class Accuracy(Metric):
 
     def update(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tuple[float, float]:
         labels, scores = raw(y_true), raw(y_pred)
+        if scores.ndim == 0:
+            raise losses.mismatch(self.name, labels, scores, _WAY_OUT)
         if scores.ndim == 1 or scores.shape[-1] == 1:
             if labels.size != scores.size:
                 raise losses.mismatch(self.name, labels, scores, _WAY_OUT)

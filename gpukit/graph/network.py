@@ -27,6 +27,9 @@ from gpukit.layers.weight_lists import WeightLists
 from gpukit.primitives import normalise_images
 from gpukit.utils import default_seed
 
+# uint8 images to 0 … 1, or as they are.
+_UNIT, _LEVELS = Normalise(), Normalise(1.0)
+
 
 class Network(WeightLists, ABC):
     """Layers, and how they are connected.
@@ -272,8 +275,12 @@ class Network(WeightLists, ABC):
 
     def _unset_normalise(self) -> Normalise:
         """What is done to uint8 images unless `normalise` says."""
-        every = (inner for layer in self.layers for inner in layer.with_inner())
-        return Normalise(1.0) if any(layer.takes_levels for layer in every) else Normalise()
+        for layer in self.layers:
+            if layer.takes_levels or (
+                layer.users and any(inner.takes_levels for inner in layer.with_inner())
+            ):
+                return _LEVELS
+        return _UNIT
 
     def as_input(self, x: Any) -> Any:
         """Samples as a user gives them, as the network computes with them."""

@@ -15,6 +15,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -266,9 +267,10 @@ class Family(Generic[T]):
         cls = registry.given(name) if isinstance(name, str) else None
         cls = cls or (self.classes.get(name) if isinstance(name, str) else None)
         if not (isinstance(cls, type) and issubclass(cls, self.base)):
+            near = get_close_matches(str(name), self.classes, 3) or sorted(self.classes)[:12]
             raise CheckpointError(
                 f"unknown class {name!r} of a saved {self.what}; this version of gpukit knows "
-                f"{', '.join(sorted(self.classes))}. One of your own: register it "
+                f"{', '.join(near)} and others. One of your own: register it "
                 f"(@{self.module}.register), or give custom_objects={{{name!r}: …}}"
             )
         return cls.from_config(_arguments_in(cls, config))

@@ -181,7 +181,15 @@ def fresh(metrics: Sequence[Metric], within: bool) -> Iterator[None]:
 
 
 def raw(values: Any) -> Any:
-    """An array of numbers, of some device."""
+    """An array (N, …) of numbers, of some device."""
+    array = numbers(values)
+    if array.ndim == 0:
+        raise ShapeError("metric: got one number; pass labels and predictions of samples, (N, …)")
+    return array
+
+
+def numbers(values: Any) -> Any:
+    """An array of numbers of any shape, of some device."""
     return operand("metric", values_of("metric", values))
 
 

@@ -12,7 +12,7 @@ from gpukit.autograd import no_grad
 from gpukit.core.config import show, snake_case
 from gpukit.device import to_host
 from gpukit.errors import SettingError, ShapeError
-from gpukit.metrics.base import Metric, Sums, add_sums, host, mean_sums, raw, weights_of
+from gpukit.metrics.base import Metric, Sums, add_sums, mean_sums, numbers, raw, weights_of
 
 
 class LossMetric(Metric):
@@ -49,7 +49,7 @@ class MeanMetricWrapper(Metric):
         scores = raw(y_pred)
         count = int(scores.shape[0])
         with no_grad():
-            found = raw(self.fn(losses.place(raw(y_true), scores), scores))
+            found = numbers(self.fn(losses.place(raw(y_true), scores), scores))
         if found.ndim == 0:
             found = np.broadcast_to(to_host(found), (count,))
         if found.shape[0] != count:
@@ -64,8 +64,9 @@ class _OfValues(Metric):
     """Base of metrics that are fed with values: `update_state(values, sample_weight)`."""
 
     def update_state(self, values: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
-        array = host(values).astype(np.float64)
-        weights = np.ones_like(array) if sample_weight is None else host(sample_weight)
+        array = to_host(numbers(values)).astype(np.float64)
+        given = np.ones_like(array) if sample_weight is None else sample_weight
+        weights = to_host(numbers(given))
         weights = weights.astype(np.float64).reshape(
             weights.shape + (1,) * (array.ndim - weights.ndim)
         )

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gpukit.core.config import flag
 from gpukit.device import Device
 from gpukit.errors import DeviceError, DTypeError
 from gpukit.layers.batch_shape import Shape, show_shape
 
-if TYPE_CHECKING:
-    from gpukit.layers.base import Layer
+Layer = Any  # gpukit.layers.base.Layer, which imports this file
 
 
 class Symbolic:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,11 +21,10 @@ from gpukit.errors import SettingError
 from gpukit.layers.batch_shape import Shape
 from gpukit.layers.budget import budget_kept
 
-if TYPE_CHECKING:
-    from gpukit.layers.base import Layer
-
+Layer = Any  # gpukit.layers.base.Layer, which imports this file
 # Of attributes that every layer has, those that hold what is not its own.
 _NOT_OWN = ("context", "shard", "_parameters", "_activity_losses", "_inner")
+_SHAPES = ("output_shape", "output_shape_of_many")
 _SIZES = (32, 48)  # stand for lengths that are not known
 Held = tuple[str, Any]  # the place, as "norms_0", and what is there
 
@@ -148,7 +147,8 @@ def _take_layer(layer: Layer, short: str, inner: Layer, taken: dict[str, Any]) -
     if not inner.within:
         inner.rename(f"{layer.name}/{short}")
         inner.within = True
-    if taken.setdefault(inner.name, inner) is not inner:
+    first = taken.setdefault(inner.name, inner)
+    if first is not inner:
         raise SettingError(f"holds two layers named {short!r}; rename one")
     if layer.context is not None and inner.context is not layer.context:
         for one in inner.with_inner():
@@ -168,10 +168,8 @@ def build_inner(layer: Layer, input_shape: Any) -> None:
 def infers_shape(layer: Layer) -> bool:
     """Whether only running `call` says the shape of its output: it holds layers, and has no
     `output_shape` of its own."""
-    from gpukit.layers.base import Layer
-
-    own = (type(layer).output_shape, type(layer).output_shape_of_many)
-    return own == (Layer.output_shape, Layer.output_shape_of_many) and len(layer.with_inner()) > 1
+    defined = [name for cls in type(layer).__mro__ for name in vars(cls) if name in _SHAPES]
+    return len(defined) == len(_SHAPES) and len(layer.with_inner()) > 1  # the base's alone
 
 
 def inferred_shape(layer: Layer, input_shape: Any) -> Shape:

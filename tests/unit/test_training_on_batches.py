@@ -201,7 +201,9 @@ def test_pytorch_loaders_and_data_sets_work_without_an_import_of_pytorch():
 
 
 @pytest.mark.parametrize(
-    "source", [object(), 5, None, "train/", {"x": X, "y": Y}, {1, 2}, lambda: BATCHES], ids=repr
+    "source",
+    [object(), 5, None, "train/", {"x": X, "y": Y}, {1, 2}, lambda: BATCHES],
+    ids=lambda source: type(source).__name__,
 )
 def test_what_gives_no_batches_is_refused_at_once(source):
     model = make()

@@ -101,7 +101,7 @@ def check_held(layer: Layer, outer: Any) -> None:
 
 def take_in(layer: Layer) -> None:
     """Give what `layer` holds its name, device, dtype and random stream, before it is built."""
-    taken: dict[str, Any] = {}
+    taken: dict[str, int] = {}
     for place, value in held(layer):
         if isinstance(value, Parameter):
             _take_parameter(layer, place, value)
@@ -141,14 +141,13 @@ def _take_parameter(layer: Layer, place: str, parameter: Parameter) -> None:
     layer._parameters[place] = parameter
 
 
-def _take_layer(layer: Layer, short: str, inner: Layer, taken: dict[str, Any]) -> None:
+def _take_layer(layer: Layer, short: str, inner: Layer, taken: dict[str, int]) -> None:
     if inner.built and inner.device is not layer.device:
         raise SettingError(f"is on {layer.device}, its {inner.label} on {inner.device}; use one")
     if not inner.within:
         inner.rename(f"{layer.name}/{short}")
         inner.within = True
-    first = taken.setdefault(inner.name, inner)
-    if first is not inner:
+    if taken.setdefault(inner.name, id(inner)) != id(inner):
         raise SettingError(f"holds two layers named {short!r}; rename one")
     if layer.context is not None and inner.context is not layer.context:
         for one in inner.with_inner():

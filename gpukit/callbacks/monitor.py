@@ -238,6 +238,8 @@ class ReduceLROnPlateau(Monitor):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._reset()
+        # Refused here, before training, where a schedule gives the rate.
+        self.model.optimizer.learning_rate = self.model.optimizer.learning_rate
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         value = self.value(logs)

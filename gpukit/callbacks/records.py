@@ -62,17 +62,33 @@ class CSVLogger(Callback):
         if self._columns is None:
             self._columns = list(figures)
             rows.append(self._columns)
+        new = [name for name in figures if name not in self._columns]
+        if new and going_on:
+            self._widen(new)
         rows.append([figures.get(name, "NA") for name in self._columns])
         text = io.StringIO()
         csv.writer(text, delimiter=self.separator, lineterminator="\n").writerows(rows)
+        self._write(text.getvalue(), "a" if going_on else "w")
+        self._begun = True
+
+    def _widen(self, new: list[str]) -> None:
+        """Add columns for figures that the first epoch lacked, such as those of validation."""
+        assert self._columns is not None
+        self._columns = [*self._columns, *new]
+        lines = csv.reader(self._lines()[1:], delimiter=self.separator)
+        text = io.StringIO()
+        table = [self._columns, *([*line, *["NA"] * len(new)] for line in lines)]
+        csv.writer(text, delimiter=self.separator, lineterminator="\n").writerows(table)
+        self._write(text.getvalue(), "w")
+
+    def _write(self, text: str, mode: str) -> None:
         try:
-            with self.filename.open("a" if going_on else "w", encoding="utf-8") as file:
-                file.write(text.getvalue())
+            with self.filename.open(mode, encoding="utf-8") as file:
+                file.write(text)
         except OSError as error:
             raise DataError(
                 f"CSVLogger cannot write {self.filename} ({error.strerror}); use another file"
             ) from None
-        self._begun = True
 
     def state(self) -> dict[str, Any]:
         return {"lines": len(self._lines()) if self._begun else 0}

@@ -145,15 +145,17 @@ class ClassWeighted(Feed):
 
     def _weighted(self, batch: Batch) -> Batch:
         if batch.weight is not None:
-            raise DataError("fit: class_weight beside weights of samples; give one of them")
+            raise DataError("class_weight beside weights of samples; give one of them")
         y = batch.y
         if y.ndim > 2:
-            raise DataError(f"fit: class_weight needs a class for each sample; y is {y.shape}")
+            raise DataError(f"class_weight needs a class for each sample; y is {y.shape}")
         numbers = y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
+        if numbers.dtype.kind == "f" and (numbers % 1).any():
+            raise DataError("class_weight needs class numbers; y has fractions: use sample_weight")
         numbers = numbers.astype(np.int64)
         if numbers.size and not 0 <= numbers.min() <= numbers.max() < len(self._table):
             raise DataError(
-                f"fit: class_weight needs class numbers 0 to {len(self._table) - 1}; y has "
+                f"class_weight needs class numbers 0 to {len(self._table) - 1}; y has "
                 f"{numbers.min()} to {numbers.max()}"
             )
         return replace(batch, weight=self._table[numbers])

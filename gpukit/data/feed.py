@@ -125,7 +125,12 @@ class Mapped(Feed):
         if self._draws:
             sequence = np.random.SeedSequence(self._seed, spawn_key=(_MAPPED, number, index))
             drawn = [np.random.Generator(np.random.PCG64(sequence))]
-        x, y = (np.asarray(made) for made in self._function(batch.x, batch.y, *drawn))
+        made = self._function(batch.x, batch.y, *drawn)
+        if not isinstance(made, (tuple, list)) or len(made) != 2:
+            raise DataError(
+                f"map: the function returned {show(made)}; return (x, y), without weights"
+            )
+        x, y = map(np.asarray, made)
         if len(x) != len(y):
             raise DataError(f"map: the function made {len(x)} samples and {len(y)} targets")
         if batch.weight is not None and len(y) != len(batch.y):

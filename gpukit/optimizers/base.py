@@ -115,8 +115,9 @@ class Optimizer(Configurable):
     def learning_rate(self, rate: float) -> None:
         if self._schedule is not None:
             raise SettingError(
-                f"the learning rate of this {type(self).__name__} follows a "
-                f"{type(self._schedule).__name__}; give it a number to change it from outside"
+                f"the learning rate of this {type(self).__name__} follows the "
+                f"schedule {type(self._schedule).__name__}; give it a number to change it from "
+                "outside"
             )
         self._rate = number(f"{type(self).__name__}'s learning_rate", rate, low=0)
 

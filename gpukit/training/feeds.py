@@ -68,8 +68,13 @@ def feeds_of(
         )
     elif validation is not None:
         validation = limited(validation, validation_steps)
-    elif validation_steps is not None:
-        raise SettingError("fit: validation_steps is for validation_data, of which there are none")
+    else:
+        for name, value in (
+            ("validation_steps", validation_steps),
+            ("validation_batch_size", validation_size),
+        ):
+            if value is not None:
+                raise SettingError(f"fit: {name} is for validation_data, of which there are none")
     return feed, validation
 
 
@@ -148,15 +153,13 @@ def class_weighted(feed: Feed, weights: Any, outputs: int) -> Feed:
     """`feed` with samples weighted by class, of a model of so many outputs."""
     classes = max(outputs, 2)
     if not isinstance(weights, Mapping):
-        raise SettingError(
-            f"fit: class_weight={show(weights)}: use a dict of weights by class number"
-        )
+        raise SettingError(f"class_weight={show(weights)}: use a dict of weights by class number")
     table = {
-        whole("fit: a class of class_weight", c, low=0): number("class_weight", w, low=0)
+        whole("a class of class_weight", c, low=0): number("class_weight", w, low=0)
         for c, w in weights.items()
     }
     if table and max(table) >= classes:
         raise SettingError(
-            f"fit: class_weight names class {max(table)}; classes are numbered 0 to {classes - 1}"
+            f"class_weight names class {max(table)}; classes are numbered 0 to {classes - 1}"
         )
     return ClassWeighted(feed, table, classes)

@@ -175,7 +175,12 @@ def fit(
         if sample_weight is not None:
             raise SettingError("fit: class_weight beside sample_weight; give one of them")
         feed = class_weighted(feed, class_weight, (model.output_shape or (1,))[-1] or 1)
-    if validation is not None:
+    if validation is None:
+        if validation_freq != 1:
+            raise SettingError(
+                "fit: validation_freq is for validation_data, of which there are none"
+            )
+    else:
         if validation.count == 0:
             raise DataError("fit: there are no images in validation_data")
         model.prepare(_like(validation))

@@ -216,6 +216,21 @@ def test_csv_logger(tmp_path):
         play(FakeModel(), [callbacks.CSVLogger(tmp_path / "no" / "log.csv")], [1])
 
 
+def test_csv_logger_adds_columns_for_figures_that_come_later(tmp_path):
+    path = tmp_path / "log.csv"
+    play(FakeModel(), [callbacks.CSVLogger(path)], [None, 3, None, 1])
+    assert path.read_text().splitlines()[0] == "epoch,loss,lr,val_loss"
+    assert [r["val_loss"] for r in rows(path)] == ["NA", "3", "NA", "1"]
+    play(FakeModel(), [callbacks.CSVLogger(path, append=True)], [7, 6], key="acc")
+    assert [r["acc"] for r in rows(path)] == ["NA"] * 4 + ["7", "6"]
+
+
+def test_reduce_lr_on_plateau_refuses_a_schedule_before_training():
+    rate = optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
+    with pytest.raises(SettingError, match="follows the schedule ExponentialDecay"):
+        play(FakeModel(rate), [callbacks.ReduceLROnPlateau()], [])
+
+
 def test_terminate_on_nan():
     for loss, stops in ((1.0, False), (math.nan, True), (math.inf, True)):
         model = FakeModel()

@@ -347,7 +347,7 @@ def test_learning_rate_is_a_number_or_a_schedule():
     np.testing.assert_allclose(rates, [0.1, 0.1, 0.01, 0.01, 0.001])
     again = optimizers.get(json.loads(json.dumps(scheduled.get_config())))
     assert again.get_config() == scheduled.get_config() and again.learning_rate == 0.1
-    with pytest.raises(SettingError, match="follows a StepDecay"):
+    with pytest.raises(SettingError, match="follows the schedule StepDecay"):
         scheduled.learning_rate = 0.1
 
 

@@ -156,6 +156,8 @@ def test_class_weights_do_not_weight_validation():
         ({"class_weight": {"cat": 1.0}}, SettingError, "class_weight='cat'"),
         ({"class_weight": [1, 2, 3]}, SettingError, "use a dict of weights by class number"),
         ({"class_weight": {0: -1}}, SettingError, "class_weight=-1"),
+        ({"validation_freq": 2}, SettingError, "validation_freq is for validation_data"),
+        ({"validation_batch_size": 2}, SettingError, "size is for validation_data"),
         ({"validation_freq": 0}, SettingError, "validation_freq=0"),
         ({"validation_batch_size": 0}, SettingError, "validation_batch_size=0"),
         ({"validation_data": (X,)}, SettingError, "(x, y, weights)"),
@@ -168,6 +170,13 @@ def test_what_is_refused(given, error, part):
         made.fit(X, Y, verbose=0, **given)
     assert part in str(caught.value) and "\n" not in str(caught.value)
     np.testing.assert_array_equal(made.get_weights()[0], before[0])
+
+
+def test_classes_of_weights_are_whole_numbers():
+    made = Sequential([Dense(1, input_shape=X.shape[1:])])
+    made.compile("sgd", "mse")
+    with pytest.raises(DataError, match="y has fractions"):
+        made.fit(X, Y / 4, class_weight={0: 2.0}, verbose=0)
 
 
 def test_weights_of_a_feed_are_its_own():

@@ -91,6 +91,9 @@ def test_what_cannot_be_mapped(tmp_path):
         ArrayFeed(X, Y.argmax(1), 4).map(data.mixup())
     with pytest.raises(DataError, match="takes images"):
         ArrayFeed(X.reshape(10, -1), Y, 4).map(data.cutmix())
+    for made in (None, 3, (X,), (X, Y, Y)):
+        with pytest.raises(DataError, match=r"map: the function returned .*; return \(x, y\)"):
+            feed().map(lambda x, y, made=made: made)
     with pytest.raises(SettingError, match="alpha=0"):
         data.mixup(0)
     from data_on_disk import write_pictures

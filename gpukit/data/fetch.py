@@ -6,17 +6,20 @@ import contextlib
 import gzip
 import hashlib
 import os
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from gpukit.core import settings
+from gpukit.core import locks, settings
 from gpukit.data.load import EMBEDDED, missing_files
 from gpukit.data.sources import EMBEDDED_NAME, SOURCES, Progress, RemoteFile, Source
 from gpukit.errors import DataError, SettingError
 
 _CHUNK = 1 << 18
+_TICK = 0.2  # seconds between looks at a lock that another process has
+_PATIENCE = 600.0  # seconds in which that one must write something: more than its own limits take
 
 
 def fetch(
@@ -36,8 +39,9 @@ def fetch(
 
     A download goes to FILE.part, and takes its own name only when its checksum is right; a broken
     one is resumed, also by a later call. Several processes may fetch at once: one does, the others
-    wait for it. Raises `DataError`, which names the address, the folder and the files to put there
-    by hand, and `SettingError` for a mirror that is not an http(s) or file address.
+    wait for it as long as it gets on. Raises `DataError`, which names the address, the folder and
+    the files to put there by hand, and `SettingError` for a mirror that is not an http(s) or file
+    address.
     """
     if name == EMBEDDED_NAME:
         return EMBEDDED
@@ -124,24 +128,45 @@ def _is_right(path: Path, file: RemoteFile) -> bool:
 
 @contextlib.contextmanager
 def _only_one(lock: Path) -> Iterator[None]:
-    """Within the block, this process alone holds `lock`; others wait. The empty file stays."""
+    """Within the block, this process alone holds `lock`; others wait. The empty file stays.
+
+    Raises `DataError` where the process that holds it writes nothing for _PATIENCE seconds, counted
+    while this one runs: someone stopped it, or its disk hangs.
+    """
     # Not waiting for the reader of a pipe that has this name.
     handle = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NONBLOCK", 0), 0o666)
     with os.fdopen(handle, "rb") as file:
-        try:
-            import fcntl
-        except ImportError:  # Windows
+        written, still = 0, 0.0
+        while not _taken(file):
+            before, written = written, _written(lock.parent)
+            still = still + _TICK if written == before else 0.0
+            if still > _PATIENCE:
+                raise DataError(
+                    f"another process holds {lock} and has written nothing for {_PATIENCE:g} s; "
+                    "continue it, or end it"
+                )
+            time.sleep(_TICK)
+        yield
+
+
+def _taken(file: BinaryIO) -> bool:
+    """Whether the file's lock could be taken; True where there are no locks, as on some network
+    file systems: the rename at the end is still whole."""
+    try:
+        if locks.fcntl is None:  # Windows
             import msvcrt
 
             locking: Any = msvcrt
-            while True:
-                try:
-                    locking.locking(file.fileno(), locking.LK_LOCK, 1)
-                    break
-                except OSError:  # given up after ten seconds
-                    continue
+            locking.locking(file.fileno(), locking.LK_NBLCK, 1)
         else:
-            # Some network file systems have no locks; the rename at the end is still whole.
-            with contextlib.suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+            locks.take(file.fileno())
+    except OSError:
+        return False
+    return True
+
+
+def _written(folder: Path) -> int:
+    """A number that changes when a file of the folder is written to; 0 where one just vanished."""
+    with contextlib.suppress(FileNotFoundError):
+        return sum(path.stat().st_mtime_ns for path in folder.iterdir())
+    return 0

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gpukit.core import locks
 from gpukit.data import download, fetch, load
 from gpukit.data.sources import SOURCES, RemoteFile, Source
 from gpukit.errors import DataError, SettingError
@@ -319,6 +320,39 @@ def test_two_processes_at_once(server: Server, data_folder: Path) -> None:
     assert all((data_folder / "mnist" / name).read_bytes() == PACKED for name in NAMES)
     # One fetched, the other waited: each file was asked for from its start once.
     assert [asked for _, asked in server.asked].count(None) == len(NAMES)
+
+
+@pytest.mark.skipif(locks.fcntl is None, reason="another lock than POSIX's is not tried here")
+@pytest.mark.parametrize("written", [True, False])
+def test_a_download_of_another_process_that_stands_still(
+    data_folder: Path, monkeypatch: pytest.MonkeyPatch, written: bool
+) -> None:
+    module = sys.modules["gpukit.data.fetch"]
+    ticks = [0.0]
+
+    def sleep(seconds: float) -> None:
+        ticks[0] += seconds
+        if written:  # a byte now and then, then the end
+            part.write_bytes(b"1")
+            os.utime(part, ns=(0, int(ticks[0] * 1e9)))
+            if ticks[0] > 2 * module._PATIENCE:
+                fcntl.flock(holder, fcntl.LOCK_UN)
+
+    monkeypatch.setattr(module.time, "sleep", sleep)
+    folder = data_folder / "mnist"
+    folder.mkdir(parents=True)
+    part, lock = folder / f"{FILE}.part", folder / ".lock"
+    for name in NAMES:
+        (folder / name.removesuffix(".gz")).touch()
+    with lock.open("wb") as holder:
+        fcntl = locks.fcntl
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        if written:
+            assert fetch("mnist") == folder
+        else:
+            way_out = f"another process holds {lock} and has written nothing for 600 s; continue it"
+            with pytest.raises(DataError, match=re.escape(way_out)):
+                fetch("mnist")
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])

@@ -108,6 +108,7 @@ class WorkerProcess(Closing):
         shown: bool = False,
     ) -> None:
         self._limit = limit
+        self._closed = False
         self.hung = False
         self._log = None if shown else tempfile.TemporaryFile()  # noqa: SIM115  (open as this is)
         # -P: the package that is installed, not one that lies in the working folder.
@@ -126,6 +127,7 @@ class WorkerProcess(Closing):
     def close(self) -> None:
         """End it and free its resources."""
         self.kill()
+        self._closed = True
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._log):
             if stream is not None:
@@ -134,6 +136,8 @@ class WorkerProcess(Closing):
 
     def kill(self) -> None:
         """End it, and all that it started, at once."""
+        if self._closed:  # its number may be another process's by now
+            return
         with contextlib.suppress(ProcessLookupError):  # none of them lives
             os.killpg(self.pid, signal.SIGKILL)
 

@@ -88,8 +88,7 @@ def _gradient_fits(
     return (
         _fits(x, bias, response=response)
         and is_float(gy, x)
-        and gy.shape == index.shape
-        and gy.shape[1:3] == window.output_shape(x.shape[1:3])
+        and gy.shape == index.shape == window.pooled(x.shape)
         and index.dtype == index_dtype(window)
     )
 
@@ -104,8 +103,7 @@ def _(
     if window[:2] != (SIZE, STRIDE) or not x.size or not suits_warps(response, x):
         normal = plain(x, bias, bool(relu), response) if x.size else x
         return max_pool(normal, window=window)
-    n, h, w, c = x.shape
-    rows, columns = window.output_shape((h, w))
+    n, rows, columns, c = window.pooled(x.shape)
     y = empty_like(x, (n, rows, columns, c))
     index = empty_like(x, y.shape, np.uint8)
     lanes = n * divide_up(columns, SIDE_BY_SIDE) * c * x.dtype.itemsize // 16

@@ -1,4 +1,4 @@
-"""python -m bench [group …] [--device cuda] [--json FILE] [--record] …: see README.md."""
+"""Time gpukit against its rivals, group by group; see bench/README.md."""
 
 from __future__ import annotations
 
@@ -109,11 +109,10 @@ def compete(groups: list[str], device: Device, options: argparse.Namespace) -> d
             found["left_out"].append(name)
             continue
         try:
-            raced_here = loading.race()
-            if name in networks.GROUPS:
-                settings = options.match, options.dry, options.compiled
-                raced_here = networks.race(name, device, *settings)
-            for result in raced_here:
+            settings = options.match, options.dry, options.compiled
+            is_network = name in networks.GROUPS
+            race = networks.race(name, device, *settings) if is_network else loading.race()
+            for result in race:
                 if not results:
                     print(HEAD)
                 results.append(result)
@@ -167,14 +166,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     known = [*networks.GROUPS, "loading", *PRIMITIVES, "launch", "import"]
     parser.add_argument("groups", nargs="*", metavar="group", help=", ".join(known))
-    parser.add_argument("--device", default="cpu", help="cpu, or a card (cpu)")
+    parser.add_argument("--device", default="cpu", help="cpu (the default), or a card")
     parser.add_argument("--match", default="", help="only cases whose name contains this")
-    parser.add_argument("--compiled", action="store_true", help="let PyTorch compile, too")
-    parser.add_argument("--dry", action="store_true", help="networks: tiny, only to see them run")
-    parser.add_argument("--rehearse", action="store_true", help="the same, on a card without speed")
-    parser.add_argument("--seconds", type=float, default=math.inf, help="begin nothing after that")
+    parser.add_argument("--compiled", action="store_true", help="race torch.compile, too")
+    parser.add_argument("--dry", action="store_true", help="tiny networks, to see them run")
+    parser.add_argument(
+        "--rehearse", action="store_true", help="run tiny networks, and time nothing"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=math.inf, help="begin nothing after that time"
+    )
     parser.add_argument("--json", type=Path, help="write the results to this file")
-    parser.add_argument("--record", action="store_true", help=f"write them to {RESULTS.name}/")
+    parser.add_argument("--record", action="store_true", help=f"merge them into {RESULTS.name}/")
     options = parser.parse_args(arguments)
     try:
         device = get_device(options.device)

@@ -117,7 +117,7 @@ average_pool(const T* __restrict__ x, T* __restrict__ y, int size,
 template <typename T>
 __global__ void __launch_bounds__(256, 4)
 average_pool_gradient(const T* __restrict__ gy, T* __restrict__ gx, int size,
-             const __grid_constant__ Pool pool) {
+                      const __grid_constant__ Pool pool) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;  // ((n·H + h)·W + w)·C + c
     if (i >= size) return;
     const int channel = i % pool.c, pixel = i / pool.c;

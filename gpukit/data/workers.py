@@ -272,7 +272,9 @@ class Workers:
             return WorkerError("the worker processes were ended; start another epoch")
         number, index = self._crew.lost
         process = self._crew.processes[number]
-        how, hint = self._crew.trouble, "; see what holds it up, or leave the picture out"
+        how, hint = self._crew.trouble, "; see what holds it up"
+        if index != IDLE:
+            hint += ", or leave the picture out"
         if not how:
             code = process.code
             how = f"ended with code {code}"

@@ -65,7 +65,7 @@ def _problem(run: Runner, target: Target, seed: int, number: int) -> str:
 def left_by(error: BaseException, target: Target) -> str:
     """What is wrong with a launcher that raises what ends Python, with its file and line.
 
-    No Ctrl-C comes here: a worker has a session of its own.
+    No Ctrl-C comes here: a worker has a process group of its own.
     """
     told = GpukitError(f"{type(error).__name__}: {error}; a launcher returns its result")
     return run_case.fault(told.with_traceback(error.__traceback__), target)

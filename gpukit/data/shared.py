@@ -91,12 +91,10 @@ def _above_streams(descriptor: int) -> int:
         os.close(descriptor)
 
 
-def table(items: Items) -> int:
-    """The file that `Table` reads."""
+def write_table(fd: int, items: Items) -> None:
+    """Write what `Table` reads to a file."""
     paths = [os.fsencode(items.path(index)) for index in range(len(items))]
     offsets = np.cumsum([0, *map(len, paths)])
-    fd = unnamed_file()
     with os.fdopen(os.dup(fd), "wb") as file:
         file.write(np.concatenate([[len(paths)], items.labels, offsets]).astype(np.int64).tobytes())
         file.writelines(paths)
-    return fd

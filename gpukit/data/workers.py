@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from gpukit.core.process import WorkerProcess
 from gpukit.data.decode import Bad, Decoder
 from gpukit.data.folder import Items
-from gpukit.data.shared import IDLE, Memory, table, unnamed_file
+from gpukit.data.shared import IDLE, Memory, unnamed_file, write_table
 from gpukit.errors import DataError, SettingError, WorkerError
 
 _WORKER = "gpukit.data.worker"
@@ -163,7 +163,9 @@ class Workers:
         opened: list[int] = []
         processes: list[WorkerProcess] = []
         try:
-            opened += [unnamed_file(), table(items)]
+            for _ in range(2):
+                opened.append(unnamed_file())
+            write_table(opened[1], items)
             memory = Memory(opened[0], *layout)
             settings = {
                 "memory": opened[0],
@@ -214,9 +216,13 @@ class Workers:
         self._check()
         job = Job(self._free.pop(), len(indices))
         orders = [
-            {"epoch": epoch, "slot": job.slot, "first": first, "indices": part.tolist()}
+            {
+                "epoch": epoch,
+                "slot": job.slot,
+                "first": first,
+                "indices": indices[first : first + self._share].tolist(),
+            }
             for first in range(0, len(indices), self._share)
-            for part in [indices[first : first + self._share]]
         ]
         with self._crew.changed:
             job.left = len(orders)

@@ -30,7 +30,9 @@ from gpukit.metrics.base import (
     figure_of,
     fresh,
     keep,
+    load_state,
     reset,
+    state_of,
     update_of,
 )
 from gpukit.metrics.confusion import (
@@ -243,7 +245,9 @@ __all__ = [
     "get",
     "keep",
     "keyed",
+    "load_state",
     "register",
     "reset",
+    "state_of",
     "update_of",
 ]

@@ -147,6 +147,25 @@ def _checked(metric: Metric, sums: Any) -> Sums:
         ) from None
 
 
+def state_of(metric: Metric) -> list[float]:
+    """What the sums and the variables of a metric hold, for `load_state`."""
+    sums = [] if metric._sums is None else [float(n) for n in metric._sums]
+    return [*sums, *(float(n) for v in metric._variables for n in v.value.flat)]
+
+
+def load_state(metric: Metric, state: Sequence[float]) -> None:
+    """Let `metric` count on from what `state_of` gave; ValueError where that is another's."""
+    first = len(state) - sum(v.value.size for v in metric._variables)
+    if first < 0:
+        raise ValueError(f"{metric.name} has variables for more than {len(state)} numbers")
+    sums = state[:first]
+    metric._sums = None if not first else (sums[0], sums[1]) if first == 2 else np.array(sums)
+    for variable in metric._variables:
+        end = first + variable.value.size
+        variable.assign(np.reshape(state[first:end], variable.shape))
+        first = end
+
+
 def keep(metrics: Iterable[Metric]) -> Callable[[], None]:
     """A function that brings back what metrics that keep their state hold now."""
     kept = [(m, copy.deepcopy(vars(m))) for m in metrics if m.keeps_state]

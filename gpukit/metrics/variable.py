@@ -70,6 +70,18 @@ class Variable(np.lib.mixins.NDArrayOperatorsMixin):
     def __float__(self) -> float:
         return float(self.value)
 
+    def __int__(self) -> int:
+        return int(self.value)
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.value[key]
+
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **named: Any) -> Any:
         arrays = [x.value if isinstance(x, Variable) else x for x in inputs]
         return getattr(ufunc, method)(*arrays, **named)

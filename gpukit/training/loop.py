@@ -207,6 +207,8 @@ def fit(
         check_monitors(every, model, validation is not None)
     model.training_state = state
     state.metrics = {} if own else model._metrics
+    if state.batch:
+        state.bring_back_metrics()
     model.stop_training = state.stopped
     model.not_finite = ""
     warned = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gpukit.errors import CheckpointError
-from gpukit.metrics import Metric, Sums, add_sums, figure_of
+from gpukit.metrics import Metric, Sums, add_sums, figure_of, load_state, state_of
 
 
 @dataclass
@@ -62,8 +63,35 @@ class TrainingState:
         """Plain data; floats survive JSON to the bit."""
         kept = ("epoch", "batch", "seconds", "sums", "history", "stopped", "feed")
         data = {name: getattr(self, name) for name in kept}
-        data["sums"] = {name: [float(n) for n in sums] for name, sums in self.sums.items()}
+        data["sums"] = {name: self._held(name, sums) for name, sums in self.sums.items()}
         return data
+
+    def _held(self, name: str, sums: Sums) -> list[float]:
+        metric = self.metrics.get(name)
+        if metric is not None and metric.keeps_state:
+            return state_of(metric)
+        return [float(n) for n in sums]
+
+    def bring_back_metrics(self) -> None:
+        """Give metrics that keep their state what a file has of the epoch that goes on."""
+        for name, metric in self.metrics.items():
+            held = self.sums.get(name, ())
+            if not metric.keeps_state or (isinstance(held, tuple) and not held):
+                continue  # () is of this process, whose metric still counts
+            if not len(held):
+                warnings.warn(
+                    f"{name} counts only the rest of the epoch that goes on: a file keeps no "
+                    "attributes of a metric, only what add_weight made",
+                    stacklevel=3,
+                )
+            else:
+                try:
+                    load_state(metric, list(held))
+                except ValueError as error:
+                    raise CheckpointError(
+                        f"the state of training is not readable ({error})"
+                    ) from None
+            self.sums[name] = ()
 
     @classmethod
     def from_json(cls, data: Any) -> TrainingState:

@@ -400,22 +400,6 @@ def test_mean_and_sum_for_loops_of_ones_own():
     assert mean.result() == 2
 
 
-def test_a_resumed_epoch_has_the_figures_of_an_unbroken_one(tmp_path):
-    class Stop(callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            if self.model.training_state.epoch == 0 and batch == 2:
-                self.model.save(tmp_path / "half.safetensors")
-
-    from gpukit.models import load_model
-
-    made = compiled([metrics.AUC(), metrics.Precision()])
-    made.fit(X, HOT, batch_size=10, verbose=0, seed=1, callbacks=[Stop()])
-    again = load_model(tmp_path / "half.safetensors")
-    found = again.fit(X, HOT, batch_size=10, verbose=0, seed=1, state=again.training_state)
-    for key in ("auc", "precision"):
-        assert found.history[key][0] == made.training_state.history[0][key]
-
-
 def test_on_other_devices():
     there = get_device("cpu:1")
     for metric in (metrics.Precision(), metrics.AUC(), metrics.F1Score("macro", 0.5)):

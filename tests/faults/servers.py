@@ -124,7 +124,7 @@ BEHAVIOURS |= {
     "no_tls": (lambda c: c.send("HTTP/1.1 400 Bad Request\r\n\r\n"), "SSL"),
     "own_certificate": (lambda c: c.ranged(), "CERTIFICATE_VERIFY_FAILED"),
     "no_length": (reply("200 OK", body=[PACKED]), RIGHT),
-    "chunked": (reply("200 OK", CHUNKED, body=[*_CHUNKS, "0\r\n\r\n"]), RIGHT),
+    "chunked": (reply("200 OK", CHUNKED, body=_CHUNKS), RIGHT),
     "small_pieces": (reply("200 OK", SIZE, body=_cut(97)), RIGHT),
     "busy_at_first": (first(reply("503 Service Unavailable", EMPTY)), RIGHT),
     "stalls_at_first": (first(reply("200 OK", SIZE, body=[PACKED[:6000]], drips=b"")), RIGHT),

@@ -170,10 +170,10 @@ def show(
 
 @kernels.command()
 @click.argument("name", required=False)
-@click.option("--all", "everything", is_flag=True, help="Every kernel of gpukit's.")
+@click.option("--all", "everything", is_flag=True, help="All of gpukit's kernels.")
 @click.option(
     "--arch", "architectures", type=int, multiple=True, metavar="SM",
-    help="Compile for this card only, as 80; may be repeated. Default: all.",
+    help="Compile for this architecture only, as 80; may be repeated. Default: all.",
 )  # fmt: skip
 @click.option(
     "--fuzz", "cases", type=click.IntRange(0), default=20, show_default=True, metavar="N",
@@ -183,7 +183,7 @@ def show(
 @click.option("--case", "only", type=click.IntRange(0), help="This case alone, nothing compiled.")
 @click.option(
     "--mode", "modes", type=click.Choice(MODES), multiple=True,
-    help="Run them only so, and compile nothing unless --arch says for what; may be repeated.",
+    help="Run cases in this mode only, and compile only for --arch; may be repeated.",
 )  # fmt: skip
 @click.option(
     "--time-limit", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True,

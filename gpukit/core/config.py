@@ -45,7 +45,14 @@ class _Checked(type):
                     _refuse_other(cls.__name__, name, kwargs.pop(name), accepted)
                 elif not any_name:
                     raise TypeError(unknown_argument(cls.__name__, name, names))
-        return super().__call__(*args, **kwargs)
+        made = super().__call__(*args, **kwargs)
+        if _names_of(cls)[1]:
+            # Those that `**options` passed on to a base's constructor are configuration too. A
+            # name that none gave is one, for other names may be free where a file is loaded.
+            known = _of_bases(cls)
+            auto = {"name"} if getattr(made, "auto_named", False) else set()
+            made._passed_on = [n for n in known if n in kwargs or n in auto]
+        return made
 
 
 @functools.cache
@@ -54,6 +61,14 @@ def _names_of(cls: type) -> tuple[tuple[str, ...], bool]:
     parameters = inspect.signature(cls).parameters.values()
     names = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     return tuple(names), any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+@functools.cache
+def _of_bases(cls: type) -> tuple[str, ...]:
+    """Names of arguments of the constructors of a class's bases that its own does not name."""
+    bases = [base for base in cls.__mro__[1:] if isinstance(base, _Checked)]
+    names = dict.fromkeys(name for base in bases for name in _names_of(base)[0])
+    return tuple(name for name in names if name not in _names_of(cls)[0])
 
 
 def unknown_argument(function: str, name: str, known: Sequence[str]) -> str:
@@ -77,6 +92,7 @@ class Configurable(metaclass=_Checked):
     """
 
     keras_defaults: ClassVar[Mapping[str, Sequence[Any]]] = {}
+    _passed_on: Sequence[str] = ()
 
     def get_config(self) -> dict[str, Any]:
         """The class name and the constructor arguments, as JSON can hold them.
@@ -85,7 +101,7 @@ class Configurable(metaclass=_Checked):
         """
         cls = type(self)
         config: dict[str, Any] = {"class": registry.name_of(cls, registry.module_of(cls))}
-        for name in _arguments(cls):
+        for name in (*_arguments(cls), *self._passed_on):
             if not hasattr(self, name):
                 raise SettingError(
                     f"{cls.__name__} has no attribute {name!r}, which its __init__ takes; set "
@@ -97,7 +113,7 @@ class Configurable(metaclass=_Checked):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """The object that `get_config` described. Raises CheckpointError where it cannot be."""
-        known = _arguments(cls)
+        known = [*_arguments(cls), *(_of_bases(cls) if _names_of(cls)[1] else ())]
         arguments = _arguments_in(cls, config)
         unknown = [name for name in arguments if name not in known]
         if unknown:

@@ -286,6 +286,10 @@ class Layer(Configurable, WeightLists):
             found += [inner for inner in layer.inner if not any(inner is one for one in found)]
         return found
 
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()  # the place of an inner layer is its name
+        return {**config, "name": None} if self.within and self.auto_named else config
+
     def join_context(self, context: Context) -> None:
         """Take random numbers from `context`, in a stream of its own."""
         self.context = context

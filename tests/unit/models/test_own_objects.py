@@ -282,3 +282,49 @@ def test_no_file_holds_code(tmp_path):
         models.load_model(path, custom_objects={"Scale": 3})
     with pytest.raises(SettingError, match="compile"):
         models.load_model(path, compile=False).optimizer
+
+
+@gpukit.layers.register
+class Wrapped(Layer):
+    def __init__(self, body, **options):
+        super().__init__(**options)
+        self.body = body
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "body": gpukit.layers.from_config(config["body"])})
+
+    def call(self, inputs, training):
+        return self.body(inputs)
+
+
+@gpukit.layers.register
+class Widened(Layer):
+    def __init__(self, units=4, **options):
+        super().__init__(**options)
+        self.units = units
+        self.body = Dense(units)
+
+    def call(self, inputs, training):
+        return self.body(inputs)
+
+
+def test_what_options_pass_on_is_in_files(tmp_path):
+    own = [Widened(name="given", input_shape=(4,), trainable=False), Wrapped(Dense(5)), Widened(3)]
+    made = models.Sequential(own)
+    made.save(tmp_path / "own.safetensors")
+    for found in (models.load_model(tmp_path / "own.safetensors"), models.clone_model(made)):
+        assert [layer.name for layer in found.layers] == ["given", "wrapped", "widened"]
+        assert [p.name for p in found.parameters] == [p.name for p in made.parameters]
+        assert [layer.trainable for layer in found.layers] == [False, True, True]
+    again = Widened.from_config(own[0].get_config())
+    assert (again.name, again.trainable, again.units) == ("given", False, 4)
+
+
+def test_a_name_that_a_model_gave_stays_in_files(tmp_path):
+    base = models.Sequential([Widened(4, input_shape=(4,)), Widened(4)])
+    moved = models.Sequential([base.layers[1]])
+    moved.build((None, 4))
+    moved.save(tmp_path / "moved.safetensors")
+    found = models.load_model(tmp_path / "moved.safetensors")
+    np.testing.assert_array_equal(found.predict(X), moved.predict(X))

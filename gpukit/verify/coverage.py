@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from functools import partial
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -97,6 +98,8 @@ def _reached_from(launcher: Any) -> list[Any]:
             ahead += value
         elif isinstance(value, dict):
             ahead += value.values()
+        elif isinstance(value, partial):
+            ahead += [value.func, *value.args, *value.keywords.values()]
         elif isinstance(value, type) and _is_launcher(value.__module__):
             ahead += vars(value).values()
         elif isinstance(value, FunctionType) and _is_launcher(value.__module__):

@@ -27,7 +27,7 @@ from gpukit import primitives as p
 from gpukit.backends.cuda.conv import im2col
 from gpukit.backends.cuda.conv.shape import conv_shape
 from gpukit.backends.cuda.linear.dense import register
-from gpukit.backends.cuda.linear.gemm import Operand, finish
+from gpukit.backends.cuda.linear.gemm import SUM_KERNELS, Operand, finish
 from gpukit.backends.cuda.runtime.common import address, contiguous, is_float
 from gpukit.device import device_of
 from gpukit.errors import GpukitError, ShapeError
@@ -127,7 +127,7 @@ def _register(name: str, mode: int, supports: Any, precision: str) -> None:
         "precision": precision,
     }
 
-    register(by, **limits)
+    register(by, **limits, kernels=SUM_KERNELS)
 
     @p.conv2d.on("cuda", **limits, kernels=im2col.PANEL_KERNELS)
     def _(

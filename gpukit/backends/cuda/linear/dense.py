@@ -37,26 +37,27 @@ def multiply(
 
 
 def register(by: Callable[..., None], **options: Any) -> None:
-    """Register dense, its gradients and matmul, whose products are made `by`."""
+    """Register dense, its gradients and matmul, whose products are made `by`: `kernels` among the
+    options are those that it launches."""
 
-    @p.dense.on("cuda", **options, kernels=PRODUCT_KERNELS)
+    @p.dense.on("cuda", **options)
     def _(x: Array, w: Array, b: Array | None = None, *, activation: str | None = None) -> Array:
         shape = (x.shape[0], w.shape[1], w.shape[0])
         return multiply(x, w, shape, by=by, bias=contiguous(b), activation=activation)
 
-    @p.dense_input_grad.on("cuda", **options, kernels=PRODUCT_KERNELS)
+    @p.dense_input_grad.on("cuda", **options)
     def _(gy: Array, w: Array) -> Array:
         shape = (gy.shape[0], w.shape[0], w.shape[1])
         return multiply(gy, w, shape, transpose_b=True, by=by)
 
-    @p.dense_weight_grad.on("cuda", **options, kernels=PRODUCT_KERNELS)
+    @p.dense_weight_grad.on("cuda", **options)
     def _(x: Array, gy: Array) -> Array:
         shape = (x.shape[1], gy.shape[1], x.shape[0])
         return multiply(x, gy, shape, transpose_a=True, by=by)
 
-    @p.matmul.on("cuda", **options, kernels=PRODUCT_KERNELS)
+    @p.matmul.on("cuda", **options)
     def _(a: Array, b: Array) -> Array:
         return multiply(a, b, (a.shape[0], b.shape[1], a.shape[1]), by=by)
 
 
-register(product, name="gemm", supports=is_float)
+register(product, name="gemm", supports=is_float, kernels=PRODUCT_KERNELS)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpukit.core.config import show, whole
-from gpukit.data.feed import Batch, Feed, as_generator, check_position, sample_weights
+from gpukit.data.feed import Batch, Feed, Wrapped, as_generator, check_position, sample_weights
 from gpukit.data.order import permutation
 from gpukit.errors import CheckpointError, DataError
 
@@ -85,14 +85,13 @@ def is_batches(value: Any) -> bool:
     return isinstance(first, tuple) and bool(first) and is_array(first[0])
 
 
-class Limited(Feed):
+class Limited(Wrapped):
     """`steps` batches of `feed` an epoch, each epoch from where the one before it stopped."""
 
     def __init__(self, feed: Feed, steps: int) -> None:
-        self._feed, self._steps = feed, whole("steps", steps)
-        self.batch_size, self.count = feed.batch_size, steps * feed.batch_size
-        self.image_shape, self.dtype, self.views = feed.image_shape, feed.dtype, feed.views
-        self.class_names, self.targets = feed.class_names, feed.targets
+        super().__init__(feed)
+        self._steps = whole("steps", steps)
+        self.count = steps * feed.batch_size
 
     def epoch(self, number: int = 0, start: int = 0) -> Iterator[Batch]:
         check_position(number, start)
@@ -120,25 +119,15 @@ class Limited(Feed):
             )
         self._feed.take_up({k: v for k, v in config.items() if k != "steps_per_epoch"})
 
-    def remarks(self) -> list[str]:
-        return self._feed.remarks()
 
-    def close(self) -> None:
-        self._feed.close()
-
-
-class ClassWeighted(Feed):
+class ClassWeighted(Wrapped):
     """The batches of `feed`, each sample weighted by its class: `weights` by number, else 1."""
 
     def __init__(self, feed: Feed, weights: Mapping[int, float], classes: int) -> None:
-        self._feed = feed
+        super().__init__(feed)
         self._table = np.ones(classes)
         for number, weight in weights.items():
             self._table[number] = weight
-        self.batch_size, self.count, self.views = feed.batch_size, feed.count, feed.views
-        self.image_shape, self.dtype = feed.image_shape, feed.dtype
-        self.class_names, self.targets = feed.class_names, feed.targets
-        self.labelled = feed.labelled
 
     def epoch(self, number: int = 0, start: int = 0) -> Iterator[Batch]:
         return map(self._weighted, self._feed.epoch(number, start))
@@ -159,22 +148,6 @@ class ClassWeighted(Feed):
                 f"{numbers.min()} to {numbers.max()}"
             )
         return replace(batch, weight=self._table[numbers])
-
-    def config(self) -> dict[str, Any]:
-        return self._feed.config()
-
-    def take_up(self, config: dict[str, Any]) -> None:
-        self._feed.take_up(config)
-
-    def remarks(self) -> list[str]:
-        return self._feed.remarks()
-
-    @property
-    def left_out(self) -> list[int]:
-        return self._feed.left_out
-
-    def close(self) -> None:
-        self._feed.close()
 
 
 class _Sequence(Feed):

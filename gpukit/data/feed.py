@@ -98,17 +98,44 @@ class Feed(Closing, ABC):
         """Free what the feed holds; an epoch opens it again."""
 
 
-class Mapped(Feed):
+class Wrapped(Feed):
+    """Base of feeds that change the batches of another: the rest is as that says."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self.count, self.batch_size, self.views = feed.count, feed.batch_size, feed.views
+        self.image_shape, self.dtype = feed.image_shape, feed.dtype
+        self.class_names, self.targets = feed.class_names, feed.targets
+        self.labelled = feed.labelled
+
+    def config(self) -> dict[str, Any]:
+        return self._feed.config()
+
+    def take_up(self, config: dict[str, Any]) -> None:
+        self._feed.take_up(config)
+
+    def remarks(self) -> list[str]:
+        return self._feed.remarks()
+
+    @property
+    def left_out(self) -> list[int]:
+        return self._feed.left_out
+
+    def close(self) -> None:
+        self._feed.close()
+
+
+class Mapped(Wrapped):
     """What `Feed.map` makes."""
 
     def __init__(self, feed: Feed, function: Callable[..., tuple[Any, Any]], seed: int) -> None:
         if feed.views != 1:
             raise SettingError(f"map: the feed gives {feed.views} views of each image; use one")
-        self._feed, self._function, self._seed = feed, function, whole("seed", seed, low=0)
+        super().__init__(feed)
+        self._function, self._seed = function, whole("seed", seed, low=0)
         needed = inspect.signature(function).parameters.values()
         self._draws = sum(p.default is p.empty for p in needed) > 2
-        self.count, self.batch_size = feed.count, feed.batch_size
-        self.class_names, self.labelled = feed.class_names, feed.labelled
+        self.targets = None  # what the function makes of them is not known yet
         with closing(as_generator(self.epoch())) as batches:
             first = next(batches, None)
         if first is None:
@@ -141,22 +168,6 @@ class Mapped(Feed):
                 "function made; use an Augment without colour"
             )
         return replace(batch, x=x, y=y)
-
-    def config(self) -> dict[str, Any]:
-        return self._feed.config()
-
-    def take_up(self, config: dict[str, Any]) -> None:
-        self._feed.take_up(config)
-
-    def remarks(self) -> list[str]:
-        return self._feed.remarks()
-
-    @property
-    def left_out(self) -> list[int]:
-        return self._feed.left_out
-
-    def close(self) -> None:
-        self._feed.close()
 
 
 def as_generator(batches: Iterator[Batch]) -> Generator[Batch]:

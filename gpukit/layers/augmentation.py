@@ -138,16 +138,31 @@ class RandomCrop(RandomImages):
         return sample(inputs, rows[:, :, np.newaxis], columns[:, np.newaxis], device=self.device)
 
 
-class _Moved(RandomImages):
-    """Base of layers that read each image at other places."""
+class MovedOptions(LayerOptions, total=False):
+    """What layers that read each image at other places take beside their factors."""
 
     fill_mode: str
     interpolation: str
+    seed: int | None
     fill_value: float
+    data_format: str | None
 
-    def _filling(
-        self, fill_mode: str, interpolation: str, fill_value: float, data_format: str | None
+
+class _Moved(RandomImages):
+    """Base of layers that read each image at other places."""
+
+    @extends(Layer)
+    def __init__(
+        self,
+        fill_mode: str = "reflect",
+        interpolation: str = "bilinear",
+        seed: int | None = None,
+        fill_value: float = 0.0,
+        data_format: str | None = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
+        super().__init__(**options)
+        self._seed(seed)
         self.fill_mode = choice("fill_mode", fill_mode, FILL_MODES)
         self.interpolation = choice("interpolation", interpolation, INTERPOLATIONS)
         self.fill_value = number("fill_value", fill_value)
@@ -169,23 +184,16 @@ class RandomTranslation(_Moved):
     A factor f draws the share from −f to f, a pair (low, high) between those.
     """
 
-    @extends(Layer)
+    @extends(_Moved)
     def __init__(
         self,
         height_factor: Factor,
         width_factor: Factor,
-        fill_mode: str = "reflect",
-        interpolation: str = "bilinear",
-        seed: int | None = None,
-        fill_value: float = 0.0,
-        data_format: str | None = None,
-        **options: Unpack[LayerOptions],
+        **options: Unpack[MovedOptions],
     ) -> None:
         super().__init__(**options)
         self.height_factor = _range("height_factor", height_factor, -1, 1)
         self.width_factor = _range("width_factor", width_factor, -1, 1)
-        self._seed(seed)
-        self._filling(fill_mode, interpolation, fill_value, data_format)
 
     def change(self, inputs: Any) -> Any:
         low, high = np.array([self.height_factor, self.width_factor]).T
@@ -204,25 +212,18 @@ class RandomZoom(_Moved):
     ratio is kept.
     """
 
-    @extends(Layer)
+    @extends(_Moved)
     def __init__(
         self,
         height_factor: Factor,
         width_factor: Factor | None = None,
-        fill_mode: str = "reflect",
-        interpolation: str = "bilinear",
-        seed: int | None = None,
-        fill_value: float = 0.0,
-        data_format: str | None = None,
-        **options: Unpack[LayerOptions],
+        **options: Unpack[MovedOptions],
     ) -> None:
         super().__init__(**options)
         self.height_factor = _range("height_factor", height_factor, -1, np.inf)
         self.width_factor = None
         if width_factor is not None:
             self.width_factor = _range("width_factor", width_factor, -1, np.inf)
-        self._seed(seed)
-        self._filling(fill_mode, interpolation, fill_value, data_format)
 
     def change(self, inputs: Any) -> Any:
         drawn = self._draw(inputs, 2)
@@ -245,21 +246,14 @@ class RandomRotation(_Moved):
     A factor f draws the share from −f to f, a pair (low, high) between those.
     """
 
-    @extends(Layer)
+    @extends(_Moved)
     def __init__(
         self,
         factor: Factor,
-        fill_mode: str = "reflect",
-        interpolation: str = "bilinear",
-        seed: int | None = None,
-        fill_value: float = 0.0,
-        data_format: str | None = None,
-        **options: Unpack[LayerOptions],
+        **options: Unpack[MovedOptions],
     ) -> None:
         super().__init__(**options)
         self.factor = _range("factor", factor, -1, 1)
-        self._seed(seed)
-        self._filling(fill_mode, interpolation, fill_value, data_format)
 
     def change(self, inputs: Any) -> Any:
         low, high = self.factor

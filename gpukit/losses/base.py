@@ -10,7 +10,7 @@ import numpy as np
 from gpukit import ops
 from gpukit.autograd import Tensor
 from gpukit.autograd.results import check_made, operand, values_of
-from gpukit.core.config import Configurable, show, snake_case, text
+from gpukit.core.config import Configurable, show, snake_case, text, whole
 from gpukit.device import device_of, to_host
 from gpukit.errors import DataError, SettingError, ShapeError
 
@@ -190,6 +190,13 @@ def check_range(name: str, labels: Any, low: float, high: float) -> None:
         if not (low <= least and most <= high):
             wrong = most if not most <= high else least
             raise DataError(f"{name}: label {wrong:g} is out of range; labels are {low} to {high}")
+
+
+def last_axis(kind: str, axis: Any) -> int:
+    """`axis` of a `kind` of loss or metric, which takes classes on the last axis only."""
+    if whole(f"{kind}'s axis", axis, low=None) != -1:
+        raise SettingError(f"{kind}: axis={show(axis)}: classes are on the last axis; use -1")
+    return -1
 
 
 def mismatch(name: str, labels: Any, y_pred: Any, way_out: str) -> ShapeError:

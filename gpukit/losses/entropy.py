@@ -10,14 +10,15 @@ import numpy as np
 
 from gpukit import ops
 from gpukit.autograd.results import operand
-from gpukit.core.config import flag, number, show, whole
+from gpukit.core.config import flag, number, whole
 from gpukit.device import to_host
-from gpukit.errors import SettingError, ShapeError
+from gpukit.errors import ShapeError
 from gpukit.losses.base import (
     EPSILON,
     Loss,
     beside,
     check_range,
+    last_axis,
     mean_of_sample,
     mismatch,
     place,
@@ -48,12 +49,6 @@ class _OfProbabilities(Loss):
         return variant
 
 
-def _last_axis(kind: str, axis: Any) -> int:
-    if whole(f"{kind}'s axis", axis, low=None) != -1:
-        raise SettingError(f"{kind}: axis={show(axis)}: classes are on the last axis; use -1")
-    return -1
-
-
 def _share(kind: str, value: Any) -> float:
     return number(f"{kind}'s label_smoothing", value, low=0, high=1)
 
@@ -79,7 +74,7 @@ class CategoricalCrossentropy(_OfProbabilities):
         super().__init__(reduction, name, dtype)
         self.from_logits = flag("from_logits", from_logits)
         self.label_smoothing = _share("CategoricalCrossentropy", label_smoothing)
-        self.axis = _last_axis("CategoricalCrossentropy", axis)
+        self.axis = last_axis("CategoricalCrossentropy", axis)
 
     def per_sample(self, y_true: Any, y_pred: Any) -> Any:
         targets = smoothed(_one_hot(self.name, y_true, y_pred), self.label_smoothing)
@@ -112,7 +107,7 @@ class SparseCategoricalCrossentropy(_OfProbabilities):
         self.ignore_class = (
             None if ignore_class is None else whole("ignore_class", ignore_class, low=None)
         )
-        self.axis = _last_axis("SparseCategoricalCrossentropy", axis)
+        self.axis = last_axis("SparseCategoricalCrossentropy", axis)
 
     def per_sample(self, y_true: Any, y_pred: Any) -> Any:
         _check_classes(self.name, y_pred)
@@ -175,7 +170,7 @@ class BinaryCrossentropy(_OfProbabilities):
         super().__init__(reduction, name, dtype)
         self.from_logits = flag("from_logits", from_logits)
         self.label_smoothing = _share("BinaryCrossentropy", label_smoothing)
-        self.axis = _last_axis("BinaryCrossentropy", axis)
+        self.axis = last_axis("BinaryCrossentropy", axis)
 
     def per_sample(self, y_true: Any, y_pred: Any) -> Any:
         t = _binary(self.name, y_true, y_pred, self.label_smoothing)
@@ -210,7 +205,7 @@ class BinaryFocalCrossentropy(_OfProbabilities):
         self.gamma = number(f"{kind}'s gamma", gamma, low=0)
         self.from_logits = flag("from_logits", from_logits)
         self.label_smoothing = _share(kind, label_smoothing)
-        self.axis = _last_axis(kind, axis)
+        self.axis = last_axis(kind, axis)
 
     def per_sample(self, y_true: Any, y_pred: Any) -> Any:
         t = _binary(self.name, y_true, y_pred, self.label_smoothing)
@@ -251,7 +246,7 @@ class CategoricalFocalCrossentropy(_OfProbabilities):
         self.gamma = number(f"{kind}'s gamma", gamma, low=0)
         self.from_logits = flag("from_logits", from_logits)
         self.label_smoothing = _share(kind, label_smoothing)
-        self.axis = _last_axis(kind, axis)
+        self.axis = last_axis(kind, axis)
 
     def per_sample(self, y_true: Any, y_pred: Any) -> Any:
         targets = smoothed(_one_hot(self.name, y_true, y_pred), self.label_smoothing)

@@ -10,6 +10,7 @@ import numpy as np
 from gpukit import losses
 from gpukit.core.config import flag, number, show, whole, wholes
 from gpukit.errors import SettingError, ShapeError
+from gpukit.losses.base import last_axis
 from gpukit.metrics.base import Metric, Sums, check_class_numbers, host, ratio, weights_of
 from gpukit.utils import whole_labels
 
@@ -112,9 +113,7 @@ class IoU(Metric):
         )
         self.sparse_y_true = flag("sparse_y_true", sparse_y_true)
         self.sparse_y_pred = flag("sparse_y_pred", sparse_y_pred)
-        if whole(f"{kind}'s axis", axis, low=None) != -1:
-            raise SettingError(f"{kind}: axis={show(axis)}: classes are on the last axis; use -1")
-        self.axis = -1
+        self.axis = last_axis(kind, axis)
 
     def update(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Sums:
         labels, predicted = host(y_true), host(y_pred)
